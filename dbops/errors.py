@@ -1,0 +1,112 @@
+"""The errors that an operator sees: one base class, few leaves, each with its exit code.
+
+Every error says three things, in PostgreSQL's style: what failed (lower case, no full stop), where,
+and what to do next (a full sentence, naming a command where there is one).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlace:
+    """A place in a file: line and column count characters from 1; text is the line without its newline."""
+
+    path: str
+    line: int
+    column: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+    def excerpt(self) -> str:
+        """Return the line with a gutter above and a caret below, right under tabs and wide characters."""
+        number = str(self.line)
+        gutter = " " * len(number) + " |"
+        before = self.text[: self.column - 1]
+        padding = "".join(c if c == "\t" else " " * _cells(c) for c in before)
+        return f"{gutter}\n{number} | {self.text}\n{gutter} {padding}^"
+
+
+def _cells(character: str) -> int:
+    """Return how many terminal columns a character takes: 0, 1 or 2."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+class DbopsError(Exception):
+    """What every task turns into three lines on stderr and its exit code.
+
+    `where` is a file, a server or a setting; `source` (if given) adds the line and a caret; `notes` are
+    further facts, one line each, such as SQLSTATE, PostgreSQL's own detail, or a list of refusals.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str,
+        hint: str,
+        source: SourcePlace | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.source = source
+        self.notes = notes
+
+    def render(self) -> str:
+        """Return the error as plain text, without a newline at the end."""
+        lines = [f"error: {self.what}", f"  --> {self.source or self.where}"]
+        if self.source:
+            lines.append(self.source.excerpt())
+        lines += [f"  = {note}" for note in self.notes]
+        return "\n".join([*lines, f"hint: {self.hint}"])
+
+
+class CheckError(DbopsError):
+    """A check failed, or drift was found."""
+
+    exit_code = 1
+
+
+class UsageError(DbopsError):
+    """Wrong options, settings or files."""
+
+    exit_code = 2
+
+
+class ServerError(DbopsError):
+    """The server cannot be reached, or cannot do what is needed."""
+
+    exit_code = 3
+
+
+class PreflightError(DbopsError):
+    """Something would have failed half-way, so nothing was begun."""
+
+    exit_code = 3
+
+
+class MigrationError(DbopsError):
+    """A migration failed, or the ledger and the files disagree."""
+
+    exit_code = 4
+
+
+class ConsentError(DbopsError):
+    """Rows would be lost and nobody agreed to that."""
+
+    exit_code = 5
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; psycopg cancels the running statement as it does for Ctrl-C."""

@@ -1,0 +1,78 @@
+"""Connecting to PostgreSQL, and turning the driver's errors into the operator's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from dbops.errors import DbopsError, ServerError
+from dbops.settings import Target
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+HINTS = {
+    "28P01": "Check user and password in DATABASE_URL.",
+    "28000": "Check user and password in DATABASE_URL, and that pg_hba.conf lets this role in from here.",
+    "3D000": "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL.",
+    "53300": "Wait for sessions to end, or raise max_connections on the server.",
+    "57P03": "The server is starting or stopping: run `invoke db.wait`, then try again.",
+    "55000": "The database takes no connections, perhaps after an interrupted drop: run `invoke db.rebuild`.",
+}
+UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
+
+
+def connect(target: Target, database: str | None = None, *, connect_timeout: int = 10) -> Connection:
+    """Return an autocommit connection to the target's database, or to another one on its server.
+
+    Statements are never prepared by themselves: TimescaleDB stops a database's scheduler when it parses a
+    DROP or a RENAME, and a prepared one skips that. Raises ServerError if the server says no.
+    """
+    parameters = {"connect_timeout": str(connect_timeout), "application_name": "kapman-dbops", **target.parameters}
+    name = target.database if database is None else database
+    try:
+        return psycopg.connect(
+            make_conninfo("", **{**parameters, "dbname": name}), autocommit=True, prepare_threshold=None
+        )
+    except (psycopg.Error, UnicodeError) as error:
+        raise translate(error, target, name) from None
+
+
+@contextmanager
+def translated(target: Target, database: str | None = None) -> Iterator[None]:
+    """Turn any driver error raised inside into a ServerError about the target."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, target, database or target.database) from None
+
+
+def translate(error: Exception, target: Target, database: str) -> DbopsError:
+    """Return the operator's error for a driver error: the server's own words, without the password."""
+    diag = getattr(error, "diag", None)
+    state = getattr(error, "sqlstate", None) or ""
+    words = (diag.message_primary if diag else None) or _last_line(str(error))
+    return ServerError(
+        redact(words, target),
+        where=f"{target.server}, database {database}",
+        hint=HINTS.get(state, UNREACHABLE if not state else "See the server's log for more."),
+    )
+
+
+def _last_line(text: str) -> str:
+    """Return what libpq says went wrong in the last address it tried, without its prefix."""
+    line = (text.strip().splitlines() or ["connection failed"])[0]
+    return line.removeprefix("connection failed: ")
+
+
+def redact(text: str, target: Target) -> str:
+    """Return a text with the target's password replaced."""
+    return text.replace(target.password, "***") if target.password else text
+
+
+def identifier(*parts: str) -> sql.Identifier:
+    """Return a quoted, possibly qualified, name for use in a composed statement."""
+    return sql.Identifier(*parts)

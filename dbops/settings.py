@@ -1,0 +1,156 @@
+"""Where every setting comes from: flags, then environment, then `.env`, then defaults.
+
+This is the only module that reads the environment. What it returns is frozen and explicit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from dbops.errors import UsageError
+
+ENVIRONMENTS = ("dev", "test", "prod")
+FORMATS = ("text", "json", "junit")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
+MAX_NAME_BYTES = 63
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One database on one server: libpq parameters (the password among them), and the environment it belongs to."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+    database: str
+    environment: str = "dev"
+    embedded: bool = False
+    maintenance_database: str = "postgres"
+
+    @property
+    def password(self) -> str | None:
+        """Return the password that must never be shown, if there is one."""
+        return self.parameters.get("password") or None
+
+    @property
+    def server(self) -> str:
+        """Return the server for people: `host:port`, or the socket directory."""
+        host = self.parameters.get("host") or self.parameters.get("hostaddr") or "local socket"
+        port = self.parameters.get("port", "5432")
+        return f"{host} (port {port})" if host.startswith("/") else f"{host}:{port}"
+
+    def __str__(self) -> str:
+        return f"{self.database} on {self.server}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a task needs to know before it starts."""
+
+    target: Target
+    environ: Mapping[str, str] = field(repr=False)
+    migrations: Path = ROOT / "db" / "migrations"
+    verify: Path = ROOT / "db" / "verify"
+    state: Path = Path()
+
+
+def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> dict[str, str]:
+    """Return the environment laid over the `.env` file of a directory (which may be missing)."""
+    path = directory / ".env"
+    try:
+        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the settings file: {error}",
+            where=str(path),
+            hint="Make it a UTF-8 text file of NAME=value lines that you may read, or remove it.",
+        ) from None
+    return {**{k: v for k, v in values.items() if v is not None}, **environ}
+
+
+def load(
+    environ: Mapping[str, str],
+    embedded_url: Callable[[], str],
+    *,
+    url: str = "",
+    env: str = "",
+) -> Settings:
+    """Return the settings for one run; `embedded_url` starts the embedded server and says where it is.
+
+    Raises UsageError for an unknown environment or a URL that names no usable target.
+    """
+    given = env or environ.get("KAPMAN_ENV") or environ.get("ENV") or ""
+    environment = choice("environment", given or "dev", ENVIRONMENTS)
+    source = "--url" if url else "DATABASE_URL"
+    address = url or environ.get("DATABASE_URL", "")
+    embedded = not address
+    parameters = parse_url(address or embedded_url(), source)
+    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or given else "")
+    if not database:
+        raise UsageError(
+            "the connection URL names no database",
+            where=source,
+            hint=f"Add the name, as in .../kapman_{environment}, or choose kapman_<env> with --env.",
+        )
+    check_database_name(database)
+    return Settings(
+        target=Target(parameters, database, environment, embedded),
+        environ=environ,
+        state=state_directory(environ),
+    )
+
+
+def choice(what: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return the value if it is one of those allowed, else raise UsageError."""
+    if value in allowed:
+        return value
+    raise UsageError(
+        f'unknown {what} "{value}"',
+        where=f"the {what} setting",
+        hint=f"Use one of: {', '.join(allowed)}.",
+    )
+
+
+def parse_url(url: str, source: str) -> dict[str, str]:
+    """Return libpq parameters of a URL or a `key=value` string; a SQLAlchemy driver suffix is ignored.
+
+    Raises UsageError, without repeating the URL, since a password may be anywhere in a malformed one.
+    """
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url.strip())
+    try:
+        if "://" in plain and not plain.startswith("postgresql://"):
+            raise psycopg.ProgrammingError
+        return {key: str(value) for key, value in conninfo_to_dict(plain).items() if value is not None}
+    except psycopg.Error:
+        raise UsageError(
+            "the connection URL is malformed",
+            where=source,
+            hint="Write it as postgresql://user:password@host:port/database, special characters percent-encoded.",
+        ) from None
+
+
+def check_database_name(name: str) -> None:
+    """Raise UsageError for a name that PostgreSQL would cut silently or cannot hold."""
+    size = len(name.encode("utf-8", "surrogateescape"))
+    if size <= MAX_NAME_BYTES and "\0" not in name:
+        return
+    raise UsageError(
+        f"the database name is {size} bytes long, {MAX_NAME_BYTES} is the most that PostgreSQL keeps",
+        where=name,
+        hint="Choose a shorter name: PostgreSQL would cut this one silently.",
+    )
+
+
+def state_directory(environ: Mapping[str, str]) -> Path:
+    """Return where state that must outlive a crash is kept."""
+    if own := environ.get("KAPMAN_STATE_DIR"):
+        return Path(own)
+    home = Path(environ.get("HOME") or Path.home())
+    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "kapman-dbops"
