@@ -1,0 +1,63 @@
+"""Fixtures: one real server for the session, one database for each test that wants one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from dbops.settings import ROOT, Target
+from tests import support
+from tests.support import TestServer
+
+NO_SERVER = """No PostgreSQL 15 or newer with TimescaleDB was found on this machine. Either
+  install one:        invoke server.install
+  or point at one:    export KAPMAN_TEST_DATABASE_URL=postgresql://postgres:...@host:5432/postgres"""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[TestServer]:
+    """Return the server that KAPMAN_TEST_DATABASE_URL names, else a throwaway one from local binaries."""
+    if url := os.environ.get("KAPMAN_TEST_DATABASE_URL"):
+        yield support.given_server(url)
+    else:
+        with support.throwaway_server() as started:
+            yield started
+
+
+@pytest.fixture
+def target(server: TestServer) -> Iterator[Target]:
+    """Return a target whose database does not exist yet; it is dropped after the test."""
+    name = support.fresh_name()
+    yield server.target(name)
+    support.drop_quietly(server, name)
+
+
+@pytest.fixture
+def empty(server: TestServer, target: Target) -> Target:
+    """Return a target whose database exists and has nothing in it."""
+    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0')
+    return target
+
+
+@pytest.fixture(scope="session")
+def template(server: TestServer) -> Iterator[str]:
+    """Build the baseline once and return its database's name, for cloning."""
+    from dbops import migrations, postgres
+
+    name = support.fresh_name("template")
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    migrations.migrate(server.target(name), migrations.discover(ROOT / "db" / "migrations"))
+    server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    with postgres.connect(server.target("postgres")) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+    yield name
+    support.drop_quietly(server, name)
+
+
+@pytest.fixture
+def built(server: TestServer, target: Target, template: str) -> Target:
+    """Return a target that holds the baseline, as a clone of the template."""
+    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE "{template}"')
+    return target
