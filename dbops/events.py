@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step began: `step` is its short name (drop, create, migrate, verify, ...); `total` counts its items, if known."""
+    """A step began: `step` is its short name (drop, create, migrate, ...); `total` counts its items, if known."""
 
     step: str
     detail: str = ""

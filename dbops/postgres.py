@@ -31,7 +31,11 @@ def connect(target: Target, database: str | None = None, *, connect_timeout: int
     Statements are never prepared by themselves: TimescaleDB stops a database's scheduler when it parses a
     DROP or a RENAME, and a prepared one skips that. Raises ServerError if the server says no.
     """
-    parameters = {"connect_timeout": str(connect_timeout), "application_name": "kapman-dbops", **target.parameters}
+    parameters = {
+        "connect_timeout": str(connect_timeout),
+        "application_name": "kapman-dbops",
+        **target.parameters,
+    }
     name = target.database if database is None else database
     try:
         return psycopg.connect(

@@ -125,7 +125,7 @@ def parse_url(url: str, source: str) -> dict[str, str]:
 
     plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url.strip())
     try:
-        if "://" in plain and not plain.startswith("postgresql://"):
+        if "://" in plain and not _is_sound(plain):
             raise psycopg.ProgrammingError
         return {key: str(value) for key, value in conninfo_to_dict(plain).items() if value is not None}
     except psycopg.Error:
@@ -134,6 +134,23 @@ def parse_url(url: str, source: str) -> dict[str, str]:
             where=source,
             hint="Write it as postgresql://user:password@host:port/database, special characters percent-encoded.",
         ) from None
+
+
+def _is_sound(url: str) -> bool:
+    """Return False where an unencoded `@`, `/` or `:` in the password would be taken for another part of the URL.
+
+    libpq would then print a piece of the password as the host or port that it cannot use.
+    """
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    hosts = authority.rpartition("@")[2]
+    ports = re.sub(r"\[[^]]*\]", "", hosts).split(",")
+    return (
+        scheme == "postgresql"
+        and "@" not in rest[len(authority) :]
+        and authority.count("@") <= 1
+        and all(re.fullmatch(r"[^:]*(:\d*)?", port) for port in ports)
+    )
 
 
 def check_database_name(name: str) -> None:

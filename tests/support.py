@@ -79,7 +79,19 @@ def throwaway_server(extra: str = "") -> Iterator[TestServer]:
         [str(part) for part in command], check=True, cwd="/", stdout=subprocess.DEVNULL, **account
     )
     try:
-        run(BINARIES / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+        run(
+            BINARIES / "initdb",
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "-N",
+        )
         (data / "postgresql.auto.conf").write_text(CONFIGURATION.format(directory=directory) + extra)
         run(BINARIES / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "start")
         yield TestServer({"host": str(directory), "user": "postgres"}, data)

@@ -1,0 +1,80 @@
+"""What all views can do, whatever they print."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+
+from dbops.errors import DbopsError
+from dbops.events import Event, Statement
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
+
+
+class View(ABC):
+    """Shows events while a task runs, then its result or its error. Use it as a context manager around the work."""
+
+    def __init__(self, log_level: str) -> None:
+        self.threshold = LEVELS[log_level]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def event(self, event: Event) -> None:
+        """Show an event, if the log level lets it through."""
+        level = getattr(event, "level", "DEBUG" if isinstance(event, Statement) else "INFO")
+        if LEVELS[level] >= self.threshold:
+            self.show(event)
+
+    @abstractmethod
+    def show(self, event: Event) -> None:
+        """Show an event."""
+
+    @abstractmethod
+    def result(self, text: Callable[[Console], None], data: object) -> None:
+        """Print a result on stdout: `text` draws it for people, `data` is what machines get."""
+
+    @abstractmethod
+    def error(self, error: DbopsError) -> int:
+        """Print an error on stderr and return its exit code."""
+
+    @abstractmethod
+    def interrupted(self, state: str) -> None:
+        """Say in one line that the run was interrupted, in which state things are, and what continues."""
+
+    def ask(self, question: str) -> str | None:
+        """Return what the operator types, or None if there is no terminal to ask on."""
+        return None
+
+    def close(self) -> None:  # noqa: B027
+        """Stop whatever is drawn live."""
+
+
+def plain(value: object) -> Any:
+    """Return a value as what JSON knows: dataclasses become objects, paths and times strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.as_posix() if isinstance(value, Path) else str(value)

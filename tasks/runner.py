@@ -1,0 +1,137 @@
+"""What every task shares: the common options, errors as three lines and an exit code, signals.
+
+Nothing heavy is imported before a task runs, so that `invoke --list` and `--help` answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+if TYPE_CHECKING:
+    from dbops.report import View
+    from dbops.settings import Settings, Target
+
+COMMON = {
+    "url": "Database to work on, as postgresql://user@host:port/name; default: DATABASE_URL, else the embedded server.",
+    "env": "Environment: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev.",
+    "format": "How results are printed.",
+    "log_level": "DEBUG shows each statement with its time, WARNING only what needs attention; default INFO.",
+}
+DEFAULTS = {"url": "", "env": "", "format": "text", "log_level": "INFO"}
+TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED = 128 + signal.SIGINT
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a task: its settings, and the view that shows events and results."""
+
+    settings: Settings
+    view: View
+
+    @property
+    def target(self) -> Target:
+        """Return the database to work on."""
+        return self.settings.target
+
+
+def operation(*, formats: tuple[str, ...] = ("text", "json"), **help_texts: str) -> Callable[[Callable[..., Any]], Any]:
+    """Make a task of a function that takes a Run and its own options and returns an exit code or None."""
+
+    def decorate(core: Callable[..., int | None]) -> Any:
+        @functools.wraps(core)
+        def body(_context: Any, url: str, env: str, format: str, log_level: str, **own: Any) -> None:  # noqa: A002
+            execute(core, own, url, env, (format, formats), log_level)
+
+        texts = {
+            **help_texts,
+            **COMMON,
+            "format": f"{COMMON['format'][:-1]}: {', '.join(formats)}; default text.",
+        }
+        body.__signature__ = _signature(core)  # type: ignore[attr-defined]
+        return task(help=texts)(body)
+
+    return decorate
+
+
+def _signature(core: Callable[..., Any]) -> inspect.Signature:
+    """Return the task's signature: a context, the function's own options, the common ones."""
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = list(inspect.signature(core).parameters.values())[1:]
+    common = [inspect.Parameter(name, keyword, default=value) for name, value in DEFAULTS.items()]
+    # The common options come first in this list, so that they keep their short flags in every task.
+    return inspect.Signature([inspect.Parameter("context", keyword), *common, *own])
+
+
+def execute(
+    core: Callable[..., int | None],
+    own: dict[str, Any],
+    url: str,
+    env: str,
+    chosen_format: tuple[str, tuple[str, ...]],
+    log_level: str,
+) -> None:
+    """Run one task to its exit code; every error becomes three lines on stderr."""
+    from dbops import report, settings
+    from dbops.errors import DbopsError, UsageError
+
+    signal.signal(signal.SIGTERM, _terminate)
+    view = report.plain_view()
+    try:
+        view = report.view(
+            settings.choice("format", *chosen_format),
+            settings.choice("log level", log_level, settings.LOG_LEVELS),
+        )
+        environ = settings.read_environ(os.environ)
+        loaded = settings.load(environ, _embedded(environ, view), url=url, env=env)
+        with view:
+            code = core(Run(loaded, view), **own) or 0
+    except UnicodeError as error:
+        problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
+        code = view.error(problem)
+    except DbopsError as error:
+        code = view.error(error)
+    except KeyboardInterrupt as error:
+        code = _interrupted(error, view)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    if code:
+        raise Exit(code=code)
+
+
+def _interrupted(error: KeyboardInterrupt, view: View) -> int:
+    """Say in one line which state an interruption left, and return the exit code."""
+    from dbops.errors import Terminated
+
+    view.interrupted(" ".join(getattr(error, "__notes__", [])) or "Nothing was changed.")
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Turn SIGTERM into an exception, so that everything that runs can clean up."""
+    from dbops.errors import Terminated
+
+    raise Terminated
+
+
+def _embedded(environ: dict[str, str], view: View) -> Callable[[], str]:
+    """Return what starts the embedded server if no URL is given."""
+
+    def start() -> str:
+        from dbops import server
+
+        return server.ensure_running(environ, report=view.event)
+
+    return start
