@@ -144,7 +144,7 @@ class TextView(View):
                     self._line("...", "dim", self._step.name, self._step.heartbeat())
 
     def _line(self, state: str, style: str, name: str, detail: str, tail: str = "") -> None:
-        line = Text.assemble(("  " + state.ljust(5), style), f" {name:<9} " if name else " ", detail)
+        line = Text.assemble(("  " + state.ljust(7), style), f" {name:<9} " if name else " ", detail)
         if tail:
             line.append(f"  {tail}", "dim")
         self.err.print(line, soft_wrap=True)

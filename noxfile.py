@@ -1,0 +1,75 @@
+"""The gates that judge the repository. `nox` runs lint, types, unit and integration; `nox --list` shows all."""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "unit", "integration"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project and some of its dependency groups, at the versions that pyproject.toml pins."""
+    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+def have_server(session: nox.Session) -> None:
+    """Install PostgreSQL and TimescaleDB if the machine has none; a server named by the caller is used as it is."""
+    if "KAPMAN_TEST_DATABASE_URL" not in os.environ:
+        session.run("invoke", "server.install")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check Python with ruff and SQL with sqlfluff."""
+    install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("sqlfluff", "lint", "db")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly."""
+    install(session, "types")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def unit(session: nox.Session) -> None:
+    """Run the tests that need no server, on every Python that is there."""
+    install(session, "test", "lint")
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL."""
+    install(session, "test", "lint")
+    have_server(session)
+    session.run("pytest", "tests/integration", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the long repetitions that the ordinary run leaves out."""
+    install(session, "test", "lint")
+    have_server(session)
+    session.run("pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed as ratios within one run, and memory."""
+    install(session, "test")
+    have_server(session)
+    session.run("python", "-m", "bench", *session.posargs)

@@ -1,0 +1,76 @@
+import json
+import time
+
+import pytest
+
+from dbops import report
+from dbops.errors import UsageError
+from dbops.events import Message, Progress, Statement, StepFinished, StepStarted
+from dbops.report import text
+
+EVENTS = [
+    StepStarted("migrate", "6 pending", 6),
+    Progress("migrate", 1, "0002_create_tickers"),
+    Message("WARNING", "[bold]odd[/bold]", "0002.sql"),
+    Statement("SELECT\n  1", 0.002),
+    StepFinished("migrate", "6 applied", 0.5),
+]
+
+
+def play(output_format, log_level="INFO"):
+    with report.view(output_format, log_level) as view:
+        for event in EVENTS:
+            view.event(event)
+        view.result(lambda console: console.print("done [1]"), {"applied": 6})
+
+
+def test_text_view_prints_results_on_stdout_and_the_rest_on_stderr(capsys):
+    play("text")
+    out, err = capsys.readouterr()
+    assert out == "done [1]\n"
+    assert err.splitlines() == ["  warning 0002.sql: [bold]odd[/bold]", "  ok      migrate   6 applied  0.50 s"]
+
+
+def test_debug_level_shows_statements_with_their_time(capsys):
+    play("text", "DEBUG")
+    assert "sql     2.0 ms    SELECT 1" in capsys.readouterr().err
+
+
+def test_json_view_prints_one_object_a_line(capsys):
+    play("json", "DEBUG")
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"applied": 6}
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [line["event"] for line in lines] == [
+        "step_started",
+        "progress",
+        "message",
+        "statement",
+        "step_finished",
+    ]
+    assert lines[0]["total"] == 6
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_warning_level_hides_progress(capsys, output_format):
+    play(output_format, "WARNING")
+    assert "applied" not in capsys.readouterr().err
+
+
+def test_long_step_shows_a_heartbeat_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(text, "HEARTBEAT_SECONDS", 0.02)
+    with report.view("text", "INFO") as view:
+        view.event(StepStarted("migrate", "", 10))
+        view.event(Progress("migrate", 5, "0006_x"))
+        time.sleep(0.2)
+    assert "...     migrate   5 of 10, 0006_x, 0 s so far, about 0 s to go" in capsys.readouterr().err
+
+
+def test_error_in_json_names_its_exit_code(capsys):
+    assert report.view("json", "INFO").error(UsageError("no", where="here", hint="Do this.")) == 2
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["what"], line["exit_code"]) == ("error", "no", 2)
+
+
+def test_nothing_is_asked_without_a_terminal():
+    assert report.view("text", "INFO").ask("Really?") is None
