@@ -1,0 +1,182 @@
+"""The runner of check files against a real server: whatever keeps a check from its answer is a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dbops import postgres
+from dbops.errors import UsageError
+from dbops.events import Progress, StepFinished, StepStarted
+from dbops.settings import Target
+from dbops.verification import Check, verify
+
+GOOD = (
+    "SELECT 'table public.t'::text AS check_name, true AS passed, "
+    "'there'::text AS expected, 'there'::text AS actual"
+)
+JUDGE = """WITH declared AS (SELECT nullif(current_setting('dbops.declared', true), '') AS names)
+SELECT
+    'nothing extra'::text AS check_name, names IS NOT NULL AS passed,
+    'names'::text AS expected, names AS actual
+FROM declared"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "structure").mkdir()
+    return tmp_path
+
+
+def write(directory: Path, text: str | bytes, name: str = "structure/a.sql") -> None:
+    path = directory / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def only_check(target: Target, directory: Path) -> Check:
+    (check,) = verify(target, directory).checks
+    return check
+
+
+def test_row_of_a_check_file_becomes_a_check(empty: Target, directory: Path) -> None:
+    write(directory, f"-- A comment with 100 % and {{braces}}\n{GOOD};\n-- the end")
+    result = verify(empty, directory)
+    assert result.passed
+    (check,) = result.checks
+    assert (check.file, check.name, check.expected, check.actual) == (
+        "structure/a.sql",
+        "table public.t",
+        "there",
+        "there",
+    )
+    assert 0 < check.seconds < result.seconds
+
+
+def test_failing_row_does_not_keep_other_files_from_running(empty: Target, directory: Path) -> None:
+    write(directory, GOOD.replace("true", "1 = 2").replace("'there'::text AS actual", "NULL::text AS actual"))
+    write(directory, "SELECT no_such_function()", "structure/b.sql")
+    write(directory, GOOD, "structure/c.sql")
+    result = verify(empty, directory)
+    assert not result.passed
+    assert [(c.file, c.passed) for c in result.checks] == [
+        ("structure/a.sql", False),
+        ("structure/b.sql", False),
+        ("structure/c.sql", True),
+    ]
+    assert result.checks[0].actual is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "line", "column"),
+    [
+        ("SELECT 1;\n\nSELEC 2", 'syntax error at or near "SELEC"', 3, 1),
+        ("SELECT 1;\nSELECT 2", "more than one statement", 1, 1),
+        ("-- é\nSELECT\n\t oops", 'column "oops" does not exist', 3, 3),
+        ("SELECT (1", "syntax error at end of input", 1, 10),
+        ("SELECT 'a", "unterminated quoted string", 1, 8),
+        ("", "the file is empty", 1, 1),
+        (" \n", "the file is empty", 1, 1),
+        ("-- nothing but a comment", "syntax error at end of input", 1, 25),
+        (b"SELECT 'caf\xe9'", "not UTF-8: byte 0xe9", 1, 12),
+        ("SELECT '\0'", "NUL character", 1, 9),
+        (f"{GOOD} WHERE false", "returned no rows", 1, 1),
+        (GOOD.replace("true", "NULL::boolean"), "passed is NULL in row 1", 1, 1),
+        (GOOD.replace("'table public.t'", "NULL"), "check_name is NULL in row 1", 1, 1),
+        ("SELECT 1 AS one", "the columns are one int4", 1, 1),
+        (f"SELECT * FROM ({GOOD}) AS g, (VALUES (1)) AS v (extra)", "extra int4", 1, 1),
+        (GOOD.replace("true", "'t'::text"), "passed text", 1, 1),
+        ("INSERT INTO public.t VALUES (1)", "syntax error", 1, 1),
+        ("WITH w AS (DELETE FROM public.t RETURNING 1) SELECT * FROM w", "data-modifying", 1, 1),
+        (GOOD.replace("true", "nextval('public.s') > 0"), "read-only transaction", 1, 1),
+        (GOOD.replace("true", "setval('public.s', 9) > 0"), "read-only transaction", 1, 1),
+        ("COMMIT", "syntax error", 1, 1),
+        (f"{GOOD}; COMMIT; DROP TABLE public.t", "more than one statement", 1, 1),
+        (f"{GOOD}; /* unclosed", "unterminated /* comment", 1, len(GOOD) + 3),
+        (GOOD.replace("true", "1 / 0 = 1"), "division by zero", 1, 1),
+        (GOOD.replace("true", "pg_sleep(60) IS NULL"), "statement timeout", 1, 1),
+    ],
+)
+def test_file_at_fault_is_a_failure_at_its_place(
+    empty: Target, directory: Path, text: str | bytes, says: str, line: int, column: int
+) -> None:
+    with postgres.connect(empty) as connection:
+        connection.execute("CREATE TABLE public.t AS SELECT 1 AS a")
+        connection.execute("CREATE SEQUENCE public.s")
+    write(directory, text)
+    write(directory, GOOD, "structure/b.sql")
+    bad, good = verify(empty, directory, statement_timeout=0.5).checks
+    assert good.passed
+    assert not bad.passed
+    assert bad.actual is not None
+    assert says in bad.actual
+    assert bad.place is not None
+    assert (bad.place.line, bad.place.column) == (line, column)
+    assert bad.place.path == str(directory / "structure" / "a.sql")
+    with postgres.connect(empty) as connection:
+        assert connection.execute("SELECT a, (SELECT last_value FROM public.s) FROM public.t").fetchall() == [
+            (1, 1)
+        ]
+
+
+def test_unreadable_file_is_a_failure(empty: Target, directory: Path) -> None:
+    (directory / "structure" / "a.sql").mkdir()
+    check = only_check(empty, directory)
+    assert not check.passed
+    assert "cannot read the file" in str(check.actual)
+
+
+def test_check_cannot_loosen_the_transaction_for_the_next(empty: Target, directory: Path) -> None:
+    write(directory, GOOD.replace("true", "set_config('statement_timeout', '7', true) = '7ms'"))
+    write(directory, GOOD.replace("true", "current_setting('statement_timeout') = '9s'"), "structure/b.sql")
+    assert verify(empty, directory, statement_timeout=9).checks[1].passed
+
+
+def test_suite_without_files_is_an_error(empty: Target, directory: Path) -> None:
+    with pytest.raises(UsageError, match="structure suite"):
+        verify(empty, directory)
+    write(directory, GOOD)
+    with pytest.raises(UsageError, match="baseline suite"):
+        verify(empty, directory, baseline=True)
+    with pytest.raises(UsageError, match="structure suite"):
+        verify(empty, directory / "missing")
+
+
+def test_only_named_files_are_reported(empty: Target, directory: Path) -> None:
+    for name in "abc":
+        write(directory, GOOD, f"structure/{name}.sql")
+    files = [check.file for check in verify(empty, directory, only=("c", "structure/a.sql")).checks]
+    assert files == ["structure/a.sql", "structure/c.sql"]
+    with pytest.raises(UsageError, match='called "d"'):
+        verify(empty, directory, only=("d",))
+
+
+def test_judging_file_is_handed_the_names_of_all_others(empty: Target, directory: Path) -> None:
+    write(directory, JUDGE)
+    write(directory, GOOD, "structure/b.sql")
+    write(directory, GOOD.replace("table public.t", 'table public."Zeichen ü"'), "baseline/c.sql")
+    found = verify(empty, directory, only=("a",)).checks
+    assert [(check.file, check.actual) for check in found] == [("structure/a.sql", '["table public.t"]')]
+    both = verify(empty, directory, baseline=True).checks[0]
+    assert both.actual == '["table public.t", "table public.\\"Zeichen \\u00fc\\""]'
+
+
+def test_judging_file_is_handed_nothing_when_a_file_could_not_say_its_names(
+    empty: Target, directory: Path
+) -> None:
+    write(directory, JUDGE)
+    write(directory, "SELECT oops", "structure/b.sql")
+    assert [check.passed for check in verify(empty, directory).checks] == [False, False]
+
+
+def test_verify_reports_its_steps(empty: Target, directory: Path) -> None:
+    write(directory, GOOD)
+    seen: list[object] = []
+    verify(empty, directory, report=seen.append)
+    started, progress, finished = seen
+    assert isinstance(started, StepStarted)
+    assert started.total == 1
+    assert progress == Progress("verify", 0, "structure/a.sql")
+    assert isinstance(finished, StepFinished)
+    assert finished.detail == "1 checks passed"
