@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import uuid
@@ -22,14 +23,16 @@ BINARIES = Path("/usr/lib/postgresql/15/bin")
 CONFIGURATION = """
 listen_addresses = ''
 unix_socket_directories = '{directory}'
-shared_preload_libraries = 'timescaledb'
-timescaledb.telemetry_level = off
-timescaledb.max_background_workers = 60
 max_worker_processes = 70
 max_connections = 200
 max_prepared_transactions = 10
 wal_level = logical
 fsync = off
+"""
+PRELOAD = """
+shared_preload_libraries = 'timescaledb'
+timescaledb.telemetry_level = off
+timescaledb.max_background_workers = 60
 """
 
 
@@ -68,7 +71,7 @@ def as_server_user() -> dict[str, object]:
 
 
 @contextmanager
-def throwaway_server(extra: str = "") -> Iterator[TestServer]:
+def throwaway_server(configuration: str = PRELOAD, binaries: Path = BINARIES) -> Iterator[TestServer]:
     """Start a server with a data directory of its own; stop it and remove everything at the end."""
     directory = Path(tempfile.mkdtemp(prefix="kapman-test-", dir="/tmp"))
     data = directory / "data"
@@ -80,7 +83,7 @@ def throwaway_server(extra: str = "") -> Iterator[TestServer]:
     )
     try:
         run(
-            BINARIES / "initdb",
+            binaries / "initdb",
             "-D",
             data,
             "-U",
@@ -92,13 +95,27 @@ def throwaway_server(extra: str = "") -> Iterator[TestServer]:
             "--locale=C.UTF-8",
             "-N",
         )
-        (data / "postgresql.auto.conf").write_text(CONFIGURATION.format(directory=directory) + extra)
-        run(BINARIES / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "start")
+        (data / "postgresql.auto.conf").write_text(CONFIGURATION.format(directory=directory) + configuration)
+        run(binaries / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "start")
         yield TestServer({"host": str(directory), "user": "postgres"}, data)
     finally:
         if (data / "postmaster.pid").exists():
-            run(BINARIES / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def binaries_without_timescaledb(root: Path) -> Path:
+    """Make a copy of PostgreSQL below a directory that lacks TimescaleDB, and return its bin directory.
+
+    PostgreSQL finds its files relative to its own executable, so a moved tree sees only what was moved.
+    """
+    source = BINARIES.parent
+    share = Path("/usr/share/postgresql") / source.name
+    ignore = shutil.ignore_patterns("timescaledb*")
+    home = root / "lib" / "postgresql" / source.name
+    shutil.copytree(source, home, ignore=ignore)
+    shutil.copytree(share, root / "share" / "postgresql" / source.name, ignore=ignore)
+    return home / "bin"
 
 
 def given_server(url: str) -> TestServer:
@@ -111,6 +128,13 @@ def given_server(url: str) -> TestServer:
 def drop_quietly(server: TestServer, database: str) -> None:
     """Drop a test's database, whoever is in it."""
     server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def fresh_name(prefix: str = "test") -> str:

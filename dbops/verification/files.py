@@ -98,9 +98,7 @@ def _read(path: Path, name: str) -> CheckFile:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return CheckFile(
-            path, name, "", f"cannot read the file: {error.strerror}", SourcePlace(shown(path), 1, 1, "")
-        )
+        return CheckFile(path, name, "", f"cannot read the file: {error.strerror}", SourcePlace(shown(path), 1, 1, ""))
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -109,9 +107,7 @@ def _read(path: Path, name: str) -> CheckFile:
         place = place_in(path, readable, offset)
         return CheckFile(path, name, "", f"the file is not UTF-8: byte 0x{raw[error.start]:02x}", place)
     if "\0" in text:
-        return CheckFile(
-            path, name, "", "the file has a NUL character", place_in(path, text, text.index("\0"))
-        )
+        return CheckFile(path, name, "", "the file has a NUL character", place_in(path, text, text.index("\0")))
     if not text.strip():
         return CheckFile(path, name, text, "the file is empty", place_in(path, text, 0))
     return CheckFile(path, name, text)

@@ -200,9 +200,7 @@ def _checks(file: CheckFile, answer: _Answer) -> tuple[Check, ...]:
         raise _FileError("the query returned no rows", file.place())
     for number, row in enumerate(answer.rows, 1):
         if row[0] is None or row[1] is None:
-            raise _FileError(
-                f"{'check_name' if row[0] is None else 'passed'} is NULL in row {number}", file.place()
-            )
+            raise _FileError(f"{'check_name' if row[0] is None else 'passed'} is NULL in row {number}", file.place())
     share = answer.seconds / len(answer.rows)
     return tuple(
         Check(file.name, str(name), passed is True, _text(expected), _text(actual), share)

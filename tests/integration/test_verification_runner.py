@@ -12,10 +12,7 @@ from dbops.events import Progress, StepFinished, StepStarted
 from dbops.settings import Target
 from dbops.verification import Check, verify
 
-GOOD = (
-    "SELECT 'table public.t'::text AS check_name, true AS passed, "
-    "'there'::text AS expected, 'there'::text AS actual"
-)
+GOOD = "SELECT 'table public.t'::text AS check_name, true AS passed, 'there'::text AS expected, 'there'::text AS actual"
 JUDGE = """WITH declared AS (SELECT nullif(current_setting('dbops.declared', true), '') AS names)
 SELECT
     'nothing extra'::text AS check_name, names IS NOT NULL AS passed,
@@ -115,9 +112,7 @@ def test_file_at_fault_is_a_failure_at_its_place(
     assert (bad.place.line, bad.place.column) == (line, column)
     assert bad.place.path == str(directory / "structure" / "a.sql")
     with postgres.connect(empty) as connection:
-        assert connection.execute("SELECT a, (SELECT last_value FROM public.s) FROM public.t").fetchall() == [
-            (1, 1)
-        ]
+        assert connection.execute("SELECT a, (SELECT last_value FROM public.s) FROM public.t").fetchall() == [(1, 1)]
 
 
 def test_unreadable_file_is_a_failure(empty: Target, directory: Path) -> None:
@@ -162,9 +157,7 @@ def test_judging_file_is_handed_the_names_of_all_others(empty: Target, directory
     assert both.actual == '["table public.t", "table public.\\"Zeichen \\u00fc\\""]'
 
 
-def test_judging_file_is_handed_nothing_when_a_file_could_not_say_its_names(
-    empty: Target, directory: Path
-) -> None:
+def test_judging_file_is_handed_nothing_when_a_file_could_not_say_its_names(empty: Target, directory: Path) -> None:
     write(directory, JUDGE)
     write(directory, "SELECT oops", "structure/b.sql")
     assert [check.passed for check in verify(empty, directory).checks] == [False, False]

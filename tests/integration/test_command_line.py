@@ -1,0 +1,126 @@
+"""What an operator meets on the command line when a setting is wrong: three lines and an exit code."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dbops.settings import ROOT
+from tests import support
+
+PASSWORD = "s3kret-w0rd"
+
+
+def invoke(*words, **environ):
+    """Run a task in a process of its own, with just the environment that is given."""
+    base = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=ROOT,
+        env={**base, **environ},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def assert_three_lines(done, code, what):
+    lines = done.stderr.splitlines()
+    assert done.returncode == code, done.stderr
+    assert [line.split(" ")[0] for line in lines if not line.startswith("  =")] == ["error:", "", "hint:"], done.stderr
+    assert what in lines[0]
+    assert PASSWORD not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def plain_server():
+    """Return a server where TimescaleDB is installed but not preloaded."""
+    with support.throwaway_server("") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server_without_extension(tmp_path_factory):
+    """Return a server where TimescaleDB is not installed."""
+    root = tmp_path_factory.mktemp("postgresql")
+    for directory in (root, *root.parents[:2]):
+        directory.chmod(0o755)
+    with support.throwaway_server("", support.binaries_without_timescaledb(root)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def password_server():
+    """Return a server on loopback that asks for a password."""
+    port = support.free_port()
+    with support.throwaway_server(f"{support.PRELOAD}listen_addresses = '127.0.0.1'\nport = {port}\n") as started:
+        (started.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        started.execute("SELECT pg_reload_conf()")
+        started.execute(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
+        yield started, port
+
+
+TASKS = ["db.rebuild", "db.drop", "db.create", "db.migrate", "db.verify", "db.status", "db.wait --timeout 1"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_server_that_is_down_is_told_in_three_lines(task):
+    url = f"postgresql://u:{PASSWORD}@127.0.0.1:{support.free_port()}/kapman_dev"
+    assert_three_lines(invoke(*task.split(), DATABASE_URL=url), 3, "Connection refused")
+
+
+@pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
+def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension, task):
+    done = invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
+    assert_three_lines(done, 3, "")
+    assert "TimescaleDB is not installed" in done.stderr
+
+
+@pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
+def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server, task):
+    done = invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
+    assert_three_lines(done, 3, "")
+    assert "shared_preload_libraries" in done.stderr
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_wrong_password_is_told_without_showing_it(password_server, task):
+    _server, port = password_server
+    url = f"postgresql://postgres:{PASSWORD}x@127.0.0.1:{port}/kapman_dev"
+    done = invoke(*task.split(), DATABASE_URL=url)
+    assert_three_lines(done, 3, "password authentication failed")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_url_without_database_name_is_wrong_usage(task):
+    url = f"postgresql://u:{PASSWORD}@127.0.0.1:1"
+    assert_three_lines(invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_malformed_url_is_wrong_usage(task):
+    url = f"postgresql://u:{PASSWORD}/x@h:port/db"
+    assert_three_lines(invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
+
+
+def test_errors_are_json_for_machines():
+    done = invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
+    line = json.loads(done.stderr)
+    assert (done.returncode, line["event"], line["exit_code"]) == (2, "error", 2)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--env", "staging"], 'unknown environment "staging"'),
+        (["--format", "xml"], 'unknown format "xml"'),
+        (["--log-level", "LOUD"], 'unknown log level "LOUD"'),
+    ],
+)
+def test_unknown_choice_is_wrong_usage(words, what):
+    assert_three_lines(invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
