@@ -1,0 +1,61 @@
+-- Every index of the baseline, those behind keys included, in PostgreSQL's own words: uniqueness, method, columns,
+-- order, operator classes, predicate. Of these, create_hypertable made ohlcv_date_idx.
+WITH expected (table_name, index_name, definition) AS (
+    VALUES
+    ('daily_snapshots', 'daily_snapshots_pkey', 'UNIQUE btree ("time", ticker_id)'),
+    ('daily_snapshots', 'daily_snapshots_ticker_id_idx', 'btree (ticker_id)'),
+    ('ohlcv', 'ohlcv_date_idx', 'btree (date DESC)'),
+    ('ohlcv', 'ohlcv_pkey', 'UNIQUE btree (ticker_id, date)'),
+    (
+        'options_chains', 'options_chains_pkey',
+        'UNIQUE btree ("time", ticker_id, expiration_date, strike_price, option_type)'
+    ),
+    ('options_chains', 'options_chains_ticker_id_idx', 'btree (ticker_id)'),
+    ('recommendation_outcomes', 'recommendation_outcomes_pkey', 'UNIQUE btree (id)'),
+    ('recommendation_outcomes', 'recommendation_outcomes_recommendation_id_idx', 'btree (recommendation_id)'),
+    ('recommendations', 'recommendations_pkey', 'UNIQUE btree (id)'),
+    ('recommendations', 'recommendations_ticker_id_snapshot_time_idx', 'btree (ticker_id, snapshot_time)'),
+    ('tickers', 'tickers_pkey', 'UNIQUE btree (id)'),
+    ('tickers', 'tickers_symbol_key', 'UNIQUE btree (symbol)')
+),
+
+-- The definition of an index opens its table: that must not wait behind somebody's exclusive lock.
+locked (relation) AS MATERIALIZED (
+    SELECT lock.relation
+    FROM pg_catalog.pg_locks AS lock
+    INNER JOIN pg_catalog.pg_database AS database ON lock.database = database.oid
+    WHERE
+        database.datname = current_database()
+        AND lock.mode = 'AccessExclusiveLock'
+        AND lock.pid IS DISTINCT FROM pg_backend_pid()
+),
+
+actual (table_name, index_name, definition) AS (
+    SELECT
+        relation.relname AS table_name,
+        index_relation.relname AS index_name,
+        CASE
+            WHEN relation.oid IN (SELECT locked.relation FROM locked)
+                THEN 'could not see: another session has locked the table'
+            ELSE
+                CASE WHEN index_of.indisunique THEN 'UNIQUE ' ELSE '' END
+                || substring(pg_get_indexdef(index_of.indexrelid) FROM ' USING (.*)$')
+                || CASE WHEN index_of.indisvalid AND index_of.indisready THEN '' ELSE ', invalid' END
+                || CASE WHEN index_of.indimmediate THEN '' ELSE ', deferrable' END
+        END
+    FROM pg_catalog.pg_index AS index_of
+    INNER JOIN pg_catalog.pg_class AS relation ON index_of.indrelid = relation.oid
+    INNER JOIN pg_catalog.pg_class AS index_relation ON index_of.indexrelid = index_relation.oid
+    INNER JOIN pg_catalog.pg_namespace AS namespace ON relation.relnamespace = namespace.oid
+    WHERE namespace.nspname = 'public'
+)
+
+SELECT
+    'index public.' || expected.index_name AS check_name,
+    coalesce(actual.definition = expected.definition, false) AS passed,
+    'on ' || expected.table_name || ': ' || expected.definition AS expected,
+    coalesce('on ' || actual.table_name || ': ' || actual.definition, 'missing') AS actual
+FROM expected
+LEFT JOIN actual
+    ON expected.table_name = actual.table_name AND expected.index_name = actual.index_name
+ORDER BY check_name;
