@@ -5,6 +5,7 @@ This is the only module that reads the environment. What it returns is frozen an
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def load(
     Raises UsageError for an unknown environment or a URL that names no usable target.
     """
     given = env or environ.get("KAPMAN_ENV") or environ.get("ENV") or ""
-    environment = choice("environment", given or "dev", ENVIRONMENTS)
+    environment = choose_environment(environ, env)
     source = "--url" if url else "DATABASE_URL"
     address = url or environ.get("DATABASE_URL", "")
     embedded = not address
@@ -102,6 +103,11 @@ def load(
         environ=environ,
         state=state_directory(environ),
     )
+
+
+def choose_environment(environ: Mapping[str, str], env: str = "") -> str:
+    """Return the environment that the flag, KAPMAN_ENV or ENV names, else dev; raise UsageError for an unknown one."""
+    return choice("environment", env or environ.get("KAPMAN_ENV") or environ.get("ENV") or "dev", ENVIRONMENTS)
 
 
 def choice(what: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -171,3 +177,13 @@ def state_directory(environ: Mapping[str, str]) -> Path:
         return Path(own)
     home = Path(environ.get("HOME") or Path.home())
     return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "kapman-dbops"
+
+
+def server_directory(environ: Mapping[str, str]) -> Path:
+    """Return where the embedded server lives; root's must be where the account `postgres` can reach it."""
+    if own := environ.get("KAPMAN_SERVER_DIR"):
+        return Path(own).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/kapman-dbops")
+    home = Path(environ.get("HOME") or Path.home())
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "kapman-dbops"

@@ -10,8 +10,8 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -46,30 +46,58 @@ class Run:
         return self.settings.target
 
 
+@dataclass(frozen=True, slots=True)
+class ServerRun:
+    """One run of a task about the embedded server, which needs no database and starts nothing by itself."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    view: View
+
+
 def operation(*, formats: tuple[str, ...] = ("text", "json"), **help_texts: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a task of a function that takes a Run and its own options and returns an exit code or None."""
 
     def decorate(core: Callable[..., int | None]) -> Any:
-        @functools.wraps(core)
         def body(_context: Any, url: str, env: str, format: str, log_level: str, **own: Any) -> None:  # noqa: A002
-            execute(core, own, url, env, (format, formats), log_level)
+            execute(core, own, _with_database(url, env), (format, formats), log_level)
 
-        texts = {
-            **help_texts,
-            **COMMON,
-            "format": f"{COMMON['format'][:-1]}: {', '.join(formats)}; default text.",
-        }
-        body.__signature__ = _signature(core)  # type: ignore[attr-defined]
-        return task(help=texts)(body)
+        return _task(core, body, formats, help_texts, tuple(DEFAULTS))
 
     return decorate
 
 
-def _signature(core: Callable[..., Any]) -> inspect.Signature:
+def server_operation(**help_texts: str) -> Callable[[Callable[..., Any]], Any]:
+    """Make a task of a function that takes a ServerRun and its own options and returns an exit code or None."""
+    formats = ("text", "json")
+
+    def decorate(core: Callable[..., int | None]) -> Any:
+        def body(_context: Any, format: str, log_level: str, **own: Any) -> None:  # noqa: A002
+            execute(core, own, ServerRun, (format, formats), log_level)
+
+        return _task(core, body, formats, help_texts, ("format", "log_level"))
+
+    return decorate
+
+
+def _task(
+    core: Callable[..., Any],
+    body: Callable[..., None],
+    formats: tuple[str, ...],
+    help_texts: dict[str, str],
+    options: tuple[str, ...],
+) -> Any:
+    """Return the task: the body under the core function's name and docstring, with all options and their help."""
+    common = {**COMMON, "format": f"{COMMON['format'][:-1]}: {', '.join(formats)}; default text."}
+    wrapped = functools.wraps(core)(body)
+    wrapped.__signature__ = _signature(core, options)  # type: ignore[attr-defined]
+    return task(help={**help_texts, **{name: common[name] for name in options}})(wrapped)
+
+
+def _signature(core: Callable[..., Any], options: tuple[str, ...]) -> inspect.Signature:
     """Return the task's signature: a context, the function's own options, the common ones."""
     keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
     own = list(inspect.signature(core).parameters.values())[1:]
-    common = [inspect.Parameter(name, keyword, default=value) for name, value in DEFAULTS.items()]
+    common = [inspect.Parameter(name, keyword, default=DEFAULTS[name]) for name in options]
     # The common options come first in this list, so that they keep their short flags in every task.
     return inspect.Signature([inspect.Parameter("context", keyword), *common, *own])
 
@@ -77,8 +105,7 @@ def _signature(core: Callable[..., Any]) -> inspect.Signature:
 def execute(
     core: Callable[..., int | None],
     own: dict[str, Any],
-    url: str,
-    env: str,
+    prepare: Callable[[Mapping[str, str], View], Any],
     chosen_format: tuple[str, tuple[str, ...]],
     log_level: str,
 ) -> None:
@@ -94,9 +121,9 @@ def execute(
             settings.choice("log level", log_level, settings.LOG_LEVELS),
         )
         environ = settings.read_environ(os.environ)
-        loaded = settings.load(environ, _embedded(environ, view), url=url, env=env)
+        run = prepare(environ, view)
         with view:
-            code = core(Run(loaded, view), **own) or 0
+            code = core(run, **own) or 0
     except UnicodeError as error:
         problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
         code = view.error(problem)
@@ -126,12 +153,17 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _embedded(environ: dict[str, str], view: View) -> Callable[[], str]:
-    """Return what starts the embedded server if no URL is given."""
+def _with_database(url: str, env: str) -> Callable[[Mapping[str, str], View], Run]:
+    """Return what makes a Run: it starts the embedded server if no URL is given."""
 
-    def start() -> str:
-        from dbops import server
+    def prepare(environ: Mapping[str, str], view: View) -> Run:
+        from dbops import settings
 
-        return server.ensure_running(environ, report=view.event)
+        def embedded() -> str:
+            from dbops import server
 
-    return start
+            return server.ensure_running(environ, ask=sys.stdin.isatty(), report=view.event)
+
+        return Run(settings.load(environ, embedded, url=url, env=env), view)
+
+    return prepare
