@@ -1,0 +1,57 @@
+-- What belongs to the database as a whole. An extension's version is the engine's, not the schema's: it is left out.
+-- Rarer kinds: that they are there is what counts. Those with an oid below 16384 come with PostgreSQL.
+, rare AS (
+    SELECT tableoid, oid FROM pg_am UNION ALL SELECT tableoid, oid FROM pg_cast
+    UNION ALL SELECT tableoid, oid FROM pg_collation UNION ALL SELECT tableoid, oid FROM pg_conversion
+    UNION ALL SELECT tableoid, oid FROM pg_language UNION ALL SELECT tableoid, oid FROM pg_opclass
+    UNION ALL SELECT tableoid, oid FROM pg_operator UNION ALL SELECT tableoid, oid FROM pg_opfamily
+    UNION ALL SELECT tableoid, oid FROM pg_ts_config UNION ALL SELECT tableoid, oid FROM pg_ts_dict
+    UNION ALL SELECT tableoid, oid FROM pg_ts_parser UNION ALL SELECT tableoid, oid FROM pg_ts_template
+    UNION ALL SELECT tableoid, oid FROM pg_transform
+)
+SELECT 'extension ' || quote_ident(e.extname), 0, 0, 'in schema ' || quote_ident(n.nspname)
+FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+UNION ALL
+SELECT
+    'publication ' || quote_ident(p.pubname), 0, 2,
+    concat_ws(
+        ', ', CASE WHEN p.puballtables THEN 'all tables' END, CASE WHEN p.pubinsert THEN 'insert' END,
+        CASE WHEN p.pubupdate THEN 'update' END, CASE WHEN p.pubdelete THEN 'delete' END,
+        CASE WHEN p.pubtruncate THEN 'truncate' END, CASE WHEN p.pubviaroot THEN 'via root' END
+    )
+FROM pg_publication AS p
+UNION ALL
+SELECT
+    'publication ' || quote_ident(p.pubname), 3, 0,
+    'table ' || r.prrelid::regclass::text
+    || coalesce(' columns ' || (
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+        FROM pg_attribute AS a WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)
+    ), '')
+    || coalesce(' where ' || pg_get_expr(r.prqual, r.prrelid), '')
+FROM pg_publication AS p JOIN pg_publication_rel AS r ON r.prpubid = p.oid
+UNION ALL
+SELECT 'publication ' || quote_ident(p.pubname), 3, 0, 'schema ' || n.pnnspid::regnamespace::text
+FROM pg_publication AS p JOIN pg_publication_namespace AS n ON n.pnpubid = p.oid
+UNION ALL
+SELECT
+    'subscription ' || quote_ident(s.subname), 0, 2,
+    'to ' || array_to_string(s.subpublications, ', ') || CASE WHEN s.subenabled THEN '' ELSE ' (disabled)' END
+FROM pg_subscription AS s
+WHERE s.subdbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+UNION ALL
+SELECT
+    'event trigger ' || quote_ident(e.evtname), 0, 2,
+    'on ' || e.evtevent || ' execute ' || e.evtfoid::regprocedure::text || coalesce(' when tag in ' || e.evttags::text, '')
+    || CASE WHEN e.evtenabled = 'O' THEN '' ELSE ' (enabled: ' || e.evtenabled::text || ')' END
+FROM pg_event_trigger AS e
+WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_event_trigger'::regclass AND m.objid = e.oid)
+UNION ALL
+SELECT 'server ' || quote_ident(s.srvname), 0, 2, 'of ' || quote_ident(f.fdwname) || coalesce(' options ' || s.srvoptions::text, '')
+FROM pg_foreign_server AS s JOIN pg_foreign_data_wrapper AS f ON f.oid = s.srvfdw
+UNION ALL
+SELECT i.type || ' ' || i.identity, 0, 0, NULL
+FROM rare AS r CROSS JOIN LATERAL pg_identify_object(r.tableoid, r.oid, 0) AS i
+WHERE r.oid >= 16384
+AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = r.tableoid AND m.objid = r.oid)
+AND coalesce(i.schema, '') NOT LIKE 'pg_temp%'

@@ -1,0 +1,61 @@
+-- What every query of this directory starts with: which objects are the database's own, and how they are called.
+-- Members of extensions, whatever lies in an extension's schema, and the chunks of hypertables are left out.
+WITH
+builder AS (
+    SELECT coalesce(
+        (SELECT n.nspowner FROM pg_namespace AS n WHERE n.nspname = 'dbops'),
+        (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())
+    ) AS oid
+),
+-- Whoever built the schema is called "owner", so that the text is the same under any name.
+role AS (
+    SELECT r.oid, CASE WHEN r.oid = b.oid THEN 'owner' ELSE quote_ident(r.rolname) END AS name
+    FROM pg_roles AS r CROSS JOIN builder AS b
+    UNION ALL
+    SELECT 0, 'public'
+),
+member AS MATERIALIZED (
+    SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.deptype = 'e'
+),
+space AS MATERIALIZED (
+    SELECT n.oid, quote_ident(n.nspname) AS name
+    FROM pg_namespace AS n
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_namespace'::regclass AND m.objid = n.oid)
+),
+relation AS MATERIALIZED (
+    SELECT
+        c.oid,
+        c.relkind AS kind,
+        s.name || '.' || quote_ident(c.relname) AS name,
+        CASE c.relkind
+            WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
+            WHEN 'f' THEN 'foreign table ' ELSE 'table '
+        END || s.name || '.' || quote_ident(c.relname) AS object
+    FROM pg_class AS c
+    JOIN space AS s ON s.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
+    AND c.oid NOT IN (SELECT k.oid FROM chunk AS k)
+),
+routine AS MATERIALIZED (
+    SELECT
+        p.oid,
+        CASE p.prokind WHEN 'a' THEN 'aggregate ' WHEN 'p' THEN 'procedure ' ELSE 'function ' END
+        || s.name || '.' || quote_ident(p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS object
+    FROM pg_proc AS p
+    JOIN space AS s ON s.oid = p.pronamespace
+    WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)
+),
+type AS MATERIALIZED (
+    SELECT
+        t.oid,
+        CASE t.typtype WHEN 'd' THEN 'domain ' ELSE 'type ' END || s.name || '.' || quote_ident(t.typname) AS object
+    FROM pg_type AS t
+    JOIN space AS s ON s.oid = t.typnamespace
+    LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+    WHERE t.typtype IN ('b', 'c', 'd', 'e', 'r')
+    AND (c.oid IS NULL OR c.relkind = 'c')
+    AND NOT EXISTS (SELECT FROM pg_type AS element WHERE element.typarray = t.oid)
+    AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)
+)

@@ -1,0 +1,43 @@
+-- Hypertables with their dimensions, continuous aggregates, and jobs that the engine did not bring itself.
+-- Numbers that TimescaleDB gives out (job and hypertable ids) and times of the next run are left out.
+SELECT r.object, 1, 0, 'hypertable' || CASE WHEN h.compression_enabled THEN ' (compression enabled)' ELSE '' END
+FROM timescaledb_information.hypertables AS h
+JOIN relation AS r ON r.oid = format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass
+UNION ALL
+SELECT
+    r.object, 1, d.dimension_number::integer,
+    format('dimension %s: %s on %I %s', d.dimension_number, lower(d.dimension_type), d.column_name, d.column_type)
+    || coalesce(' chunk interval ' || d.time_interval::text, '') || coalesce(' chunk interval ' || d.integer_interval::text, '')
+    || coalesce(' now by ' || d.integer_now_func::text, '') || coalesce(' partitions ' || d.num_partitions::text, '')
+FROM timescaledb_information.dimensions AS d
+JOIN relation AS r ON r.oid = format('%I.%I', d.hypertable_schema, d.hypertable_name)::regclass
+UNION ALL
+SELECT
+    r.object, 1, 100 + s.attnum,
+    format('compression of %I: ', s.attname)
+    || concat_ws(
+        ', ', 'segment by ' || s.segmentby_column_index::text,
+        'order by ' || s.orderby_column_index::text || CASE WHEN s.orderby_asc THEN ' ascending' ELSE ' descending' END
+        || CASE WHEN s.orderby_nullsfirst THEN ' nulls first' ELSE ' nulls last' END
+    )
+FROM (
+    SELECT c.*, a.attnum
+    FROM timescaledb_information.compression_settings AS c
+    JOIN pg_attribute AS a
+        ON a.attrelid = format('%I.%I', c.hypertable_schema, c.hypertable_name)::regclass AND a.attname = c.attname
+) AS s
+JOIN relation AS r ON r.oid = format('%I.%I', s.hypertable_schema, s.hypertable_name)::regclass
+UNION ALL
+SELECT
+    format('continuous aggregate %I.%I', c.view_schema, c.view_name), 0, 0,
+    format('of %I.%I', c.hypertable_schema, c.hypertable_name) || CASE WHEN c.materialized_only THEN ' (materialized only)' ELSE '' END
+FROM timescaledb_information.continuous_aggregates AS c
+UNION ALL
+SELECT
+    format('job %I.%I', j.proc_schema, j.proc_name) || coalesce(' on ' || format('%I.%I', j.hypertable_schema, j.hypertable_name), ''),
+    0, 0,
+    format('every %s, at most %s, retries %s after %s', j.schedule_interval, j.max_runtime, j.max_retries, j.retry_period)
+    || CASE WHEN j.scheduled THEN '' ELSE ' (not scheduled)' END
+    || coalesce(' config ' || (j.config - 'hypertable_id' - 'mat_hypertable_id')::text, '')
+FROM timescaledb_information.jobs AS j
+WHERE j.job_id >= 1000

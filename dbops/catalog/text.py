@@ -1,0 +1,93 @@
+"""The schema as canonical text: the same for the same schema, wherever and whenever it was built."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+
+from psycopg.pq import TransactionStatus
+
+from dbops.postgres import Connection
+
+QUERIES = ("common", "relations", "parts", "routines", "types", "database")
+
+# Whatever changes how PostgreSQL writes an expression, a name or a constant.
+SETTINGS = """
+SET LOCAL transaction_read_only = on;
+SET LOCAL search_path = pg_catalog;
+SET LOCAL client_encoding = 'UTF8';
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
+SET LOCAL IntervalStyle = 'postgres';
+SET LOCAL bytea_output = 'hex';
+SET LOCAL extra_float_digits = 1;
+SET LOCAL lc_monetary = 'C';
+SET LOCAL lc_numeric = 'C';
+SET LOCAL lc_time = 'C';
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL jit = off;
+"""
+
+NO_CHUNKS = "chunk AS (SELECT NULL::oid AS oid WHERE false)"
+
+# Nothing but its chunks can inherit from a hypertable.
+CHUNKS = """chunk AS MATERIALIZED (
+    SELECT i.inhrelid AS oid
+    FROM pg_inherits AS i
+    JOIN pg_class AS p ON p.oid = i.inhparent
+    JOIN pg_namespace AS n ON n.oid = p.relnamespace
+    JOIN timescaledb_information.hypertables AS h ON h.hypertable_schema = n.nspname AND h.hypertable_name = p.relname
+)"""
+
+
+def schema_text(connection: Connection) -> str:
+    """Return the schema of the connected database: one block per object, a line per attribute, ending in a newline.
+
+    Independent of the database's name, locale and time zone, of its owner's name, of oids and of times; reads only.
+    """
+    blocks: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
+    with canonical(connection):
+        timescaledb = has_timescaledb(connection)
+        for name in (*QUERIES, "timescaledb") if timescaledb else QUERIES:
+            for subject, section, number, line in connection.execute(_query(name, timescaledb)):
+                block = blocks[str(subject)]
+                if line is not None:
+                    block.add((int(str(section)), int(str(number)), str(line)))
+    return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
+
+
+def fingerprint(text: str) -> str:
+    """Return the sha256 of a schema's text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def canonical(connection: Connection) -> Iterator[None]:
+    """Pin what changes PostgreSQL's own wording, read only and in one snapshot, until the block ends."""
+    outermost = connection.info.transaction_status == TransactionStatus.IDLE
+    with connection.transaction(force_rollback=True):
+        if outermost:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute(SETTINGS)
+        yield
+
+
+def has_timescaledb(connection: Connection) -> bool:
+    """Return whether the extension is in the connected database."""
+    return connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is not None
+
+
+def _query(name: str, timescaledb: bool) -> bytes:
+    prelude = _read("prelude").replace("WITH\n", f"WITH {CHUNKS if timescaledb else NO_CHUNKS},\n", 1)
+    return f"{prelude}\n{_read(name)}".encode()
+
+
+def _read(name: str) -> str:
+    return resources.files("dbops.catalog").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _block(subject: str, lines: set[tuple[int, int, str]]) -> str:
+    return "".join([f"{subject}\n", *(f"    {line}\n" for _, _, line in sorted(lines))])
