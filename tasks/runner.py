@@ -35,10 +35,11 @@ INTERRUPTED = 128 + signal.SIGINT
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a task: its settings, and the view that shows events and results."""
+    """One run of a task: its settings, the view that shows events and results, and the format asked for."""
 
     settings: Settings
     view: View
+    format: str = "text"
 
     @property
     def target(self) -> Target:
@@ -59,7 +60,7 @@ def operation(*, formats: tuple[str, ...] = ("text", "json"), **help_texts: str)
 
     def decorate(core: Callable[..., int | None]) -> Any:
         def body(_context: Any, url: str, env: str, format: str, log_level: str, **own: Any) -> None:  # noqa: A002
-            execute(core, own, _with_database(url, env), (format, formats), log_level)
+            execute(core, own, _with_database(url, env, format), (format, formats), log_level)
 
         return _task(core, body, formats, help_texts, tuple(DEFAULTS))
 
@@ -153,7 +154,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _with_database(url: str, env: str) -> Callable[[Mapping[str, str], View], Run]:
+def _with_database(url: str, env: str, output_format: str) -> Callable[[Mapping[str, str], View], Run]:
     """Return what makes a Run: it starts the embedded server if no URL is given."""
 
     def prepare(environ: Mapping[str, str], view: View) -> Run:
@@ -164,6 +165,6 @@ def _with_database(url: str, env: str) -> Callable[[Mapping[str, str], View], Ru
 
             return server.ensure_running(environ, ask=sys.stdin.isatty(), report=view.event)
 
-        return Run(settings.load(environ, embedded, url=url, env=env), view)
+        return Run(settings.load(environ, embedded, url=url, env=env), view, output_format)
 
     return prepare

@@ -28,13 +28,13 @@ class CheckFile:
 
     @property
     def about(self) -> str:
-        """Return the file's first comment, which says what it checks."""
+        """Return the first sentence of the file's first comment, which says what it checks."""
         lines = []
         for line in self.text.splitlines():
             if not line.startswith("--"):
                 break
             lines.append(line.lstrip("- ").strip())
-        return " ".join(lines)
+        return " ".join(lines).split(". ")[0].removesuffix(".")
 
     def place(self, offset: int = 0) -> SourcePlace:
         """Return the place of a character of the file, counted from 0; past the end it is the end."""

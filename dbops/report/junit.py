@@ -1,0 +1,61 @@
+"""Checks as JUnit XML: a suite per check file, so that GitHub, GitLab and Jenkins show what failed."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from itertools import groupby
+from xml.etree import ElementTree as ET
+
+from dbops.verification import Check, Verification
+
+# What XML 1.0 cannot hold, not even escaped.
+UNLAWFUL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def xml(result: Verification, *, server: str, started: datetime) -> str:
+    """Return the result as a JUnit document: a failing check is a failure, a file at fault an error."""
+    root = ET.Element("testsuites")
+    for number, (name, checks) in enumerate(groupby(result.checks, key=lambda check: check.file)):
+        root.append(_suite(number, name, tuple(checks), server, started))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(number: int, name: str, checks: tuple[Check, ...], server: str, started: datetime) -> ET.Element:
+    failed = [check for check in checks if not check.passed]
+    errors = sum(check.place is not None for check in failed)
+    package = name.removesuffix(".sql").replace("/", ".")
+    attributes = {
+        "id": str(number),
+        "name": name,
+        "package": package,
+        "timestamp": started.strftime("%Y-%m-%dT%H:%M:%S"),
+        "hostname": server,
+        "tests": str(len(checks)),
+        "failures": str(len(failed) - errors),
+        "errors": str(errors),
+        "time": f"{sum(check.seconds for check in checks):.6f}",
+    }
+    suite = ET.Element("testsuite", {key: _lawful(value) for key, value in attributes.items()})
+    ET.SubElement(suite, "properties")
+    for check in checks:
+        suite.append(_case(package, check))
+    ET.SubElement(suite, "system-out")
+    ET.SubElement(suite, "system-err")
+    return suite
+
+
+def _case(package: str, check: Check) -> ET.Element:
+    attributes = {"classname": _lawful(package), "name": _lawful(check.name), "time": f"{check.seconds:.6f}"}
+    case = ET.Element("testcase", attributes)
+    if not check.passed:
+        kind = "error" if check.place else "failure"
+        says = f"expected {_lawful(check.expected)}, actual {_lawful(check.actual)}"
+        problem = ET.SubElement(case, kind, {"message": says, "type": kind})
+        problem.text = _lawful(f"{check.place}\n{check.place.excerpt()}" if check.place else says)
+    return case
+
+
+def _lawful(value: str | None) -> str:
+    return "NULL" if value is None else UNLAWFUL.sub("\ufffd", value)

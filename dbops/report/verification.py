@@ -1,0 +1,92 @@
+"""What `db.verify` shows: failures first, expected beside actual; passed checks counted per file."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dbops.report import documents, junit
+from dbops.report.base import plain
+from dbops.verification import Check, CheckFile, Verification
+
+
+def text(result: Verification, console: Console) -> None:
+    """Draw the result of a verification."""
+    for file, group in groupby(result.failed, key=lambda check: check.file):
+        failed = tuple(group)
+        console.print(_failures(file, failed))
+        for place in (check.place for check in failed if check.place):
+            console.print(Text(f"  --> {place}\n{place.excerpt()}\n"), soft_wrap=True)
+    console.print(_files(result))
+    server = sum(check.seconds for check in result.checks)
+    state = ("  ok     ", "green") if result.passed else ("  FAIL   ", "bold red")
+    counted = f"{result.summary} in {result.seconds:.2f} s, {server * 1000:.0f} ms of it in the server"
+    console.print(Text.assemble(state, counted), soft_wrap=True)
+
+
+def document(result: Verification, output_format: str, *, server: str, started: datetime) -> str:
+    """Return the result as the text of a file: a table, JSON or JUnit XML."""
+    if output_format == "junit":
+        return junit.xml(result, server=server, started=started)
+    if output_format == "json":
+        return json.dumps(data(result), ensure_ascii=False, indent=2) + "\n"
+    return documents.drawn(lambda console: text(result, console))
+
+
+def data(result: Verification) -> dict[str, object]:
+    """Return the result as docs/verify.schema.json describes it."""
+    return {
+        "passed": result.passed,
+        "summary": {
+            "total": len(result.checks),
+            "passed": len(result.checks) - len(result.failed),
+            "failed": len(result.failed),
+            "seconds": result.seconds,
+        },
+        "checks": [plain(check) for check in (*result.failed, *(c for c in result.checks if c.passed))],
+    }
+
+
+def listing(files: tuple[CheckFile, ...], console: Console) -> None:
+    """Draw the names of check files, and what each says it is about."""
+    table = Table.grid(padding=(0, 2))
+    for file in files:
+        table.add_row(Text(file.name), Text(file.about or file.flaw, overflow="fold"))
+    console.print(table)
+
+
+def listing_data(files: tuple[CheckFile, ...]) -> dict[str, object]:
+    """Return the names of check files for machines."""
+    return {"files": [{"name": file.name, "about": file.about} for file in files]}
+
+
+def _failures(file: str, failed: tuple[Check, ...]) -> Table:
+    table = Table(title=Text(file), title_justify="left", show_lines=True)
+    for heading in ("", "check", "expected", "actual"):
+        table.add_column(heading, overflow="fold")
+    for check in failed:
+        cells = (check.name, _shown(check.expected), _shown(check.actual))
+        table.add_row(Text("FAIL", "bold red"), *(Text(cell) for cell in cells))
+    return table
+
+
+def _files(result: Verification) -> Padding:
+    table = Table.grid(padding=(0, 2))
+    for name, group in groupby(result.checks, key=lambda check: check.file):
+        checks = tuple(group)
+        passed = sum(check.passed for check in checks)
+        state = Text("ok", "green") if passed == len(checks) else Text("FAIL", "bold red")
+        seconds = sum(check.seconds for check in checks)
+        counted = f"{passed} passed" + (f", {len(checks) - passed} failed" if passed < len(checks) else "")
+        table.add_row(state, Text(name), Text(counted), Text(f"{seconds * 1000:.1f} ms", "dim"))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _shown(value: str | None) -> str:
+    return "NULL" if value is None else value
