@@ -1,3 +1,64 @@
 """Tasks that apply migrations, show what is applied, start a new one."""
 
 from __future__ import annotations
+
+from tasks.runner import Run, operation
+
+
+@operation(
+    plan="Print what would run, and run nothing.",
+    check="Apply what is pending and roll it back, on the target itself.",
+    to="Last migration to apply, as in 0007.",
+    lock_timeout="How long to wait for a lock before trying again, as in 2s; overrides the files' headers; default 5s.",
+    statement_timeout="How long one statement may take, as in 10min; overrides the files' headers; default no limit.",
+)
+def migrate(
+    run: Run,
+    plan: bool = False,
+    check: bool = False,
+    to: str = "",
+    lock_timeout: str = "",
+    statement_timeout: str = "",
+) -> int:
+    """Apply pending migrations, all or nothing.
+
+    Files and ledger rows commit together. Edited, renamed, removed or skipped files stop it before anything
+    runs. `--plan --format json` prints the plan for machines; `--check` takes the locks that it would take.
+    """
+    from dbops import migrations
+    from dbops.report import migrations as views
+
+    found = migrations.discover(run.settings.migrations)
+    last = version(to)
+    if plan:
+        planned = migrations.plan(
+            run.target, found, to=last, lock_timeout=lock_timeout, statement_timeout=statement_timeout
+        )
+        if not check:
+            run.view.result(lambda console: views.plan_text(planned, console), planned)
+            return 0
+    result = migrations.migrate(
+        run.target,
+        found,
+        to=last,
+        lock_timeout=lock_timeout,
+        statement_timeout=statement_timeout,
+        check=check,
+        report=run.view.event,
+    )
+    run.view.result(lambda console: views.result_text(result, console), result)
+    return 0
+
+
+@operation()
+def status(run: Run) -> int:
+    """Show the server, the extension and every migration: applied, pending, edited, renamed, removed.
+
+    Exit code 1 if files and ledger disagree or a migration was left unfinished.
+    """
+    from dbops import migrations
+    from dbops.report import migrations as views
+
+    found = migrations.status(run.target, migrations.discover(run.settings.migrations))
+    run.view.result(lambda console: views.status_text(found, console), found)
+    return 0 if found.consistent else 1

@@ -1,0 +1,124 @@
+"""Apply files in one transaction with their ledger rows, again from its start where a lock was not to be had."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from dbops import postgres
+from dbops.errors import DbopsError, MigrationError
+from dbops.migrations import failures, files, ledger
+from dbops.migrations.files import Migration
+from dbops.migrations.statements import split
+from dbops.migrations.work import TRIES, AppliedMigration, RefusedError, Work
+
+_SETTLE_SECONDS = 5.0
+
+
+def apply(work: Work, batch: tuple[Migration, ...], *, check: bool = False) -> None:
+    """Apply files and commit; with `check`, roll back instead and keep what was done in `work.open`.
+
+    Raises MigrationError, after which nothing of the batch is applied unless it says so.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            _attempt(work, batch, check=check)
+            return
+        except RefusedError as failure:
+            work.roll_back()
+            if not failure.passing or attempt == TRIES:
+                raise work.refusal(failure, attempt) from None
+            work.pause(failure, attempt)
+        except BaseException:
+            work.roll_back()
+            raise
+
+
+def _attempt(work: Work, batch: tuple[Migration, ...], *, check: bool) -> None:
+    """Try once to apply the files in one transaction."""
+    work.open = []
+    work.session.script("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    work.ensure_ledger()
+    for migration in batch:
+        _apply_file(work, migration)
+    work.transactions += 1
+    if check:
+        work.session.script("ROLLBACK")
+        return
+    _commit(work, batch)
+    work.has_ledger = True
+
+
+def _apply_file(work: Work, migration: Migration) -> None:
+    """Run a file's statements, and write its ledger row, in the open transaction."""
+    began = time.monotonic()
+    work.announce(migration)
+    text = files.read(migration)
+    _as_part_of(migration, lambda: work.session.prepare(migration))
+    for statement in split(text):
+        work.run(migration, text, statement)
+    if not work.session.in_transaction:
+        raise MigrationError(
+            f"migration {migration.name} ended the runner's transaction",
+            where=migration.label,
+            hint="The runner owns the transaction: take its control out of the file, and see `invoke db.status`.",
+        )
+    spent = time.monotonic() - began
+    row = ledger.record(migration, round(spent * 1000))
+    # Deferred constraints are checked while it is still known which file broke them.
+    _as_part_of(migration, lambda: work.session.as_owner("SET CONSTRAINTS ALL IMMEDIATE", row))
+    work.open.append(AppliedMigration(migration.version, migration.name, migration.statements, spent))
+
+
+def _as_part_of(migration: Migration, action: Callable[[], None]) -> None:
+    """Run something of the runner's that fails, if it does, on a migration's account."""
+    try:
+        action()
+    except psycopg.Error as error:
+        raise RefusedError(migration, error) from None
+
+
+def _commit(work: Work, batch: tuple[Migration, ...]) -> None:
+    """Commit, and find out what became of it if the answer was lost."""
+    row = work.session.connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+    xid = str(row[0]) if row else ""
+    try:
+        work.session.script("COMMIT")
+    except psycopg.Error as error:
+        if not work.session.connection.closed:
+            raise RefusedError(batch[-1], error) from None
+        _settle(work, xid)
+        raise failures.lost(None, error, work.state(), None) from None
+    except KeyboardInterrupt:
+        _settle(work, xid)
+        raise
+    work.committed += work.open
+    work.open = []
+
+
+def _settle(work: Work, xid: str) -> None:
+    """Learn in a new connection whether the transaction was committed, and keep that for the message."""
+    work.session.connection.close()
+    answer = _ask(work, xid)
+    if answer == "committed":
+        work.committed += work.open
+        work.open = []
+    elif answer != "aborted":
+        work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
+
+
+def _ask(work: Work, xid: str) -> str:
+    """Return committed, aborted, or why it is not known."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    answer = "in progress"
+    while answer == "in progress" and time.monotonic() < deadline:
+        try:
+            with postgres.connect(work.session.target) as connection:
+                row = connection.execute("SELECT pg_xact_status(%s::xid8)", [xid]).fetchone()
+            answer = str(row[0]) if row else "unknown"
+        except (psycopg.Error, DbopsError):
+            return "unknown"
+        time.sleep(0.1)
+    return answer

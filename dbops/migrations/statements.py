@@ -1,0 +1,156 @@
+"""Cut SQL into statements exactly as PostgreSQL's lexer and psql do, keeping each one's place in the file.
+
+Statements are sent one by one, so that every failure has a place, even those for which the server reports
+none. The rules are those of PostgreSQL's scan.l and psqlscan.l, with standard_conforming_strings on:
+quotes, E'' escapes, dollar quotes, nested comments, parentheses (CREATE RULE), and BEGIN ATOMIC bodies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_WORD = r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*"
+_TOKEN = re.compile(
+    rf"""
+    (?P<skip> [ \t\n\r\f\v]+ | --[^\n\r]* )
+  | (?P<comment> /\* )
+  | (?P<escaped> [eE]' )
+  | (?P<string> '[^']*(?:'|\Z) )
+  | (?P<quoted> "[^"]*(?:"|\Z) )
+  | (?P<dollar> \$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$ )
+  | (?P<word> {_WORD} )
+  | (?P<end> ; )
+  | (?P<open> \( )
+  | (?P<close> \) )
+  | (?P<backslash> \\ )
+  | (?P<other> [0-9]+ | . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_ESCAPED_REST = re.compile(r"(?:[^'\\]|\\.|'')*(?:'|\\?\Z)", re.DOTALL)
+_CONTINUED = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'")
+_ROUTINE = re.compile(r"CREATE (OR REPLACE )?(FUNCTION|PROCEDURE) ")
+_KEPT_WORDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement at `text[start:end]`, its semicolon included; `words` are its first words outside parentheses.
+
+    Unquoted words are in capitals, quoted names as they stand; `psql` is the offset of a backslash, or -1.
+    """
+
+    start: int
+    end: int
+    words: tuple[str, ...]
+    psql: int = -1
+
+    def begins(self, *words: str) -> bool:
+        """Tell whether the statement begins with these words."""
+        return self.words[: len(words)] == words
+
+
+class _Open:
+    """The statement being read."""
+
+    __slots__ = ("blocks", "depth", "end", "last", "psql", "start", "words")
+
+    def __init__(self) -> None:
+        self.start = -1
+        self.end = -1
+        self.depth = 0
+        self.blocks = 0
+        self.words: list[str] = []
+        self.last = ""
+        self.psql = -1
+
+    def word(self, word: str) -> None:
+        """Note a word, and follow the BEGIN ATOMIC ... END of a routine, where CASE has an END too."""
+        if self.depth:
+            return
+        capitals = word.upper()
+        if self.blocks:
+            self.blocks += (capitals == "CASE") - (capitals == "END")
+        elif capitals == "ATOMIC" and self.last == "BEGIN" and self._is_routine():
+            self.blocks = 1
+        self.last = capitals
+        if len(self.words) < _KEPT_WORDS:
+            self.words.append(capitals)
+
+    def _is_routine(self) -> bool:
+        return _ROUTINE.match(" ".join(self.words[:5]) + " ") is not None
+
+
+def split(text: str) -> Iterator[Statement]:
+    """Yield the statements of a text in order; a construct that never ends reaches to the end of the text."""
+    current = _Open()
+    position = 0
+    while match := _TOKEN.match(text, position):
+        kind = str(match.lastgroup)
+        end = _end_of(kind, match, text)
+        position = end
+        if kind in ("skip", "comment"):
+            continue
+        if kind == "end" and current.start < 0:
+            continue
+        _feed(current, kind, match, end)
+        if kind == "end" and not current.depth and not current.blocks:
+            yield _closed(current)
+            current = _Open()
+    if current.start >= 0:
+        yield _closed(current)
+
+
+def _feed(current: _Open, kind: str, match: re.Match[str], end: int) -> None:
+    """Add a token to the statement being read."""
+    if current.start < 0:
+        current.start = match.start()
+    current.end = end
+    if kind == "word":
+        current.word(match.group())
+    elif kind == "quoted" and not current.depth and len(current.words) < _KEPT_WORDS:
+        current.words.append(match.group())
+    elif kind == "open":
+        current.depth += 1
+    elif kind == "close":
+        current.depth = max(0, current.depth - 1)
+    elif kind == "backslash" and current.psql < 0:
+        current.psql = match.start()
+
+
+def _closed(current: _Open) -> Statement:
+    return Statement(current.start, current.end, tuple(current.words), current.psql)
+
+
+def _end_of(kind: str, match: re.Match[str], text: str) -> int:
+    """Return where a token ends, for those that a single pattern cannot follow."""
+    if kind == "comment":
+        return _end_of_comment(text, match.end())
+    if kind == "escaped":
+        return _end_of_escaped(text, match.end())
+    if kind == "dollar":
+        close = text.find(match.group(), match.end())
+        return len(text) if close < 0 else close + len(match.group())
+    return match.end()
+
+
+def _end_of_comment(text: str, position: int) -> int:
+    depth = 1
+    while depth and (edge := _COMMENT_EDGE.search(text, position)):
+        depth += 1 if edge.group() == "/*" else -1
+        position = edge.end()
+    return len(text) if depth else position
+
+
+def _end_of_escaped(text: str, position: int) -> int:
+    """Return the end of an E'' string, which goes on, still escaped, in a quote on a later line."""
+    while True:
+        rest = _ESCAPED_REST.match(text, position)
+        position = rest.end() if rest else len(text)
+        again = _CONTINUED.match(text, position)
+        if again is None:
+            return position
+        position = again.end()
