@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.runner import Run, operation
+from tasks.runner import Run, ServerRun, operation, server_operation
 
 
 @operation(
@@ -29,14 +29,13 @@ def migrate(
     from dbops.report import migrations as views
 
     found = migrations.discover(run.settings.migrations)
-    last = version(to)
-    if plan:
+    last = migrations.version_of(to)
+    if plan and not check:
         planned = migrations.plan(
             run.target, found, to=last, lock_timeout=lock_timeout, statement_timeout=statement_timeout
         )
-        if not check:
-            run.view.result(lambda console: views.plan_text(planned, console), planned)
-            return 0
+        run.view.result(lambda console: views.plan_text(planned, console), planned)
+        return 0
     result = migrations.migrate(
         run.target,
         found,
@@ -62,3 +61,14 @@ def status(run: Run) -> int:
     found = migrations.status(run.target, migrations.discover(run.settings.migrations))
     run.view.result(lambda console: views.status_text(found, console), found)
     return 0 if found.consistent else 1
+
+
+@server_operation(name="What it does: a verb and an object, as in add_tickers_exchange.")
+def new(run: ServerRun, name: str) -> int:
+    """Write the next migration, with a header to fill in, and print its path."""
+    from dbops import migrations
+    from dbops.settings import ROOT
+
+    path = migrations.new_file(ROOT / "db" / "migrations", name)
+    run.view.result(lambda console: console.print(str(path), soft_wrap=True), {"path": path})
+    return 0

@@ -99,8 +99,10 @@ def _signature(core: Callable[..., Any], options: tuple[str, ...]) -> inspect.Si
     keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
     own = list(inspect.signature(core).parameters.values())[1:]
     common = [inspect.Parameter(name, keyword, default=DEFAULTS[name]) for name in options]
-    # The common options come first in this list, so that they keep their short flags in every task.
-    return inspect.Signature([inspect.Parameter("context", keyword), *common, *own])
+    # The common options come before others, so that they keep their short flags in every task.
+    needed = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+    others = [parameter for parameter in own if parameter.default is not inspect.Parameter.empty]
+    return inspect.Signature([inspect.Parameter("context", keyword), *needed, *common, *others])
 
 
 def execute(

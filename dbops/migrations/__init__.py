@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dbops.migrations.files import Migration, discover, new_file
-from dbops.migrations.plan import Plan, PlannedMigration, plan, status
+from dbops.migrations.plan import Plan, PlannedMigration, plan, status, version_of
 from dbops.migrations.runner import MigrationResult, migrate
 from dbops.migrations.state import Item, LedgerStatus, State
 from dbops.migrations.work import AppliedMigration
@@ -22,4 +22,5 @@ __all__ = [
     "new_file",
     "plan",
     "status",
+    "version_of",
 ]

@@ -100,7 +100,18 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
     """Return how the connected database stands to the files."""
     has_ledger = ledger.exists(connection)
     entries = ledger.read(connection) if has_ledger else ()
-    return state.compare(target.database, migrations, entries, has_ledger=has_ledger)
+    items = state.compare(migrations, entries)
+    return LedgerStatus(target.database, target.server, _engine(connection), has_ledger, items)
+
+
+def _engine(connection: Connection) -> str:
+    row = connection.execute(
+        "SELECT current_setting('server_version'), (SELECT extversion::text FROM pg_catalog.pg_extension"
+        " WHERE extname = 'timescaledb')"
+    ).fetchone()
+    postgresql, timescaledb = row or ("", None)
+    extension = f"TimescaleDB {timescaledb}" if timescaledb else "TimescaleDB not in this database"
+    return f"PostgreSQL {str(postgresql).split()[0]}, {extension}"
 
 
 def lawful_status(connection: Connection, target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
@@ -110,6 +121,15 @@ def lawful_status(connection: Connection, target: Target, migrations: tuple[Migr
         ledger.refuse_unknown(connection)
     state.refuse_disagreement(found)
     return found
+
+
+def version_of(text: str) -> int | None:
+    """Return the version that an option names, as in `0007` or `7`; None for no text, UsageError for anything else."""
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise UsageError(f'"{text}" is no version', where="--to", hint="Give a number, as in `--to 0007`.")
 
 
 def up_to(pending: tuple[Migration, ...], migrations: tuple[Migration, ...], to: int | None) -> tuple[Migration, ...]:

@@ -53,9 +53,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatus:
-    """Every version that the ledger or the files know, in order; `has_ledger` is False on a new database."""
+    """Every version that the ledger or the files know, in order; `has_ledger` is False on a new database.
+
+    `engine` is PostgreSQL and TimescaleDB with their versions, for people.
+    """
 
     database: str
+    server: str
+    engine: str
     has_ledger: bool
     items: tuple[Item, ...]
 
@@ -80,10 +85,8 @@ class LedgerStatus:
         return not self.disagreements and not self.having(State.UNFINISHED)
 
 
-def compare(
-    database: str, migrations: tuple[Migration, ...], entries: tuple[Entry, ...], *, has_ledger: bool
-) -> LedgerStatus:
-    """Return how the files and the ledger's rows stand to each other."""
+def compare(migrations: tuple[Migration, ...], entries: tuple[Entry, ...]) -> tuple[Item, ...]:
+    """Return how the files and the ledger's rows stand to each other, in order of version."""
     files = {migration.version: migration for migration in migrations}
     rows = {entry.version: entry for entry in entries}
     last = max((entry.version for entry in entries if entry.finished), default=0)
@@ -92,7 +95,7 @@ def compare(
         migration, entry = files.get(version), rows.get(version)
         name = migration.name if migration else rows[version].name
         items.append(Item(version, name, _state(version, migration, entry, last), migration, entry))
-    return LedgerStatus(database, has_ledger, tuple(items))
+    return tuple(items)
 
 
 def _state(version: int, migration: Migration | None, entry: Entry | None, last: int) -> State:

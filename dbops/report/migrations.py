@@ -46,11 +46,14 @@ def _transactions(plan: Plan) -> str:
     alone = len([migration for migration in plan.pending if migration.transaction is None])
     if not alone:
         return "All in one transaction: all or nothing."
-    return f"In {plan.transactions} transaction(s), and {alone} file(s) outside of any: a failure keeps what came before."
+    return (
+        f"In {plan.transactions} transaction(s), and {alone} file(s) outside of any: a failure keeps what came before."
+    )
 
 
 def status_text(status: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files stand to each other."""
+    console.print(f"{status.server}: {status.engine}")
     if not status.has_ledger:
         console.print(f"{status.database}: no ledger, so nothing is applied")
     table = _table("state", "migration", "applied", "by", "ms", "checksum", "")
@@ -80,7 +83,7 @@ def result_text(result: MigrationResult, console: Console) -> None:
     table = _table("migration", "statements", "seconds")
     for migration in result.applied[-20:]:
         table.add_row(migration.name, str(migration.statements), f"{migration.seconds:.3f}")
-    if len(result.applied) > 20:  # noqa: PLR2004
+    if len(result.applied) > 20:
         console.print(f"the last 20 of {len(result.applied)}:")
     console.print(table)
     console.print(
