@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dbops.errors import DbopsError, ServerError
+from dbops.events import Report, Statement
 from dbops.settings import Target
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -46,6 +48,26 @@ def connect(target: Target, database: str | None = None, *, connect_timeout: int
 
 
 @contextmanager
+def maintenance(target: Target) -> Iterator[Connection]:
+    """Yield a connection to the server's maintenance database that no timeout of a role or a server ends.
+
+    Driver errors raised inside become ServerErrors.
+    """
+    with translated(target, target.maintenance_database), connect(target, target.maintenance_database) as connection:
+        for name in ("statement_timeout", "lock_timeout", "idle_session_timeout"):
+            connection.execute(f"SET {name} = 0")
+        yield connection
+
+
+def run(connection: Connection, statement: sql.Composable, report: Report, *, shown: str = "") -> None:
+    """Execute a statement and report it; `shown` stands for one whose text may hold a secret."""
+    text = statement.as_string(connection)
+    began = time.monotonic()
+    connection.execute(text.encode(connection.info.encoding))
+    report(Statement(shown or text, time.monotonic() - began, connection.info.dbname))
+
+
+@contextmanager
 def translated(target: Target, database: str | None = None) -> Iterator[None]:
     """Turn any driver error raised inside into a ServerError about the target."""
     try:
@@ -63,6 +85,7 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         redact(words, target),
         where=f"{target.server}, database {database}",
         hint=HINTS.get(state, UNREACHABLE if not state else "See the server's log for more."),
+        notes=tuple(getattr(error, "__notes__", ())),
     )
 
 
