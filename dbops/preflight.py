@@ -116,6 +116,7 @@ def preflight(
     """
     with postgres.maintenance(target) as connection:
         here = server.read(connection)
+        engine: Any = connection.execute(TIMESCALEDB).fetchone()
         found = properties.find(connection, target.database)
         view = _View(connection, target, here, found, state_directory, report)
         findings = [_name(view), _recovery(view), _version(view), _state(view)]
@@ -127,8 +128,7 @@ def preflight(
             findings.append(_migrations(migrations))
         if creating and all(finding.passed for finding in findings):
             findings.append(_trial(view))
-        row: Any = connection.execute(TIMESCALEDB).fetchone()
-        return Preflight(tuple(findings), here.version_text, row[0] if row else "")
+        return Preflight(tuple(findings), here.version_text, engine[0] if engine else "")
 
 
 def _finding(name: str, passed: bool, reason: str, remedy: str) -> Finding:

@@ -121,6 +121,20 @@ def choice(what: str, value: str, allowed: tuple[str, ...]) -> str:
     )
 
 
+def seconds(option: str, value: str) -> float:
+    """Return an option's seconds, else raise UsageError."""
+    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", value, re.ASCII):
+        return float(value)
+    raise UsageError(f'"{value}" is no number of seconds', where=option, hint=f"Write it as in {option} 30.")
+
+
+def whole_number(option: str, value: str) -> int:
+    """Return an option's whole number, 1 or more, else raise UsageError."""
+    if re.fullmatch(r"[1-9]\d{0,5}", value, re.ASCII):
+        return int(value)
+    raise UsageError(f'"{value}" is no whole number above 0', where=option, hint=f"Write it as in {option} 3.")
+
+
 def parse_url(url: str, source: str) -> dict[str, str]:
     """Return libpq parameters of a URL or a `key=value` string; a SQLAlchemy driver suffix is ignored.
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from dbops import lifecycle, postgres
 from dbops.errors import CheckError, DbopsError
-from dbops.events import Message, Report, ignore
+from dbops.events import Report, ignore
 from dbops.lifecycle import consent, label, recovery, server, state
 from dbops.lifecycle.rows import count_rows
 from dbops.lock import OperatorLock, operator_lock
 from dbops.preflight import preflight
 from dbops.rebuild.build import Steps, build
 from dbops.rebuild.model import Options, RebuildPlan, RebuildResult
+from dbops.rebuild.single import clean_up
 from dbops.settings import Target
 
 Announce = Callable[[RebuildPlan], None]
@@ -55,8 +56,7 @@ def rebuild(
     steps = Steps(report)
     with operator_lock(target, timeout=options.timeout, report=report) as lock:
         with _noted(f"{target.database} was not touched: `invoke db.rebuild` begins again."):
-            planned = _prepare(target, options, steps)
-            announce(planned)
+            planned = _prepare(target, options, steps, announce)
             consent.agree(planned.stakes, yes=options.yes, confirm=options.confirm, ask=options.ask, report=report)
             expected = _rehearse(lock, options, steps) if planned.rehearse else None
         with _noted(f"{target.database} may be half built: `invoke db.rebuild` continues."):
@@ -96,14 +96,12 @@ def _names(directory: Path) -> tuple[str, ...]:
         return ()
 
 
-def _prepare(target: Target, options: Options, steps: Steps) -> RebuildPlan:
+def _prepare(target: Target, options: Options, steps: Steps, announce: Announce) -> RebuildPlan:
     """Clean up after dead operators, then look at everything; PreflightError if something speaks against it."""
     with steps.timed("preflight") as outcome:
-        for name in lifecycle.sweep(target, steps.report):
-            steps.report(Message("INFO", f"dropped {name}, left by an operator that died"))
-        with postgres.maintenance(target) as connection:
-            recovery.reconcile(connection, target, options.state, steps.report)
+        clean_up(target, options, steps.report)
         planned = plan(target, options, report=steps.report)
+        announce(planned)
         planned.preflight.assert_passed(target)
         outcome.append(f"{len(planned.preflight.findings)} findings, none against it")
     return planned

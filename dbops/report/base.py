@@ -48,6 +48,10 @@ class View(ABC):
         """Print a result on stdout: `text` draws it for people, `data` is what machines get."""
 
     @abstractmethod
+    def header(self, text: Callable[[Console], None], data: object) -> None:
+        """Print on stderr what is about to happen: `text` draws it for people, `data` is what machines get."""
+
+    @abstractmethod
     def error(self, error: DbopsError) -> int:
         """Print an error on stderr and return its exit code."""
 

@@ -34,6 +34,10 @@ class JsonView(View):
         """Print the result as one JSON object."""
         _write(plain(data), sys.stdout)
 
+    def header(self, text: Callable[[Console], None], data: object) -> None:
+        """Print what is about to happen as one line."""
+        self._line({"event": "header", "about": plain(data)})
+
     def error(self, error: DbopsError) -> int:
         """Print an error as one line and return its exit code."""
         fields = {"what": error.what, "where": str(error.source or error.where), "hint": error.hint}

@@ -83,6 +83,11 @@ class TextView(View):
         self.close()
         text(self.out)
 
+    def header(self, text: Callable[[Console], None], data: object) -> None:
+        """Draw on stderr what is about to happen."""
+        self.close()
+        text(self.err)
+
     def error(self, error: DbopsError) -> int:
         """Print an error on stderr, its first word in colour, and return its exit code."""
         self.close()

@@ -1,0 +1,56 @@
+"""The first two steps of a rebuild alone: drop, and create a day later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dbops import lifecycle, postgres
+from dbops.events import Message, Report, ignore
+from dbops.lifecycle import CreateResult, DropResult, Stakes, consent, recovery, server
+from dbops.lock import operator_lock
+from dbops.preflight import preflight
+from dbops.rebuild.model import Options
+from dbops.settings import Target
+
+
+def _silently(stakes: Stakes) -> None:
+    """Announce nothing."""
+
+
+def drop(
+    target: Target, options: Options, *, report: Report = ignore, announce: Callable[[Stakes], None] = _silently
+) -> DropResult:
+    """Drop the target's database with consent, or raise and leave it as it is; `announce` gets what is at stake."""
+    with operator_lock(target, timeout=options.timeout, report=report) as lock:
+        clean_up(target, options, report)
+        preflight(target, options.state, creating=False, report=report).assert_passed(target)
+        _warn_of_no_return(target, report)
+        stakes = lifecycle.stakes(target)
+        announce(stakes)
+        consent.agree(stakes, yes=options.yes, confirm=options.confirm, ask=options.ask, report=report)
+        careful = not stakes.at_stake
+        return lifecycle.drop(lock, options.state, timeout=options.timeout, only_if_empty=careful, report=report)
+
+
+def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
+    """Create the target's database with the properties that a drop has saved, unless it is there."""
+    with operator_lock(target, timeout=options.timeout, report=report) as lock:
+        clean_up(target, options, report)
+        preflight(target, options.state, dropping=False, report=report).assert_passed(target)
+        return lifecycle.create(lock, options.state, report=report)
+
+
+def clean_up(target: Target, options: Options, report: Report) -> None:
+    """Put in order what operators left that died."""
+    for name in lifecycle.sweep(target, report):
+        report(Message("INFO", f"dropped {name}, left by an operator that died"))
+    with postgres.maintenance(target) as connection:
+        recovery.reconcile(connection, target, options.state, report)
+
+
+def _warn_of_no_return(target: Target, report: Report) -> None:
+    """Say if the role that drops the database could not create it again."""
+    with postgres.maintenance(target) as connection:
+        here = server.read(connection)
+    if not (here.superuser or here.createdb):
+        report(Message("WARNING", f"{here.role} may not create databases: somebody else must create it again"))
