@@ -27,10 +27,7 @@ relation (address) AS (
         AND class.relkind NOT IN ('i', 'I', 't')
         AND NOT (
             namespace.nspname = '_timescaledb_internal'
-            AND class.relname ~ concat(
-                '^(_hyper|_dist_hyper|compress_hyper|_compressed_hypertable|_materialized_hypertable|',
-                '_partial_view|_direct_view)_[0-9]+(_[0-9]+_chunk)?$'
-            )
+            AND class.relname ~ '^_?((dist_|compress_)?hyper|[a-z]+_hypertable|[a-z]+_view)_[0-9]+(_[0-9]+_chunk)?$'
         )
 ),
 
@@ -44,7 +41,7 @@ object (address) AS (
     WHERE
         type.typrelid = 0
         AND type.typtype != 'm'
-        AND type.typelem = 0
+        AND (type.typcategory != 'A' OR type.typtype = 'd')
     UNION ALL
     SELECT ARRAY[routine.tableoid, routine.oid]
     FROM pg_catalog.pg_proc AS routine

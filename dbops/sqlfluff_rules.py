@@ -1,1 +1,0 @@
-"""The story's forbidden list as sqlfluff rules: what a migration of this baseline may not do."""
