@@ -14,7 +14,7 @@ from sqlfluff.core.parser import BaseSegment
 from sqlfluff.core.rules import BaseRule, LintResult, RuleContext
 from sqlfluff.core.rules.crawlers import RootOnlyCrawler, SegmentSeekerCrawler
 
-HEADER = ("Why:", "Needs:", "Locks:")
+HEADER = ("why:", "needs:", "locks:")
 JOBS = re.compile(r"(add|alter|run)_job|(add|alter)_\w*policy|add_policies", re.IGNORECASE)
 DEFINITIONS = {
     "alter_table_statement",
@@ -52,7 +52,7 @@ class Rule_KM01(BaseRule):
             if segment.is_code:
                 break
             header.append(segment.raw)
-        missing = [word for word in HEADER if word not in "".join(header)]
+        missing = [word for word in HEADER if word not in "".join(header).lower()]
         anchor = next((s for s in context.segment.raw_segments if s.raw), context.segment)
         return LintResult(anchor, description=f"The header lacks: {' '.join(missing)}") if missing else None
 

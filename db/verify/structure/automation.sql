@@ -1,5 +1,6 @@
--- Nothing in the database acts by itself: what runs, and when, is decided outside. What TimescaleDB brings (members
--- of the extension, and jobs with an id below 1000) and the internal triggers of foreign keys are looked past.
+-- Nothing in the database acts by itself: what runs, and when, is decided outside. What TimescaleDB brings
+-- (members of the extension, and jobs with an id below 1000) and the internal triggers of foreign keys are
+-- looked past.
 WITH member (class, object) AS MATERIALIZED (
     SELECT
         classid,

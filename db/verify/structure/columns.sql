@@ -1,7 +1,14 @@
--- Every column of the baseline: type with length and scale, nullability, default, and its place among the
--- columns named here. Columns that no check file names: nothing_extra.sql.
+-- Every column of the baseline and of the ledger: type with length and scale, nullability, default, and its
+-- place among the columns named here. Columns that no check file names: nothing_extra.sql.
 WITH expected (table_name, place, column_name, definition) AS (
     VALUES
+    ('dbops.schema_migrations', 1, 'version', 'integer NOT NULL'),
+    ('dbops.schema_migrations', 2, 'name', 'text NOT NULL'),
+    ('dbops.schema_migrations', 3, 'checksum', 'text NOT NULL'),
+    ('dbops.schema_migrations', 4, 'applied_at', 'timestamp with time zone NOT NULL DEFAULT clock_timestamp()'),
+    ('dbops.schema_migrations', 5, 'applied_by', 'text NOT NULL DEFAULT SESSION_USER'),
+    ('dbops.schema_migrations', 6, 'duration_ms', 'bigint'),
+    ('dbops.schema_migrations', 7, 'tool_version', 'text NOT NULL'),
     ('public.tickers', 1, 'id', 'uuid NOT NULL DEFAULT gen_random_uuid()'),
     ('public.tickers', 2, 'symbol', 'character varying(20) NOT NULL'),
     ('public.tickers', 3, 'name', 'character varying(255)'),
@@ -115,7 +122,7 @@ actual (table_name, place, column_name, definition) AS (
     LEFT JOIN pg_catalog.pg_attrdef AS attribute_default
         ON attribute.attrelid = attribute_default.adrelid AND attribute.attnum = attribute_default.adnum
     WHERE
-        namespace.nspname = 'public'
+        namespace.nspname IN ('dbops', 'public')
         AND relation.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND attribute.attnum > 0
         AND NOT attribute.attisdropped

@@ -1,8 +1,12 @@
--- Every constraint of the baseline, in PostgreSQL's own words. NOT VALID, NOT ENFORCED or DEFERRABLE would show
--- there; a foreign key whose triggers were disabled says so. NOT NULL is in columns.sql (PostgreSQL 18 has
--- constraints for it as well).
+-- Every constraint of the baseline and of the ledger, in PostgreSQL's own words. NOT VALID, NOT ENFORCED or
+-- DEFERRABLE would show there; a foreign key whose triggers were disabled says so. NOT NULL is in columns.sql
+-- (PostgreSQL 18 has constraints for it as well).
 WITH expected (table_name, constraint_name, definition) AS (
     VALUES
+    ('dbops.schema_migrations', 'schema_migrations_pkey', 'PRIMARY KEY (version)'),
+    ('dbops.schema_migrations', 'schema_migrations_version_check', 'CHECK ((version > 0))'),
+    ('dbops.schema_migrations', 'schema_migrations_checksum_check', 'CHECK ((checksum ~ ''^[0-9a-f]{64}$''::text))'),
+    ('dbops.schema_migrations', 'schema_migrations_duration_ms_check', 'CHECK ((duration_ms >= 0))'),
     ('public.tickers', 'tickers_pkey', 'PRIMARY KEY (id)'),
     ('public.tickers', 'tickers_symbol_key', 'UNIQUE (symbol)'),
     ('public.ohlcv', 'ohlcv_pkey', 'PRIMARY KEY (ticker_id, date)'),
@@ -87,7 +91,7 @@ actual (table_name, constraint_name, definition) AS (
     FROM pg_catalog.pg_constraint AS constraint_of
     INNER JOIN pg_catalog.pg_class AS relation ON constraint_of.conrelid = relation.oid
     INNER JOIN pg_catalog.pg_namespace AS namespace ON relation.relnamespace = namespace.oid
-    WHERE namespace.nspname = 'public'
+    WHERE namespace.nspname IN ('dbops', 'public')
 )
 
 SELECT

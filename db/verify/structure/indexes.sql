@@ -1,22 +1,24 @@
--- Every index of the baseline, those behind keys included, in PostgreSQL's own words: uniqueness, method, columns,
--- order, operator classes, predicate. Of these, create_hypertable made ohlcv_date_idx.
+-- Every index of the baseline and of the ledger, those behind keys included, in PostgreSQL's own words:
+-- uniqueness, method, columns, order, operator classes, predicate. Of these, create_hypertable made
+-- ohlcv_date_idx.
 WITH expected (table_name, index_name, definition) AS (
     VALUES
-    ('daily_snapshots', 'daily_snapshots_pkey', 'UNIQUE btree ("time", ticker_id)'),
-    ('daily_snapshots', 'daily_snapshots_ticker_id_idx', 'btree (ticker_id)'),
-    ('ohlcv', 'ohlcv_date_idx', 'btree (date DESC)'),
-    ('ohlcv', 'ohlcv_pkey', 'UNIQUE btree (ticker_id, date)'),
+    ('dbops.schema_migrations', 'schema_migrations_pkey', 'UNIQUE btree (version)'),
+    ('public.daily_snapshots', 'daily_snapshots_pkey', 'UNIQUE btree ("time", ticker_id)'),
+    ('public.daily_snapshots', 'daily_snapshots_ticker_id_idx', 'btree (ticker_id)'),
+    ('public.ohlcv', 'ohlcv_date_idx', 'btree (date DESC)'),
+    ('public.ohlcv', 'ohlcv_pkey', 'UNIQUE btree (ticker_id, date)'),
     (
-        'options_chains', 'options_chains_pkey',
+        'public.options_chains', 'options_chains_pkey',
         'UNIQUE btree ("time", ticker_id, expiration_date, strike_price, option_type)'
     ),
-    ('options_chains', 'options_chains_ticker_id_idx', 'btree (ticker_id)'),
-    ('recommendation_outcomes', 'recommendation_outcomes_pkey', 'UNIQUE btree (id)'),
-    ('recommendation_outcomes', 'recommendation_outcomes_recommendation_id_idx', 'btree (recommendation_id)'),
-    ('recommendations', 'recommendations_pkey', 'UNIQUE btree (id)'),
-    ('recommendations', 'recommendations_ticker_id_snapshot_time_idx', 'btree (ticker_id, snapshot_time)'),
-    ('tickers', 'tickers_pkey', 'UNIQUE btree (id)'),
-    ('tickers', 'tickers_symbol_key', 'UNIQUE btree (symbol)')
+    ('public.options_chains', 'options_chains_ticker_id_idx', 'btree (ticker_id)'),
+    ('public.recommendation_outcomes', 'recommendation_outcomes_pkey', 'UNIQUE btree (id)'),
+    ('public.recommendation_outcomes', 'recommendation_outcomes_recommendation_id_idx', 'btree (recommendation_id)'),
+    ('public.recommendations', 'recommendations_pkey', 'UNIQUE btree (id)'),
+    ('public.recommendations', 'recommendations_ticker_id_snapshot_time_idx', 'btree (ticker_id, snapshot_time)'),
+    ('public.tickers', 'tickers_pkey', 'UNIQUE btree (id)'),
+    ('public.tickers', 'tickers_symbol_key', 'UNIQUE btree (symbol)')
 ),
 
 -- The definition of an index opens its table: that must not wait behind somebody's exclusive lock.
@@ -32,7 +34,7 @@ locked (relation) AS MATERIALIZED (
 
 actual (table_name, index_name, definition) AS (
     SELECT
-        relation.relname AS table_name,
+        namespace.nspname || '.' || relation.relname AS table_name,
         index_relation.relname AS index_name,
         CASE
             WHEN relation.oid IN (SELECT locked.relation FROM locked)
@@ -47,11 +49,11 @@ actual (table_name, index_name, definition) AS (
     INNER JOIN pg_catalog.pg_class AS relation ON index_of.indrelid = relation.oid
     INNER JOIN pg_catalog.pg_class AS index_relation ON index_of.indexrelid = index_relation.oid
     INNER JOIN pg_catalog.pg_namespace AS namespace ON relation.relnamespace = namespace.oid
-    WHERE namespace.nspname = 'public'
+    WHERE namespace.nspname IN ('dbops', 'public')
 )
 
 SELECT
-    'index public.' || expected.index_name AS check_name,
+    'index ' || split_part(expected.table_name, '.', 1) || '.' || expected.index_name AS check_name,
     coalesce(actual.definition = expected.definition, false) AS passed,
     'on ' || expected.table_name || ': ' || expected.definition AS expected,
     coalesce('on ' || actual.table_name || ': ' || actual.definition, 'missing') AS actual

@@ -1,10 +1,11 @@
--- Nothing is in any schema that no check file names. Every check is named after what it checks, with an aspect after
--- a colon if need be ("table public.tickers: order of columns"); db.verify hands the names of all other checks over
--- in the setting dbops.declared, so that whoever adds a table writes its checks and nothing here.
+-- Nothing is in any schema that no check file names. Every check is named after what it checks, with an aspect
+-- after a colon if need be ("table public.tickers: order of columns"); db.verify hands the names of all other
+-- checks over in the setting dbops.declared, so that whoever adds a table writes its checks and nothing here.
 -- By hand: SELECT set_config('dbops.declared', '["table public.tickers"]', false), then this file.
 --
--- Looked past: members of extensions, chunks and their like in TimescaleDB's own schemas, temporary objects, and what
--- belongs to another object by itself (TOAST, array and row types). Triggers and the like are in automation.sql.
+-- Looked past: members of extensions, chunks and their like in TimescaleDB's own schemas, temporary objects,
+-- and what belongs to another object by itself (TOAST, array and row types). Triggers and the like are in
+-- automation.sql.
 WITH declaration (name) AS MATERIALIZED (
     SELECT DISTINCT split_part(element.value, ': ', 1)
     FROM json_array_elements_text(nullif(current_setting('dbops.declared', true), '')::json) AS element

@@ -1,7 +1,8 @@
--- In schema public nobody may create by a grant to PUBLIC: whoever can, can put a function or a table in the way
--- of others. PostgreSQL 15 gives that right to the database's owner alone.
+-- In schemas public and dbops nobody may create by a grant to PUBLIC: whoever can, can put a function or a
+-- table in the way of others. PostgreSQL 15 gives that right to the database's owner alone.
 WITH expected (name) AS (
     VALUES
+    ('dbops'),
     ('public')
 ),
 

@@ -1,7 +1,9 @@
--- Each table of the baseline is an ordinary, logged table of the database's owner, open to nobody by a grant
--- to PUBLIC, and without row-level security. Grants to single roles are the operator's: they aren't looked at.
+-- Each table of the baseline, and the ledger of migrations, is an ordinary, logged table of the database's
+-- owner, open to nobody by a grant to PUBLIC, and without row-level security. Grants to single roles are the
+-- operator's: they aren't looked at.
 WITH expected (table_schema, table_name) AS (
     VALUES
+    ('dbops', 'schema_migrations'),
     ('public', 'daily_snapshots'),
     ('public', 'ohlcv'),
     ('public', 'options_chains'),
