@@ -1,5 +1,6 @@
 """The schema as text, read from the live catalogs: its fingerprint, its drift, its diagram."""
 
+from dbops.catalog.diagram import diagram
 from dbops.catalog.text import fingerprint, schema_text
 
-__all__ = ["fingerprint", "schema_text"]
+__all__ = ["diagram", "fingerprint", "schema_text"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 
@@ -12,7 +12,11 @@ from psycopg.pq import TransactionStatus
 
 from dbops.postgres import Connection
 
-QUERIES = ("common", "relations", "parts", "routines", "types", "database")
+Row = tuple[object, ...]
+Query = Callable[[str], list[Row]]
+
+QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb")
+TIMESCALEDB = ("timescaledb", "diagram_dimensions")
 
 # Whatever changes how PostgreSQL writes an expression, a name or a constant.
 SETTINGS = """
@@ -49,10 +53,9 @@ def schema_text(connection: Connection) -> str:
     Independent of the database's name, locale and time zone, of its owner's name, of oids and of times; reads only.
     """
     blocks: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
-    with canonical(connection):
-        timescaledb = has_timescaledb(connection)
-        for name in (*QUERIES, "timescaledb") if timescaledb else QUERIES:
-            for subject, section, number, line in connection.execute(_query(name, timescaledb)):
+    with canonical(connection) as query:
+        for name in QUERIES:
+            for subject, section, number, line in query(name):
                 block = blocks[str(subject)]
                 if line is not None:
                     block.add((int(str(section)), int(str(number)), str(line)))
@@ -65,24 +68,25 @@ def fingerprint(text: str) -> str:
 
 
 @contextmanager
-def canonical(connection: Connection) -> Iterator[None]:
-    """Pin what changes PostgreSQL's own wording, read only and in one snapshot, until the block ends."""
+def canonical(connection: Connection) -> Iterator[Query]:
+    """Pin what changes PostgreSQL's own wording, read only and in one snapshot, until the block ends.
+
+    Yields what runs a file of `queries/` by its name; those about TimescaleDB give nothing where it is missing.
+    """
     outermost = connection.info.transaction_status == TransactionStatus.IDLE
     with connection.transaction(force_rollback=True):
         if outermost:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute(SETTINGS)
-        yield
+        found = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
+        prelude = _read("prelude").replace("WITH\n", f"WITH\n{NO_CHUNKS if found is None else CHUNKS},\n", 1)
 
+        def query(name: str) -> list[Row]:
+            if found is None and name in TIMESCALEDB:
+                return []
+            return connection.execute(f"{prelude}\n{_read(name)}".encode()).fetchall()
 
-def has_timescaledb(connection: Connection) -> bool:
-    """Return whether the extension is in the connected database."""
-    return connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is not None
-
-
-def _query(name: str, timescaledb: bool) -> bytes:
-    prelude = _read("prelude").replace("WITH\n", f"WITH {CHUNKS if timescaledb else NO_CHUNKS},\n", 1)
-    return f"{prelude}\n{_read(name)}".encode()
+        yield query
 
 
 def _read(name: str) -> str:

@@ -1,0 +1,181 @@
+"""The schema for people: Markdown with a Mermaid diagram and a section per table, from the live catalogs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dbops.catalog.text import Row, canonical
+from dbops.postgres import Connection
+
+HEAD = """# Schema
+
+Written by `invoke db.diagram` from the live catalogs of a database that the migrations built: change those, not this.
+"""
+
+# Mermaid takes letters, digits and underscores in the name of a type.
+SHORT = (
+    ("timestamp with time zone", "timestamptz"),
+    ("timestamp without time zone", "timestamp"),
+    ("time with time zone", "timetz"),
+    ("time without time zone", "time"),
+    ("character varying", "varchar"),
+    ("double precision", "float8"),
+    ("[]", "_array"),
+    ("public.", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `default` and `comment` are empty if there is none."""
+
+    name: str
+    type: str
+    not_null: bool
+    default: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A constraint; `kind` is p, u, f, c or x as in pg_constraint; `refers_to` names a foreign key's table."""
+
+    name: str
+    kind: str
+    definition: str
+    columns: tuple[str, ...]
+    refers_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with all that its section shows; `dimensions` are sentences about a hypertable."""
+
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+    constraints: tuple[Constraint, ...]
+    indexes: tuple[tuple[str, str], ...]
+    dimensions: tuple[str, ...]
+
+    def keys(self, column: str) -> str:
+        """Return the keys that a column is part of, as Mermaid writes them."""
+        kinds = {constraint.kind for constraint in self.constraints if column in constraint.columns}
+        return ", ".join(word for kind, word in (("p", "PK"), ("f", "FK"), ("u", "UK")) if kind in kinds)
+
+
+def diagram(connection: Connection) -> str:
+    """Return docs/schema.md for the connected database: the same text for the same schema."""
+    with canonical(connection) as query:
+        tables = _tables(
+            query("diagram_columns"),
+            query("diagram_constraints"),
+            query("diagram_indexes"),
+            query("diagram_dimensions"),
+        )
+        types = query("diagram_types")
+    parts = [HEAD, _mermaid(tables), *(_section(table) for table in tables), _types(types)]
+    return "\n".join(part for part in parts if part)
+
+
+def _tables(columns: list[Row], constraints: list[Row], indexes: list[Row], dimensions: list[Row]) -> tuple[Table, ...]:
+    names = {str(row[0]): _word(row[1]) for row in columns}
+    return tuple(
+        Table(
+            name,
+            comment,
+            tuple(Column(str(r[2]), str(r[3]), bool(r[4]), _word(r[5]), _word(r[6])) for r in columns if r[0] == name),
+            tuple(_constraint(row) for row in constraints if row[0] == name),
+            tuple((str(row[1]), str(row[2])) for row in indexes if row[0] == name),
+            tuple(f"{row[2]} dimension `{row[1]}`, {row[3]}" for row in dimensions if row[0] == name),
+        )
+        for name, comment in names.items()
+    )
+
+
+def _constraint(row: Row) -> Constraint:
+    columns = row[4]
+    names = tuple(str(column) for column in columns) if isinstance(columns, list) else ()
+    return Constraint(str(row[1]), str(row[2]), str(row[3]), names, _word(row[5]))
+
+
+def _mermaid(tables: tuple[Table, ...]) -> str:
+    lines = ["```mermaid", "erDiagram"]
+    for table in tables:
+        lines += [_relation(table, key) for key in table.constraints if key.kind == "f"]
+    for table in tables:
+        lines.append(f"    {_entity(table.name)} {{")
+        lines += [f"        {_attribute(table, column)}" for column in table.columns]
+        lines.append("    }")
+    return "\n".join([*lines, "```", ""])
+
+
+def _relation(table: Table, key: Constraint) -> str:
+    """Return a foreign key as a line: one (or, if a column may be null, none or one) to none or many."""
+    required = all(column.not_null for column in table.columns if column.name in key.columns)
+    one = "||" if required else "|o"
+    label = ", ".join(key.columns).replace('"', "'")
+    return f'    {_entity(key.refers_to)} {one}--o{{ {_entity(table.name)} : "{label}"'
+
+
+def _entity(name: str) -> str:
+    plain = name.removeprefix("public.")
+    return plain if re.fullmatch(r"[a-z_][a-z0-9_]*", plain) else '"' + plain.replace('"', "") + '"'
+
+
+def _attribute(table: Table, column: Column) -> str:
+    name = re.sub(r"\W", "_", column.name)
+    return f"{_short_type(column.type)} {name} {table.keys(column.name)}".rstrip()
+
+
+def _short_type(name: str) -> str:
+    for long, short in SHORT:
+        name = name.replace(long, short)
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+
+
+def _section(table: Table) -> str:
+    lines = [f"## {table.name}", ""]
+    lines += [_cell(table.comment), ""] if table.comment else []
+    lines += [f"A hypertable: {'; '.join(table.dimensions)}.", ""] if table.dimensions else []
+    lines += _rows(
+        ("column", "type", "null", "default", "meaning"),
+        (
+            (_code(c.name), _code(c.type), "no" if c.not_null else "yes", _code(c.default), _cell(c.comment))
+            for c in table.columns
+        ),
+    )
+    lines += _rows(("constraint", "definition"), ((_code(c.name), _code(c.definition)) for c in table.constraints))
+    lines += _rows(("index", "definition"), ((_code(name), _code(text)) for name, text in table.indexes))
+    return "\n".join(lines)
+
+
+def _types(rows: list[Row]) -> str:
+    cells = []
+    for name, labels, comment in rows:
+        words = ", ".join(_code(str(label)) for label in labels) if isinstance(labels, list) else ""
+        cells.append((_code(str(name)), words, _cell(_word(comment))))
+    return (
+        "\n".join(["## Enumerated types", "", *_rows(("type", "labels, in order", "meaning"), cells)]) if cells else ""
+    )
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return a Markdown table with an empty line after it, or nothing if it has no row."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines, ""] if lines else []
+
+
+def _cell(text: str) -> str:
+    """Return a text that stays in its cell."""
+    return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(text.split()).replace('|', chr(92) + '|')}`" if text else ""
+
+
+def _word(value: object) -> str:
+    return "" if value is None else str(value)
