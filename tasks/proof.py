@@ -36,3 +36,41 @@ def verify(run: Run, empty: bool = False, only: str = "", list: bool = False, ou
     else:
         run.view.result(lambda console: shown.text(result, console), shown.data(result))
     return 0 if result.passed else 1
+
+
+@operation()
+def drift(run: Run) -> int:
+    """Compare the live schema with a fresh build of the migrations in a scratch database; exit code 1 on drift."""
+    from dbops import catalog, migrations
+    from dbops.report import drift as shown
+
+    files = migrations.discover(run.settings.migrations)
+    result = catalog.drift(run.target, files, report=run.view.event)
+    run.view.result(lambda console: shown.text(result, console), shown.data(result))
+    return 1 if result.found else 0
+
+
+@operation(text="Print the canonical text that is hashed instead of its hash.")
+def fingerprint(run: Run, text: bool = False) -> None:
+    """Print one sha256 of the schema: the same migrations give the same one, wherever they ran."""
+    from dbops import catalog, postgres
+    from dbops.report import documents
+
+    with postgres.connect(run.target) as connection, postgres.translated(run.target):
+        schema = catalog.schema_text(connection)
+    value = catalog.fingerprint(schema)
+    data = {"database": run.target.database, "fingerprint": value, **({"text": schema} if text else {})}
+    run.view.result(lambda console: documents.print_as_is(schema if text else f"{value}\n", console), data)
+
+
+@operation(output="File to write; default docs/schema.md.")
+def diagram(run: Run, output: str = "docs/schema.md") -> None:
+    """Write the live schema as Markdown, with an entity-relationship diagram and a section per table."""
+    from dbops import catalog, postgres
+    from dbops.report import documents
+
+    with postgres.connect(run.target) as connection, postgres.translated(run.target):
+        document = catalog.diagram(connection)
+    with documents.opened(output) as file:
+        file.write(document)
+    run.view.result(lambda console: documents.print_as_is(f"Written: {output}\n", console), {"output": output})

@@ -21,6 +21,7 @@ TIMESCALEDB = ("timescaledb", "diagram_dimensions")
 # Whatever changes how PostgreSQL writes an expression, a name or a constant.
 SETTINGS = """
 SET LOCAL transaction_read_only = on;
+SET LOCAL lock_timeout = '5s';
 SET LOCAL search_path = pg_catalog;
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL TimeZone = 'UTC';

@@ -1,0 +1,117 @@
+"""The live schema against a fresh build of the migrations, object by object."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from dataclasses import dataclass
+
+from dbops import lifecycle
+from dbops.catalog.text import fingerprint, schema_text
+from dbops.errors import PreflightError
+from dbops.events import Report, StepFinished, StepStarted, ignore
+from dbops.migrations import LedgerStatus, Migration, migrate, status
+from dbops.postgres import connect, maintenance, translated
+from dbops.settings import Target
+
+STEP = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDrift:
+    """One object that is not as built: `change` is missing, extra or changed; `diff` has unified lines, no heads."""
+
+    name: str
+    change: str
+    diff: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a live schema differs from what its migrations build.
+
+    `built` names the migrations of the fresh build: those that the ledger says are applied, or all if there is no
+    ledger. `pending` and `disagreements` are what else the ledger says. Fingerprints are sha256 in hexadecimal.
+    """
+
+    target: str
+    objects: tuple[ObjectDrift, ...]
+    expected_fingerprint: str
+    actual_fingerprint: str
+    built: tuple[str, ...]
+    pending: tuple[str, ...]
+    disagreements: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Return whether anything differs."""
+        return bool(self.objects)
+
+
+def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report = ignore) -> Drift:
+    """Build the migrations in a scratch database on the target's server and compare; the target is only read.
+
+    Raises PreflightError if the role may not create databases, MigrationError if the migrations do not apply.
+    """
+    began = time.monotonic()
+    _refuse_without_createdb(target)
+    report(StepStarted(STEP, f"reading {target}"))
+    ledger = status(target, migrations)
+    live = _text(target)
+    built = _applied(ledger, migrations)
+    with lifecycle.scratch(target, report=report) as scratch:
+        migrate(scratch, migrations, to=built[-1].version if built else None, fresh=True, report=report)
+        expected = _text(scratch)
+    objects = compare(expected, live)
+    report(StepFinished(STEP, f"{len(objects)} objects differ", time.monotonic() - began))
+    return Drift(
+        target=str(target),
+        objects=objects,
+        expected_fingerprint=fingerprint(expected),
+        actual_fingerprint=fingerprint(live),
+        built=tuple(migration.name for migration in built),
+        pending=tuple(migration.name for migration in ledger.pending if migration not in built),
+        disagreements=tuple(f"{item.name}: {item.state}" for item in ledger.disagreements),
+    )
+
+
+def compare(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
+    """Return the objects whose blocks differ between two texts of `schema_text`, by name."""
+    built, live = _blocks(expected), _blocks(actual)
+    names = sorted(name for name in built.keys() | live.keys() if built.get(name) != live.get(name))
+    return tuple(_object(name, built.get(name, []), live.get(name, [])) for name in names)
+
+
+def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:
+    change = "changed" if built and live else "missing" if built else "extra"
+    lines = tuple(difflib.unified_diff(built, live, lineterm="", n=1))
+    return ObjectDrift(name, change, lines[2:])
+
+
+def _blocks(text: str) -> dict[str, list[str]]:
+    blocks = (block.strip("\n").split("\n") for block in text.split("\n\n") if block.strip())
+    return {lines[0]: lines for lines in blocks}
+
+
+def _applied(ledger: LedgerStatus, migrations: tuple[Migration, ...]) -> tuple[Migration, ...]:
+    """Return the files up to the last one that the ledger knows as applied, or all if it knows none."""
+    last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
+    return tuple(migration for migration in migrations if last is None or migration.version <= last)
+
+
+def _text(target: Target) -> str:
+    with connect(target) as connection, translated(target):
+        return schema_text(connection)
+
+
+def _refuse_without_createdb(target: Target) -> None:
+    with maintenance(target) as connection:
+        row = connection.execute(
+            "SELECT rolcreatedb OR rolsuper, rolname FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    if not row or not row[0]:
+        raise PreflightError(
+            f'role "{row[1] if row else ""}" may not create databases, and drift is measured against a scratch one',
+            where=target.server,
+            hint="Let a superuser run `ALTER ROLE ... CREATEDB`, or run `invoke db.drift` as a role that may.",
+        )

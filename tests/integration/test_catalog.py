@@ -1,0 +1,254 @@
+"""The schema's canonical text: what changes it, and what must not."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg import sql
+
+from dbops import migrations, postgres
+from dbops.catalog import fingerprint, schema_text
+from dbops.catalog.drift import compare
+from dbops.settings import ROOT, Target
+from tests import support
+from tests.support import TestServer
+
+FILES = ROOT / "db" / "migrations"
+
+
+def text_of(target: Target) -> str:
+    with postgres.connect(target) as connection:
+        return schema_text(connection)
+
+
+def run(target: Target, *statements: str) -> None:
+    with postgres.connect(target) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "object_name", "line"),
+    [
+        ("ALTER TABLE tickers ADD COLUMN cusip text", "table public.tickers", "+    column cusip: text"),
+        (
+            "ALTER TABLE tickers DROP COLUMN sector",
+            "table public.tickers",
+            "-    column sector: character varying(100)",
+        ),
+        ("ALTER TABLE tickers ALTER symbol TYPE varchar(21)", "table public.tickers", "varying(21) not null"),
+        ("ALTER TABLE tickers ALTER name SET DEFAULT 'x'", "table public.tickers", "default 'x'::character varying"),
+        ("ALTER TABLE tickers ALTER name SET NOT NULL", "table public.tickers", "varying(255) not null"),
+        ('ALTER TABLE tickers ALTER name TYPE text COLLATE "C"', "table public.tickers", 'text collate "C"'),
+        ("ALTER TABLE tickers ALTER name SET STORAGE external", "table public.tickers", "storage e"),
+        ("ALTER TABLE tickers ALTER name SET (n_distinct = 5)", "table public.tickers", "options n_distinct=5"),
+        ("ALTER TABLE tickers ALTER name SET STATISTICS 7", "table public.tickers", "statistics 7"),
+        ("ALTER TABLE tickers SET (fillfactor = 70)", "table public.tickers", "+    options fillfactor=70"),
+        ("ALTER TABLE recommendation_outcomes SET UNLOGGED", "table public.recommendation_outcomes", "+    unlogged"),
+        ("ALTER TABLE tickers REPLICA IDENTITY FULL", "table public.tickers", "+    replica identity full"),
+        ("ALTER TABLE tickers ENABLE ROW LEVEL SECURITY", "table public.tickers", "+    row level security enabled"),
+        ("ALTER TABLE tickers FORCE ROW LEVEL SECURITY", "table public.tickers", "+    row level security forced"),
+        (
+            "CREATE POLICY p ON tickers USING (is_active)",
+            "table public.tickers",
+            "policy p: permissive for * to public",
+        ),
+        ("COMMENT ON TABLE tickers IS E'a\\nb'", "table public.tickers", '+    comment "a\\nb"'),
+        ("COMMENT ON COLUMN tickers.id IS 'b'", "table public.tickers", '+    column id comment "b"'),
+        ("COMMENT ON CONSTRAINT tickers_pkey ON tickers IS 'b'", "table public.tickers", 'tickers_pkey comment "b"'),
+        ("COMMENT ON INDEX ohlcv_date_idx IS 'b'", "table public.ohlcv", 'index ohlcv_date_idx comment "b"'),
+        (
+            "DROP TABLE recommendation_outcomes",
+            "table public.recommendation_outcomes",
+            "-table public.recommendation_o",
+        ),
+        ("CREATE TABLE ghosts ()", "table public.ghosts", "+table public.ghosts"),
+        (
+            "CREATE INDEX i ON tickers (lower(name))",
+            "table public.tickers",
+            "+    index i: CREATE INDEX i ON public.tickers",
+        ),
+        ("ALTER INDEX ohlcv_date_idx RENAME TO other", "table public.ohlcv", "-    index ohlcv_date_idx"),
+        ("CLUSTER tickers USING tickers_pkey", "table public.tickers", "(clustered)"),
+        (
+            "ALTER TABLE tickers ADD CONSTRAINT c CHECK (symbol <> '') NOT VALID",
+            "table public.tickers",
+            "NOT VALID",
+        ),
+        (
+            "ALTER TABLE tickers RENAME CONSTRAINT tickers_pkey TO pk",
+            "table public.tickers",
+            "+    constraint pk: PRIMARY",
+        ),
+        (
+            "ALTER TABLE options_chains DISABLE TRIGGER ALL",
+            "table public.options_chains",
+            "is not enforced by its triggers",
+        ),
+        ("CREATE RULE r AS ON DELETE TO tickers DO INSTEAD NOTHING", "table public.tickers", "rule r: CREATE RULE r"),
+        (
+            "CREATE STATISTICS st ON symbol, name FROM tickers",
+            "table public.tickers",
+            "statistics st: CREATE STATISTICS",
+        ),
+        (
+            "CREATE TRIGGER t BEFORE UPDATE ON tickers FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "table public.tickers",
+            "trigger t: CREATE TRIGGER t",
+        ),
+        ("GRANT SELECT ON tickers TO pg_monitor", "table public.tickers", "+    grant SELECT to pg_monitor"),
+        ("GRANT UPDATE (name) ON tickers TO PUBLIC", "table public.tickers", "+    grant UPDATE (name) to public"),
+        ("REVOKE DELETE ON tickers FROM CURRENT_USER", "table public.tickers", "+    revoke DELETE from owner"),
+        ("ALTER TABLE tickers OWNER TO pg_monitor", "table public.tickers", "+    owned by pg_monitor"),
+        ("ALTER TYPE option_type ADD VALUE 'X' BEFORE 'P'", "type public.option_type", "+    labels 'C', 'X', 'P'"),
+        ("ALTER TYPE option_type RENAME VALUE 'P' TO 'Q'", "type public.option_type", "+    labels 'C', 'Q'"),
+        ("REVOKE USAGE ON TYPE option_type FROM PUBLIC", "type public.option_type", "+    revoke USAGE from public"),
+        ("CREATE DOMAIN d AS integer CHECK (VALUE > 0)", "domain public.d", "CHECK ((VALUE > 0))"),
+        ("CREATE TYPE pair AS (a integer, b text)", "type public.pair", "+    attribute b: text"),
+        ("CREATE TYPE r AS RANGE (subtype = date)", "type public.r", "+    range of date"),
+        ("CREATE VIEW v AS SELECT id\nFROM tickers", "view public.v", "+    |  SELECT tickers.id"),
+        ("CREATE MATERIALIZED VIEW m AS SELECT 1 AS a", "materialized view public.m", "+    |  SELECT 1 AS a;"),
+        ("CREATE SEQUENCE s INCREMENT 2", "sequence public.s", "increment 2"),
+        ("CREATE FUNCTION f(a integer) RETURNS integer RETURN a", "function public.f(a integer)", "+    |  RETURN a"),
+        ("CREATE PROCEDURE p() LANGUAGE sql AS ''", "procedure public.p()", "PROCEDURE"),
+        ("CREATE AGGREGATE a(integer) (sfunc = int4pl, stype = integer)", "aggregate public.a(integer)", "int4pl"),
+        ("CREATE SCHEMA extra", "schema extra", "+schema extra"),
+        ("ALTER SCHEMA public OWNER TO CURRENT_USER", "schema public", "-    owned by pg_database_owner"),
+        ("GRANT CREATE ON SCHEMA public TO PUBLIC", "schema public", "+    grant CREATE to public"),
+        ("CREATE EXTENSION pg_trgm", "extension pg_trgm", "+extension pg_trgm"),
+        ("CREATE PUBLICATION pub FOR TABLE tickers (id) WHERE (is_active)", "publication pub", "columns id where"),
+        ("CREATE PUBLICATION pub FOR ALL TABLES", "publication pub", "all tables"),
+        (
+            "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; "
+            "CREATE EVENT TRIGGER et ON sql_drop EXECUTE FUNCTION e()",
+            "event trigger et",
+            "on sql_drop execute public.e()",
+        ),
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC", "default privileges", "on r: SELECT to public"),
+        ("CREATE FOREIGN DATA WRAPPER w", "foreign-data wrapper w", "+foreign-data wrapper w"),
+        ("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w", "server s", "+    of w"),
+        (
+            "CREATE COLLATION german (provider = icu, locale = 'de')",
+            "collation public.german",
+            "+collation public.german",
+        ),
+        ("CREATE CAST (integer AS option_type) WITH INOUT", "cast (pg_catalog.int4 AS public.option_type)", "+cast"),
+        ("CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)", "text search configuration public.c", "+text search"),
+        ("SELECT set_chunk_time_interval('ohlcv', INTERVAL '7 days')", "table public.ohlcv", "chunk interval 7 days"),
+        (
+            "SELECT add_dimension('ohlcv', 'ticker_id', number_partitions => 2)",
+            "table public.ohlcv",
+            "+    dimension 2: space on ticker_id uuid partitions 2",
+        ),
+        ("SELECT create_hypertable('options_chains', 'time')", "table public.options_chains", "+    hypertable"),
+        (
+            "CREATE PROCEDURE j(id int, c jsonb) LANGUAGE sql AS ''; SELECT add_job('j', '1h', config => '{\"a\": 1}')",
+            "job public.j",
+            'every 01:00:00, at most 00:00:00, retries -1 after 00:05:00 config {"a": 1}',
+        ),
+        (
+            "ALTER TABLE dbops.schema_migrations ADD COLUMN note text",
+            "table dbops.schema_migrations",
+            "+    column note",
+        ),
+    ],
+)
+def test_change_shows_in_its_objects_block(built: Target, statement: str, object_name: str, line: str) -> None:
+    before = text_of(built)
+    run(built, statement)
+    after = text_of(built)
+    assert fingerprint(after) != fingerprint(before)
+    (found,) = [item for item in compare(before, after) if item.name == object_name]
+    assert any(line in diff for diff in found.diff), "\n".join(found.diff)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO tickers (symbol) VALUES ('A')",
+        "WITH t AS (INSERT INTO tickers (symbol) VALUES ('A') RETURNING id) "
+        "INSERT INTO ohlcv (ticker_id, date) SELECT id, d FROM t, generate_series('2024-01-01', '2025-01-01', '7 days'::interval) AS d",
+        "ANALYZE",
+        "ALTER TABLE tickers ADD COLUMN a int; ALTER TABLE tickers DROP COLUMN a",
+        "ALTER TABLE tickers ALTER name SET STATISTICS 5; ALTER TABLE tickers ALTER name SET STATISTICS -1",
+        'COMMENT ON SCHEMA dbops IS \'{"environment": "prod"}\'',
+        "UPDATE dbops.schema_migrations SET applied_at = now() + interval '1 year', applied_by = 'somebody'",
+        "CREATE TEMPORARY TABLE t (a int)",
+        "GRANT SELECT ON tickers TO CURRENT_USER",
+        "DROP INDEX ohlcv_date_idx; CREATE INDEX ohlcv_date_idx ON ohlcv (date DESC)",
+    ],
+)
+def test_what_is_no_part_of_the_schema_leaves_the_text_as_it_is(built: Target, statement: str) -> None:
+    before = text_of(built)
+    with postgres.connect(built) as connection:
+        connection.execute(statement)
+        assert schema_text(connection) == before
+
+
+def test_text_is_the_same_under_any_setting_of_the_session(built: Target) -> None:
+    run(
+        built,
+        "CREATE VIEW v AS SELECT timestamptz '2024-06-01 12:00+02' AS t, interval '1 day 2 h' AS i, 0.1::float8 AS f, "
+        "'\\xff'::bytea AS b, 12.5::numeric::money AS m FROM tickers",
+    )
+    with postgres.connect(built) as connection:
+        before = schema_text(connection)
+        for setting in (
+            "search_path = public, pg_catalog",
+            "TimeZone = 'Asia/Kathmandu'",
+            "DateStyle = 'German, DMY'",
+            "IntervalStyle = 'iso_8601'",
+            "bytea_output = 'escape'",
+            "extra_float_digits = -10",
+            "quote_all_identifiers = on",
+            "client_encoding = 'LATIN1'",
+        ):
+            connection.execute(f"SET {setting}")
+            assert schema_text(connection) == before, setting
+
+
+def test_reading_the_text_leaves_session_and_transaction_as_they_were(built: Target) -> None:
+    with postgres.connect(built) as connection:
+        connection.execute("SET TimeZone = 'Asia/Kathmandu'")
+        alone = schema_text(connection)
+        assert connection.execute("SHOW TimeZone").fetchone() == ("Asia/Kathmandu",)
+        with connection.transaction():
+            connection.execute("CREATE TABLE t ()")
+            assert "table public.t\n" in schema_text(connection)
+            assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
+            connection.execute("DROP TABLE t")
+        assert schema_text(connection) == alone
+
+
+def test_database_without_timescaledb_has_a_text_too(empty: Target) -> None:
+    run(empty, "CREATE TABLE t (a int)")
+    assert text_of(empty).startswith("extension plpgsql\n    in schema pg_catalog\n\nschema public\n")
+
+
+LOCALES = (
+    "LOCALE 'C'",
+    "LOCALE 'C.UTF-8'",
+    "LOCALE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'",
+    "LOCALE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR'",
+    "LOCALE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US-u-kf-upper-kn-true'",
+)
+ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati", "Europe/Berlin")
+
+
+def test_five_builds_under_other_locales_zones_names_and_owners_have_one_fingerprint(server: TestServer) -> None:
+    found = set()
+    for number, (locale, zone) in enumerate(zip(LOCALES, ZONES, strict=True)):
+        role, name = support.fresh_name("owner"), f"{support.fresh_name('Größe')} {number}"
+        server.execute(f'CREATE ROLE "{role}"')
+        try:
+            server.execute(f'CREATE DATABASE "{name}" OWNER "{role}" TEMPLATE template0 ENCODING \'UTF8\' {locale}')
+            server.execute(f"ALTER DATABASE \"{name}\" SET TimeZone = '{zone}'")
+            target = server.target(name)
+            migrations.migrate(target, migrations.discover(FILES))
+            text = text_of(target)
+            assert role not in text
+            assert "owned by" not in text.replace("owned by pg_database_owner", "")
+            found.add(fingerprint(text))
+        finally:
+            support.drop_quietly(server, name)
+            server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    assert len(found) == 1
