@@ -53,13 +53,13 @@ def schema_text(connection: Connection) -> str:
 
     Independent of the database's name, locale and time zone, of its owner's name, of oids and of times; reads only.
     """
-    blocks: dict[str, set[tuple[int, int, str]]] = defaultdict(set)
+    blocks: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     with canonical(connection) as query:
         for name in QUERIES:
             for subject, section, number, line in query(name):
                 block = blocks[str(subject)]
                 if line is not None:
-                    block.add((int(str(section)), int(str(number)), str(line)))
+                    block.append((int(str(section)), int(str(number)), str(line)))
     return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
 
 
@@ -94,5 +94,5 @@ def _read(name: str) -> str:
     return resources.files("dbops.catalog").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
 
 
-def _block(subject: str, lines: set[tuple[int, int, str]]) -> str:
+def _block(subject: str, lines: list[tuple[int, int, str]]) -> str:
     return "".join([f"{subject}\n", *(f"    {line}\n" for _, _, line in sorted(lines))])

@@ -34,7 +34,7 @@ SELECT
 FROM timescaledb_information.continuous_aggregates AS c
 UNION ALL
 SELECT
-    format('job %I.%I', j.proc_schema, j.proc_name) || coalesce(' on ' || format('%I.%I', j.hypertable_schema, j.hypertable_name), ''),
+    format('job %I.%I', j.proc_schema, j.proc_name) || coalesce(' on ' || quote_ident(j.hypertable_schema) || '.' || quote_ident(j.hypertable_name), ''),
     0, 0,
     format('every %s, at most %s, retries %s after %s', j.schedule_interval, j.max_runtime, j.max_retries, j.retry_period)
     || CASE WHEN j.scheduled THEN '' ELSE ' (not scheduled)' END
