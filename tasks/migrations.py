@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tasks.runner import Run, ServerRun, operation, server_operation
 
 
 @operation(
     plan="Print what would run, and run nothing.",
-    check="Apply what is pending and roll it back, on the target itself.",
+    check="Print what would run, apply it on the target itself, and roll it back.",
     to="Last migration to apply, as in 0007.",
     lock_timeout="How long to wait for a lock before trying again, as in 2s; overrides the files' headers; default 5s.",
     statement_timeout="How long one statement may take, as in 10min; overrides the files' headers; default no limit.",
@@ -29,23 +31,21 @@ def migrate(
     from dbops.report import migrations as views
 
     found = migrations.discover(run.settings.migrations)
-    last = migrations.version_of(to)
-    if plan and not check:
-        planned = migrations.plan(
-            run.target, found, to=last, lock_timeout=lock_timeout, statement_timeout=statement_timeout
-        )
+    limits: dict[str, Any] = {
+        "to": migrations.version_of(to),
+        "lock_timeout": lock_timeout,
+        "statement_timeout": statement_timeout,
+    }
+    if not plan and not check:
+        result = migrations.migrate(run.target, found, **limits, report=run.view.event)
+        run.view.result(lambda console: views.result_text(result, console), result)
+        return 0
+    planned = migrations.plan(run.target, found, **limits)
+    if not check:
         run.view.result(lambda console: views.plan_text(planned, console), planned)
         return 0
-    result = migrations.migrate(
-        run.target,
-        found,
-        to=last,
-        lock_timeout=lock_timeout,
-        statement_timeout=statement_timeout,
-        check=check,
-        report=run.view.event,
-    )
-    run.view.result(lambda console: views.result_text(result, console), result)
+    tried = migrations.migrate(run.target, found, **limits, check=True, report=run.view.event)
+    run.view.result(lambda console: views.check_text(planned, tried, console), {"plan": planned, "result": tried})
     return 0
 
 

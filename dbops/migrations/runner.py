@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from dbops import postgres
-from dbops.events import Report, StepFinished, StepStarted, ignore
+from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import batch, outside, session
 from dbops.migrations.files import Migration
 from dbops.migrations.plan import batches, checked_timeouts, lawful_status, refuse_uncheckable, up_to
@@ -77,7 +77,8 @@ def _apply(work: Work, found: LedgerStatus, chosen: tuple[Migration, ...], *, fr
     report = work.session.report
     unfinished = {item.version for item in found.having(State.UNFINISHED)}
     began = time.monotonic()
-    report(StepStarted("migrate", f"{len(chosen)} pending on {work.session.target}", len(chosen)))
+    report(Message("INFO", f"{found.engine}; {found.summary}", str(work.session.target)))
+    report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
     try:
         for files in batches(chosen, fresh=fresh):
             if files[0].header.transactional:

@@ -75,6 +75,12 @@ class LedgerStatus:
         return tuple(item.migration for item in items if item.migration)
 
     @property
+    def summary(self) -> str:
+        """Return how many versions there are in each state, for people."""
+        counts = [f"{len(self.having(state))} {state}" for state in State if self.having(state)]
+        return ", ".join(counts) or "no migrations"
+
+    @property
     def disagreements(self) -> tuple[Item, ...]:
         """Return what stops `db.migrate`."""
         return self.having(State.EDITED, State.RENAMED, State.REMOVED, State.SKIPPED)

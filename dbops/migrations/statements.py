@@ -91,12 +91,13 @@ def split(text: str) -> Iterator[Statement]:
     while match := _TOKEN.match(text, position):
         kind = str(match.lastgroup)
         end = _end_of(kind, match, text)
-        position = end
-        if kind in ("skip", "comment"):
+        position = len(text) if end < 0 else end
+        # A comment that never ends belongs to a statement, so that the server refuses it.
+        if kind == "skip" or (kind == "comment" and end >= 0):
             continue
         if kind == "end" and current.start < 0:
             continue
-        _feed(current, kind, match, end)
+        _feed(current, kind, match, position)
         if kind == "end" and not current.depth and not current.blocks:
             yield _closed(current)
             current = _Open()
@@ -138,11 +139,12 @@ def _end_of(kind: str, match: re.Match[str], text: str) -> int:
 
 
 def _end_of_comment(text: str, position: int) -> int:
+    """Return the end of a comment, which may hold others, or -1 if it has none."""
     depth = 1
     while depth and (edge := _COMMENT_EDGE.search(text, position)):
         depth += 1 if edge.group() == "/*" else -1
         position = edge.end()
-    return len(text) if depth else position
+    return -1 if depth else position
 
 
 def _end_of_escaped(text: str, position: int) -> int:

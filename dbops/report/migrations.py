@@ -70,8 +70,7 @@ def status_text(status: LedgerStatus, console: Console) -> None:
             item.explanation,
         )
     console.print(table)
-    counts = [f"{len(status.having(state))} {state}" for state in State if status.having(state)]
-    console.print(f"{status.database}: {', '.join(counts) or 'no migrations'}")
+    console.print(f"{status.database}: {status.summary}")
 
 
 def result_text(result: MigrationResult, console: Console) -> None:
@@ -90,6 +89,12 @@ def result_text(result: MigrationResult, console: Console) -> None:
         f"{result.database}: {len(result.applied)} {what} in {result.seconds:.2f} s, "
         f"{result.before} applied before, {result.pending} pending"
     )
+
+
+def check_text(plan: Plan, result: MigrationResult, console: Console) -> None:
+    """Draw what would run, and how it went when it was tried."""
+    plan_text(plan, console)
+    result_text(result, console)
 
 
 def _table(*columns: str) -> Table:
