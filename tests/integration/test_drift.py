@@ -1,0 +1,129 @@
+"""Drift: what differs from a fresh build is shown by object, and the target is only read."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import pytest
+from psycopg import sql
+from rich.console import Console
+
+from dbops import migrations, postgres
+from dbops.catalog import Drift, drift
+from dbops.errors import DbopsError, PreflightError
+from dbops.report import drift as report
+from dbops.settings import ROOT, Target
+from tests import support
+from tests.support import TestServer
+
+FILES = migrations.discover(ROOT / "db" / "migrations")
+SCHEMA = json.loads((ROOT / "docs" / "drift.schema.json").read_text(encoding="utf-8"))
+
+
+def drawn(result: Drift, *, colour: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=110, force_terminal=colour, color_system="standard" if colour else None)
+    with console.capture() as capture:
+        report.text(result, console)
+    return capture.get()
+
+
+def change(target: Target, *statements: str) -> None:
+    with postgres.connect(target) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def scratch_databases(server: TestServer) -> list[tuple[object, ...]]:
+    return server.execute("SELECT datname FROM pg_database WHERE datname LIKE 'kapman\\_scratch\\_%'")
+
+
+def test_fresh_build_has_no_drift(built: Target, server: TestServer) -> None:
+    result = drift(built, FILES)
+    assert not result.found
+    assert result.expected_fingerprint == result.actual_fingerprint
+    assert "no drift" in drawn(result)
+    jsonschema.validate(report.data(result), SCHEMA)
+    assert scratch_databases(server) == []
+
+
+def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
+    change(
+        built,
+        "ALTER TABLE tickers ALTER symbol TYPE varchar(21)",
+        "DROP TYPE outcome_status CASCADE",
+        "CREATE VIEW v AS SELECT 1",
+    )
+    result = drift(built, FILES)
+    assert [(item.name, item.change) for item in result.objects] == [
+        ("table public.recommendation_outcomes", "changed"),
+        ("table public.tickers", "changed"),
+        ("type public.outcome_status", "missing"),
+        ("view public.v", "extra"),
+    ]
+    lines = drawn(result).splitlines()
+    assert lines[0] == "--- a fresh build of 0001_create_timescaledb_extension to 0006_add_constraints"
+    assert lines[1] == f"+++ {built}"
+    assert "-    column symbol: character varying(20) not null" in lines
+    assert "+    column symbol: character varying(21) not null" in lines
+    assert [line for line in lines if line.startswith("@@") and line.endswith("@@ view public.v (extra)")]
+    assert lines[-1] == "  FAIL    drift in 4 objects: 2 changed, 1 extra, 1 missing"
+    jsonschema.validate(report.data(result), SCHEMA)
+    assert report.data(result)["drift"] is True
+
+
+def test_drift_is_coloured_on_a_terminal(built: Target) -> None:
+    change(built, "ALTER TABLE tickers DROP COLUMN sector")
+    text = drawn(drift(built, FILES), colour=True)
+    assert "\x1b[31m-    column sector: character varying(100)" in text
+
+
+def test_pending_migration_is_not_drift(built: Target, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "db" / "migrations", tmp_path, dirs_exist_ok=True)
+    change_file = tmp_path / "0007_create_ghosts.sql"
+    change_file.write_text(
+        "-- why: a test\n-- needs: nothing\n-- locks: none\nCREATE TABLE public.ghosts (a integer);\n"
+    )
+    files = migrations.discover(tmp_path)
+    result = drift(built, files)
+    assert not result.found
+    assert result.pending == ("0007_create_ghosts",)
+    assert "compared without what is pending: 0007_create_ghosts" in drawn(result)
+    migrations.migrate(built, files)
+    after = drift(built, files)
+    assert (after.found, after.pending) == (False, ())
+    assert [item.name for item in drift(built, FILES).objects] == ["table public.ghosts"]
+
+
+def test_database_without_a_ledger_is_compared_with_all_migrations(empty: Target) -> None:
+    result = drift(empty, FILES)
+    assert "table public.tickers" in {item.name for item in result.objects if item.change == "missing"}
+    assert len(result.built) == len(FILES)
+
+
+def test_drift_only_reads_the_target(built: Target, server: TestServer) -> None:
+    server.execute(f'ALTER DATABASE "{built.database}" SET default_transaction_read_only = on')
+    assert not drift(built, FILES).found
+
+
+def test_role_that_may_not_create_databases_is_told_so(built: Target, server: TestServer) -> None:
+    role = support.fresh_name("reader")
+    server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    try:
+        with pytest.raises(PreflightError, match="may not create databases") as caught:
+            drift(server.target(built.database, user=role, password="x"), FILES)
+        assert caught.value.exit_code == 3
+    finally:
+        server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_scratch_database_goes_away_when_the_build_fails(built: Target, server: TestServer, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "db" / "migrations", tmp_path, dirs_exist_ok=True)
+    first = tmp_path / FILES[0].path.name
+    first.write_text(first.read_text() + "\nSELECT oops;\n")
+    with pytest.raises(DbopsError, match="oops"):
+        drift(built, migrations.discover(tmp_path))
+    assert scratch_databases(server) == []
