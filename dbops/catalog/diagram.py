@@ -121,12 +121,12 @@ def _relation(table: Table, key: Constraint) -> str:
 
 
 def _entity(name: str) -> str:
-    plain = name.removeprefix("public.")
-    return plain if re.fullmatch(r"[a-z_][a-z0-9_]*", plain) else '"' + plain.replace('"', "") + '"'
+    """Return a table's name in quotes: bare, Mermaid takes `one`, `class` and others for words of its own."""
+    return '"' + name.removeprefix("public.").replace('"', "") + '"'
 
 
 def _attribute(table: Table, column: Column) -> str:
-    name = re.sub(r"\W", "_", column.name)
+    name = re.sub(r"^(?=\d|[PFU]K$)", "_", re.sub(r"\W", "_", column.name))
     return f"{_short_type(column.type)} {name} {table.keys(column.name)}".rstrip()
 
 

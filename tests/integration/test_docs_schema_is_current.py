@@ -27,8 +27,10 @@ def test_diagram_of_odd_names_stays_readable_for_mermaid_and_markdown(built: Tar
         connection.execute('COMMENT ON COLUMN "other one"."Odd ""table""".t IS E\'two\\nlines | <b>\'')
         document = diagram(connection)
     chart = document.split("```mermaid\n")[1].split("```")[0]
-    assert '    tickers |o--o{ "other one.Odd table" : "parent"\n' in chart
+    assert '    "tickers" |o--o{ "other one.Odd table" : "parent"\n' in chart
     assert "        numeric_12_4_array a___b\n" in chart
+    assert "        integer _1x\n" in chart
+    assert "        integer _PK\n" in chart
     for line in chart.splitlines():
         if line.startswith("        "):
             assert re.fullmatch(r" {8}[A-Za-z]\w* [A-Za-z_]\w*( (PK|FK|UK)(, (PK|FK|UK))*)?", line), line
