@@ -1,0 +1,310 @@
+"""Locks that cannot be had, two runs at once, servers that die, and operators who interrupt."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dbops import postgres
+from dbops.errors import MigrationError, PreflightError
+from dbops.events import Event, Message, Statement
+from dbops.migrations import State, batch, discover, migrate, status, work
+from dbops.settings import Target
+from tests import support
+from tests.migration_files import write, written
+from tests.support import TestServer
+
+TABLE = "CREATE TABLE public.t (n integer);"
+COLUMN = "ALTER TABLE public.t ADD COLUMN m integer;"
+
+
+def applied(target: Target) -> list[int]:
+    """Return the versions in the ledger."""
+    with postgres.connect(target) as connection:
+        rows = connection.execute("SELECT version FROM dbops.schema_migrations ORDER BY 1").fetchall()
+    return [int(str(row[0])) for row in rows]
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def named(target: Target, name: str) -> Target:
+    """Return a target whose sessions carry a name."""
+    return replace(target, parameters={**target.parameters, "application_name": name})
+
+
+def test_lock_that_cannot_be_had_names_the_holder_after_a_bounded_number_of_tries(
+    empty: Target, tmp_path: Path
+) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    events: list[Event] = []
+    with postgres.connect(named(empty, "nightly report")) as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT * FROM public.t")
+        with pytest.raises(MigrationError, match=f"could not have a lock in {work.TRIES} tries") as failure:
+            migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="200ms", report=events.append)
+    said = failure.value.render()
+    assert "nightly report" in said
+    assert f"session {holder.info.backend_pid}" in said
+    assert "SELECT * FROM public.t" in said
+    assert "0002_do_step2.sql:1:1" in said
+    assert "Nothing was applied." in said
+    tries = [event for event in events if isinstance(event, Message) and event.level == "WARNING"]
+    assert len(tries) == work.TRIES - 1
+    assert "nightly report" in tries[-1].text
+    assert applied(empty) == [1]
+
+
+def test_lock_that_is_given_up_in_time_is_had_in_a_later_try(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    holder = postgres.connect(empty)
+    holder.execute("BEGIN")
+    holder.execute("SELECT * FROM public.t")
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Message) and event.level == "WARNING":
+            holder.close()
+
+    result = migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="100ms", report=watch)
+    assert result.retries == 1
+    assert applied(empty) == [1, 2]
+
+
+def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    holder = postgres.connect(named(empty, "nightly report"))
+    holder.execute("BEGIN")
+    holder.execute("SELECT * FROM public.t")
+    heard: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Message) and "waits for a lock" in event.text:
+            heard.append(event.text)
+            holder.close()
+
+    migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="1min", report=watch)
+    assert "nightly report" in heard[0]
+
+
+def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target, tmp_path: Path) -> None:
+    look = "CREATE TABLE public.{} AS SELECT current_setting('lock_timeout') AS l, current_setting('statement_timeout') AS s;"
+    header = "-- lock-timeout: 2s\n-- statement-timeout: 10min\n"
+    migrate(empty, written(tmp_path, header + look.format("a")))
+    migrate(empty, written(tmp_path, header + look.format("b"), first=2), lock_timeout="3s", statement_timeout="20min")
+    with postgres.connect(empty) as connection:
+        found = connection.execute("SELECT * FROM public.a UNION ALL SELECT * FROM public.b").fetchall()
+    assert found == [("2s", "10min"), ("3s", "20min")]
+
+
+def test_statement_that_takes_too_long_is_ended_and_told(empty: Target, tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="canceling statement due to statement timeout") as failure:
+        migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), statement_timeout="100ms")
+    assert failure.value.source is not None
+    assert failure.value.source.line == 2
+    assert "--statement-timeout" in failure.value.hint
+
+
+def test_two_runs_at_once_apply_each_file_once(empty: Target, tmp_path: Path) -> None:
+    migrations = written(
+        tmp_path,
+        "CREATE TABLE public.runs (n integer);",
+        *[f"INSERT INTO public.runs VALUES ({n}); SELECT pg_sleep(0.02);" for n in range(2, 12)],
+        "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY runs_n_idx ON public.runs (n);",
+        "INSERT INTO public.runs VALUES (13);",
+    )
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: migrate(empty, migrations), range(4)))
+    assert sorted(len(result.applied) for result in results) == [0, 0, 0, 13]
+    with postgres.connect(empty) as connection:
+        found = connection.execute("SELECT n FROM public.runs ORDER BY n").fetchall()
+    assert found == [*((n,) for n in range(2, 12)), (13,)]
+
+
+def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: Path) -> None:
+    write(tmp_path, "SELECT pg_sleep(60);")
+    first = named(empty, "the first run")
+    begun = threading.Event()
+    stop: list[int] = []
+
+    def slow() -> None:
+        with pytest.raises(MigrationError):
+            migrate(first, discover(tmp_path), report=lambda _: begun.set())
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    begun.wait(30)
+    with pytest.raises(PreflightError, match="another migration of this database is at work: .*the first run"):
+        migrate(empty, discover(tmp_path), patience=0.5)
+    with postgres.connect(empty) as connection:
+        stop.append(1)
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the first run'"
+            " AND datname = current_database()"
+        )
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_connection_that_is_lost_is_told_with_the_state(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    text = f"{COLUMN}\nSELECT pg_terminate_backend(pg_backend_pid());\n"
+    with pytest.raises(MigrationError, match="the connection was lost during migration 0002_do_step2") as failure:
+        migrate(empty, written(tmp_path, text, first=2))
+    assert failure.value.source is not None
+    assert failure.value.source.line == 2
+    assert "Nothing was applied." in failure.value.hint
+    assert [item.state for item in status(empty, discover(tmp_path)).items] == [State.APPLIED, State.PENDING]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_commit_whose_answer_is_lost_is_looked_up(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """The connection ends right before or right after the server commits."""
+    from dbops.migrations.session import Session
+
+    original = Session.script
+
+    def script(self: Session, *statements: str) -> None:
+        if statements == ("COMMIT",):
+            if committed:
+                original(self, "COMMIT")
+            original(self, "SELECT pg_terminate_backend(pg_backend_pid())")
+        original(self, *statements)
+
+    monkeypatch.setattr(Session, "script", script)
+    with pytest.raises(MigrationError, match="the connection was lost during the commit") as failure:
+        migrate(empty, written(tmp_path, TABLE))
+    if committed:
+        assert "0001_do_step1 was applied by this run and stays" in failure.value.hint
+        assert applied(empty) == [1]
+    else:
+        assert "Nothing was applied." in failure.value.hint
+        assert not status(empty, discover(tmp_path)).has_ledger
+
+
+def test_commit_whose_fate_cannot_be_learnt_is_said_to_be_unknown(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dbops.migrations.session import Session
+
+    original = Session.script
+
+    def script(self: Session, *statements: str) -> None:
+        if statements == ("COMMIT",):
+            original(self, "SELECT pg_terminate_backend(pg_backend_pid())")
+        original(self, *statements)
+
+    monkeypatch.setattr(Session, "script", script)
+    monkeypatch.setattr(batch, "_ask", lambda *_: "unknown")
+    with pytest.raises(MigrationError) as failure:
+        migrate(empty, written(tmp_path, TABLE))
+    assert "It is not known whether the last transaction was committed" in failure.value.hint
+
+
+def interrupt_at(text: str) -> Callable[[Event], None]:
+    """Return a report that interrupts this process a moment after a statement begins."""
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Statement) and text in event.sql:
+            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    return watch
+
+
+def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> None:
+    migrations = written(tmp_path, TABLE, "SELECT 'now';\nSELECT pg_sleep(60);")
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        migrate(empty, migrations, report=interrupt_at("'now'"))
+    assert interrupted.value.__notes__ == ["Nothing was applied."]
+    with postgres.connect(empty) as connection:
+        busy = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%'"
+        )
+        until(lambda: connection.execute(busy + " AND pid <> pg_backend_pid()").fetchall() == [(0,)])
+    assert len(migrate(empty, migrations, to=1).applied) == 1
+
+
+def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp_path: Path) -> None:
+    migrations = written(tmp_path, TABLE, "SELECT 'now';", "-- migrate: no-transaction\nCALL public.never();")
+    holder = postgres.connect(empty)
+    migrate(empty, migrations, to=2)
+    write(tmp_path, "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);", first=3)
+    holder.execute("BEGIN")
+    holder.execute("LOCK TABLE public.t IN ROW EXCLUSIVE MODE")
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Message) and "waits for a lock" in event.text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        migrate(empty, discover(tmp_path), report=watch)
+    assert "0003_do_step3 was begun outside a transaction" in interrupted.value.__notes__[0]
+    holder.close()
+    migrate(empty, discover(tmp_path))
+    assert applied(empty) == [1, 2, 3]
+
+
+def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finishes(tmp_path: Path) -> None:
+    texts = [f"CREATE TABLE public.t{n} (n integer);" for n in range(1, 160)]
+    slow = "SELECT pg_sleep(60);"
+    with support.throwaway_server() as server:
+        server.execute("CREATE DATABASE d")
+        target = server.target("d")
+        assert server.data is not None
+        postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
+        migrations = written(tmp_path, *texts, slow)
+        reached = threading.Event()
+        killer = threading.Thread(
+            target=lambda: (reached.wait(60), time.sleep(0.5), os.kill(postmaster, signal.SIGKILL))
+        )
+        killer.start()
+        with pytest.raises(MigrationError, match="the connection was lost during migration 0160_do_step160") as failure:
+            migrate(target, migrations, fresh=True, report=lambda e: reached.set() if "0160" in str(e) else None)
+        killer.join()
+        assert "0001_do_step1 to 0100_do_step100 were applied by this run and stay" in failure.value.hint
+        restart(server)
+        assert applied(target) == list(range(1, 101))
+        result = migrate(target, discover(write(tmp_path, "SELECT 1;", first=160)))
+        assert len(result.applied) == 60
+        assert applied(target) == list(range(1, 161))
+
+
+def restart(server: TestServer) -> None:
+    """Start a server again that was killed; its orphans may take a moment to go."""
+    command = [str(support.BINARIES / "pg_ctl"), "-D", str(server.data), "-l", f"{server.data}/../log", "-w", "start"]
+    account = support.as_server_user()
+
+    def started() -> bool:
+        done = subprocess.run(
+            command, check=False, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
+        )  # type: ignore[call-overload]
+        return bool(done.returncode == 0)
+
+    until(started)
+
+
+def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dbops.migrations.watch import LockWatch
+
+    def broken(*_: object) -> None:
+        raise psycopg.OperationalError("gone")
+
+    monkeypatch.setattr(LockWatch, "_look", broken)
+    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.5);"), lock_timeout="400ms")
+    assert applied(empty) == [1]

@@ -1,0 +1,123 @@
+"""Files that run outside a transaction: honest when they fail, and taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dbops import postgres
+from dbops.errors import MigrationError
+from dbops.events import Event, Message
+from dbops.migrations import State, discover, migrate, status
+from dbops.settings import Target
+from tests.migration_files import write, written
+
+TABLE = "CREATE TABLE public.t (n integer); INSERT INTO public.t VALUES (1), (1);"
+INDEX = "-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY t_n_key\n    ON public.t (n);"
+AFTER = "CREATE TABLE public.after (n integer);"
+
+
+def states(target: Target, directory: Path) -> list[State]:
+    """Return the state of each version."""
+    return [item.state for item in status(target, discover(directory)).items]
+
+
+def indexes(target: Target) -> list[tuple[object, ...]]:
+    """Return the indexes of the test's table, and whether each is valid."""
+    with postgres.connect(target) as connection:
+        return connection.execute(
+            "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'public.t'::regclass"
+        ).fetchall()
+
+
+def run(target: Target, statement: str) -> None:
+    """Run a statement on the target."""
+    with postgres.connect(target) as connection:
+        connection.execute(statement.encode())
+
+
+def test_file_outside_a_transaction_is_applied_between_two_transactions(empty: Target, tmp_path: Path) -> None:
+    result = migrate(empty, written(tmp_path, TABLE.replace(", (1)", ""), INDEX, AFTER))
+    assert [done.version for done in result.applied] == [1, 2, 3]
+    assert result.transactions == 2
+    assert indexes(empty) == [("t_n_key", True)]
+    assert status(empty, discover(tmp_path)).consistent
+
+
+def test_first_file_may_run_outside_a_transaction(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, "-- migrate: no-transaction\nVACUUM;"))
+    assert states(empty, tmp_path) == [State.APPLIED]
+
+
+def test_failure_outside_a_transaction_leaves_an_honest_state(empty: Target, tmp_path: Path) -> None:
+    migrations = written(tmp_path, TABLE, INDEX, AFTER)
+    with pytest.raises(MigrationError, match="0002_do_step2 failed: could not create unique index") as failure:
+        migrate(empty, migrations)
+    said = failure.value.render()
+    assert "0002_do_step2.sql:2:1" in said
+    assert "left behind: public.t_n_key, an invalid index; the next run drops and rebuilds it" in said
+    assert "0001_do_step1 was applied by this run and stays" in said
+    assert "0002_do_step2 ran outside a transaction: the ledger has it as unfinished" in said
+    found = status(empty, migrations)
+    assert [item.state for item in found.items] == [State.APPLIED, State.UNFINISHED, State.PENDING]
+    assert "did not finish" in found.items[1].explanation
+    assert not found.consistent
+
+
+def test_second_run_drops_the_invalid_index_and_continues(empty: Target, tmp_path: Path) -> None:
+    migrations = written(tmp_path, TABLE, INDEX, AFTER)
+    with pytest.raises(MigrationError):
+        migrate(empty, migrations)
+    assert indexes(empty) == [("t_n_key", False)]
+    run(empty, "DELETE FROM public.t WHERE ctid = (SELECT min(ctid) FROM public.t)")
+    events: list[Event] = []
+    result = migrate(empty, migrations, report=events.append)
+    assert [done.version for done in result.applied] == [2, 3]
+    assert indexes(empty) == [("t_n_key", True)]
+    assert any(isinstance(e, Message) and "drops the invalid index public.t_n_key" in e.text for e in events)
+    assert states(empty, tmp_path) == [State.APPLIED] * 3
+
+
+def test_unfinished_file_may_be_corrected(empty: Target, tmp_path: Path) -> None:
+    with pytest.raises(MigrationError):
+        migrate(empty, written(tmp_path, TABLE, INDEX))
+    write(tmp_path, INDEX.replace("UNIQUE ", ""), first=2)
+    migrate(empty, discover(tmp_path))
+    assert states(empty, tmp_path) == [State.APPLIED] * 2
+
+
+def test_if_not_exists_does_not_pass_over_an_invalid_index(empty: Target, tmp_path: Path) -> None:
+    run(empty, "CREATE SCHEMA dbops")
+    migrate(empty, written(tmp_path, TABLE))
+    with pytest.raises(Exception, match="could not create unique index"):
+        run(empty, "CREATE UNIQUE INDEX CONCURRENTLY t_n_key ON public.t (n)")
+    text = INDEX.replace("UNIQUE ", "").replace("CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS")
+    write(tmp_path, text, first=2)
+    with pytest.raises(MigrationError, match=r"public\.t_n_key is an invalid index, which IF NOT EXISTS passed over"):
+        migrate(empty, discover(tmp_path))
+    assert states(empty, tmp_path) == [State.APPLIED, State.UNFINISHED]
+    migrate(empty, discover(tmp_path))
+    assert indexes(empty) == [("t_n_key", True)]
+
+
+def test_statement_that_needs_no_transaction_is_told_how(empty: Target, tmp_path: Path) -> None:
+    with pytest.raises(MigrationError) as failure:
+        migrate(empty, written(tmp_path, TABLE, "CREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);"))
+    assert "-- migrate: no-transaction" in failure.value.hint
+
+
+def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Path) -> None:
+    """Only an index of the statement's own table is what an earlier try left."""
+    migrations = written(tmp_path, TABLE, INDEX)
+    run(empty, "CREATE SCHEMA dbops")
+    migrate(empty, migrations, to=1)
+    run(empty, "CREATE SCHEMA other; CREATE TABLE other.t (n integer); INSERT INTO other.t VALUES (1), (1)")
+    with pytest.raises(Exception, match="could not create unique index"):
+        run(empty, "CREATE UNIQUE INDEX CONCURRENTLY t_n_key ON other.t (n)")
+    with pytest.raises(MigrationError):
+        migrate(empty, migrations)
+    run(empty, "DELETE FROM public.t WHERE ctid = (SELECT min(ctid) FROM public.t)")
+    migrate(empty, migrations)
+    with postgres.connect(empty) as connection:
+        assert connection.execute("SELECT to_regclass('other.t_n_key') IS NOT NULL").fetchall() == [(True,)]
