@@ -11,10 +11,6 @@ from dbops.settings import ROOT, Target
 from tests import support
 from tests.support import TestServer
 
-NO_SERVER = """No PostgreSQL 15 or newer with TimescaleDB was found on this machine. Either
-  install one:        invoke server.install
-  or point at one:    export KAPMAN_TEST_DATABASE_URL=postgresql://postgres:...@host:5432/postgres"""
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[TestServer]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,20 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
 from psycopg import sql
 
 from dbops import postgres, settings
+from dbops.server.cluster import Cluster
+from dbops.server.find import Installation, find
+from dbops.server.layout import Layout
+from dbops.server.system import Account
 from dbops.settings import Target
 
-BINARIES = Path("/usr/lib/postgresql/15/bin")
-CONFIGURATION = """
-listen_addresses = ''
-unix_socket_directories = '{directory}'
+NO_SERVER = """No PostgreSQL 15 or newer with TimescaleDB was found on this machine. Either
+  install one:        invoke server.install
+  or point at one:    export KAPMAN_TEST_DATABASE_URL=postgresql://postgres:...@host:5432/postgres"""
+LIMITS = """
 max_worker_processes = 70
 max_connections = 200
 max_prepared_transactions = 10
 wal_level = logical
-fsync = off
 """
 PRELOAD = """
 shared_preload_libraries = 'timescaledb'
@@ -38,12 +40,12 @@ timescaledb.max_background_workers = 60
 
 @dataclass(frozen=True, slots=True)
 class TestServer:
-    """A PostgreSQL server with TimescaleDB, reached as a superuser; `data` is set if the tests started it."""
+    """A PostgreSQL server with TimescaleDB, reached as a superuser; `directory` is set if the tests started it."""
 
     __test__ = False
 
     parameters: Mapping[str, str]
-    data: Path | None = None
+    directory: Path | None = None
 
     def target(self, database: str = "postgres", **changes: str) -> Target:
         """Return a target on this server; changes replace connection parameters (user, password, ...)."""
@@ -62,60 +64,58 @@ class TestServer:
             return cursor.fetchall() if cursor.description else []
 
 
-def as_server_user() -> dict[str, object]:
-    """Return what subprocess needs to run a server: PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    account = pwd.getpwnam("postgres")
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+def local_installation() -> Installation:
+    """Return the PostgreSQL with TimescaleDB to start servers of; without one, say how to get one."""
+    if found := find(os.environ.get("PATH", "")):
+        return found[0]
+    if os.environ.get("CI"):
+        pytest.fail(NO_SERVER, pytrace=False)
+    pytest.skip(NO_SERVER)
 
 
 @contextmanager
-def throwaway_server(configuration: str = PRELOAD, binaries: Path = BINARIES) -> Iterator[TestServer]:
+def throwaway_server(configuration: str = PRELOAD, installation: Installation | None = None) -> Iterator[TestServer]:
     """Start a server with a data directory of its own; stop it and remove everything at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="kapman-test-", dir="/tmp"))
-    data = directory / "data"
-    account = as_server_user()
-    if account:
-        os.chown(directory, int(str(account["user"])), int(str(account["group"])))
-    run = lambda *command: subprocess.run(  # noqa: E731
-        [str(part) for part in command], check=True, cwd="/", stdout=subprocess.DEVNULL, **account
-    )
-    try:
-        run(
-            binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "-N",
+    with reachable_directory() as directory:
+        cluster = Cluster(
+            Layout(directory),
+            installation or local_installation(),
+            Account.current(),
+            durable=False,
+            configuration=LIMITS + configuration,
         )
-        (data / "postgresql.auto.conf").write_text(CONFIGURATION.format(directory=directory) + configuration)
-        run(binaries / "pg_ctl", "-D", data, "-l", directory / "log", "-w", "start")
-        yield TestServer({"host": str(directory), "user": "postgres"}, data)
+        try:
+            cluster.initialise()
+            port = cluster.start().port
+            yield TestServer({"host": str(cluster.layout.socket), "port": str(port), "user": "postgres"}, directory)
+        finally:
+            cluster.stop("immediate")
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """Make a directory that the account which runs servers can enter, and remove it at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="kapman-test-", dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        yield directory
     finally:
-        if (data / "postmaster.pid").exists():
-            run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def binaries_without_timescaledb(root: Path) -> Path:
-    """Make a copy of PostgreSQL below a directory that lacks TimescaleDB, and return its bin directory.
+def without_timescaledb(root: Path) -> Installation:
+    """Make a copy of PostgreSQL, without TimescaleDB, below a directory and return it.
 
     PostgreSQL finds its files relative to its own executable, so a moved tree sees only what was moved.
     """
-    source = BINARIES.parent
+    original = local_installation()
+    source = original.binaries.parent
     share = Path("/usr/share/postgresql") / source.name
     ignore = shutil.ignore_patterns("timescaledb*")
     home = root / "lib" / "postgresql" / source.name
     shutil.copytree(source, home, ignore=ignore)
     shutil.copytree(share, root / "share" / "postgresql" / source.name, ignore=ignore)
-    return home / "bin"
+    return replace(original, binaries=home / "bin", timescaledb="")
 
 
 def given_server(url: str) -> TestServer:

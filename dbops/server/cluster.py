@@ -25,7 +25,6 @@ STOP_SECONDS = 60
 LOCALES = ("C.UTF-8", "C.utf8", "C")
 LOG_LINES = 8
 
-# TimescaleDB takes one background worker for each database that has it, for good.
 SETTINGS = """\
 include '{data}/postgresql.conf'
 hba_file = '{access}'
@@ -34,13 +33,17 @@ port = {port}
 unix_socket_directories = '"{socket}"'
 unix_socket_permissions = 0700
 password_encryption = 'scram-sha-256'
+fsync = {fsync}
+{configuration}
+"""
+# TimescaleDB takes one background worker for each database that has it, for good.
+EMBEDDED = """\
 shared_preload_libraries = 'timescaledb'
 timescaledb.telemetry_level = off
 timescaledb.max_background_workers = 32
 max_worker_processes = 48
 timezone = 'UTC'
 log_timezone = 'UTC'
-{extra}
 """
 ACCESS = """\
 # The socket's directory is private to the account that runs the server, and to root.
@@ -51,13 +54,13 @@ host all all 127.0.0.1/32 scram-sha-256
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server's directory, programs and account; `extra` is more configuration, `durable` false risks the data."""
+    """A server's directory, programs and account; without `durable` it is faster, and a crash can ruin its data."""
 
     layout: Layout
     installation: Installation
     account: Account
     durable: bool = True
-    extra: str = ""
+    configuration: str = EMBEDDED
 
     def initialise(self, report: Report = ignore) -> bool:
         """Make the data directory, unless it is there; return whether it was made. It gets its name when complete."""
@@ -131,7 +134,8 @@ class Cluster:
             listen="127.0.0.1" if port else "",
             port=port or SOCKET_PORT,
             socket=_quoted(layout.socket),
-            extra=self.extra if self.durable else f"fsync = off\n{self.extra}",
+            fsync="on" if self.durable else "off",
+            configuration=self.configuration,
         )
         for path, content in ((layout.configuration, text), (layout.access, ACCESS)):
             path.write_text(content)

@@ -33,7 +33,7 @@ def install(log: Path, *, ask: bool, report: Report) -> None:
     if not shutil.which("apt-get"):
         raise _unsupported("there is no apt-get to install PostgreSQL with")
     apt = Apt(become_root(ask=ask), log)
-    with _step(report, "packages", "asking apt for its current lists"):
+    with _step(report, "lists", "asking apt for its current lists"):
         if not apt.update():
             report(Message("WARNING", "apt could not refresh all of its lists: going on with what it has", str(log)))
         package = apt.newest(r"^postgresql-[0-9]+-timescaledb$")

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -51,7 +50,7 @@ def server_without_extension(tmp_path_factory):
     root = tmp_path_factory.mktemp("postgresql")
     for directory in (root, *root.parents[:2]):
         directory.chmod(0o755)
-    with support.throwaway_server("", support.binaries_without_timescaledb(root)) as started:
+    with support.throwaway_server("", support.without_timescaledb(root)) as started:
         yield started
 
 
@@ -60,9 +59,6 @@ def password_server():
     """Return a server on loopback that asks for a password."""
     port = support.free_port()
     with support.throwaway_server(f"{support.PRELOAD}listen_addresses = '127.0.0.1'\nport = {port}\n") as started:
-        (started.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-        started = replace(started, parameters={**started.parameters, "port": str(port)})
-        started.execute("SELECT pg_reload_conf()")
         started.execute(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
         yield port
 
