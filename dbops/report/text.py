@@ -15,6 +15,7 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -128,7 +129,7 @@ class TextView(View):
         self.close()
         self._step = _Step(event.step, event.total, time.monotonic(), item=event.detail)
         if self.err.is_terminal:
-            self._live = _progress(self.err)
+            self._live = _progress(self.err, counted=event.total is not None)
             self._live.add_task(event.step, total=event.total, item=event.detail)
             self._live.start()
         else:
@@ -163,16 +164,16 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
-def _progress(console: Console) -> Progress:
-    """Return the live line: spinner, step, bar with counts and what remains if the total is known."""
+def _progress(console: Console, *, counted: bool) -> Progress:
+    """Return the live line: spinner, step, time so far; if the total is known, a bar, counts and what remains."""
+    bar = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)) if counted else ()
     return Progress(
         TextColumn(" "),
         SpinnerColumn(),
-        TextColumn("{task.description:<9}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[item]}"),
+        TextColumn("    {task.description:<9}"),
+        *bar,
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[item]}", markup=False),
         console=console,
         transient=True,
     )
