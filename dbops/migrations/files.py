@@ -163,14 +163,13 @@ def _judge(path: Path, directory: Path) -> Migration:
 def _content(path: Path, directory: Path) -> bytes:
     """Return a file's bytes, if it is a file of this tree that can be read."""
     try:
-        real = path.resolve(strict=True)
-        mode = real.stat().st_mode
+        mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise UnlawfulError("is a directory; migrations lie side by side")
         if not stat.S_ISREG(mode):
             raise UnlawfulError("is not a regular file")
-        if path.is_symlink() and not real.is_relative_to(directory.resolve()):
-            raise UnlawfulError(f"is a symlink out of the migrations directory, to {real}")
+        if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
+            raise UnlawfulError(f"is a symlink out of the migrations directory, to {path.resolve()}")
         return _bytes(path)
     except (OSError, RuntimeError) as error:
         raise UnlawfulError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
