@@ -7,4 +7,4 @@ import sys
 from bench import migrations
 
 if __name__ == "__main__":
-    sys.exit(0 if all([migrations.main()]) else 1)
+    sys.exit(0 if migrations.main() else 1)

@@ -171,8 +171,8 @@ def _content(path: Path, directory: Path) -> bytes:
         if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
             raise UnlawfulError(f"is a symlink out of the migrations directory, to {path.resolve()}")
         return _bytes(path)
-    except (OSError, RuntimeError) as error:
-        raise UnlawfulError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise UnlawfulError(f"cannot be read: {error.strerror}") from None
 
 
 def _bytes(path: Path) -> bytes:

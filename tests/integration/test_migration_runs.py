@@ -13,6 +13,7 @@ from dbops.errors import MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.migrations import State, discover, migrate, plan, status
 from dbops.settings import Target
+from tests import support
 from tests.migration_files import write, written
 from tests.support import TestServer, fresh_name
 
@@ -364,3 +365,17 @@ def test_fresh_database_takes_commits_in_between(empty: Target, tmp_path: Path) 
 def test_result_of_a_query_and_the_extended_protocol_are_no_hindrance(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, "SELECT generate_series(1, 1000);\nSELECT 1; SELECT 2;\nVALUES (1), (2);"))
     assert applied(empty) == [1]
+
+
+def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
+    """A lock table of some 1,200 entries has no room for 1,000 tables with their keys, but for batches of them."""
+    texts = [f"CREATE TABLE public.t{n} (id integer PRIMARY KEY, s text);" for n in range(1, 1001)]
+    small = "max_locks_per_transaction = 10\nmax_connections = 100\nmax_prepared_transactions = 0\n"
+    migrations = written(tmp_path, *texts)
+    with support.throwaway_server(small) as server:
+        server.execute("CREATE DATABASE d")
+        with pytest.raises(MigrationError, match="out of shared memory") as failure:
+            migrate(server.target("d"), migrations)
+        assert "Nothing was applied." in failure.value.hint
+        assert "max_locks_per_transaction" in failure.value.hint
+        assert len(migrate(server.target("d"), migrations, fresh=True).applied) == 1000
