@@ -21,7 +21,7 @@ def test_diagram_of_odd_names_stays_readable_for_mermaid_and_markdown(built: Tar
         connection.execute('CREATE SCHEMA "other one"')
         connection.execute(
             'CREATE TABLE "other one"."Odd ""table""" ('
-            'id uuid PRIMARY KEY, "a | b" numeric(12, 4)[], t time(3) without time zone, '
+            'id uuid PRIMARY KEY, "a | b" numeric(12, 4)[], t time(3) without time zone, "1x" integer, "PK" integer, '
             "parent uuid REFERENCES tickers, CHECK (\"a | b\" IS NULL OR id::text || 'x' <> ''))"
         )
         connection.execute('COMMENT ON COLUMN "other one"."Odd ""table""".t IS E\'two\\nlines | <b>\'')

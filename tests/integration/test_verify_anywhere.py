@@ -1,0 +1,217 @@
+"""`db.verify` where it must work: with few rights, beside others' work, on a standby, behind a pooler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dbops import migrations, postgres
+from dbops.settings import ROOT, Target
+from dbops.verification import Check, Verification, verify
+from tests import support
+from tests.support import TestServer
+
+CHECKS = ROOT / "db" / "verify"
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def said(checks: tuple[Check, ...]) -> str:
+    return "\n".join(f"{check.file}: {check.name}: {check.actual}" for check in checks)
+
+
+def assert_passes(result: Verification) -> None:
+    assert result.passed, said(result.failed)
+
+
+@pytest.fixture
+def reader(server: TestServer, built: Target) -> Iterator[Target]:
+    """Return the built target as a role that has nothing but what PUBLIC has."""
+    role = support.fresh_name("reader")
+    server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    yield server.target(built.database, user=role, password="x")
+    server.execute(f"DROP OWNED BY {role}", built.database)
+    server.execute(f"DROP ROLE {role}")
+
+
+def test_role_with_connect_alone_verifies_the_structure(server: TestServer, built: Target, reader: Target) -> None:
+    role = reader.parameters["user"]
+    server.execute(f'REVOKE ALL ON DATABASE "{built.database}" FROM PUBLIC')
+    server.execute(f'GRANT CONNECT ON DATABASE "{built.database}" TO {role}')
+    server.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", built.database)
+    assert_passes(verify(reader, CHECKS))
+
+
+def test_role_without_select_is_told_what_it_may_not_count(server: TestServer, built: Target, reader: Target) -> None:
+    refused = verify(reader, CHECKS, baseline=True).failed
+    assert {check.file for check in refused if "_is_empty" in check.file} == {
+        f"baseline/{path.name}" for path in (CHECKS / "baseline").glob("*_is_empty.sql")
+    }
+    assert "permission denied for table tickers" in said(refused)
+    server.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader.parameters['user']}", built.database)
+    assert_passes(verify(reader, CHECKS, baseline=True))
+
+
+def test_rows_hidden_by_row_level_security_are_not_taken_for_none(
+    server: TestServer, built: Target, reader: Target
+) -> None:
+    with postgres.connect(built) as connection:
+        connection.execute("INSERT INTO tickers (symbol) VALUES ('A')")
+        connection.execute("ALTER TABLE tickers ENABLE ROW LEVEL SECURITY")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader.parameters['user']}")
+    (hidden,) = verify(reader, CHECKS, baseline=True, only=("tickers_is_empty",)).checks
+    assert not hidden.passed
+    assert "row-level security" in str(hidden.actual)
+
+
+def test_locked_table_is_named_with_its_holder_and_nothing_hangs(built: Target) -> None:
+    with postgres.connect(built) as holder:
+        holder.execute("BEGIN")
+        holder.execute("LOCK TABLE recommendations IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        result = verify(built, CHECKS, baseline=True)
+        assert time.monotonic() - began < 30
+        pid = holder.info.backend_pid
+        holder.execute("ROLLBACK")
+    blind = {check.file: check for check in result.failed}
+    row = blind["baseline/recommendations_is_empty.sql"]
+    assert f"public.recommendations is locked by process {pid} (" in str(row.actual)
+    assert "could not see everything, and did not wait" in str(row.actual)
+    passed = {check.file for check in result.checks if check.passed}
+    assert "baseline/tickers_is_empty.sql" in passed
+    assert "structure/columns.sql" in passed
+    assert_passes(verify(built, CHECKS, baseline=True))
+
+
+def load(target: Target, stop: threading.Event, loaded: list[int]) -> None:
+    """Insert bars as ingestion does, a commit per ticker, until told to stop."""
+    with postgres.connect(target) as connection:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            connection.execute(
+                "WITH t AS (INSERT INTO tickers (symbol) VALUES (%s) RETURNING id) INSERT INTO ohlcv (ticker_id, date) "
+                "SELECT t.id, d FROM t, generate_series('2024-01-01', '2026-01-01', interval '1 day') AS d",
+                [f"T{number}"],
+            )
+            loaded.append(number)
+
+
+def test_structure_verifies_during_a_bulk_load(built: Target) -> None:
+    stop, loaded = threading.Event(), list[int]()
+    loader = threading.Thread(target=load, args=(built, stop, loaded))
+    loader.start()
+    try:
+        while len(loaded) < 2:
+            assert loader.is_alive()
+            time.sleep(0.01)
+        for _ in range(3):
+            assert_passes(verify(built, CHECKS))
+        before = len(loaded)
+        while len(loaded) == before:
+            assert loader.is_alive()
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        loader.join()
+
+
+def test_later_migration_with_its_own_check_file_verifies(built: Target, tmp_path: Path) -> None:
+    with postgres.connect(built) as connection:
+        connection.execute("CREATE TABLE public.splits (day date NOT NULL)")
+    extra = verify(built, CHECKS).failed
+    assert {check.file for check in extra} == {"structure/nothing_extra.sql"}
+    assert "public.splits" in said(extra)
+    shutil.copytree(CHECKS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "structure" / "splits.sql").write_text(
+        "SELECT v.name AS check_name, to_regclass('public.splits') IS NOT NULL AS passed, "
+        "'there'::text AS expected, to_regclass('public.splits')::text AS actual "
+        "FROM (VALUES ('table public.splits'), ('column public.splits.day')) AS v (name)"
+    )
+    assert_passes(verify(built, tmp_path))
+
+
+@contextmanager
+def standby_of(primary: TestServer) -> Iterator[TestServer]:
+    """Clone a server with pg_basebackup and run the clone as a hot standby."""
+    directory = Path(tempfile.mkdtemp(prefix="kapman-standby-", dir="/tmp"))
+    account = support.as_server_user()
+    if account:
+        os.chown(directory, int(str(account["user"])), int(str(account["group"])))
+    data = directory / "data"
+
+    def run(program: str, *words: str | Path) -> None:
+        command = [str(support.BINARIES / program), *(str(word) for word in words)]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, **account)  # type: ignore[call-overload]
+
+    try:
+        host = primary.parameters["host"]
+        run("pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast", "-h", host, "-U", "postgres")
+        run("pg_ctl", "-D", data, "-l", directory / "log", "-w", "-o", f"-k {directory}", "start")
+        yield TestServer({"host": str(directory), "user": "postgres"}, data)
+    finally:
+        if (data / "postmaster.pid").exists():
+            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_hot_standby_verifies() -> None:
+    with support.throwaway_server() as primary:
+        primary.execute("CREATE DATABASE built TEMPLATE template0")
+        migrations.migrate(primary.target("built"), migrations.discover(ROOT / "db" / "migrations"))
+        with standby_of(primary) as standby:
+            assert standby.execute("SELECT pg_is_in_recovery()") == [(True,)]
+            assert_passes(verify(standby.target("built"), CHECKS, baseline=True))
+
+
+@contextmanager
+def pooler_of(server: TestServer) -> Iterator[TestServer]:
+    """Run PgBouncer before a server: transaction mode, and one server connection for all clients."""
+    assert PGBOUNCER, "install the package pgbouncer"
+    directory = Path(tempfile.mkdtemp(prefix="kapman-pooler-", dir="/tmp"))
+    account = support.as_server_user()
+    if account:
+        os.chown(directory, int(str(account["user"])), int(str(account["group"])))
+    parameters = " ".join(f"{key}={value}" for key, value in server.parameters.items())
+    (directory / "pgbouncer.ini").write_text(
+        f"[databases]\n* = {parameters}\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = {directory}\n"
+        f"listen_port = {support.free_port()}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 1\n"
+    )
+    port = (directory / "pgbouncer.ini").read_text().split("listen_port = ")[1].split("\n")[0]
+    process = subprocess.Popen(  # type: ignore[call-overload]
+        [PGBOUNCER, str(directory / "pgbouncer.ini")], cwd="/", stderr=subprocess.DEVNULL, **account
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not (directory / f".s.PGSQL.{port}").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield TestServer({"host": str(directory), "port": port, "user": "postgres"})
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_pooler_in_transaction_mode_verifies_and_keeps_nothing(server: TestServer, built: Target) -> None:
+    with pooler_of(server) as pooler:
+        through = pooler.target(built.database)
+        with postgres.connect(through) as other:
+            own = other.execute("SELECT pg_backend_pid()").fetchone()
+            before = other.execute("SELECT name, setting FROM pg_settings ORDER BY 1").fetchall()
+            for _ in range(2):
+                assert_passes(verify(through, CHECKS, baseline=True))
+            assert other.execute("SELECT pg_backend_pid()").fetchone() == own
+            after = other.execute("SELECT name, setting FROM pg_settings ORDER BY 1").fetchall()
+            assert after == before
+            assert other.execute("SELECT current_setting('dbops.declared', true)").fetchone() in {("",), (None,)}
+            assert other.execute("SELECT count(*) FROM pg_cursors WHERE name = 'kapman_check'").fetchone() == (0,)
