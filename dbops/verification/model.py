@@ -45,4 +45,5 @@ class Verification:
     def summary(self) -> str:
         """Return the counts in words."""
         total, failed = len(self.checks), len(self.failed)
-        return f"{failed} of {total} checks failed" if failed else f"{total} checks passed"
+        checks = "check" if total == 1 else "checks"
+        return f"{failed} of {total} {checks} failed" if failed else f"{total} {checks} passed"

@@ -172,4 +172,4 @@ def test_verify_reports_its_steps(empty: Target, directory: Path) -> None:
     assert started.total == 1
     assert progress == Progress("verify", 0, "structure/a.sql")
     assert isinstance(finished, StepFinished)
-    assert finished.detail == "1 checks passed"
+    assert finished.detail == "1 check passed"
