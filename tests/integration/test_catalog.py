@@ -126,7 +126,7 @@ def run(target: Target, *statements: str) -> None:
         ("CREATE DOMAIN d AS integer CHECK (VALUE > 0)", "domain public.d", "CHECK ((VALUE > 0))"),
         ("CREATE TYPE pair AS (a integer, b text)", "type public.pair", "+    attribute b: text"),
         ("CREATE TYPE r AS RANGE (subtype = date)", "type public.r", "+    range of date"),
-        ("CREATE VIEW v AS SELECT id\nFROM tickers", "view public.v", "+    |  SELECT tickers.id"),
+        ("CREATE VIEW v AS SELECT id\nFROM tickers", "view public.v", "FROM public.tickers;"),
         ("CREATE MATERIALIZED VIEW m AS SELECT 1 AS a", "materialized view public.m", "+    |  SELECT 1 AS a;"),
         ("CREATE SEQUENCE s INCREMENT 2", "sequence public.s", "increment 2"),
         ("CREATE FUNCTION f(a integer) RETURNS integer RETURN a", "function public.f(a integer)", "+    | RETURN a"),

@@ -15,7 +15,7 @@
         ('tablespace ' || quote_ident(t.spcname)),
         (CASE WHEN c.relrowsecurity THEN 'row level security enabled' END),
         (CASE WHEN c.relforcerowsecurity THEN 'row level security forced' END),
-        (CASE c.relreplident WHEN 'f' THEN 'replica identity full' WHEN 'n' THEN 'replica identity nothing' END),
+        (CASE WHEN c.relkind IN ('r', 'p') THEN CASE c.relreplident WHEN 'f' THEN 'replica identity full' WHEN 'n' THEN 'replica identity nothing' END END),
         ('of type ' || CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END),
         ('partition ' || pg_get_expr(c.relpartbound, c.oid)),
         ('partition by ' || CASE WHEN pt.partrelid IS NOT NULL THEN pg_get_partkeydef(c.oid) END),
