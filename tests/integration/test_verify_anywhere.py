@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from dbops import migrations, postgres
+from dbops.server.cluster import Cluster
+from dbops.server.layout import Layout
+from dbops.server.system import Account
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, Verification, verify
 from tests import support
@@ -22,6 +24,19 @@ from tests.support import TestServer
 
 CHECKS = ROOT / "db" / "verify"
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+SOURCE = (("host", "host"), ("port", "port"), ("username", "user"))
+POOLER = """
+[databases]
+* = {upstream}
+[pgbouncer]
+listen_addr =
+listen_port = {port}
+unix_socket_dir = {directory}
+auth_type = any
+pool_mode = transaction
+default_pool_size = 1
+"""
 
 
 def said(checks: tuple[Check, ...]) -> str:
@@ -141,26 +156,24 @@ def test_later_migration_with_its_own_check_file_verifies(built: Target, tmp_pat
 
 @contextmanager
 def standby_of(primary: TestServer) -> Iterator[TestServer]:
-    """Clone a server with pg_basebackup and run the clone as a hot standby."""
-    directory = Path(tempfile.mkdtemp(prefix="kapman-standby-", dir="/tmp"))
-    account = support.as_server_user()
-    if account:
-        os.chown(directory, int(str(account["user"])), int(str(account["group"])))
-    data = directory / "data"
-
-    def run(program: str, *words: str | Path) -> None:
-        command = [str(support.BINARIES / program), *(str(word) for word in words)]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, **account)  # type: ignore[call-overload]
-
-    try:
-        host = primary.parameters["host"]
-        run("pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast", "-h", host, "-U", "postgres")
-        run("pg_ctl", "-D", data, "-l", directory / "log", "-w", "-o", f"-k {directory}", "start")
-        yield TestServer({"host": str(directory), "user": "postgres"}, data)
-    finally:
-        if (data / "postmaster.pid").exists():
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(directory, ignore_errors=True)
+    """Clone a throwaway server with pg_basebackup and run the clone as a hot standby."""
+    assert primary.directory
+    with (primary.directory / "pg_hba.conf").open("a") as rules:
+        rules.write("local replication all trust\n")
+    primary.execute("SELECT pg_reload_conf()")
+    account, installation = Account.current(), support.local_installation()
+    with support.reachable_directory() as directory:
+        account.own(directory)
+        source = [f"--{key}={primary.parameters[value]}" for key, value in SOURCE]
+        copy = ("--write-recovery-conf", "--checkpoint=fast", f"--pgdata={directory / 'data'}")
+        answer = account.run(installation.binaries / "pg_basebackup", *copy, *source)
+        assert answer.returncode == 0, answer.stdout
+        cluster = Cluster(Layout(directory), installation, account, False, support.LIMITS + support.PRELOAD)
+        try:
+            port = cluster.start().port
+            yield TestServer({"host": str(cluster.layout.socket), "port": str(port), "user": "postgres"}, directory)
+        finally:
+            cluster.stop("immediate")
 
 
 def test_hot_standby_verifies() -> None:
@@ -176,30 +189,23 @@ def test_hot_standby_verifies() -> None:
 def pooler_of(server: TestServer) -> Iterator[TestServer]:
     """Run PgBouncer before a server: transaction mode, and one server connection for all clients."""
     assert PGBOUNCER, "install the package pgbouncer"
-    directory = Path(tempfile.mkdtemp(prefix="kapman-pooler-", dir="/tmp"))
-    account = support.as_server_user()
-    if account:
-        os.chown(directory, int(str(account["user"])), int(str(account["group"])))
-    parameters = " ".join(f"{key}={value}" for key, value in server.parameters.items())
-    (directory / "pgbouncer.ini").write_text(
-        f"[databases]\n* = {parameters}\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = {directory}\n"
-        f"listen_port = {support.free_port()}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 1\n"
-    )
-    port = (directory / "pgbouncer.ini").read_text().split("listen_port = ")[1].split("\n")[0]
-    process = subprocess.Popen(  # type: ignore[call-overload]
-        [PGBOUNCER, str(directory / "pgbouncer.ini")], cwd="/", stderr=subprocess.DEVNULL, **account
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while not (directory / f".s.PGSQL.{port}").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield TestServer({"host": str(directory), "port": port, "user": "postgres"})
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
+    account, port = Account.current(), support.free_port()
+    with support.reachable_directory() as directory:
+        account.own(directory)
+        settings = directory / "pgbouncer.ini"
+        upstream = " ".join(f"{key}={value}" for key, value in server.parameters.items())
+        settings.write_text(POOLER.format(upstream=upstream, directory=directory, port=port))
+        settings.chmod(0o644)
+        user, group = (account.uid, account.gid) if account.switch else (None, None)
+        process = subprocess.Popen([PGBOUNCER, "--quiet", settings], cwd="/", user=user, group=group)
+        try:
+            while not (directory / f".s.PGSQL.{port}").exists():
+                assert process.poll() is None, "pgbouncer did not start"
+                time.sleep(0.01)
+            yield TestServer({"host": str(directory), "port": str(port), "user": server.parameters["user"]})
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def test_pooler_in_transaction_mode_verifies_and_keeps_nothing(server: TestServer, built: Target) -> None:
