@@ -13,6 +13,7 @@ from tasks.runner import Run, ServerRun, operation, server_operation
     to="Last migration to apply, as in 0007.",
     lock_timeout="How long to wait for a lock before trying again, as in 2s; overrides the files' headers; default 5s.",
     statement_timeout="How long one statement may take, as in 10min; overrides the files' headers; default no limit.",
+    timeout="Seconds to wait for another operator, or another migration, of the same database; default 60.",
 )
 def migrate(
     run: Run,
@@ -21,15 +22,18 @@ def migrate(
     to: str = "",
     lock_timeout: str = "",
     statement_timeout: str = "",
+    timeout: str = "60",
 ) -> int:
     """Apply pending migrations, all or nothing.
 
     Files and ledger rows commit together. Edited, renamed, removed or skipped files stop it before anything
     runs. `--plan --format json` prints the plan for machines; `--check` takes the locks that it would take.
     """
-    from dbops import migrations
+    from dbops import migrations, rebuild
     from dbops.report import migrations as views
+    from dbops.settings import seconds
 
+    patience = seconds("--timeout", timeout)
     found = migrations.discover(run.settings.migrations)
     limits: dict[str, Any] = {
         "to": migrations.version_of(to),
@@ -37,14 +41,14 @@ def migrate(
         "statement_timeout": statement_timeout,
     }
     if not plan and not check:
-        result = migrations.migrate(run.target, found, **limits, report=run.view.event)
+        result = rebuild.migrate(run.target, found, **limits, timeout=patience, report=run.view.event)
         run.view.result(lambda console: views.result_text(result, console), result)
         return 0
     planned = migrations.plan(run.target, found, **limits)
     if not check:
         run.view.result(lambda console: views.plan_text(planned, console), planned)
         return 0
-    tried = migrations.migrate(run.target, found, **limits, check=True, report=run.view.event)
+    tried = rebuild.migrate(run.target, found, **limits, check=True, timeout=patience, report=run.view.event)
     run.view.result(lambda console: views.check_text(planned, tried, console), {"plan": planned, "result": tried})
     return 0
 

@@ -11,7 +11,10 @@ from typing import Any
 
 from psycopg import sql
 
+from dbops import postgres
+from dbops.errors import ConsentError
 from dbops.postgres import Connection
+from dbops.settings import Target
 
 READ = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'dbops'"
 IDENTIFIER = "SELECT system_identifier::text FROM pg_control_system()"
@@ -41,3 +44,17 @@ def write(connection: Connection, environment: str) -> None:
     here: Any = connection.execute(IDENTIFIER).fetchone()
     text = json.dumps({"environment": environment, "system_identifier": here[0]})
     connection.execute(sql.SQL("COMMENT ON SCHEMA dbops IS {}").format(sql.Literal(text)))
+
+
+def assert_matches(target: Target) -> None:
+    """Raise ConsentError if the database is labelled as another environment's than the target's, and one is prod."""
+    with postgres.connect(target) as connection, postgres.translated(target):
+        label = read(connection)
+    if label is None or not label.native or label.environment == target.environment:
+        return
+    if "prod" in (label.environment, target.environment):
+        raise ConsentError(
+            f"{target.database} is a {label.environment} database, and {target.environment} was chosen",
+            where=str(target),
+            hint=f"If you mean this database, choose --env {label.environment}.",
+        )

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from dbops.rebuild.model import Options, RebuildPlan, RebuildResult, StepSeconds
 from dbops.rebuild.operation import plan, rebuild, repeat
-from dbops.rebuild.single import create, drop
+from dbops.rebuild.single import create, drop, migrate
 
-__all__ = ["Options", "RebuildPlan", "RebuildResult", "StepSeconds", "create", "drop", "plan", "rebuild", "repeat"]
+__all__ = [
+    "Options",
+    "RebuildPlan",
+    "RebuildResult",
+    "StepSeconds",
+    "create",
+    "drop",
+    "migrate",
+    "plan",
+    "rebuild",
+    "repeat",
+]

@@ -1,13 +1,14 @@
-"""The first two steps of a rebuild alone: drop, and create a day later."""
+"""The steps of a rebuild alone: drop, create a day later, migrate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from dbops import lifecycle, postgres
+from dbops import lifecycle, migrations, postgres
 from dbops.events import Message, Report, ignore
-from dbops.lifecycle import CreateResult, DropResult, Stakes, consent, recovery, server
-from dbops.lock import operator_lock
+from dbops.lifecycle import CreateResult, DropResult, Stakes, consent, label, recovery, server
+from dbops.lock import DEFAULT_TIMEOUT, operator_lock
+from dbops.migrations import Migration, MigrationResult
 from dbops.preflight import preflight
 from dbops.rebuild.model import Options
 from dbops.settings import Target
@@ -54,3 +55,32 @@ def _warn_of_no_return(target: Target, report: Report) -> None:
         here = server.read(connection)
     if not (here.superuser or here.createdb):
         report(Message("WARNING", f"{here.role} may not create databases: somebody else must create it again"))
+
+
+def migrate(
+    target: Target,
+    files: tuple[Migration, ...],
+    *,
+    to: int | None = None,
+    lock_timeout: str = "",
+    statement_timeout: str = "",
+    check: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    report: Report = ignore,
+) -> MigrationResult:
+    """Apply pending migrations as the only operator, on a database of the environment that was chosen.
+
+    The options are those of `migrations.migrate`; `timeout` is how many seconds to wait for another operator.
+    """
+    with operator_lock(target, timeout=timeout, report=report):
+        label.assert_matches(target)
+        return migrations.migrate(
+            target,
+            files,
+            to=to,
+            lock_timeout=lock_timeout,
+            statement_timeout=statement_timeout,
+            check=check,
+            patience=timeout,
+            report=report,
+        )

@@ -368,8 +368,9 @@ def test_result_of_a_query_and_the_extended_protocol_are_no_hindrance(empty: Tar
 
 
 def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
-    """A lock table of some 1,200 entries has no room for 1,000 tables with their keys, but for batches of them."""
-    texts = [f"CREATE TABLE public.t{n} (id integer PRIMARY KEY, s text);" for n in range(1, 1001)]
+    """A lock table of some 2,000 entries has no room for 400 tables with their indexes, but for batches of them."""
+    columns = "id integer PRIMARY KEY, a text UNIQUE, b text UNIQUE, c text UNIQUE, d text UNIQUE"
+    texts = [f"CREATE TABLE public.t{n} ({columns});" for n in range(1, 401)]
     small = "max_locks_per_transaction = 10\nmax_connections = 100\nmax_prepared_transactions = 0\n"
     migrations = written(tmp_path, *texts)
     with support.throwaway_server(small) as server:
@@ -378,4 +379,4 @@ def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
             migrate(server.target("d"), migrations)
         assert "Nothing was applied." in failure.value.hint
         assert "max_locks_per_transaction" in failure.value.hint
-        assert len(migrate(server.target("d"), migrations, fresh=True).applied) == 1000
+        assert len(migrate(server.target("d"), migrations, fresh=True).applied) == 400

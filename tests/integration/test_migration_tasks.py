@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dbops import postgres
+from dbops import lock, postgres
+from dbops.lifecycle import label
 from dbops.settings import ROOT, Target
 from tests.support import TestServer
 
@@ -106,6 +107,20 @@ def test_tables_without_ledger_are_a_refusal_of_the_preflight(server: TestServer
     ran = invoke(server, empty, "db.migrate")
     assert ran.code == 3
     assert "no ledger dbops.schema_migrations" in ran.err
+
+
+def test_database_of_another_environment_is_refused(server: TestServer, built: Target) -> None:
+    with postgres.connect(built) as connection:
+        label.write(connection, "prod")
+    refused = invoke(server, built, "db.migrate", "--env", "dev")
+    assert (refused.code, "is a prod database, and dev was chosen" in refused.err) == (5, True)
+    assert invoke(server, built, "db.migrate", "--env", "prod").code == 0
+
+
+def test_second_operator_waits_and_is_told_who_is_first(server: TestServer, built: Target) -> None:
+    with lock.operator_lock(built):
+        ran = invoke(server, built, "db.migrate", "--timeout", "0.2")
+    assert (ran.code, "another operator is at work" in ran.err) == (3, True)
 
 
 @pytest.mark.parametrize("to", ["banana", "9999", "-1"])
