@@ -44,7 +44,7 @@ CHUNKS = """chunk AS MATERIALIZED (
     FROM pg_inherits AS i
     JOIN pg_class AS p ON p.oid = i.inhparent
     JOIN pg_namespace AS n ON n.oid = p.relnamespace
-    JOIN timescaledb_information.hypertables AS h ON h.hypertable_schema = n.nspname AND h.hypertable_name = p.relname
+    JOIN _timescaledb_catalog.hypertable AS h ON h.schema_name = n.nspname AND h.table_name = p.relname
 )"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from dbops.errors import UsageError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.settings import Target
 from dbops.verification import Check, verify
+from tests import support
+from tests.support import TestServer
 
 GOOD = "SELECT 'table public.t'::text AS check_name, true AS passed, 'there'::text AS expected, 'there'::text AS actual"
 JUDGE = """WITH declared AS (SELECT nullif(current_setting('dbops.declared', true), '') AS names)
@@ -18,6 +21,18 @@ SELECT
     'nothing extra'::text AS check_name, names IS NOT NULL AS passed,
     'names'::text AS expected, names AS actual
 FROM declared"""
+
+
+@pytest.fixture(scope="module")
+def small(server: TestServer) -> Iterator[Target]:
+    """Return one small database for all tests here: what they run only reads, or must not get to write."""
+    name = support.fresh_name()
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    with postgres.connect(server.target(name)) as connection:
+        connection.execute("CREATE TABLE public.t AS SELECT 1 AS a")
+        connection.execute("CREATE SEQUENCE public.s")
+    yield server.target(name)
+    support.drop_quietly(server, name)
 
 
 @pytest.fixture
@@ -37,9 +52,9 @@ def only_check(target: Target, directory: Path) -> Check:
     return check
 
 
-def test_row_of_a_check_file_becomes_a_check(empty: Target, directory: Path) -> None:
+def test_row_of_a_check_file_becomes_a_check(small: Target, directory: Path) -> None:
     write(directory, f"-- A comment with 100 % and {{braces}}\n{GOOD};\n-- the end")
-    result = verify(empty, directory)
+    result = verify(small, directory)
     assert result.passed
     (check,) = result.checks
     assert (check.file, check.name, check.expected, check.actual) == (
@@ -51,11 +66,11 @@ def test_row_of_a_check_file_becomes_a_check(empty: Target, directory: Path) -> 
     assert 0 < check.seconds < result.seconds
 
 
-def test_failing_row_does_not_keep_other_files_from_running(empty: Target, directory: Path) -> None:
+def test_failing_row_does_not_keep_other_files_from_running(small: Target, directory: Path) -> None:
     write(directory, GOOD.replace("true", "1 = 2").replace("'there'::text AS actual", "NULL::text AS actual"))
     write(directory, "SELECT no_such_function()", "structure/b.sql")
     write(directory, GOOD, "structure/c.sql")
-    result = verify(empty, directory)
+    result = verify(small, directory)
     assert not result.passed
     assert [(c.file, c.passed) for c in result.checks] == [
         ("structure/a.sql", False),
@@ -96,14 +111,11 @@ def test_failing_row_does_not_keep_other_files_from_running(empty: Target, direc
     ],
 )
 def test_file_at_fault_is_a_failure_at_its_place(
-    empty: Target, directory: Path, text: str | bytes, says: str, line: int, column: int
+    small: Target, directory: Path, text: str | bytes, says: str, line: int, column: int
 ) -> None:
-    with postgres.connect(empty) as connection:
-        connection.execute("CREATE TABLE public.t AS SELECT 1 AS a")
-        connection.execute("CREATE SEQUENCE public.s")
     write(directory, text)
     write(directory, GOOD, "structure/b.sql")
-    bad, good = verify(empty, directory, statement_timeout=0.5).checks
+    bad, good = verify(small, directory, statement_timeout=0.5).checks
     assert good.passed
     assert not bad.passed
     assert bad.actual is not None
@@ -111,62 +123,62 @@ def test_file_at_fault_is_a_failure_at_its_place(
     assert bad.place is not None
     assert (bad.place.line, bad.place.column) == (line, column)
     assert bad.place.path == str(directory / "structure" / "a.sql")
-    with postgres.connect(empty) as connection:
+    with postgres.connect(small) as connection:
         assert connection.execute("SELECT a, (SELECT last_value FROM public.s) FROM public.t").fetchall() == [(1, 1)]
 
 
-def test_unreadable_file_is_a_failure(empty: Target, directory: Path) -> None:
+def test_unreadable_file_is_a_failure(small: Target, directory: Path) -> None:
     (directory / "structure" / "a.sql").mkdir()
-    check = only_check(empty, directory)
+    check = only_check(small, directory)
     assert not check.passed
     assert "cannot read the file" in str(check.actual)
 
 
-def test_check_cannot_loosen_the_transaction_for_the_next(empty: Target, directory: Path) -> None:
+def test_check_cannot_loosen_the_transaction_for_the_next(small: Target, directory: Path) -> None:
     write(directory, GOOD.replace("true", "set_config('statement_timeout', '7', true) = '7ms'"))
     write(directory, GOOD.replace("true", "current_setting('statement_timeout') = '9s'"), "structure/b.sql")
-    assert verify(empty, directory, statement_timeout=9).checks[1].passed
+    assert verify(small, directory, statement_timeout=9).checks[1].passed
 
 
-def test_suite_without_files_is_an_error(empty: Target, directory: Path) -> None:
+def test_suite_without_files_is_an_error(small: Target, directory: Path) -> None:
     with pytest.raises(UsageError, match="structure suite"):
-        verify(empty, directory)
+        verify(small, directory)
     write(directory, GOOD)
     with pytest.raises(UsageError, match="baseline suite"):
-        verify(empty, directory, baseline=True)
+        verify(small, directory, baseline=True)
     with pytest.raises(UsageError, match="structure suite"):
-        verify(empty, directory / "missing")
+        verify(small, directory / "missing")
 
 
-def test_only_named_files_are_reported(empty: Target, directory: Path) -> None:
+def test_only_named_files_are_reported(small: Target, directory: Path) -> None:
     for name in "abc":
         write(directory, GOOD, f"structure/{name}.sql")
-    files = [check.file for check in verify(empty, directory, only=("c", "structure/a.sql")).checks]
+    files = [check.file for check in verify(small, directory, only=("c", "structure/a.sql")).checks]
     assert files == ["structure/a.sql", "structure/c.sql"]
     with pytest.raises(UsageError, match='called "d"'):
-        verify(empty, directory, only=("d",))
+        verify(small, directory, only=("d",))
 
 
-def test_judging_file_is_handed_the_names_of_all_others(empty: Target, directory: Path) -> None:
+def test_judging_file_is_handed_the_names_of_all_others(small: Target, directory: Path) -> None:
     write(directory, JUDGE)
     write(directory, GOOD, "structure/b.sql")
     write(directory, GOOD.replace("table public.t", 'table public."Zeichen ü"'), "baseline/c.sql")
-    found = verify(empty, directory, only=("a",)).checks
+    found = verify(small, directory, only=("a",)).checks
     assert [(check.file, check.actual) for check in found] == [("structure/a.sql", '["table public.t"]')]
-    both = verify(empty, directory, baseline=True).checks[0]
+    both = verify(small, directory, baseline=True).checks[0]
     assert both.actual == '["table public.t", "table public.\\"Zeichen \\u00fc\\""]'
 
 
-def test_judging_file_is_handed_nothing_when_a_file_could_not_say_its_names(empty: Target, directory: Path) -> None:
+def test_judging_file_is_handed_nothing_when_a_file_could_not_say_its_names(small: Target, directory: Path) -> None:
     write(directory, JUDGE)
     write(directory, "SELECT oops", "structure/b.sql")
-    assert [check.passed for check in verify(empty, directory).checks] == [False, False]
+    assert [check.passed for check in verify(small, directory).checks] == [False, False]
 
 
-def test_verify_reports_its_steps(empty: Target, directory: Path) -> None:
+def test_verify_reports_its_steps(small: Target, directory: Path) -> None:
     write(directory, GOOD)
     seen: list[object] = []
-    verify(empty, directory, report=seen.append)
+    verify(small, directory, report=seen.append)
     started, progress, finished = seen
     assert isinstance(started, StepStarted)
     assert started.total == 1
