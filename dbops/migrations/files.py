@@ -25,6 +25,7 @@ _OWNED = {
     ("SAVEPOINT",), ("RELEASE",), ("PREPARE", "TRANSACTION"),
 }  # fmt: skip
 _HINT = "Correct the files, then see what would run with `invoke db.migrate --plan`."
+_MOST_NOTES = 20
 _NEW = """\
 -- Why:   what this is for, in a sentence.
 -- Needs: the migrations or the state of the data that this relies on.
@@ -120,6 +121,12 @@ def checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def first_of(notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return as many notes as anyone reads, and how many more there are."""
+    more = len(notes) - _MOST_NOTES
+    return notes if more <= 0 else (*notes[:_MOST_NOTES], f"and {more} more")
+
+
 def label(path: Path) -> str:
     """Return a path relative to the working directory, or as it is where it lies elsewhere."""
     try:
@@ -201,8 +208,8 @@ def _check_statement(path: Path, text: str, statement: Statement) -> None:
         what, offset = "psql's backslash commands cannot run here: write SQL only", statement.psql
     elif any(statement.begins(*owned) for owned in _OWNED):
         what, offset = f"{words[0]} is not for a migration: the runner owns the transaction", statement.start
-    elif statement.begins("COPY") and ("FROM", "STDIN") in pairwise(words):
-        what, offset = "COPY FROM STDIN has no data to read here: use INSERT", statement.start
+    elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
+        what, offset = "COPY has nothing to read from or write to here: use INSERT or a table", statement.start
     else:
         return
     raise UnlawfulError(what, place_at(text, offset, label(path)))
@@ -239,6 +246,6 @@ def _refusal(directory: Path, problems: list[tuple[Path, UnlawfulError]]) -> Usa
     return UsageError(
         f"{len(problems)} problems with the migration files",
         where=label(directory),
-        notes=tuple(f"{p.source or label(path)} {p}" for path, p in problems),
+        notes=first_of(tuple(f"{p.source or label(path)} {p}" for path, p in problems)),
         hint=_HINT,
     )

@@ -1,4 +1,7 @@
-"""What CREATE INDEX CONCURRENTLY leaves behind when it fails: an index that is invalid, and in the way."""
+"""What CREATE INDEX leaves behind when it fails outside a transaction: an index that is invalid, and in the way.
+
+That is CREATE INDEX CONCURRENTLY, and on a hypertable CREATE INDEX ... WITH (timescaledb.transaction_per_chunk).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from dbops.postgres import Connection
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _BUILDS = re.compile(
-    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})\s+ON\s+(?:ONLY\s+)?"
+    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})\s+ON\s+(?:ONLY\s+)?"
     rf"(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?)",
     re.IGNORECASE,
 )
@@ -39,14 +42,14 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A concurrent build: the index's name and its table, as the statement writes them."""
+    """A build outside a transaction: the index's name and its table, as the statement writes them."""
 
     name: str
     table: str
 
 
 def build_of(statement: str) -> Build | None:
-    """Return the concurrent build that a statement is; None for any other statement."""
+    """Return the build of an index that a statement is; None for any other statement."""
     match = _BUILDS.match(statement)
     return Build(match["name"], match["table"]) if match else None
 

@@ -82,6 +82,9 @@ class Session:
         values = {
             "search_path": "public",
             "timezone": "UTC",
+            "datestyle": "ISO, MDY",
+            "intervalstyle": "postgres",
+            "default_transaction_read_only": "off",
             "standard_conforming_strings": "on",
             "check_function_bodies": "on",
             "lock_timeout": self.timeouts.lock_for(migration),

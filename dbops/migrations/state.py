@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dbops.errors import MigrationError
-from dbops.migrations.files import Migration
+from dbops.migrations.files import Migration, first_of
 from dbops.migrations.ledger import Entry
 
 
@@ -125,7 +125,7 @@ def refuse_disagreement(status: LedgerStatus) -> None:
     raise MigrationError(
         f"files and ledger disagree: {kinds}",
         where=f"database {status.database}",
-        notes=tuple(f"{item.name}: {item.state}; {item.explanation}" for item in wrong),
+        notes=first_of(tuple(f"{item.name}: {item.state}; {item.explanation}" for item in wrong)),
         hint="Nothing was applied. Restore what was released (see `invoke db.status`), "
         "and write changes as a new file with `invoke db.new NAME`.",
     )

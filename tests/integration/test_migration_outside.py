@@ -121,3 +121,21 @@ def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Pat
     migrate(empty, migrations)
     with postgres.connect(empty) as connection:
         assert connection.execute("SELECT to_regclass('other.t_n_key') IS NOT NULL").fetchall() == [(True,)]
+
+
+def test_hypertables_index_is_built_chunk_by_chunk_and_taken_up_again(empty: Target, tmp_path: Path) -> None:
+    first = (
+        "CREATE EXTENSION timescaledb; CREATE TABLE public.t (t date NOT NULL, n integer);"
+        "SELECT create_hypertable('public.t', 't', chunk_time_interval => interval '1 day');"
+        "INSERT INTO public.t VALUES ('2024-01-01', 1), ('2024-01-02', 0);"
+    )
+    index = "CREATE INDEX t_n_idx ON public.t ((1 / n)) WITH (timescaledb.transaction_per_chunk);"
+    second = f"-- migrate: no-transaction\n{index}"
+    migrations = written(tmp_path, first, second)
+    with pytest.raises(MigrationError, match="division by zero") as failure:
+        migrate(empty, migrations)
+    assert "left behind: public.t_n_idx, an invalid index; the next run drops and rebuilds it" in failure.value.notes
+    run(empty, "UPDATE public.t SET n = 2")
+    migrate(empty, migrations)
+    assert ("t_n_idx", True) in indexes(empty)
+    assert states(empty, tmp_path) == [State.APPLIED] * 2

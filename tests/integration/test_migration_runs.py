@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from psycopg import sql
 
 from dbops import __version__, postgres
-from dbops.errors import MigrationError, PreflightError, UsageError
+from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.migrations import State, discover, migrate, plan, status
-from dbops.settings import Target
+from dbops.settings import ROOT, Target
 from tests import support
 from tests.migration_files import write, written
 from tests.support import TestServer, fresh_name
@@ -210,12 +210,20 @@ def test_each_file_finds_the_same_surroundings(empty: Target, tmp_path: Path) ->
 def test_settings_of_role_and_database_do_not_reach_migrations(
     server: TestServer, empty: Target, tmp_path: Path
 ) -> None:
-    for setting in ("search_path = nowhere", "lock_timeout = 1", "client_encoding = latin1", "TimeZone = 'Asia/Tokyo'"):
+    settings = (
+        "search_path = nowhere",
+        "lock_timeout = 1",
+        "client_encoding = latin1",
+        "TimeZone = 'Asia/Tokyo'",
+        "DateStyle = 'German'",
+        "default_transaction_read_only = on",
+    )
+    for setting in settings:
         server.execute(f'ALTER DATABASE "{empty.database}" SET {setting}')
-    text = "CREATE TABLE t AS SELECT '価格'::text AS s, current_setting('TimeZone') AS zone;"
-    migrate(empty, written(tmp_path, text))
-    [(value, zone)] = rows(empty, "SELECT encode(convert_to(s, 'UTF8'), 'hex'), zone FROM public.t")
-    assert (value, zone) == ("価格".encode().hex(), "UTC")
+    text = "CREATE TABLE t AS SELECT '価格'::text AS s, current_setting('TimeZone') AS zone, '2.3.2024'::date AS d;"
+    migrate(empty, written(tmp_path, text, "-- migrate: no-transaction\nALTER TABLE t ADD COLUMN n integer;"))
+    [(value, zone, day)] = rows(empty, "SELECT encode(convert_to(s, 'UTF8'), 'hex'), zone, d::text FROM public.t")
+    assert (value, zone, day) == ("価格".encode().hex(), "UTC", "03.02.2024")
 
 
 def test_percent_signs_are_nothing_special(empty: Target, tmp_path: Path) -> None:
@@ -229,16 +237,50 @@ def test_objects_belong_to_the_databases_owner(server: TestServer, empty: Target
     try:
         server.execute(f'ALTER DATABASE "{empty.database}" OWNER TO {owner}')
         migrate(empty, written(tmp_path, TABLE, COLUMN))
-        found = rows(
-            empty, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname IN ('t', 'schema_migrations')"
-        )
-        assert found == [(owner,)]
-        assert rows(empty, "SELECT DISTINCT applied_by FROM dbops.schema_migrations") == [("postgres",)]
+        owners = "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname IN ('t', 'schema_migrations')"
+        assert rows(empty, owners) == [(owner,)]
+        by = f"SELECT DISTINCT applied_by = session_user AND applied_by <> '{owner}' FROM dbops.schema_migrations"
+        assert rows(empty, by) == [(True,)]
     finally:
-        server.execute(f'ALTER DATABASE "{empty.database}" OWNER TO postgres')
-        server.execute(
-            sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(sql.Identifier(owner)), empty.database
-        )
+        server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
+        server.execute(f"DROP ROLE {owner}")
+
+
+def test_plain_owner_builds_the_baseline(server: TestServer, empty: Target) -> None:
+    owner = fresh_name("owner")
+    server.execute(f"CREATE ROLE {owner} LOGIN PASSWORD 'pw'")
+    try:
+        server.execute(f'ALTER DATABASE "{empty.database}" OWNER TO {owner}')
+        target = replace(empty, parameters={**empty.parameters, "user": owner, "password": "pw"})
+        migrate(target, discover(ROOT / "db" / "migrations"))
+        found = rows(empty, "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname IN ('public', 'dbops')")
+        assert found == [(owner,)]
+    finally:
+        server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
+        server.execute(f"DROP ROLE {owner}")
+
+
+def test_role_that_may_not_create_is_refused_and_nothing_is_left(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
+    role = fresh_name("role")
+    server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    try:
+        target = replace(empty, parameters={**empty.parameters, "user": role, "password": "pw"})
+        with pytest.raises(ServerError, match="permission denied for database"):
+            migrate(target, written(tmp_path, TABLE))
+        assert tables(empty) == []
+    finally:
+        server.execute(f"DROP ROLE {role}")
+
+
+def test_place_is_right_where_the_server_counts_bytes(server: TestServer, target: Target, tmp_path: Path) -> None:
+    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 ENCODING SQL_ASCII LOCALE "C"')
+    with pytest.raises(MigrationError) as failure:
+        migrate(target, written(tmp_path, "SELECT 1;\nSELECT '価格', nope;"))
+    source = failure.value.source
+    assert source is not None
+    assert (source.line, source.column) == (2, 14)
 
 
 def test_deferred_constraint_is_blamed_on_the_file_that_broke_it(empty: Target, tmp_path: Path) -> None:

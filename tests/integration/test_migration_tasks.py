@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,3 +134,29 @@ def test_new_file_with_a_bad_name_is_wrong_usage(server: TestServer, empty: Targ
     before = sorted(Path(ROOT / "db" / "migrations").iterdir())
     ran = invoke(server, empty, "db.new", "nonsense")
     assert (ran.code, sorted(Path(ROOT / "db" / "migrations").iterdir())) == (2, before)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_rolls_back_and_says_so_in_a_line(
+    server: TestServer, empty: Target, sent: signal.Signals, code: int
+) -> None:
+    with postgres.connect(empty) as holder:
+        holder.execute("BEGIN; CREATE SCHEMA dbops")
+        environ = {**os.environ, "DATABASE_URL": server.url(empty.database)}
+        command = [sys.executable, "-m", "invoke", "db.migrate", "--lock-timeout", "1min"]
+        ran = subprocess.Popen(command, env=environ, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'kapman-dbops'"
+        )
+        deadline = time.monotonic() + 60
+        with postgres.connect(empty) as looking:
+            while looking.execute(waiting.encode()).fetchall() != [(1,)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        ran.send_signal(sent)
+        said = ran.communicate(timeout=60)[1]
+    assert (ran.returncode, "interrupted: Nothing was applied." in said) == (code, True)
+    assert "Traceback" not in said
+    with postgres.connect(empty) as connection:
+        assert connection.execute("SELECT to_regclass('public.tickers') IS NULL").fetchall() == [(True,)]

@@ -165,6 +165,13 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "nonsense.sql must be named" in said
 
 
+def test_very_many_problems_are_cut_short(tmp_path: Path) -> None:
+    said = refusal(write(tmp_path, *[""] * 30))
+    assert "30 problems" in said
+    assert said.count(" is empty") == 20
+    assert "and 10 more" in said
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -183,9 +190,11 @@ def test_what_only_looks_like_transaction_control_is_lawful(tmp_path: Path, text
     assert written(tmp_path, text)[0].statements == 1
 
 
-def test_copy_from_stdin_is_refused(tmp_path: Path) -> None:
-    said = refusal(write(tmp_path, "COPY public.t (a, b) FROM STDIN;\n1\t2\n\\.\n"))
-    assert "COPY FROM STDIN has no data to read here" in said
+@pytest.mark.parametrize(
+    "text", ["COPY public.t (a, b) FROM STDIN;\n1\t2\n\\.\n", "copy (select 1) to stdout with (format csv);"]
+)
+def test_copy_from_and_to_the_client_is_refused(tmp_path: Path, text: str) -> None:
+    assert "COPY has nothing to read from or write to here" in refusal(write(tmp_path, text))
 
 
 def test_psql_command_is_refused_with_its_place(tmp_path: Path) -> None:
