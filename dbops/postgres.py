@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +17,29 @@ from dbops.settings import Target
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-HINTS = {
-    "28P01": "Check user and password in DATABASE_URL.",
-    "28000": "Check user and password in DATABASE_URL, and that pg_hba.conf lets this role in from here.",
-    "3D000": "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL.",
-    "53300": "Wait for sessions to end, or raise max_connections on the server.",
-    "57P03": "The server is starting or stopping: run `invoke db.wait`, then try again.",
-    "55000": "The database takes no connections, perhaps after an interrupted drop: run `invoke db.rebuild`.",
-}
+MISSING = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
+REFUSALS = (
+    (r"password authentication failed|no password supplied", "Check user and password in DATABASE_URL."),
+    (r'database ".*" does not exist', MISSING),
+    (
+        r"too many (clients|connections)|remaining connection slots",
+        "Wait for sessions to end, or for a rebuild of this database; or raise max_connections on the server.",
+    ),
+    (
+        r"the database system is (starting up|shutting down|in recovery|not yet accepting)",
+        "The server is starting or stopping: run `invoke db.wait`, then try again.",
+    ),
+    (
+        r"is not currently accepting connections|cannot connect to invalid database",
+        "The database takes no connections, perhaps after an interrupted drop: run `invoke db.rebuild`.",
+    ),
+    (
+        r'no pg_hba\.conf entry|authentication failed|role ".*" (does not exist|is not permitted)',
+        "Check user and password in DATABASE_URL, and that pg_hba.conf lets this role in from here.",
+    ),
+    (r"permission denied for database", "Ask the database's owner to grant CONNECT, or wait for a rebuild to finish."),
+)
+NO_MEETING_PLACE = "As a superuser, run CREATE DATABASE postgres: it is where operators meet."
 UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
 
 
@@ -79,14 +95,24 @@ def translated(target: Target, database: str | None = None) -> Iterator[None]:
 def translate(error: Exception, target: Target, database: str) -> DbopsError:
     """Return the operator's error for a driver error: the server's own words, without the password."""
     diag = getattr(error, "diag", None)
-    state = getattr(error, "sqlstate", None) or ""
     words = (diag.message_primary if diag else None) or _last_line(str(error))
+    if getattr(error, "sqlstate", None):
+        hint = "See the server's log for more."
+    elif database == target.maintenance_database and _refusal(words) == MISSING:
+        hint = NO_MEETING_PLACE
+    else:
+        hint = _refusal(words) or UNREACHABLE
     return ServerError(
         redact(words, target),
         where=f"{target.server}, database {database}",
-        hint=HINTS.get(state, UNREACHABLE if not state else "See the server's log for more."),
+        hint=hint,
         notes=tuple(getattr(error, "__notes__", ())),
     )
+
+
+def _refusal(words: str) -> str:
+    """Return what helps against a refused connection, or nothing: it has no SQLSTATE, only the server's words."""
+    return next((hint for pattern, hint in REFUSALS if re.search(pattern, words)), "")
 
 
 def _last_line(text: str) -> str:
