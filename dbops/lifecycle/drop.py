@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,7 +92,7 @@ def _fenced(
             _assert_empty(inside, target)
             inside.close()
         if left:
-            raise _refused(target, left, "sessions in it do not end")
+            raise _refused(target, "sessions in it do not end", left)
         lock.assert_held()
         _drop(fence, deadline)
     except BaseException as error:
@@ -116,23 +115,28 @@ def _assert_empty(inside: Connection, target: Target) -> None:
 def _drop(fence: Fence, deadline: float) -> None:
     """Try until it works or the time is up; what a moment may cure is tried again."""
     connection, target = fence.connection, fence.target
-    for attempt in itertools.count():
+    force = True
+    while True:
         wait = max(1, round((deadline - time.monotonic()) * 1000))
         connection.execute(f"SET lock_timeout = {wait}")
         try:
-            # A plain DROP ends autovacuum's workers, which FORCE may not do for a role that is no superuser.
-            run(connection, _statement(target, force=attempt % 2 == 0), fence.report)
+            run(connection, _statement(target, force=force), fence.report)
         except RETRIED as error:
             if time.monotonic() > deadline:
-                left = sessions(connection, target.database)
-                raise _refused(
-                    target, left, postgres.redact(error.diag.message_primary or str(error), target)
-                ) from None
+                raise _refused(target, _words(error, target), sessions(connection, target.database)) from None
             fence.report(Message("DEBUG", f"drop tried again: {error.diag.message_primary}"))
+            # A plain DROP ends autovacuum's workers, which a role that is no superuser may not end by force.
+            force = not (force and isinstance(error, psycopg.errors.InsufficientPrivilege))
             time.sleep(PAUSE)
             fence.clear(deadline)
         else:
             return
+
+
+def _words(error: psycopg.Error, target: Target) -> str:
+    """Return what the server said, with its detail."""
+    parts = (error.diag.message_primary or str(error), error.diag.message_detail)
+    return postgres.redact(": ".join(part for part in parts if part), target)
 
 
 def _statement(target: Target, *, force: bool) -> sql.Composable:
@@ -140,7 +144,7 @@ def _statement(target: Target, *, force: bool) -> sql.Composable:
     return sql.SQL("DROP DATABASE {}").format(sql.Identifier(target.database)) + option
 
 
-def _refused(target: Target, left: tuple[Session, ...], why: str) -> PreflightError:
+def _refused(target: Target, why: str, left: tuple[Session, ...]) -> PreflightError:
     return PreflightError(
         f"cannot drop {target.database}: {why}",
         where=str(target),

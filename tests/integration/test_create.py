@@ -1,0 +1,105 @@
+"""Creating a database: from template0, whatever its name, closed until it is ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dbops import lifecycle
+from dbops.errors import PreflightError, ServerError
+from dbops.lock import operator_lock
+from dbops.settings import Target
+from tests import operators
+from tests.operators import as_role, dsn, exists, scheduler_runs
+from tests.support import drop_quietly, renamed
+
+NAMES = ("Capital", "two words", 'a "quoted" one', "o'clock", "größe-数据", "%s {} \\", "x" * 63, "é" * 31)
+
+
+def create(target: Target, state: Path, **changes):
+    with operator_lock(target) as lock:
+        return lifecycle.create(lock, state, **changes)
+
+
+def test_new_database_is_utf8_and_without_traces(server, target, state):
+    assert create(target, state).created
+    query = "SELECT pg_encoding_to_char(encoding), datconnlimit, datacl FROM pg_database WHERE datname = "
+    assert server.execute(f"{query}'{target.database}'") == [("UTF8", -1, None)]
+    assert list(state.iterdir()) == []
+    assert operators.scratch_databases(server) == []
+
+
+def test_create_of_an_existing_database_changes_nothing(server, target, state):
+    create(target, state)
+    operators.fill(target)
+    assert not create(target, state).created
+    assert operators.rows_left(target) == operators.ROWS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_can_be_created_looked_at_and_dropped(server, target, state, name):
+    odd = renamed(target, name)
+    try:
+        assert create(odd, state).created
+        operators.fill(odd, 1)
+        assert lifecycle.stakes(odd).evidence == "public.precious"
+        with operator_lock(odd) as lock:
+            assert lifecycle.drop(lock, state).existed
+        assert not exists(server, name)
+    finally:
+        drop_quietly(server, name)
+
+
+def test_superusers_fence_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server, target, state):
+    with operators.role(server) as stranger, operator_lock(target) as lock:
+        assert lifecycle.create(lock, state, fenced=True).kept_out == "all but superusers"
+        server.execute("CREATE EXTENSION timescaledb", target.database)
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            psycopg.connect(dsn(as_role(target, stranger)))
+        assert scheduler_runs(server, target.database)
+        lifecycle.open_up(lock, state)
+        psycopg.connect(dsn(as_role(target, stranger))).close()
+
+
+def test_owners_fence_keeps_other_roles_out(server, target, state):
+    with (
+        operators.role(server) as owner,
+        operators.role(server) as stranger,
+        operator_lock(as_role(target, owner)) as lock,
+    ):
+        assert owner in lifecycle.create(lock, state, fenced=True).kept_out
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            psycopg.connect(dsn(as_role(target, stranger)))
+        psycopg.connect(dsn(as_role(target, owner))).close()
+        lifecycle.open_up(lock, state)
+        psycopg.connect(dsn(as_role(target, stranger))).close()
+
+
+def test_half_dropped_database_is_not_taken_for_one_that_is_there(server, empty, state):
+    server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
+    with pytest.raises(PreflightError, match="half dropped"):
+        create(empty, state)
+
+
+def test_failed_create_leaves_no_scratch_database_and_no_state(server, target, state):
+    with operators.role(server, "LOGIN") as nobody, pytest.raises(ServerError, match="permission denied"):
+        with operator_lock(as_role(target, nobody)) as lock:
+            lifecycle.create(lock, state)
+    assert operators.scratch_databases(server) == []
+    assert not state.exists() or list(state.iterdir()) == []
+
+
+def test_scratch_database_is_gone_even_after_a_failure(server, target):
+    with pytest.raises(ZeroDivisionError), lifecycle.scratch(target) as made:
+        assert exists(server, made.database)
+        raise ZeroDivisionError
+    assert operators.scratch_databases(server) == []
+
+
+def test_sweep_leaves_the_scratch_databases_of_the_living_alone(server, target):
+    server.execute("CREATE DATABASE kapman_scratch_0123456789ab TEMPLATE template0")
+    with lifecycle.scratch(target) as made:
+        assert lifecycle.sweep(target) == ("kapman_scratch_0123456789ab",)
+        assert operators.scratch_databases(server) == [made.database]

@@ -1,0 +1,199 @@
+"""What a database is beside its tables survives everything."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from dbops import lifecycle, postgres, rebuild
+from dbops.lifecycle.properties import Grant, Properties, Setting, find
+from dbops.lock import operator_lock
+from tests import operators
+from tests.operators import options
+from tests.support import BINARIES
+
+TABLESPACE = "kapman space"
+
+
+@pytest.fixture
+def odd(server, target):
+    """Return a target with an unusual value for every property that a database has, and its properties."""
+    with (
+        operators.role(server, "LOGIN") as owner,
+        operators.role(server, "LOGIN", name=f"Reader {owner}") as reader,
+        operators.role(server, "LOGIN") as writer,
+    ):
+        statements = [
+            f"CREATE TABLESPACE \"{TABLESPACE}\" LOCATION ''",
+            f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 ENCODING UTF8 LC_COLLATE "C" '
+            f'LC_CTYPE "C.UTF-8" LOCALE_PROVIDER icu ICU_LOCALE "de-AT" TABLESPACE "{TABLESPACE}" CONNECTION LIMIT 17',
+            f'REVOKE ALL ON DATABASE "{target.database}" FROM PUBLIC',
+            f'GRANT CONNECT ON DATABASE "{target.database}" TO "{reader}" WITH GRANT OPTION',
+            f'GRANT TEMPORARY ON DATABASE "{target.database}" TO "{reader}"',
+            f'SET ROLE "{reader}"; GRANT CONNECT ON DATABASE "{target.database}" TO {writer}',
+            f"COMMENT ON DATABASE \"{target.database}\" IS 'it''s \"odd\" \\ größe'",
+            f"""ALTER DATABASE "{target.database}" SET search_path TO 'Odd, "name"', '$user', public""",
+            f"""ALTER DATABASE "{target.database}" SET kapman.note TO E'a=b, "c" ''d'' \\\\ e\\nf'""",
+            f"ALTER DATABASE \"{target.database}\" SET temp_tablespaces TO ''",
+            f"ALTER DATABASE \"{target.database}\" SET datestyle TO 'SQL, DMY'",
+            f"ALTER DATABASE \"{target.database}\" SET timezone TO 'Europe/Vienna'",
+            f'ALTER DATABASE "{target.database}" SET default_transaction_read_only TO on',
+            f'ALTER DATABASE "{target.database}" SET timescaledb.restoring TO on',
+            f"""ALTER ROLE "{reader}" IN DATABASE "{target.database}" SET work_mem TO '7MB'""",
+            f"ALTER ROLE {writer} IN DATABASE \"{target.database}\" SET statement_timeout TO '3s'",
+        ]
+        server.execute("ALTER SYSTEM SET allow_in_place_tablespaces = on")
+        server.execute("SELECT pg_reload_conf()")
+        for statement in statements:
+            server.execute(statement)
+        yield target, properties(target)
+        server.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)')
+        server.execute(f'DROP TABLESPACE "{TABLESPACE}"')
+        server.execute("ALTER SYSTEM RESET allow_in_place_tablespaces")
+
+
+def properties(target) -> Properties:
+    with postgres.maintenance(target) as connection:
+        found = find(connection, target.database)
+    assert found
+    return found.properties
+
+
+def test_fixture_is_as_odd_as_it_says(odd):
+    _, had = odd
+    assert had.provider == "i"
+    assert had.locale == "de-AT"
+    assert had.tablespace == TABLESPACE
+    assert had.connection_limit == 17
+    assert len(had.settings) == 8
+    assert len(had.acl) == 6
+    assert len({grant.grantor for grant in had.acl}) == 2
+
+
+def test_all_properties_survive_a_rebuild(odd, state):
+    target, had = odd
+    rebuild.rebuild(target, options(state))
+    assert properties(target) == had
+    assert list(state.iterdir()) == []
+
+
+def test_all_properties_survive_a_drop_and_a_create_later(server, odd, state):
+    target, had = odd
+    rebuild.drop(target, options(state))
+    assert not operators.exists(server, target.database)
+    (file,) = state.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert rebuild.create(target, options(state)).restored
+    assert properties(target) == had
+    assert list(state.iterdir()) == []
+
+
+def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, state):
+    target, had = odd
+    died = operators.operator(target, state, at="StepFinished(step='drop'", action="SIGKILL")
+    assert died.returncode == -9, died.stderr
+    assert not operators.exists(server, target.database)
+    rebuild.rebuild(target, options(state))
+    assert properties(target) == had
+
+
+def test_owner_restores_what_an_owner_may_set(server, target, state):
+    with operators.role(server) as owner, operators.role(server, "LOGIN") as reader:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 CONNECTION LIMIT 9')
+        server.execute(f'GRANT CONNECT ON DATABASE "{target.database}" TO {reader}')
+        server.execute(f"COMMENT ON DATABASE \"{target.database}\" IS 'mine'")
+        server.execute(f"ALTER DATABASE \"{target.database}\" SET work_mem TO '5MB'")
+        had = properties(target)
+        rebuild.rebuild(operators.as_role(target, owner), options(state))
+        assert properties(target) == had
+
+
+def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target, state):
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        had = properties(target)
+        assert had.acl is None
+        rebuild.rebuild(operators.as_role(target, owner), options(state))
+        assert properties(target).effective_acl() == had.effective_acl()
+
+
+def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, state):
+    target, _ = odd
+    rebuild.drop(target, options(state))
+    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 CONNECTION LIMIT 3')
+    rebuild.rebuild(target, options(state))
+    assert properties(target).connection_limit == 3
+    assert list(state.iterdir()) == []
+
+
+def test_roles_and_other_databases_stay_byte_for_byte_the_same(server, odd, target, state):
+    other = f"{target.database}_other"
+    server.execute(f'CREATE DATABASE "{other}" TEMPLATE template0')
+    server.execute(f"ALTER DATABASE \"{other}\" SET work_mem TO '9MB'")
+    server.execute(f'GRANT CREATE ON DATABASE "{other}" TO PUBLIC')
+    try:
+        before = surroundings(server, target)
+        rebuild.rebuild(target, options(state))
+        assert surroundings(server, target) == before
+    finally:
+        server.execute(f'DROP DATABASE "{other}"')
+
+
+def surroundings(server, target):
+    """Return all roles as pg_dumpall writes them, and everything that is known of the other databases."""
+    address = ["--dbname", server.url("postgres")]
+    dumped = subprocess.run(
+        [BINARIES / "pg_dumpall", "--roles-only", *address], check=True, capture_output=True, text=True
+    ).stdout
+    roles = [line for line in dumped.splitlines() if not line.startswith(("\\restrict", "\\unrestrict", "--"))]
+    databases = server.execute(f"""
+        SELECT to_jsonb(d) - 'datfrozenxid' - 'datminmxid', shobj_description(d.oid, 'pg_database'),
+               (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.setrole) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid)
+        FROM pg_database d WHERE datname <> '{target.database}' ORDER BY datname""")
+    assert "CREATE ROLE" in dumped
+    return roles, json.dumps(databases, default=str)
+
+
+def test_difference_in_any_property_is_seen():
+    base = Properties(
+        "o", "UTF8", "c", "C", "C", None, None, "pg_default", -1, True, None, None, (Setting("", "a", "1"),), ()
+    )
+    changes = {
+        "owner": "p",
+        "encoding": "LATIN1",
+        "provider": "i",
+        "collate": "de",
+        "ctype": "de",
+        "locale": "de",
+        "icu_rules": "&a < b",
+        "tablespace": "fast",
+        "connection_limit": 3,
+        "acl": (Grant("o", "x", "CONNECT", False),),
+        "comment": "x",
+        "settings": (),
+        "security_labels": (1,),
+    }
+    different = lifecycle.properties.differences
+    assert different(base, base) == ()
+    for name, value in changes.items():
+        assert name in different(replace(base, **{name: value}), base)
+
+
+def test_restoring_flag_of_a_restore_is_left_behind(server, odd, state):
+    target, _ = odd
+    rebuild.rebuild(target, options(state))
+    query = f"""SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+                WHERE datname = '{target.database}'"""
+    assert server.execute(query)
+    assert not server.execute(f"{query} AND array_to_string(setconfig, ',') LIKE '%restoring%'")
+
+
+def test_lock_is_free_after_a_rebuild(target, state):
+    rebuild.rebuild(target, options(state))
+    with operator_lock(target, timeout=0.1):
+        pass

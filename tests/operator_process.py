@@ -1,0 +1,48 @@
+"""An operator in a process of its own, that can be made to die at a certain event. Run by tests only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from invoke.exceptions import Exit
+
+from dbops import rebuild
+from dbops.events import Event
+from dbops.report import View
+from dbops.settings import Target
+from tasks import runner
+from tests.operators import options
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    target = Target(plan["parameters"], plan["database"])
+    chosen = {name: Path(value) for name, value in plan["options"].items()}
+
+    def core(view: View) -> int:
+        def watch(event: Event) -> None:
+            view.event(event)
+            sys.stdout.write(f"{event}\n")
+            sys.stdout.flush()
+            if plan["at"] and plan["at"] in str(event):
+                os.kill(os.getpid(), signal.Signals[plan["action"]])
+
+        rebuild.rebuild(target, options(Path(plan["state"]), yes=True, **chosen), report=watch)
+        return 0
+
+    def prepare(_environ: Mapping[str, str], view: View) -> View:
+        return view
+
+    try:
+        runner.execute(core, {}, prepare, ("text", ("text",)), "INFO")
+    except Exit as end:
+        sys.exit(end.code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What tests of dropping and rebuilding share: roles, stubborn clients, operators in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from dbops import rebuild as core
+from dbops.lifecycle import workers
+from dbops.settings import ROOT, Target
+from tests.support import TestServer
+
+PASSWORD = "kn0wn-s3cret"
+ROWS = 1000
+
+
+def options(state: Path, **changes: object) -> core.Options:
+    """Return how to rebuild from the repository's own SQL."""
+    chosen = {"migrations": ROOT / "db" / "migrations", "verify": ROOT / "db" / "verify", "state": state, **changes}
+    return core.Options(**chosen)  # type: ignore[arg-type]
+
+
+@contextmanager
+def role(server: TestServer, attributes: str = "LOGIN CREATEDB", *, name: str = "") -> Iterator[str]:
+    """Make a role for one test; whatever it owns then is dropped with it."""
+    name = name or f"role_{uuid.uuid4().hex[:12]}"
+    quoted = sql.Identifier(name)
+    server.execute(sql.SQL("CREATE ROLE {} {} PASSWORD {}").format(quoted, sql.SQL(attributes), PASSWORD))
+    try:
+        yield name
+    finally:
+        owned = "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = {}"
+        for (database,) in server.execute(sql.SQL(owned).format(sql.Literal(name))):
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(str(database))))
+        server.execute(sql.SQL("DROP OWNED BY {}").format(quoted))
+        server.execute(sql.SQL("DROP ROLE {}").format(quoted))
+
+
+def as_role(target: Target, name: str) -> Target:
+    """Return the target as another role sees it."""
+    return replace(target, parameters={**target.parameters, "user": name, "password": PASSWORD})
+
+
+def dsn(target: Target) -> str:
+    """Return a target as libpq takes it."""
+    return make_conninfo("", **{**target.parameters, "dbname": target.database})
+
+
+def fill(target: Target, rows: int = ROWS) -> None:
+    """Put rows into a table that no migration knows."""
+    with psycopg.connect(dsn(target), autocommit=True) as connection:
+        connection.execute("CREATE TABLE precious (id integer)")
+        connection.execute("INSERT INTO precious SELECT generate_series(1, %s)", [rows])
+
+
+def rows_left(target: Target) -> int:
+    """Return how many of the rows are still there, as the target's own role reads them."""
+    with psycopg.connect(dsn(target)) as connection:
+        return connection.execute("SELECT count(*) FROM precious").fetchone()[0]  # type: ignore[index]
+
+
+def exists(server: TestServer, name: str) -> bool:
+    """Return whether there is a database of this name."""
+    query = sql.SQL("SELECT 1 FROM pg_database WHERE datname = {}")
+    return bool(server.execute(query.format(sql.Literal(name))))
+
+
+def scheduler_runs(server: TestServer, name: str, patience: float = 10.0) -> bool:
+    """Return whether TimescaleDB's scheduler is at work in a database, or comes to be within `patience` seconds."""
+    query = sql.SQL("SELECT 1 FROM pg_stat_activity WHERE datname = {} AND application_name = {}")
+    deadline = time.monotonic() + patience
+    while not (found := server.execute(query.format(sql.Literal(name), sql.Literal(workers.SCHEDULER)))):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return bool(found)
+
+
+def scratch_databases(server: TestServer) -> list[str]:
+    """Return the scratch databases on a server: there should be none when nobody is at work."""
+    found = server.execute("SELECT datname FROM pg_database WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1")
+    return [str(row[0]) for row in found]
+
+
+def works(server: TestServer, target: Target, rows: int = ROWS) -> bool:
+    """Return whether a target holds its rows, lets ordinary roles in, and has its scheduler."""
+    with role(server) as stranger:
+        psycopg.connect(dsn(as_role(target, stranger))).close()
+    return rows_left(target) == rows and scheduler_runs(server, target.database, patience=0)
+
+
+class Clients:
+    """Threads that connect, ask something, and connect again the moment they are thrown out."""
+
+    def __init__(self, target: Target, count: int = 8) -> None:
+        self.address = dsn(target)
+        self.entered = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(psycopg.Error), psycopg.connect(self.address, autocommit=True) as connection:
+                self.entered += 1
+                while not self._stop.wait(0.01):
+                    connection.execute("SELECT 1")
+
+
+def operator(
+    target: Target, state: Path, *, at: str = "", action: str = "", **chosen: object
+) -> subprocess.CompletedProcess[str]:
+    """Rebuild in a process of its own, which does something to itself when an event with a certain text comes.
+
+    `action` is a signal's name. The process ends as a task does: exit code, and one line on stderr if interrupted.
+    """
+    return subprocess.run(command(target, state, at, action, **chosen), **SURROUNDINGS)  # type: ignore[call-overload]
+
+
+def started(target: Target, state: Path, *, at: str = "", action: str = "", **chosen: object) -> subprocess.Popen[str]:
+    """Start such a process and return it at once."""
+    surroundings = {key: value for key, value in SURROUNDINGS.items() if key not in ("timeout", "capture_output")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(target, state, at, action, **chosen), **surroundings, **pipes)  # type: ignore
+
+
+SURROUNDINGS = {"cwd": ROOT, "text": True, "timeout": 60, "capture_output": True, "env": {**os.environ}}
+
+
+def command(target: Target, state: Path, at: str, action: str, **chosen: object) -> list[str]:
+    """Return the command line of an operator's process; the password does not stand in it."""
+    plan = {"parameters": dict(target.parameters), "database": target.database, "state": str(state)}
+    text = json.dumps({**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}})
+    return [sys.executable, "-m", "tests.operator_process", text]
