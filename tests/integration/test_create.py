@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import psycopg
@@ -84,17 +85,21 @@ def test_half_dropped_database_is_not_taken_for_one_that_is_there(server, empty,
 
 
 def test_failed_create_leaves_no_scratch_database_and_no_state(server, target, state):
-    with operators.role(server, "LOGIN") as nobody, pytest.raises(ServerError, match="permission denied"):
-        with operator_lock(as_role(target, nobody)) as lock:
-            lifecycle.create(lock, state)
+    with (
+        operators.role(server, "LOGIN") as nobody,
+        operator_lock(as_role(target, nobody)) as lock,
+        pytest.raises(ServerError, match="permission denied"),
+    ):
+        lifecycle.create(lock, state)
     assert operators.scratch_databases(server) == []
     assert not state.exists() or list(state.iterdir()) == []
 
 
 def test_scratch_database_is_gone_even_after_a_failure(server, target):
-    with pytest.raises(ZeroDivisionError), lifecycle.scratch(target) as made:
+    with contextlib.suppress(ZeroDivisionError), lifecycle.scratch(target) as made:
         assert exists(server, made.database)
         raise ZeroDivisionError
+    assert not exists(server, made.database)
     assert operators.scratch_databases(server) == []
 
 

@@ -1,0 +1,214 @@
+"""The whole operation: what it proves, and that a failure costs nothing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dbops import lifecycle, postgres, rebuild
+from dbops.errors import CheckError, ConsentError, DbopsError, MigrationError
+from dbops.lifecycle import label
+from dbops.settings import ROOT, Target
+from tests import operators
+from tests.operators import Clients, as_role, exists, options, scheduler_runs, works
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    """Return a copy of the migrations that a test may break."""
+    return Path(shutil.copytree(ROOT / "db" / "migrations", tmp_path / "migrations"))
+
+
+@pytest.fixture
+def checks(tmp_path: Path) -> Path:
+    """Return a copy of the checks that a test may break."""
+    return Path(shutil.copytree(ROOT / "db" / "verify", tmp_path / "verify"))
+
+
+def read_label(target: Target) -> label.Label | None:
+    with postgres.connect(target) as connection:
+        return label.read(connection)
+
+
+def test_two_rebuilds_in_a_row_give_the_same_database(server, target, state):
+    first = rebuild.rebuild(target, options(state))
+    second = rebuild.rebuild(target, options(state))
+    assert first.fingerprint == second.fingerprint
+    assert (second.migrations, second.rows, second.rehearsed) == (6, 0, False)
+    assert second.checks > 100
+    assert [step.step for step in second.steps] == [
+        "preflight", "drop", "create", "migrate", "verify", "fingerprint", "open",
+    ]  # fmt: skip
+    assert scheduler_runs(server, target.database)
+    assert operators.scratch_databases(server) == []
+    assert list(state.iterdir()) == []
+
+
+def test_rows_at_stake_are_rehearsed_and_then_gone(server, precious, state):
+    result = rebuild.rebuild(precious, options(state, yes=True))
+    assert result.rehearsed
+    assert not lifecycle.stakes(precious).at_stake
+    assert operators.scratch_databases(server) == []
+
+
+def test_rebuild_labels_the_database_with_its_environment(target, state):
+    rebuild.rebuild(replace(target, environment="test"), options(state))
+    assert read_label(target) == label.Label("test", native=True)
+
+
+def test_sessions_that_were_ended_are_named(built, state):
+    import psycopg
+
+    with psycopg.connect(operators.dsn(built), application_name="the service") as client:
+        client.execute("SELECT 1")
+        result = rebuild.rebuild(built, options(state))
+        client.close()
+    assert "the service" in {session.application for session in result.ended}
+
+
+def test_nobody_is_asked_about_an_empty_database(built, state):
+    rebuild.rebuild(built, options(state))
+
+
+def test_without_consent_everything_stays(server, precious, state):
+    with pytest.raises(ConsentError, match="1,000 rows"):
+        rebuild.rebuild(precious, options(state))
+    assert works(server, precious)
+
+
+def test_broken_migration_is_found_in_the_rehearsal(server, precious, state, migrations):
+    (migrations / "0007_break_it.sql").write_text("-- Breaks.\nSELECT 1 / 0;\n")
+    with pytest.raises(MigrationError) as failed:
+        rebuild.rebuild(precious, options(state, yes=True, migrations=migrations))
+    assert "has not been touched" in failed.value.notes[-1]
+    assert "Nothing was dropped" in failed.value.hint
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+def test_failing_check_is_found_in_the_rehearsal(server, precious, state, checks):
+    (checks / "structure" / "impossible.sql").write_text(
+        "SELECT 'impossible' AS check_name, false AS passed, '1'::text AS expected, '2'::text AS actual;\n"
+    )
+    with pytest.raises(CheckError) as failed:
+        rebuild.rebuild(precious, options(state, yes=True, verify=checks))
+    assert "impossible: expected 1, is 2" in failed.value.notes
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+def test_without_rehearsal_a_failure_leaves_a_fenced_ruin_that_the_next_rebuild_replaces(
+    server, precious, state, migrations
+):
+    broken = migrations / "0007_break_it.sql"
+    broken.write_text("-- Breaks.\nSELECT 1 / 0;\n")
+    with pytest.raises(MigrationError) as failed:
+        rebuild.rebuild(precious, options(state, yes=True, migrations=migrations, rehearse=False))
+    assert "half built and stays fenced" in failed.value.notes[-1]
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{precious.database}'"
+    assert server.execute(limit) == [(0,)]
+    broken.unlink()
+    rebuild.rebuild(precious, options(state, migrations=migrations))
+    assert server.execute(limit) == [(-1,)]
+
+
+def test_create_opens_what_a_failed_build_left_fenced(server, target, state, migrations):
+    (migrations / "0007_break_it.sql").write_text("-- Breaks.\nSELECT 1 / 0;\n")
+    with pytest.raises(MigrationError):
+        rebuild.rebuild(target, options(state, migrations=migrations))
+    opened = rebuild.create(target, options(state))
+    assert (opened.created, opened.restored) == (False, True)
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
+    assert server.execute(limit) == [(-1,)]
+
+
+def test_plan_changes_nothing(server, precious, state):
+    planned = rebuild.plan(precious, options(state))
+    assert not planned.preflight.refusals
+    assert planned.rehearse
+    assert len(planned.migrations) == 6
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+def test_repeat_fails_when_a_build_comes_out_different(target, state, migrations):
+    (migrations / "0007_add_chance.sql").write_text(
+        "-- Adds a column of another name each time.\n"
+        "DO $$ BEGIN EXECUTE format('ALTER TABLE public.tickers ADD c%s int', pg_backend_pid()); END $$;\n"
+    )
+    passes_all = options(state, migrations=migrations)
+    with pytest.raises(DbopsError):
+        rebuild.repeat(target, passes_all, 2)
+    assert len({result.fingerprint for result in rebuild.repeat(target, options(state), 2)}) == 1
+
+
+@pytest.mark.parametrize("who", ["superuser", "owner"])
+@pytest.mark.parametrize("times", [20, pytest.param(50, marks=pytest.mark.soak)])
+def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(server, target, state, who, times):
+    with operators.role(server) as owner, operators.role(server, "LOGIN") as service:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        operator = target if who == "superuser" else as_role(target, owner)
+        # An owner may end sessions of his own role only, so that is whom his clients connect as.
+        client = as_role(target, service if who == "superuser" else owner)
+        with Clients(client) as clients:
+            results = rebuild.repeat(operator, options(state), times)
+            assert clients.entered > times
+    assert len(results) == times
+
+
+def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is_verified(server, built, state):
+    import threading
+
+    import psycopg
+
+    done = threading.Event()
+    seen: list[bool] = []
+
+    def service(address: str) -> None:
+        while not done.is_set():
+            try:
+                with psycopg.connect(address, autocommit=True) as connection:
+                    row = connection.execute("SELECT to_regclass('recommendation_outcomes') IS NOT NULL").fetchone()
+                    seen.append(bool(row and row[0]))
+            except psycopg.Error:
+                continue
+
+    with operators.role(server, "LOGIN") as name:
+        thread = threading.Thread(target=service, args=(operators.dsn(as_role(built, name)),))
+        thread.start()
+        for _ in range(3):
+            rebuild.rebuild(built, options(state))
+        done.set()
+        thread.join()
+    assert seen
+    assert all(seen)
+
+
+def test_command_line_shows_header_progress_and_summary(server, target, state):
+    done = subprocess.run(
+        ["invoke", "db.rebuild"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+        env={
+            **operators.SURROUNDINGS["env"],
+            "DATABASE_URL": server.url(target.database),
+            "KAPMAN_STATE_DIR": str(state),
+        },
+    )
+    for words in ("time", "target", "environment", "PostgreSQL 15", "TimescaleDB 2", "6, from 0001"):
+        assert words in done.stderr
+    for words in (
+        "6 migrations applied",
+        "checks passed",
+        "0: no ingestion has run",
+        "fingerprint",
+        "in all (preflight",
+    ):
+        assert words in done.stdout
+    assert exists(server, target.database)
