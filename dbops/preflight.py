@@ -15,6 +15,7 @@ from dbops.errors import DbopsError, PreflightError
 from dbops.events import Report, ignore
 from dbops.lifecycle import properties, server, state
 from dbops.lifecycle.create import assert_restored
+from dbops.lifecycle.ddl import default_properties
 from dbops.lifecycle.properties import Found, Properties
 from dbops.lifecycle.recovery import wanted_properties
 from dbops.lifecycle.scratch import scratch
@@ -91,13 +92,8 @@ class _View:
     target: Target
     server: Server
     found: Found | None
-    state_directory: Path
+    wanted: Properties
     report: Report
-
-    @property
-    def wanted(self) -> Properties:
-        """Return the properties that the new database is to have."""
-        return wanted_properties(self.connection, self.target, self.state_directory)
 
 
 def preflight(
@@ -118,8 +114,9 @@ def preflight(
         here = server.read(connection)
         engine: Any = connection.execute(TIMESCALEDB).fetchone()
         found = properties.find(connection, target.database)
-        view = _View(connection, target, here, found, state_directory, report)
-        findings = [_name(view), _recovery(view), _version(view), _state(view)]
+        saved, wanted = _state(connection, target, state_directory)
+        view = _View(connection, target, here, found, wanted, report)
+        findings = [_name(view), _recovery(view), _version(view), saved]
         if dropping and found:
             findings += [_owner(view), _template(view), *_attachments(view), _endable(view)]
         if creating:
@@ -163,13 +160,16 @@ def _version(view: _View) -> Finding:
     )
 
 
-def _state(view: _View) -> Finding:
+def _state(connection: Connection, target: Target, directory: Path) -> tuple[Finding, Properties]:
+    """Return whether properties can be kept, and those that the new database is to have as far as they are known."""
+    name = "state directory"
     try:
-        state.check_writable(view.state_directory)
-        _ = view.wanted
+        state.check_writable(directory)
+        return Finding(name, True), wanted_properties(connection, target, directory)
     except DbopsError as error:
-        return Finding("state directory", False, f"{error.what} ({error.where})", error.hint)
-    return Finding("state directory", True)
+        refusal = Finding(name, False, f"{error.what} ({error.where})", error.hint)
+    found = properties.find(connection, target.database)
+    return refusal, found.properties if found else default_properties(server.read(connection))
 
 
 def _owner(view: _View) -> Finding:

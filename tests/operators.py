@@ -128,6 +128,8 @@ class Clients:
                 self.entered += 1
                 while not self._stop.wait(0.01):
                     connection.execute("SELECT 1")
+            # A breath between two tries leaves a small machine time for the rebuild itself.
+            self._stop.wait(0.02)
 
 
 def operator(
