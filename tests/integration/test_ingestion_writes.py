@@ -237,7 +237,7 @@ INSERT INTO ohlcv (ticker_id, date)
 SELECT id, d FROM tickers, generate_series('2025-01-01'::date, '2025-03-31', '7 days') AS d;
 INSERT INTO daily_snapshots (time, ticker_id) SELECT now(), id FROM tickers;
 INSERT INTO options_chains (time, ticker_id, expiration_date, strike_price, option_type)
-SELECT now(), id, '2026-01-16', strike, 'C' FROM tickers, generate_series(1, 5) AS strike;
+SELECT clock_timestamp(), id, '2026-01-16', strike, 'C' FROM tickers, generate_series(1, 5) AS strike;
 INSERT INTO recommendations (snapshot_time, ticker_id, recommendation_date, direction, action)
 SELECT time, ticker_id, '2026-01-02', 'LONG', 'BUY' FROM daily_snapshots;
 INSERT INTO recommendation_outcomes (recommendation_id, evaluation_date)

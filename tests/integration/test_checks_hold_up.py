@@ -1,0 +1,230 @@
+"""The checks on a database in use: later stories' objects, chunks, locks, ingestion at work."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dbops import postgres
+from dbops.postgres import Connection
+from dbops.settings import ROOT, Target
+from dbops.verification import Verification, verify
+from tests.support import TestServer
+
+CHECKS = ROOT / "db" / "verify"
+STORY = """
+CREATE TABLE public.dealer_metrics (
+    ticker_id uuid NOT NULL,
+    time timestamptz NOT NULL,
+    gex_total numeric,
+    CONSTRAINT dealer_metrics_pkey PRIMARY KEY (ticker_id, time),
+    CONSTRAINT dealer_metrics_ticker_id_fkey FOREIGN KEY (ticker_id) REFERENCES public.tickers (id)
+);
+SELECT public.create_hypertable('public.dealer_metrics', 'time', chunk_time_interval => interval '30 days');
+ALTER TABLE public.daily_snapshots ADD COLUMN rsi_14 numeric;
+CREATE VIEW public.active_tickers AS SELECT symbol FROM public.tickers WHERE is_active;
+"""
+ITS_OBJECTS = [
+    "table public.dealer_metrics",
+    "column public.dealer_metrics.ticker_id",
+    "column public.dealer_metrics.time",
+    "column public.dealer_metrics.gex_total",
+    "constraint public.dealer_metrics.dealer_metrics_pkey",
+    "constraint public.dealer_metrics.dealer_metrics_ticker_id_fkey",
+    "index public.dealer_metrics_pkey",
+    "index public.dealer_metrics_time_idx",
+    "hypertable public.dealer_metrics",
+    "column public.daily_snapshots.rsi_14",
+    "view public.active_tickers",
+]
+
+
+def run(target: Target, sql: str) -> None:
+    with postgres.connect(target) as connection:
+        connection.execute(sql.encode())
+
+
+def complaints(result: Verification) -> dict[str, str]:
+    return {check.name: str(check.actual) for check in result.failed}
+
+
+@pytest.fixture
+def checks_of_story(tmp_path: Path) -> Path:
+    """Return the directory of checks with one more file, which names what the story added."""
+    directory = tmp_path / "verify"
+    shutil.copytree(CHECKS, directory)
+    names = ", ".join(f"('{name}')" for name in ITS_OBJECTS)
+    (directory / "structure" / "a3_dealer_metrics.sql").write_text(
+        "-- What story A3 added.\n"
+        f"SELECT name || ': there' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual"
+        f" FROM (VALUES {names}) AS added (name);\n",
+        encoding="utf-8",
+    )
+    return directory
+
+
+def test_objects_of_a_later_story_need_one_check_file_and_nothing_else(built: Target, checks_of_story: Path) -> None:
+    run(built, STORY)
+    assert verify(built, checks_of_story).failed == ()
+
+
+def test_without_its_check_file_every_object_of_a_later_story_is_extra(built: Target) -> None:
+    run(built, STORY)
+    parts_of_unknown_table = {name for name in ITS_OBJECTS if name.split()[0] in ("column", "constraint", "index")}
+    expected = set(ITS_OBJECTS) - parts_of_unknown_table | {"column public.daily_snapshots.rsi_14"}
+    assert set(complaints(verify(built, CHECKS))) == {"nothing extra", *(f"nothing extra: {name}" for name in expected)}
+
+
+def test_table_of_a_later_story_needs_a_check_of_its_rows(built: Target, checks_of_story: Path) -> None:
+    run(built, STORY)
+    found = complaints(verify(built, checks_of_story, baseline=True))
+    assert found == {"every table is counted": "none for public.dealer_metrics"}
+    (checks_of_story / "baseline" / "dealer_metrics_is_empty.sql").write_text(
+        (CHECKS / "baseline" / "tickers_is_empty.sql").read_text(encoding="utf-8").replace("tickers", "dealer_metrics"),
+        encoding="utf-8",
+    )
+    assert verify(built, checks_of_story, baseline=True).failed == ()
+
+
+def test_check_for_anything_extra_does_not_judge_when_another_file_cannot_say_its_names(
+    built: Target, checks_of_story: Path
+) -> None:
+    (checks_of_story / "structure" / "broken.sql").write_text("SELECT 1 / 0", encoding="utf-8")
+    found = complaints(verify(built, checks_of_story))
+    assert set(found) == {"file structure/broken.sql", "nothing extra"}
+    assert found["nothing extra"].startswith("could not judge")
+
+
+@pytest.mark.parametrize("name", ["structure/nothing_extra.sql", "baseline/every_table_is_counted.sql"])
+def test_files_that_judge_others_do_not_pass_by_hand_without_names(built: Target, name: str) -> None:
+    with postgres.connect(built) as connection:
+        rows = connection.execute((CHECKS / name).read_bytes()).fetchall()
+    assert [(passed, str(actual)[:15]) for _, passed, _, actual in rows] == [(False, "could not judge")]
+
+
+@pytest.mark.parametrize("search_path", ["", "pg_catalog", "public", "dbops, public", "hostile, pg_catalog, public"])
+def test_each_check_file_says_the_same_under_any_search_path(built: Target, search_path: str) -> None:
+    run(
+        built,
+        "CREATE SCHEMA hostile; CREATE TABLE hostile.pg_class (oid oid); CREATE TYPE hostile.option_type AS ENUM ()",
+    )
+    with postgres.connect(built) as connection:
+        connection.execute("SELECT set_config('search_path', %s, false)", [search_path])
+        for path in sorted(CHECKS.glob("*/*.sql")):
+            if "dbops.declared" in path.read_text(encoding="utf-8"):
+                continue
+            failed = [row for row in connection.execute(path.read_bytes()).fetchall() if row[1] is not True]
+            assert failed == [], path.name
+
+
+@contextmanager
+def locked(target: Target, *tables: str) -> Iterator[None]:
+    """Hold an ACCESS EXCLUSIVE lock on tables in another session."""
+    with postgres.connect(target) as connection, connection.transaction(force_rollback=True):
+        connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE".encode())
+        yield
+
+
+def wait_until(connection: Connection, question: str) -> None:
+    """Ask until the answer is yes."""
+    for _ in range(300):
+        if connection.execute(question.encode()).fetchone() == (True,):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"not within 15 seconds: {question}")
+
+
+def test_structure_says_what_it_could_not_see_behind_a_lock_and_judges_the_rest(built: Target) -> None:
+    with locked(built, "public.recommendations"):
+        result = verify(built, CHECKS)
+    assert set(complaints(result)) == {
+        "constraint public.recommendations.recommendations_confidence_check",
+        "index public.recommendations_pkey",
+        "index public.recommendations_ticker_id_snapshot_time_idx",
+    }
+    assert all("could not see: another session has locked the table" in text for text in complaints(result).values())
+
+
+def test_every_table_locked_leaves_types_columns_and_everything_else_visible(built: Target) -> None:
+    with locked(built, "tickers", "ohlcv", "options_chains", "daily_snapshots", "dbops.schema_migrations"):
+        result = verify(built, CHECKS)
+    assert {check.file for check in result.failed} == {"structure/constraints.sql", "structure/indexes.sql"}
+
+
+def test_somebody_who_waits_for_a_lock_is_not_waited_for(built: Target) -> None:
+    with postgres.connect(built) as reader, reader.transaction():
+        reader.execute("SELECT FROM public.recommendations")
+        waiter = threading.Thread(target=run, args=(built, "BEGIN; LOCK TABLE public.recommendations"))
+        waiter.start()
+        with postgres.connect(built) as watcher:
+            wait_until(watcher, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+        result = verify(built, CHECKS)
+    waiter.join()
+    assert "index public.recommendations_pkey" in complaints(result)
+
+
+def test_baseline_says_which_table_it_could_not_count_and_counts_the_others(built: Target) -> None:
+    with locked(built, "public.tickers"):
+        found = complaints(verify(built, CHECKS, baseline=True))
+    assert "file baseline/tickers_is_empty.sql" in found
+    assert not any(name.startswith("rows ") for name in found)
+    assert "nothing extra" not in found
+
+
+def staging(connection: Connection) -> None:
+    connection.execute(
+        "CREATE TEMPORARY TABLE staging (LIKE public.ohlcv INCLUDING ALL);"
+        "CREATE TEMPORARY VIEW seen AS SELECT 1 AS one;"
+        "CREATE TEMPORARY SEQUENCE numbers;"
+        "CREATE FUNCTION pg_temp.twice(integer) RETURNS integer LANGUAGE sql AS 'SELECT 2 * $1';"
+        "CREATE TYPE pg_temp.mood AS ENUM ('good')"
+    )
+
+
+def test_structure_holds_while_ingestion_is_at_work(built: Target) -> None:
+    with postgres.connect(built) as connection, connection.transaction():
+        staging(connection)
+        connection.execute("INSERT INTO tickers (symbol) SELECT 'T' || n FROM generate_series(1, 100) AS n")
+        connection.execute(
+            "INSERT INTO ohlcv (ticker_id, date)"
+            " SELECT t.id, d FROM tickers AS t, generate_series('2024-01-01'::date, '2024-12-31', '1 day') AS d"
+        )
+        assert verify(built, CHECKS).failed == ()
+    assert verify(built, CHECKS).failed == ()
+
+
+def test_temporary_objects_of_other_sessions_are_nobodys_business(built: Target) -> None:
+    with postgres.connect(built) as connection:
+        staging(connection)
+        assert verify(built, CHECKS).failed == ()
+
+
+def test_grants_to_single_roles_are_the_operators_business(server: TestServer, built: Target) -> None:
+    run(
+        built,
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO pg_monitor; GRANT USAGE ON SCHEMA dbops TO PUBLIC",
+    )
+    assert verify(built, CHECKS, baseline=True).failed == ()
+
+
+@pytest.mark.soak
+def test_structure_takes_under_300_ms_in_the_server_with_5000_chunks(built: Target) -> None:
+    run(
+        built, "INSERT INTO tickers (symbol) VALUES ('AAPL'); SELECT set_chunk_time_interval('ohlcv', interval '1 day')"
+    )
+    for first in range(0, 5000, 100):
+        run(
+            built,
+            "INSERT INTO ohlcv (ticker_id, date) SELECT id, date '2000-01-01' + n"
+            f" FROM tickers, generate_series({first}, {first + 99}) AS n",
+        )
+    run(built, "SELECT set_chunk_time_interval('ohlcv', interval '30 days')")
+    runs = [verify(built, CHECKS) for _ in range(5)]
+    assert [result.failed for result in runs] == [()] * 5
+    assert min(sum(check.seconds for check in result.checks) for result in runs) < 0.3
