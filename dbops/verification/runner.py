@@ -36,16 +36,17 @@ SET LOCAL quote_all_identifiers = off;
 SET LOCAL cursor_tuple_fraction = 1;
 """
 
-# A read only ever waits for an access exclusive lock.
+# A read only ever waits for an access exclusive lock, or behind somebody who waits for one.
 LOCK_HOLDERS = """
 SELECT format(
-    '%s is locked by process %s (%s)', l.relation::regclass, l.pid,
+    '%s is %s by process %s (%s)', l.relation::regclass,
+    CASE WHEN l.granted THEN 'locked' ELSE 'about to be locked' END, l.pid,
     concat_ws(', ', 'role ' || a.usename, 'application ' || nullif(a.application_name, ''))
 )
 FROM pg_locks AS l
 JOIN pg_class AS c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+WHERE l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
 AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
 ORDER BY 1 LIMIT 5
 """

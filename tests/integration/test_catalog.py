@@ -128,6 +128,12 @@ def run(target: Target, *statements: str) -> None:
         ("CREATE TYPE r AS RANGE (subtype = date)", "type public.r", "+    range of date"),
         ("CREATE VIEW v AS SELECT id\nFROM tickers", "view public.v", "FROM public.tickers;"),
         ("CREATE MATERIALIZED VIEW m AS SELECT 1 AS a", "materialized view public.m", "+    |  SELECT 1 AS a;"),
+        (
+            "CREATE TABLE _timescaledb_internal._materialized_hypertable_7 (a integer); "
+            "CREATE VIEW v AS SELECT a FROM _timescaledb_internal._materialized_hypertable_7",
+            "view public.v",
+            "FROM _timescaledb_internal._materialized_hypertable_;",
+        ),
         ("CREATE SEQUENCE s INCREMENT 2", "sequence public.s", "increment 2"),
         ("CREATE FUNCTION f(a integer) RETURNS integer RETURN a", "function public.f(a integer)", "+    | RETURN a"),
         ("CREATE PROCEDURE p() LANGUAGE sql AS ''", "procedure public.p()", "PROCEDURE"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dbops import migrations, postgres
@@ -104,6 +106,26 @@ def test_locked_table_is_named_with_its_holder_and_nothing_hangs(built: Target) 
     assert "baseline/tickers_is_empty.sql" in passed
     assert "structure/columns.sql" in passed
     assert_passes(verify(built, CHECKS, baseline=True))
+
+
+def test_table_that_somebody_waits_to_lock_is_named_too(built: Target) -> None:
+    def wait(connection: postgres.Connection) -> None:
+        with contextlib.suppress(psycopg.errors.QueryCanceled):
+            connection.execute("LOCK TABLE recommendations IN ACCESS EXCLUSIVE MODE")
+
+    with postgres.connect(built) as reader, postgres.connect(built) as waiter:
+        reader.execute("BEGIN")
+        reader.execute("SELECT FROM recommendations")
+        waiter.execute("BEGIN")
+        thread = threading.Thread(target=wait, args=(waiter,))
+        thread.start()
+        while not reader.execute("SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted").fetchall():
+            time.sleep(0.01)
+        (check,) = verify(built, CHECKS, baseline=True, only=("recommendations_is_empty",)).checks
+        waiter.cancel_safe()
+        thread.join()
+        words = f"public.recommendations is about to be locked by process {waiter.info.backend_pid} ("
+        assert words in str(check.actual)
 
 
 def load(target: Target, stop: threading.Event, loaded: list[int]) -> None:

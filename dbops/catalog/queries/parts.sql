@@ -1,11 +1,12 @@
 -- What hangs on a table or view: constraints, indexes, triggers, rules, policies, statistics.
--- From PostgreSQL 18 on, NOT NULL is a constraint too; here it is an attribute of the column on every version.
+-- From PostgreSQL 18 on, NOT NULL is a constraint too; here it is an attribute of the column on every version, unless it
+-- is not valid.
 , part AS (
     SELECT
         r.object, 3 AS section, 'pg_constraint' AS class, c.oid,
         'constraint ' || quote_ident(c.conname) AS name, pg_get_constraintdef(c.oid) AS definition
     FROM relation AS r JOIN pg_constraint AS c ON c.conrelid = r.oid
-    WHERE c.contype IN ('c', 'f', 'p', 'u', 'x')
+    WHERE c.contype IN ('c', 'f', 'p', 'u', 'x') OR c.contype = 'n' AND NOT c.convalidated
     UNION ALL
     SELECT
         r.object, 4, 'pg_class', x.oid, 'index ' || quote_ident(x.relname),

@@ -13,7 +13,9 @@
     JOIN pg_proc AS p ON p.oid = r.oid
     JOIN pg_aggregate AS a ON a.aggfnoid = r.oid
     UNION ALL
-    SELECT r.object, pg_get_viewdef(r.oid) FROM relation AS r WHERE r.kind IN ('v', 'm')
+    -- TimescaleDB numbers what stands behind a continuous aggregate as it comes.
+    SELECT r.object, regexp_replace(pg_get_viewdef(r.oid), '(_materialized_hypertable_|cagg_watermark\()\d+', '\1', 'g')
+    FROM relation AS r WHERE r.kind IN ('v', 'm')
 )
 SELECT d.object, 8, l.number, '| ' || l.line
 FROM definition AS d CROSS JOIN LATERAL regexp_split_to_table(rtrim(d.body, E'\n'), '\n') WITH ORDINALITY AS l (line, number)

@@ -1,5 +1,5 @@
 -- Hypertables with their dimensions, continuous aggregates, and jobs that the engine did not bring itself.
--- Numbers that TimescaleDB gives out (job and hypertable ids) and times of the next run are left out.
+-- Numbers that TimescaleDB gives out (of jobs, hypertables, materialisations) and times of the next run are left out.
 SELECT r.object, 1, 0, 'hypertable' || CASE WHEN h.compression_enabled THEN ' (compression enabled)' ELSE '' END
 FROM timescaledb_information.hypertables AS h
 JOIN relation AS r ON r.oid = format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass
@@ -30,11 +30,20 @@ JOIN relation AS r ON r.oid = format('%I.%I', s.hypertable_schema, s.hypertable_
 UNION ALL
 SELECT
     format('continuous aggregate %I.%I', c.view_schema, c.view_name), 0, 0,
-    format('of %I.%I', c.hypertable_schema, c.hypertable_name) || CASE WHEN c.materialized_only THEN ' (materialized only)' ELSE '' END
+    'of ' || regexp_replace(format('%I.%I', c.hypertable_schema, c.hypertable_name), '(_materialized_hypertable_)\d+', '\1')
+    || CASE WHEN c.materialized_only THEN ' (materialized only)' ELSE '' END
 FROM timescaledb_information.continuous_aggregates AS c
 UNION ALL
+SELECT format('continuous aggregate %I.%I', c.view_schema, c.view_name), 8, l.number::integer, '| ' || l.line
+FROM timescaledb_information.continuous_aggregates AS c
+CROSS JOIN LATERAL regexp_split_to_table(c.view_definition, '\n') WITH ORDINALITY AS l (line, number)
+UNION ALL
 SELECT
-    format('job %I.%I', j.proc_schema, j.proc_name) || coalesce(' on ' || quote_ident(j.hypertable_schema) || '.' || quote_ident(j.hypertable_name), ''),
+    format('job %I.%I', j.proc_schema, j.proc_name)
+    || coalesce(
+        ' on ' || quote_ident(j.hypertable_schema) || '.'
+        || regexp_replace(quote_ident(j.hypertable_name), '(_materialized_hypertable_)\d+', '\1'), ''
+    ),
     0, 0,
     format('every %s, at most %s, retries %s after %s', j.schedule_interval, j.max_runtime, j.max_retries, j.retry_period)
     || CASE WHEN j.scheduled THEN '' ELSE ' (not scheduled)' END
