@@ -77,7 +77,8 @@ def _apply(work: Work, found: LedgerStatus, chosen: tuple[Migration, ...], *, fr
     report = work.session.report
     unfinished = {item.version for item in found.having(State.UNFINISHED)}
     began = time.monotonic()
-    report(Message("INFO", f"{found.engine}; {found.summary}", str(work.session.target)))
+    # Who has just created the database has said where it is, and that all is pending.
+    report(Message("DEBUG" if fresh else "INFO", f"{found.engine}; {found.summary}", str(work.session.target)))
     report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
     try:
         for files in batches(chosen, fresh=fresh):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dbops import postgres
 from dbops.errors import CheckError
-from dbops.events import Report, StepFinished, StepStarted
+from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted
 from dbops.rebuild.model import StepSeconds
 from dbops.settings import Target
 
@@ -49,6 +49,23 @@ class Steps:
         self.seconds.append(StepSeconds(name, spent))
         if not quiet:
             self.report(StepFinished(name, "; ".join(outcome), spent))
+
+
+def within(step: str, report: Report) -> Report:
+    """Return a report for work that is a part of a step: the steps of that work become the step's progress."""
+
+    def tell(event: Event) -> None:
+        match event:
+            case StepStarted():
+                report(Progress(step, 0, event.step))
+            case Progress():
+                report(Progress(step, event.done, f"{event.step} {event.item}"))
+            case StepFinished():
+                report(Message("DEBUG", f"{event.step}: {event.detail}", step))
+            case _:
+                report(event)
+
+    return tell
 
 
 def build(target: Target, migrations: Path, checks: Path, steps: Steps) -> Built:

@@ -16,7 +16,7 @@ from dbops.lifecycle import consent, label, recovery, server, state
 from dbops.lifecycle.rows import count_rows
 from dbops.lock import OperatorLock, operator_lock
 from dbops.preflight import preflight
-from dbops.rebuild.build import Steps, build
+from dbops.rebuild.build import Steps, build, within
 from dbops.rebuild.model import Options, RebuildPlan, RebuildResult
 from dbops.rebuild.single import clean_up
 from dbops.settings import Target
@@ -117,7 +117,8 @@ def _rehearse(lock: OperatorLock, options: Options, steps: Steps) -> str:
             steps.timed("rehearse") as outcome,
             lifecycle.scratch(target, properties=like, report=steps.report) as scratch,
         ):
-            built = build(scratch, options.migrations, options.verify, Steps(steps.report))
+            inside = Steps(within("rehearse", steps.report))
+            built = build(scratch, options.migrations, options.verify, inside)
             outcome.append(f"the build works: {built.migrations} migrations, {built.checks} checks")
             return built.fingerprint
     except DbopsError as error:

@@ -65,7 +65,7 @@ def stakes(found: Stakes, console: Console) -> None:
         "size": _size(found.size),
     }
     if found.at_stake:
-        facts["rows"] = f"about {found.estimated_rows:,}; seen in {found.evidence}" if found.readable else "unknown"
+        facts["rows"] = _rows(found)
         _facts(facts, console)
         _tables(found, console)
     _sessions("connected now", found.sessions, console)
@@ -180,3 +180,10 @@ def _size(size: int | None) -> str:
             return f"{value:.0f} {unit}"
         value /= 1024
     return f"{value:.1f} TB"
+
+
+def _rows(found: Stakes) -> str:
+    """Return the number of rows at stake, or where one was seen if the server's estimate knows of none."""
+    if not found.readable:
+        return "unknown"
+    return f"about {found.estimated_rows:,}" if found.estimated_rows else f"some, seen in {found.evidence}"
