@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from dbops.errors import ServerError
 from dbops.events import Message, Report, ignore
 from dbops.server.find import Installation
-from dbops.server.layout import Layout, private_directory
+from dbops.server.layout import UNFINISHED, Layout, private_directory
 from dbops.server.process import Postmaster, clear_stale, postmaster
 from dbops.server.system import Account, tail
 
@@ -69,12 +70,15 @@ class Cluster:
         if layout.made:
             return False
         self._set_aside(report)
-        shutil.rmtree(layout.unfinished, ignore_errors=not layout.unfinished.exists())
-        private_directory(layout.unfinished, self.account)
+        # The name is new each time: an initdb whose parent was killed may still write into its directory.
+        for left in layout.unfinished():
+            shutil.rmtree(left, ignore_errors=True)
+        new = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.directory))
+        private_directory(new, self.account)
         for locale in LOCALES:
-            answer = self._program("initdb", "-D", layout.unfinished, *self._initdb_options(locale))
+            answer = self._program("initdb", "-D", new, *self._initdb_options(locale))
             if answer.returncode == 0:
-                layout.unfinished.rename(layout.data)
+                new.rename(layout.data)
                 return True
             if "invalid locale" not in answer.stdout:
                 break
@@ -82,8 +86,8 @@ class Cluster:
 
     def start(self, port: int | None = None) -> Postmaster:
         """Start the server, on loopback too if a port is given, and wait until it takes connections."""
-        if running := self.running():
-            return running
+        if self.running() and (ready := self._ready()):
+            return ready
         layout = self.layout
         self._repair()
         for directory in (layout.log.parent, layout.socket):
@@ -110,6 +114,17 @@ class Cluster:
     def running(self) -> Postmaster | None:
         """Return the server that runs on this data directory, if one does."""
         return postmaster(self.layout.data)
+
+    def _ready(self) -> Postmaster | None:
+        """Wait until the server that runs takes connections and return it, or None if it ends instead."""
+        deadline = time.monotonic() + START_SECONDS
+        while running := self.running():
+            if running.ready:
+                return running
+            if time.monotonic() > deadline:
+                raise self._failed("the embedded server does not get ready", tail(self.layout.log, LOG_LINES))
+            time.sleep(0.05)
+        return None
 
     def _initdb_options(self, locale: str) -> tuple[str, ...]:
         sync = () if self.durable else ("--no-sync",)

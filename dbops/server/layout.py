@@ -25,6 +25,7 @@ from dbops.events import Message, Report
 from dbops.server.system import Account
 
 SOCKET_PATH_BYTES = 103  # the smallest limit among the systems that PostgreSQL runs on, macOS's
+UNFINISHED = "data.new-"
 SOCKET_NAME = "/.s.PGSQL.65535.lock"
 
 
@@ -48,11 +49,6 @@ class Layout:
     def data(self) -> Path:
         """Return the server's data directory."""
         return self.directory / "data"
-
-    @property
-    def unfinished(self) -> Path:
-        """Return where a data directory is made, before it gets its name."""
-        return self.directory / "data.new"
 
     @property
     def log(self) -> Path:
@@ -81,12 +77,16 @@ class Layout:
 
     @property
     def socket(self) -> Path:
-        """Return the directory of the Unix socket: a short one elsewhere if the path would be too long."""
+        """Return the directory of the Unix socket: one elsewhere if the path is too long, or libpq would split it."""
         inside = self.directory / "socket"
-        if len(os.fsencode(inside)) + len(SOCKET_NAME) <= SOCKET_PATH_BYTES:
+        if len(os.fsencode(inside)) + len(SOCKET_NAME) <= SOCKET_PATH_BYTES and "," not in str(inside):
             return inside
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
         return Path(f"/tmp/kapman-dbops-{os.geteuid()}-{digest}")  # noqa: S108
+
+    def unfinished(self) -> tuple[Path, ...]:
+        """Return what is left of data directories that were never finished."""
+        return tuple(self.directory.glob(f"{UNFINISHED}*"))
 
     @property
     def made(self) -> bool:

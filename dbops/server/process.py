@@ -14,11 +14,15 @@ LEFTOVER_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """A running server, from its pid file; `port` names its socket too, `listens` says whether it takes TCP."""
+    """A server's process, from its pid file.
+
+    `port` names its socket too; `listens` says whether it takes TCP, `ready` whether it takes connections now.
+    """
 
     pid: int
     port: int
     listens: bool
+    ready: bool
 
 
 def postmaster(data: Path) -> Postmaster | None:
@@ -29,7 +33,8 @@ def postmaster(data: Path) -> Postmaster | None:
     pid = int(lines[0])
     if not works_in(pid, data):
         return None
-    return Postmaster(pid, int(lines[3]), listens=len(lines) > 5 and bool(lines[5].strip()))
+    more = [*lines[4:], "", "", "", ""]
+    return Postmaster(pid, int(lines[3]), listens=bool(more[1]), ready=more[3] == "ready")
 
 
 def works_in(pid: int, data: Path) -> bool:

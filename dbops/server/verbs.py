@@ -14,8 +14,8 @@ from dbops.events import Report, StepFinished, StepStarted, ignore
 from dbops.server import access
 from dbops.server.cluster import Cluster
 from dbops.server.find import Installation, find
-from dbops.server.install import OTHER_WAYS
-from dbops.server.install import install as install_packages
+from dbops.server.installer import OTHER_WAYS
+from dbops.server.installer import install as install_packages
 from dbops.server.layout import Layout, claim, foreign, locked, remove
 from dbops.server.process import Postmaster, postmaster
 from dbops.server.system import Account
@@ -73,8 +73,6 @@ def up(place: Place, *, port: int | None = None, report: Report = ignore) -> Pos
     A port (0: any free one) makes it listen on loopback too; a server that runs without it is restarted, unless
     sessions would be lost. Without one, a server that runs is left as it is.
     """
-    if port is None and (running := postmaster(place.layout.data)):
-        return running
     cluster = _cluster(place)
     claim(place.layout)
     with locked(place.layout, report):
@@ -127,7 +125,7 @@ def destroy(place: Place, *, report: Report = ignore) -> bool:
 def _start(cluster: Cluster, port: int | None, report: Report) -> Postmaster:
     """Bring the server into the wanted state, with the lock held, and return it."""
     layout = cluster.layout
-    running = cluster.running()
+    running = cluster.running() and cluster.start()
     if running and not _serves(running, port):
         _check_idle(layout, running)
         cluster.stop()

@@ -1,0 +1,365 @@
+"""The embedded server as an operator meets it: every test has a directory and real servers of its own."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dbops import server, settings
+from dbops.errors import ServerError
+from dbops.server import access
+from dbops.server.cluster import Cluster
+from dbops.server.layout import Layout
+from dbops.server.process import postmaster
+from dbops.server.system import Account
+from tests import support
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """Return a directory whose data directory is made, to be copied: making one takes a while."""
+    with support.reachable_directory() as directory:
+        cluster = Cluster(Layout(directory), support.local_installation(), Account.current(), durable=False)
+        cluster.initialise()
+        yield directory
+
+
+@pytest.fixture
+def fresh():
+    """Return a place where nothing is yet; whatever runs there in the end is stopped and removed."""
+    with support.reachable_directory() as directory:
+        installation = support.local_installation()
+        yield server.Place(Layout(directory / "server"), os.environ["PATH"])
+        for data in directory.glob("**/data"):
+            Cluster(Layout(data.parent), installation, Account.current()).stop("immediate")
+
+
+@pytest.fixture
+def place(fresh, prepared):
+    """Return a place whose server was made, but does not run."""
+    shutil.copytree(prepared, fresh.layout.directory)
+    fresh.layout.marker.touch()
+    return fresh
+
+
+def query(place, statement, *values):
+    """Run one statement on the embedded server and return its first value."""
+    url = access.by_socket(place.layout, postmaster(place.layout.data)).url("postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement, values)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def show(place, name):
+    return query(place, "SELECT current_setting(%s)", name)
+
+
+def as_server(*command):
+    """Start a program under the account that servers run as."""
+    account = Account.current()
+    user = {"user": account.uid, "group": account.gid} if account.switch else {}
+    return subprocess.Popen(command, cwd="/", **user)
+
+
+def test_up_makes_a_server_with_the_settings_that_matter(fresh):
+    server.up(fresh)
+    wanted = {
+        "server_encoding": "UTF8",
+        "data_checksums": "on",
+        "shared_preload_libraries": "timescaledb",
+        "timescaledb.telemetry_level": "off",
+        "listen_addresses": "",
+        "fsync": "on",
+    }
+    assert {name: show(fresh, name) for name in wanted} == wanted
+    assert query(fresh, "SELECT datcollate FROM pg_database WHERE datname = 'template0'") in ("C.UTF-8", "C.utf8", "C")
+    assert query(fresh, "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'") == 1
+
+
+def test_socket_and_data_are_private_to_the_account_that_runs_the_server(place):
+    server.up(place)
+    for path in (place.layout.socket, place.layout.data, place.layout.log.parent):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert path.stat().st_uid == Account.current().uid
+    if os.geteuid() == 0:
+        assert Account.current().uid != 0
+
+
+def test_second_up_and_two_at_once_give_one_server(fresh):
+    environ = {"KAPMAN_SERVER_DIR": str(fresh.layout.directory)}
+    both = [support.start_invoke("server.up", **environ) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    running = postmaster(fresh.layout.data)
+    assert server.up(fresh) == running
+
+
+def test_killed_server_comes_back_with_its_data(place):
+    first = server.up(place)
+    query(place, "CREATE TABLE kept AS SELECT 42 AS answer")
+    os.kill(first.pid, signal.SIGKILL)
+    while postmaster(place.layout.data):
+        time.sleep(0.01)
+    second = server.up(place)
+    assert second.pid != first.pid
+    assert query(place, "SELECT answer FROM kept") == 42
+
+
+def test_pid_file_that_names_a_stranger_is_no_obstacle(place):
+    server.up(place)
+    pid_file = place.layout.data / "postmaster.pid"
+    lock_file = place.layout.socket / ".s.PGSQL.5432.lock"
+    texts = {file: file.read_text().splitlines(keepends=True) for file in (pid_file, lock_file)}
+    server.down(place)
+    stranger = as_server("sleep", "60")
+    try:
+        for file, (_, *rest) in texts.items():
+            file.write_text("".join([f"{stranger.pid}\n", *rest]))
+        assert server.status(place).state == "stopped"
+        assert server.up(place).pid != stranger.pid
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_half_made_data_directory_is_made_anew(fresh):
+    fresh.layout.data.mkdir(parents=True)
+    unfinished = fresh.layout.data.with_name("data.new-killed")
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("15\n")
+    (fresh.layout.data / "PG_VERSION").write_text("15\n")
+    fresh.layout.marker.touch()
+    events = []
+    server.up(fresh, report=events.append)
+    assert server.status(fresh).state == "running"
+    assert not fresh.layout.unfinished()
+    kept = list(fresh.layout.directory.glob("data.unusable-*/PG_VERSION"))
+    assert len(kept) == 1
+    assert any(getattr(event, "level", "") == "WARNING" for event in events)
+
+
+def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh):
+    process = support.start_invoke("server.up", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    while process.poll() is None and not list(fresh.layout.directory.glob("data.new-*/PG_VERSION")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not fresh.layout.made
+    server.up(fresh)
+    assert server.status(fresh).state == "running"
+
+
+def test_wrong_owner_and_permissions_are_put_right(place):
+    server.up(place)
+    server.down(place)
+    place.layout.data.chmod(0o755)
+    if os.geteuid() == 0:
+        for path in (place.layout.data, *place.layout.data.rglob("*")):
+            os.chown(path, 0, 0)
+    server.up(place)
+    assert query(place, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("name", ["it's odd, is it", "l" * 120])
+def test_directory_may_have_an_odd_or_a_long_name(fresh, name):
+    elsewhere = server.Place(Layout(fresh.layout.directory.with_name(name)), fresh.search_path)
+    server.up(elsewhere)
+    assert query(elsewhere, "SELECT 1") == 1
+    assert stat.S_IMODE(elsewhere.layout.socket.stat().st_mode) == 0o700
+    server.destroy(elsewhere)
+    assert not elsewhere.layout.directory.exists()
+    assert not elsewhere.layout.socket.exists()
+
+
+def test_port_listens_on_loopback_and_wants_the_password(place):
+    running = server.up(place, port=0)
+    assert show(place, "listen_addresses") == "127.0.0.1"
+    url = server.status(place).address.url("postgres")
+    with psycopg.connect(url) as connection:
+        assert connection.info.host == "127.0.0.1"
+        assert connection.pgconn.used_password
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(f"postgresql://postgres@127.0.0.1:{running.port}/postgres?passfile=/dev/null")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(f"postgresql://postgres:wrong@127.0.0.1:{running.port}/postgres")
+    assert query(place, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%%' FROM pg_authid WHERE rolname = 'postgres'")
+
+
+def test_password_is_kept_private_and_printed_nowhere(place):
+    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
+    outputs = [
+        support.run_invoke(*words, **environ)
+        for words in (
+            ("server.up", "--port", "auto", "--log-level", "DEBUG"),
+            ("server.status", "--format", "json"),
+        )
+    ]
+    assert [done.returncode for done in outputs] == [0, 0]
+    password = place.layout.password.read_text().strip().rpartition(":")[2]
+    assert len(password) > 30
+    assert stat.S_IMODE(place.layout.password.stat().st_mode) == 0o600
+    assert not any(password in done.stdout + done.stderr for done in outputs)
+    assert password not in place.layout.log.read_text()
+    assert f"passfile={place.layout.password}" in outputs[0].stdout
+
+
+def test_password_stays_the_same_over_a_restart(place):
+    server.up(place, port=0)
+    before = place.layout.password.read_text()
+    server.down(place)
+    server.up(place, port=0)
+    assert place.layout.password.read_text() == before
+    psycopg.connect(server.status(place).address.url("postgres")).close()
+
+
+def test_port_restarts_an_idle_server_and_refuses_to_end_sessions(place):
+    first = server.up(place)
+    with psycopg.connect(access.by_socket(place.layout, first).url("postgres")):
+        with pytest.raises(ServerError, match="would end 1 session"):
+            server.up(place, port=0)
+        assert postmaster(place.layout.data) == first
+    second = server.up(place, port=0)
+    assert second.listens
+    assert second.pid != first.pid
+    assert server.up(place, port=second.port) == second
+    assert server.up(place) == second
+
+
+def test_taken_port_is_refused_before_anything_starts(fresh):
+    with support.listening_port() as port, pytest.raises(ServerError, match="cannot be used"):
+        server.up(fresh, port=port)
+    assert not fresh.layout.made
+
+
+def test_status_before_the_first_start_changes_nothing(fresh):
+    assert support.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
+    assert server.status(fresh).state == "installed"
+    assert not fresh.layout.directory.exists()
+
+
+def test_status_says_whether_the_server_runs(place):
+    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
+    assert server.status(place).state == "stopped"
+    server.up(place)
+    running = server.status(place)
+    assert (running.state, running.size > 10_000_000) == ("running", True)
+    assert support.run_invoke("server.status", **environ).returncode == 0
+    assert server.down(place)
+    assert server.status(place).state == "stopped"
+    assert not server.down(place)
+
+
+def test_logs_show_the_end_and_follow_what_comes(place):
+    server.up(place)
+    following = support.start_invoke(
+        "server.logs", "--lines", "1", "--follow", KAPMAN_SERVER_DIR=str(place.layout.directory)
+    )
+    try:
+        assert following.stdout.readline().rstrip() in server.log_lines(place, 5)
+        query(place, "DO $$ BEGIN RAISE LOG 'a line for the log'; END $$")
+        assert "a line for the log" in next(line for line in following.stdout if "the log" in line)
+        following.send_signal(signal.SIGINT)
+        assert following.wait() == 128 + signal.SIGINT
+    finally:
+        following.kill()
+        following.communicate()
+
+
+def test_logs_of_a_server_that_never_ran_are_empty(fresh):
+    done = support.run_invoke("server.logs", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_destroy_without_consent_keeps_everything(place):
+    server.up(place)
+    done = support.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    assert done.returncode == 5
+    assert "server.destroy --yes" in done.stderr
+    assert server.status(place).state == "running"
+
+
+def test_destroy_with_consent_stops_and_removes_everything(place):
+    running = server.up(place, port=0)
+    done = support.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    assert done.returncode == 0, done.stderr
+    assert not place.layout.directory.exists()
+    assert not Path(f"/proc/{running.pid}/cwd").exists()
+    again = support.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    assert again.returncode == 0
+
+
+def test_destroy_keeps_files_that_are_not_its_own(place):
+    server.up(place)
+    (place.layout.directory / "notes.txt").write_text("mine")
+    server.destroy(place)
+    assert [path.name for path in place.layout.directory.iterdir()] == ["notes.txt"]
+
+
+def test_foreign_directory_is_neither_used_nor_destroyed(fresh):
+    fresh.layout.directory.mkdir()
+    (fresh.layout.directory / "notes.txt").write_text("mine")
+    for verb in (server.up, server.destroy):
+        with pytest.raises(ServerError, match="did not make"):
+            verb(fresh)
+    assert [path.name for path in fresh.layout.directory.iterdir()] == ["notes.txt"]
+
+
+def test_unreachable_directory_is_told_with_the_setting_that_moves_it(fresh):
+    if os.geteuid() != 0:
+        fresh.layout.directory.mkdir(mode=0o500)
+    else:
+        fresh.layout.directory.parent.chmod(0o700)
+    with pytest.raises(ServerError) as caught:
+        server.up(fresh)
+    assert "KAPMAN_SERVER_DIR" in caught.value.hint
+
+
+def test_data_of_another_major_version_is_told(place):
+    server.up(place)
+    server.down(place)
+    (place.layout.data / "PG_VERSION").write_text("14\n")
+    with pytest.raises(ServerError, match="PostgreSQL 14 with TimescaleDB is not installed"):
+        server.up(place)
+
+
+def test_server_that_cannot_start_shows_the_end_of_its_log(place):
+    server.up(place)
+    server.down(place)
+    with (place.layout.data / "postgresql.conf").open("a") as file:
+        file.write("no_such_setting = 1\n")
+    with pytest.raises(ServerError) as caught:
+        server.up(place)
+    assert "no_such_setting" in caught.value.render()
+
+
+def test_environment_of_the_caller_does_not_leak_into_the_server(place):
+    leaks = {"PGDATA": "/nowhere", "PGPORT": "1", "PGHOST": "/nowhere", "PGOPTIONS": "-c work_mem=1GB"}
+    done = support.run_invoke("server.up", KAPMAN_SERVER_DIR=str(place.layout.directory), **leaks)
+    assert done.returncode == 0, done.stderr
+    assert query(place, "SELECT 1") == 1
+
+
+def test_ensure_running_gives_an_address_that_settings_understand(place):
+    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory), "PATH": os.environ["PATH"]}
+    loaded = settings.load(environ, lambda: server.ensure_running(environ), env="test")
+    assert loaded.target.embedded
+    assert loaded.target.database == "kapman_test"
+    assert postmaster(place.layout.data)
+
+
+def test_install_changes_nothing_where_all_is_there(fresh):
+    assert server.install(fresh) == support.local_installation()
+    assert not fresh.layout.directory.exists()
+
+
+def test_leftovers_of_a_killed_install_do_not_stop_up(fresh):
+    fresh.layout.directory.mkdir()
+    fresh.layout.lock.touch()
+    server.up(fresh)
+    assert query(fresh, "SELECT 1") == 1

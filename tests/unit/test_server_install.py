@@ -1,0 +1,131 @@
+"""Installing, as far as it goes without changing this machine."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dbops import settings
+from dbops.errors import ServerError
+from dbops.server import apt, build, installer
+from dbops.server.apt import Apt
+from tasks.server import _port
+
+REMOVED_KEYS = Path("/usr/share/keyrings/debian-archive-removed-keys.gpg")
+needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="this system has no apt-get")
+
+
+def test_mirror_is_the_main_archive_and_not_security(monkeypatch):
+    rows = ("Debian\tDebian-Security\tfile:/security", "Node\tNode\tfile:/node", "Debian\tDebian\tfile:/main")
+    monkeypatch.setattr(build, "ask", lambda *_: rows)
+    assert build.mirror() == "file:/main"
+
+
+def test_machine_without_a_debian_mirror_is_told(monkeypatch):
+    monkeypatch.setattr(build, "ask", lambda *_: ("Ubuntu\tUbuntu\tfile:/ubuntu", "Debian\tDebian\tcdrom:/x"))
+    with pytest.raises(ServerError, match="no mirror"):
+        build.mirror()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Return an archive in a directory whose list of sources nobody has signed."""
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    suite = tmp_path / "mirror" / "dists" / build.SUITE
+    (suite / "main" / "source").mkdir(parents=True)
+    (suite / "main" / "source" / "Sources").touch()
+    (suite / "Release").write_text("Origin: Debian\nSuite: stable\nCodename: trixie\nComponents: main\n")
+    return tmp_path / "mirror"
+
+
+@needs_apt
+def test_unsigned_archive_is_refused(tmp_path, repository):
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(ServerError, match="signature") as caught:
+        build.fetch_source(Apt((), tmp_path / "log"), work, f"file:{repository}", build.KEYRING)
+    assert "is not signed" in caught.value.render()
+    assert not list((work / "source").iterdir())
+
+
+@needs_apt
+@pytest.mark.skipif(not list(Path("/var/lib/apt/lists").glob("*_dists_*InRelease")), reason="apt has no lists yet")
+@pytest.mark.skipif(not REMOVED_KEYS.exists(), reason="Debian's retired keys are not here")
+def test_archive_signed_with_another_key_is_refused(tmp_path, repository):
+    signed = next(Path("/var/lib/apt/lists").glob("*_dists_*InRelease"))
+    shutil.copy(signed, repository / "dists" / build.SUITE / "InRelease")
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(ServerError, match="signature") as caught:
+        build.fetch_source(Apt((), tmp_path / "log"), work, f"file:{repository}", REMOVED_KEYS)
+    assert "NO_PUBKEY" in caught.value.render()
+
+
+def test_failing_command_shows_the_end_of_its_log(tmp_path):
+    with pytest.raises(ServerError) as caught:
+        Apt((), tmp_path / "log").run("it failed", "sh", "-c", "seq 100; echo the reason; exit 3")
+    assert caught.value.notes[-1] == "the reason"
+    assert caught.value.where == str(tmp_path / "log")
+    assert "invoke server.install" in caught.value.hint
+
+
+def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(ServerError) as caught:
+        installer.become_root(ask=True)
+    assert "DATABASE_URL" in caught.value.hint
+    assert "compose.yaml" in caught.value.hint
+
+
+def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(installer, "_quiet", lambda *_: False)
+    with pytest.raises(ServerError, match="needs root"):
+        installer.become_root(ask=False)
+    monkeypatch.setattr(installer, "_quiet", lambda *command: command == ("sudo", "-n", "true"))
+    assert installer.become_root(ask=False) == ("sudo", "-n")
+
+
+def test_system_without_apt_is_told_the_other_ways(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(ServerError) as caught:
+        installer.install(tmp_path / "log", ask=False, report=lambda _: None)
+    assert "compose.yaml" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_newest_package_wins_and_those_no_longer_offered_do_not_count(monkeypatch):
+    answers = {
+        "search": ("postgresql-9-timescaledb - x", "postgresql-18-timescaledb - x", "postgresql-17-timescaledb - x"),
+        "madison": {"postgresql-17-timescaledb": ("17",), "postgresql-9-timescaledb": ("9",)},
+    }
+    monkeypatch.setattr(
+        apt,
+        "ask",
+        lambda *words: answers["search"] if words[1] == "search" else answers["madison"].get(words[2], ()),
+    )
+    assert Apt((), Path("log")).newest("x") == "postgresql-17-timescaledb"
+
+
+def test_server_directory_is_reachable_for_root_and_in_the_home_of_others(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert settings.server_directory({"HOME": "/root"}) == Path("/var/lib/kapman-dbops")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert settings.server_directory({"HOME": "/home/a"}) == Path("/home/a/.local/share/kapman-dbops")
+    assert settings.server_directory({"XDG_DATA_HOME": "/data"}) == Path("/data/kapman-dbops")
+    assert settings.server_directory({"KAPMAN_SERVER_DIR": "/elsewhere"}) == Path("/elsewhere")
+
+
+@pytest.mark.parametrize(("text", "port"), [("", None), ("auto", 0), ("0", 0), ("5433", 5433), ("65535", 65535)])
+def test_port_is_a_number_or_auto(text, port):
+    assert _port(text) == port
+
+
+@pytest.mark.parametrize("text", ["65536", "-1", "x", "1.5", "٣"])
+def test_nonsense_for_a_port_is_wrong_usage(text):
+    with pytest.raises(settings.UsageError, match="is no port"):
+        _port(text)
