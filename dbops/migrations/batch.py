@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 
 from dbops import postgres
 from dbops.errors import DbopsError, MigrationError
-from dbops.migrations import failures, files, ledger
+from dbops.migrations import failures, files, ledger, session
 from dbops.migrations.files import Migration
 from dbops.migrations.statements import split
 from dbops.migrations.work import TRIES, AppliedMigration, RefusedError, Work
@@ -82,43 +83,41 @@ def _as_part_of(migration: Migration, action: Callable[[], None]) -> None:
 
 def _commit(work: Work, batch: tuple[Migration, ...]) -> None:
     """Commit, and find out what became of it if the answer was lost."""
-    row = work.session.connection.execute("SELECT pg_current_xact_id()::text").fetchone()
-    xid = str(row[0]) if row else ""
     try:
         work.session.script("COMMIT")
     except psycopg.Error as error:
         if not work.session.connection.closed:
             raise RefusedError(batch[-1], error) from None
-        _settle(work, xid)
+        _settle(work, batch[-1].version)
         raise failures.lost(None, error, work.state(), None) from None
     except KeyboardInterrupt:
-        _settle(work, xid)
+        _settle(work, batch[-1].version)
         raise
     work.committed += work.open
     work.open = []
 
 
-def _settle(work: Work, xid: str) -> None:
-    """Learn in a new connection whether the transaction was committed, and keep that for the message."""
+def _settle(work: Work, version: int) -> None:
+    """Learn in a new connection whether the last version was committed, and keep that for the message."""
     work.session.connection.close()
-    answer = _ask(work, xid)
-    if answer == "committed":
+    committed = _is_committed(work, version)
+    if committed:
         work.committed += work.open
-        work.open = []
-    elif answer != "aborted":
+    elif committed is None:
         work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
+    work.open = []
 
 
-def _ask(work: Work, xid: str) -> str:
-    """Return committed, aborted, or why it is not known."""
+def _is_committed(work: Work, version: int) -> bool | None:
+    """Tell whether the ledger has a version, once the session that was to write it is gone; None if that stays open.
+
+    That session held the migration lock, so whoever gets the lock sees what it left.
+    """
     deadline = time.monotonic() + _SETTLE_SECONDS
-    answer = "in progress"
-    while answer == "in progress" and time.monotonic() < deadline:
-        try:
-            with postgres.connect(work.session.target) as connection:
-                row = connection.execute("SELECT pg_xact_status(%s::xid8)", [xid]).fetchone()
-            answer = str(row[0]) if row else "unknown"
-        except (psycopg.Error, DbopsError):
-            return "unknown"
+    while time.monotonic() < deadline:
+        with suppress(psycopg.Error, DbopsError), postgres.connect(work.session.target) as connection:
+            if session.try_lock(connection):
+                found = ledger.read(connection) if ledger.exists(connection) else ()
+                return version in {entry.version for entry in found}
         time.sleep(0.1)
-    return answer
+    return None

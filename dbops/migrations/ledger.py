@@ -91,14 +91,19 @@ def exists(connection: Connection) -> bool:
     )
 
 
-def refuse_unknown(connection: Connection) -> None:
-    """Raise PreflightError if a database without ledger has relations of somebody's: they are not ours to adopt."""
+def first_relation(connection: Connection) -> str:
+    """Return a relation that belongs to no extension, or nothing if there is none."""
     row = connection.execute(_FIRST_RELATION).fetchone()
-    if row is None:
+    return str(row[0]) if row else ""
+
+
+def refuse_stranger(database: str, relation: str) -> None:
+    """Raise PreflightError if a database without ledger has a relation of somebody's: it is not ours to adopt."""
+    if not relation:
         return
     raise PreflightError(
-        f"the database has relations (such as {row[0]}) but no ledger {LEDGER}",
-        where=f"database {connection.info.dbname}",
+        f"the database has relations (such as {relation}) but no ledger {LEDGER}",
+        where=f"database {database}",
         notes=("nobody knows which migrations they correspond to, so none is applied and nothing is adopted",),
         hint="Build it anew with `invoke db.rebuild`, or correct the database's name in DATABASE_URL.",
     )

@@ -10,7 +10,7 @@ from dbops.errors import SourcePlace
 from dbops.migrations.statements import Statement
 
 _LINE_END = re.compile(r"[\r\n]")
-_INLINE = re.compile(r"PL/pgSQL function inline_code_block line (?P<line>\d+)\b.*\Z")
+_INLINE = re.compile(r"\binline_code_block\D+(?P<line>\d+)")
 _BODY = re.compile(r"\$\w*\$")
 
 
@@ -46,7 +46,7 @@ def _characters(sql: str, size: int) -> int:
 def _inside_block(sql: str, statement: Statement, diag: Diagnostic) -> int | None:
     """Return the offset in a DO statement of what failed, if the outermost context is a line of its own body."""
     frames = (diag.context or "").rstrip().split("\n")
-    match = _INLINE.match(frames[-1])
+    match = _INLINE.search(frames[-1])
     body = _BODY.search(sql)
     if not statement.begins("DO") or not match or not body:
         return None

@@ -101,7 +101,8 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
     has_ledger = ledger.exists(connection)
     entries = ledger.read(connection) if has_ledger else ()
     items = state.compare(migrations, entries)
-    return LedgerStatus(target.database, target.server, _engine(connection), has_ledger, items)
+    stranger = "" if has_ledger else ledger.first_relation(connection)
+    return LedgerStatus(target.database, target.server, _engine(connection), has_ledger, stranger, items)
 
 
 def _engine(connection: Connection) -> str:
@@ -117,8 +118,7 @@ def _engine(connection: Connection) -> str:
 def lawful_status(connection: Connection, target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
     """Return the status of a database that may be migrated; MigrationError or PreflightError if it may not."""
     found = read_status(connection, target, migrations)
-    if not found.has_ledger:
-        ledger.refuse_unknown(connection)
+    ledger.refuse_stranger(target.database, found.stranger)
     state.refuse_disagreement(found)
     return found
 

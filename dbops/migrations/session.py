@@ -143,7 +143,7 @@ def wait_alone(session: Session, patience: float) -> None:
     """
     deadline = time.monotonic() + patience
     told = False
-    while not _try_lock(session.connection):
+    while not try_lock(session.connection):
         who = "; ".join(watch.holders(session.connection, _KEY)) or "a session that has just ended"
         if not told:
             session.report(events.Message("INFO", f"waits for another migration: {who}"))
@@ -157,6 +157,7 @@ def wait_alone(session: Session, patience: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _try_lock(connection: Connection) -> bool:
+def try_lock(connection: Connection) -> bool:
+    """Take the migration lock for a session, if it is free."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_KEY]).fetchone()
     return bool(row and row[0])

@@ -55,13 +55,15 @@ class Item:
 class LedgerStatus:
     """Every version that the ledger or the files know, in order; `has_ledger` is False on a new database.
 
-    `engine` is PostgreSQL and TimescaleDB with their versions, for people.
+    `engine` is PostgreSQL and TimescaleDB with their versions, for people; `stranger` names a relation that is there
+    without any ledger.
     """
 
     database: str
     server: str
     engine: str
     has_ledger: bool
+    stranger: str
     items: tuple[Item, ...]
 
     def having(self, *states: State) -> tuple[Item, ...]:
@@ -87,8 +89,8 @@ class LedgerStatus:
 
     @property
     def consistent(self) -> bool:
-        """Tell whether ledger and files agree and nothing was left half-way."""
-        return not self.disagreements and not self.having(State.UNFINISHED)
+        """Tell whether ledger, files and database agree and nothing was left half-way."""
+        return not (self.disagreements or self.having(State.UNFINISHED) or self.stranger)
 
 
 def compare(migrations: tuple[Migration, ...], entries: tuple[Entry, ...]) -> tuple[Item, ...]:

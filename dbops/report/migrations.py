@@ -56,6 +56,8 @@ def status_text(status: LedgerStatus, console: Console) -> None:
     console.print(f"{status.server}: {status.engine}")
     if not status.has_ledger:
         console.print(f"{status.database}: no ledger, so nothing is applied")
+    if status.stranger:
+        console.print(f"{status.stranger} is there all the same: `invoke db.migrate` refuses such a database")
     table = _table("state", "migration", "applied", "by", "ms", "checksum", "")
     for item in status.items:
         entry = item.entry

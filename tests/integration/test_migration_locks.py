@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,12 @@ import psycopg
 import pytest
 
 from dbops import postgres
-from dbops.errors import MigrationError, PreflightError
-from dbops.events import Event, Message, Statement
+from dbops.errors import DbopsError, MigrationError, PreflightError
+from dbops.events import Event, Message, Progress, Statement
 from dbops.migrations import State, batch, discover, migrate, status, work
+from dbops.server.cluster import Cluster
+from dbops.server.layout import Layout
+from dbops.server.system import Account
 from dbops.settings import Target
 from tests import support
 from tests.migration_files import write, written
@@ -213,7 +216,7 @@ def test_commit_whose_fate_cannot_be_learnt_is_said_to_be_unknown(
         original(self, *statements)
 
     monkeypatch.setattr(Session, "script", script)
-    monkeypatch.setattr(batch, "_ask", lambda *_: "unknown")
+    monkeypatch.setattr(batch, "_is_committed", lambda *_: None)
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE))
     assert "It is not known whether the last transaction was committed" in failure.value.hint
@@ -262,43 +265,59 @@ def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp
     assert applied(empty) == [1, 2]
 
 
-def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finishes(tmp_path: Path) -> None:
-    texts = [f"CREATE TABLE public.t{n} (n integer);" for n in range(1, 160)]
-    slow = "SELECT pg_sleep(60);"
-    with support.throwaway_server() as server:
-        server.execute("CREATE DATABASE d")
-        target = server.target("d")
-        assert server.data is not None
-        postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
-        migrations = written(tmp_path, *texts, slow)
-        reached = threading.Event()
-        killer = threading.Thread(
-            target=lambda: (reached.wait(60), time.sleep(0.5), os.kill(postmaster, signal.SIGKILL))
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Return a server of this test's own, to be killed."""
+    with support.reachable_directory() as directory:
+        own = Cluster(
+            Layout(directory),
+            support.local_installation(),
+            Account.current(),
+            durable=False,
+            configuration=support.LIMITS + support.PRELOAD,
         )
-        killer.start()
-        with pytest.raises(MigrationError, match="the connection was lost during migration 0160_do_step160") as failure:
-            migrate(target, migrations, fresh=True, report=lambda e: reached.set() if "0160" in str(e) else None)
-        killer.join()
-        assert "0001_do_step1 to 0100_do_step100 were applied by this run and stay" in failure.value.hint
-        restart(server)
-        assert applied(target) == list(range(1, 101))
-        result = migrate(target, discover(write(tmp_path, "SELECT 1;", first=160)))
-        assert len(result.applied) == 60
-        assert applied(target) == list(range(1, 161))
+        try:
+            own.initialise()
+            yield own
+        finally:
+            own.stop("immediate")
 
 
-def restart(server: TestServer) -> None:
-    """Start a server again that was killed; its orphans may take a moment to go."""
-    command = [str(support.BINARIES / "pg_ctl"), "-D", str(server.data), "-l", f"{server.data}/../log", "-w", "start"]
-    account = support.as_server_user()
+def start(cluster: Cluster) -> TestServer:
+    """Start a server; one that was killed may need a moment until its orphans are gone."""
+    ports: list[int] = []
 
     def started() -> bool:
-        done = subprocess.run(
-            command, check=False, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
-        )  # type: ignore[call-overload]
-        return bool(done.returncode == 0)
+        with suppress(DbopsError):
+            ports.append(cluster.start().port)
+        return bool(ports)
 
     until(started)
+    return TestServer({"host": str(cluster.layout.socket), "port": str(ports[0]), "user": "postgres"})
+
+
+def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finishes(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    server = start(cluster)
+    server.execute("CREATE DATABASE d")
+    target = server.target("d")
+    texts = [f"CREATE TABLE public.t{n} (n integer);" for n in range(1, 160)]
+    migrations = written(tmp_path, *texts, "SELECT pg_sleep(60);")
+    postmaster = int((cluster.layout.data / "postmaster.pid").read_text().split()[0])
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == "0160_do_step160":
+            threading.Timer(0.5, lambda: os.kill(postmaster, signal.SIGKILL)).start()
+
+    with pytest.raises(MigrationError, match="the connection was lost during migration 0160_do_step160") as failure:
+        migrate(target, migrations, fresh=True, report=watch)
+    assert "0001_do_step1 to 0100_do_step100 were applied by this run and stay" in failure.value.hint
+    start(cluster)
+    assert applied(target) == list(range(1, 101))
+    result = migrate(target, discover(write(tmp_path, "SELECT 1;", first=160)))
+    assert len(result.applied) == 60
+    assert applied(target) == list(range(1, 161))
 
 
 def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,8 @@ def test_tables_without_ledger_are_a_refusal_of_the_preflight(server: TestServer
     ran = invoke(server, empty, "db.migrate")
     assert ran.code == 3
     assert "no ledger dbops.schema_migrations" in ran.err
+    shown = invoke(server, empty, "db.status")
+    assert (shown.code, "somebodys is there" in shown.out) == (1, True)
 
 
 def test_database_of_another_environment_is_refused(server: TestServer, built: Target) -> None:
