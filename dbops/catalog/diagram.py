@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dbops.catalog.text import Row, canonical
+from dbops.catalog.text import Row, canonical, fingerprint, schema_text
 from dbops.postgres import Connection
 
 HEAD = """# Schema
 
 Written by `invoke db.diagram` from the live catalogs of a database that the migrations built: change those, not this.
+`invoke db.fingerprint` prints `{fingerprint}` for it.
 """
 
 # Mermaid takes letters, digits and underscores in the name of a type.
@@ -69,6 +70,7 @@ class Table:
 def diagram(connection: Connection) -> str:
     """Return docs/schema.md for the connected database: the same text for the same schema."""
     with canonical(connection) as query:
+        head = HEAD.format(fingerprint=fingerprint(schema_text(connection)))
         tables = _tables(
             query("diagram_columns"),
             query("diagram_constraints"),
@@ -76,7 +78,7 @@ def diagram(connection: Connection) -> str:
             query("diagram_dimensions"),
         )
         types = query("diagram_types")
-    parts = [HEAD, _mermaid(tables), *(_section(table) for table in tables), _types(types)]
+    parts = [head, _mermaid(tables), *(_section(table) for table in tables), _types(types)]
     return "\n".join(part for part in parts if part)
 
 

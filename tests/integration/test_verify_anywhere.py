@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from dbops import migrations, postgres
+from dbops.catalog import schema_text
 from dbops.server.cluster import Cluster
 from dbops.server.layout import Layout
 from dbops.server.system import Account
@@ -43,6 +44,11 @@ default_pool_size = 1
 
 def said(checks: tuple[Check, ...]) -> str:
     return "\n".join(f"{check.file}: {check.name}: {check.actual}" for check in checks)
+
+
+def text_of(target: Target) -> str:
+    with postgres.connect(target) as connection:
+        return schema_text(connection)
 
 
 def assert_passes(result: Verification) -> None:
@@ -198,13 +204,14 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
             cluster.stop("immediate")
 
 
-def test_hot_standby_verifies() -> None:
+def test_hot_standby_verifies_and_has_the_same_text() -> None:
     with support.throwaway_server() as primary:
         primary.execute("CREATE DATABASE built TEMPLATE template0")
         migrations.migrate(primary.target("built"), migrations.discover(ROOT / "db" / "migrations"))
         with standby_of(primary) as standby:
             assert standby.execute("SELECT pg_is_in_recovery()") == [(True,)]
             assert_passes(verify(standby.target("built"), CHECKS, baseline=True))
+            assert text_of(standby.target("built")) == text_of(primary.target("built"))
 
 
 @contextmanager
