@@ -1,7 +1,9 @@
 -- That an object is there; its owner, if that is not the builder; its comment; and how its privileges differ
 -- from what PostgreSQL grants by itself.
 , object AS (
-    SELECT 'schema ' || s.name AS object, 'pg_namespace' AS class, n.oid, n.nspowner AS owner, n.nspacl AS acl, 'n' AS kind
+    SELECT
+        'schema ' || s.name AS object, 'pg_namespace' AS class,
+        n.oid, n.nspowner AS owner, n.nspacl AS acl, 'n' AS kind
     FROM pg_namespace AS n JOIN space AS s ON s.oid = n.oid
     UNION ALL
     SELECT r.object, 'pg_class', c.oid, c.relowner, c.relacl, CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END
@@ -20,7 +22,9 @@
     FROM pg_event_trigger AS e
     WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_event_trigger'::regclass AND m.objid = e.oid)
     UNION ALL
-    SELECT 'foreign-data wrapper ' || quote_ident(f.fdwname), 'pg_foreign_data_wrapper', f.oid, f.fdwowner, f.fdwacl, 'F'
+    SELECT
+        'foreign-data wrapper ' || quote_ident(f.fdwname), 'pg_foreign_data_wrapper',
+        f.oid, f.fdwowner, f.fdwacl, 'F'
     FROM pg_foreign_data_wrapper AS f
     WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_foreign_data_wrapper'::regclass AND m.objid = f.oid)
     UNION ALL
@@ -49,14 +53,23 @@ FROM object AS o
 JOIN pg_description AS d ON d.classoid = ('pg_catalog.' || o.class)::regclass AND d.objoid = o.oid AND d.objsubid = 0
 WHERE o.object <> 'schema dbops'
 UNION ALL
-SELECT g.object, 9, 0, 'grant ' || g.privilege_type || ' to ' || r.name || CASE WHEN g.is_grantable THEN ' with grant option' ELSE '' END
+SELECT
+    g.object, 9, 0,
+    'grant ' || g.privilege_type || ' to ' || r.name || CASE WHEN g.is_grantable THEN ' with grant option' ELSE '' END
 FROM (SELECT * FROM held EXCEPT SELECT * FROM usual) AS g JOIN role AS r ON r.oid = g.grantee
 UNION ALL
 SELECT g.object, 9, 0, 'revoke ' || g.privilege_type || ' from ' || r.name
-FROM (SELECT u.object, u.grantee, u.privilege_type FROM usual AS u EXCEPT SELECT h.object, h.grantee, h.privilege_type FROM held AS h) AS g
+FROM (
+    SELECT u.object, u.grantee, u.privilege_type FROM usual AS u
+    EXCEPT
+    SELECT h.object, h.grantee, h.privilege_type FROM held AS h
+) AS g
 JOIN role AS r ON r.oid = g.grantee
 UNION ALL
-SELECT r.object, 9, 1, 'grant ' || x.privilege_type || ' (' || quote_ident(a.attname) || ') to ' || g.name || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END
+SELECT
+    r.object, 9, 1,
+    'grant ' || x.privilege_type || ' (' || quote_ident(a.attname) || ') to ' || g.name
+    || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END
 FROM relation AS r
 JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
 CROSS JOIN LATERAL aclexplode(a.attacl) AS x
@@ -64,7 +77,8 @@ JOIN role AS g ON g.oid = x.grantee
 UNION ALL
 SELECT
     'default privileges', 9, 0,
-    'for ' || o.name || coalesce(' in schema ' || s.name, '') || ' on ' || d.defaclobjtype::text || ': ' || x.privilege_type || ' to ' || g.name
+    'for ' || o.name || coalesce(' in schema ' || s.name, '') || ' on ' || d.defaclobjtype::text
+    || ': ' || x.privilege_type || ' to ' || g.name
     || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END
 FROM pg_default_acl AS d
 LEFT JOIN space AS s ON s.oid = d.defaclnamespace

@@ -42,12 +42,15 @@ WHERE s.subdbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_
 UNION ALL
 SELECT
     'event trigger ' || quote_ident(e.evtname), 0, 2,
-    'on ' || e.evtevent || ' execute ' || e.evtfoid::regprocedure::text || coalesce(' when tag in ' || e.evttags::text, '')
+    'on ' || e.evtevent || ' execute ' || e.evtfoid::regprocedure::text
+    || coalesce(' when tag in ' || e.evttags::text, '')
     || CASE WHEN e.evtenabled = 'O' THEN '' ELSE ' (enabled: ' || e.evtenabled::text || ')' END
 FROM pg_event_trigger AS e
 WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_event_trigger'::regclass AND m.objid = e.oid)
 UNION ALL
-SELECT 'server ' || quote_ident(s.srvname), 0, 2, 'of ' || quote_ident(f.fdwname) || coalesce(' options ' || s.srvoptions::text, '')
+SELECT
+    'server ' || quote_ident(s.srvname), 0, 2,
+    'of ' || quote_ident(f.fdwname) || coalesce(' options ' || s.srvoptions::text, '')
 FROM pg_foreign_server AS s JOIN pg_foreign_data_wrapper AS f ON f.oid = s.srvfdw
 UNION ALL
 SELECT i.type || ' ' || i.identity, 0, 0, NULL

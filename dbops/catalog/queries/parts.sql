@@ -1,6 +1,6 @@
 -- What hangs on a table or view: constraints, indexes, triggers, rules, policies, statistics.
--- From PostgreSQL 18 on, NOT NULL is a constraint too; here it is an attribute of the column on every version, unless it
--- is not valid.
+-- From PostgreSQL 18 on, NOT NULL is a constraint too; here it is an attribute of the column on every version,
+-- unless it is not valid.
 , part AS (
     SELECT
         r.object, 3 AS section, 'pg_constraint' AS class, c.oid,
@@ -22,7 +22,8 @@
     UNION ALL
     SELECT
         r.object, 5, 'pg_trigger', t.oid, 'trigger ' || quote_ident(t.tgname),
-        pg_get_triggerdef(t.oid) || CASE WHEN t.tgenabled = 'O' THEN '' ELSE ' (enabled: ' || t.tgenabled::text || ')' END
+        pg_get_triggerdef(t.oid)
+        || CASE WHEN t.tgenabled = 'O' THEN '' ELSE ' (enabled: ' || t.tgenabled::text || ')' END
     FROM relation AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND NOT t.tgisinternal
     WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_proc'::regclass AND m.objid = t.tgfoid)
     UNION ALL
@@ -40,7 +41,9 @@
         || coalesce(' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', '')
     FROM relation AS r JOIN pg_policy AS p ON p.polrelid = r.oid
     UNION ALL
-    SELECT r.object, 8, 'pg_statistic_ext', s.oid, 'statistics ' || quote_ident(s.stxname), pg_get_statisticsobjdef(s.oid)
+    SELECT
+        r.object, 8, 'pg_statistic_ext', s.oid,
+        'statistics ' || quote_ident(s.stxname), pg_get_statisticsobjdef(s.oid)
     FROM relation AS r JOIN pg_statistic_ext AS s ON s.stxrelid = r.oid
 )
 SELECT p.object, p.section, 0, p.name || ': ' || p.definition FROM part AS p
@@ -49,7 +52,9 @@ SELECT p.object, p.section, 0, p.name || ' comment ' || to_json(d.description)
 FROM part AS p
 JOIN pg_description AS d ON d.classoid = ('pg_catalog.' || p.class)::regclass AND d.objoid = p.oid AND d.objsubid = 0
 UNION ALL
-SELECT DISTINCT r.object, 5, 1, 'constraint ' || quote_ident(c.conname) || ' is not enforced by its triggers (enabled: ' || t.tgenabled::text || ')'
+SELECT DISTINCT
+    r.object, 5, 1,
+    'constraint ' || quote_ident(c.conname) || ' is not enforced by its triggers (enabled: ' || t.tgenabled::text || ')'
 FROM relation AS r
 JOIN pg_trigger AS t ON t.tgrelid = r.oid AND t.tgisinternal AND t.tgenabled <> 'O'
 JOIN pg_constraint AS c ON c.oid = t.tgconstraint

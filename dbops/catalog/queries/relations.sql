@@ -15,7 +15,13 @@
         ('tablespace ' || quote_ident(t.spcname)),
         (CASE WHEN c.relrowsecurity THEN 'row level security enabled' END),
         (CASE WHEN c.relforcerowsecurity THEN 'row level security forced' END),
-        (CASE WHEN c.relkind IN ('r', 'p') THEN CASE c.relreplident WHEN 'f' THEN 'replica identity full' WHEN 'n' THEN 'replica identity nothing' END END),
+        (
+            CASE
+                WHEN c.relkind NOT IN ('r', 'p') THEN NULL
+                WHEN c.relreplident = 'f' THEN 'replica identity full'
+                WHEN c.relreplident = 'n' THEN 'replica identity nothing'
+            END
+        ),
         ('of type ' || CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END),
         ('partition ' || pg_get_expr(c.relpartbound, c.oid)),
         ('partition by ' || CASE WHEN pt.partrelid IS NOT NULL THEN pg_get_partkeydef(c.oid) END),
@@ -37,13 +43,16 @@ attribute AS (
         END
         || CASE a.attgenerated
             WHEN '' THEN coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
-            ELSE ' generated always as (' || pg_get_expr(d.adbin, d.adrelid) || CASE a.attgenerated WHEN 's' THEN ') stored' ELSE ') virtual' END
+            ELSE
+                ' generated always as (' || pg_get_expr(d.adbin, d.adrelid)
+                || CASE a.attgenerated WHEN 's' THEN ') stored' ELSE ') virtual' END
         END
         || CASE WHEN a.attstorage <> t.typstorage THEN ' storage ' || a.attstorage::text ELSE '' END
         || CASE WHEN a.attcompression <> '' THEN ' compression ' || a.attcompression::text ELSE '' END
-        -- Some builds of PostgreSQL keep a version of their own among the options: a place in the log, not the schema's.
+        -- Debian's PostgreSQL 15.20 keeps a number of its own among the options, another one for each table made.
         || coalesce(' options ' || (
-            SELECT string_agg(o, ', ' ORDER BY o COLLATE "C") FROM unnest(a.attoptions) AS o WHERE o NOT LIKE 'pg\_attver=%'
+            SELECT string_agg(o, ', ' ORDER BY o COLLATE "C") FROM unnest(a.attoptions) AS o
+            WHERE o NOT LIKE 'pg\_attver=%'
         ), '')
         || coalesce(' foreign options ' || a.attfdwoptions::text, '')
         || CASE WHEN a.attstattarget > 0 THEN ' statistics ' || a.attstattarget::text ELSE '' END AS definition
@@ -74,6 +83,7 @@ FROM relation AS r JOIN pg_sequence AS s ON s.seqrelid = r.oid
 UNION ALL
 SELECT r.object, 0, 5, 'owned by column ' || d.refobjid::regclass::text || '.' || quote_ident(a.attname)
 FROM relation AS r
-JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
+JOIN pg_depend AS d
+    ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
 JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE r.kind = 'S'

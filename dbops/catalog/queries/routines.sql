@@ -7,7 +7,8 @@
         r.object,
         format(
             E'transition %s, state %s, final %s, combine %s, start %s\nparallel %s', a.aggtransfn::regproc,
-            format_type(a.aggtranstype, NULL), a.aggfinalfn::regproc, a.aggcombinefn::regproc, a.agginitval, p.proparallel
+            format_type(a.aggtranstype, NULL), a.aggfinalfn::regproc, a.aggcombinefn::regproc, a.agginitval,
+            p.proparallel
         )
     FROM routine AS r
     JOIN pg_proc AS p ON p.oid = r.oid
@@ -18,4 +19,5 @@
     FROM relation AS r WHERE r.kind IN ('v', 'm')
 )
 SELECT d.object, 8, l.number, '| ' || l.line
-FROM definition AS d CROSS JOIN LATERAL regexp_split_to_table(rtrim(d.body, E'\n'), '\n') WITH ORDINALITY AS l (line, number)
+FROM definition AS d
+CROSS JOIN LATERAL regexp_split_to_table(rtrim(d.body, E'\n'), '\n') WITH ORDINALITY AS l (line, number)

@@ -7,7 +7,8 @@ UNION ALL
 SELECT
     r.object, 1, d.dimension_number::integer,
     format('dimension %s: %s on %I %s', d.dimension_number, lower(d.dimension_type), d.column_name, d.column_type)
-    || coalesce(' chunk interval ' || d.time_interval::text, '') || coalesce(' chunk interval ' || d.integer_interval::text, '')
+    || coalesce(' chunk interval ' || d.time_interval::text, '')
+    || coalesce(' chunk interval ' || d.integer_interval::text, '')
     || coalesce(' now by ' || d.integer_now_func::text, '') || coalesce(' partitions ' || d.num_partitions::text, '')
 FROM timescaledb_information.dimensions AS d
 JOIN relation AS r ON r.oid = format('%I.%I', d.hypertable_schema, d.hypertable_name)::regclass
@@ -30,7 +31,8 @@ JOIN relation AS r ON r.oid = format('%I.%I', s.hypertable_schema, s.hypertable_
 UNION ALL
 SELECT
     format('continuous aggregate %I.%I', c.view_schema, c.view_name), 0, 0,
-    'of ' || regexp_replace(format('%I.%I', c.hypertable_schema, c.hypertable_name), '(_materialized_hypertable_)\d+', '\1')
+    'of ' || quote_ident(c.hypertable_schema) || '.'
+    || regexp_replace(quote_ident(c.hypertable_name), '(_materialized_hypertable_)\d+', '\1')
     || CASE WHEN c.materialized_only THEN ' (materialized only)' ELSE '' END
 FROM timescaledb_information.continuous_aggregates AS c
 UNION ALL
@@ -45,7 +47,10 @@ SELECT
         || regexp_replace(quote_ident(j.hypertable_name), '(_materialized_hypertable_)\d+', '\1'), ''
     ),
     0, 0,
-    format('every %s, at most %s, retries %s after %s', j.schedule_interval, j.max_runtime, j.max_retries, j.retry_period)
+    format(
+        'every %s, at most %s, retries %s after %s',
+        j.schedule_interval, j.max_runtime, j.max_retries, j.retry_period
+    )
     || CASE WHEN j.scheduled THEN '' ELSE ' (not scheduled)' END
     || coalesce(' config ' || (j.config - 'hypertable_id' - 'mat_hypertable_id')::text, '')
 FROM timescaledb_information.jobs AS j
