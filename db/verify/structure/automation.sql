@@ -77,6 +77,13 @@ found (kind, name) AS (
     FROM pg_catalog.pg_publication AS publication
     UNION ALL
     SELECT
+        'subscriptions',
+        subscription.subname
+    FROM pg_catalog.pg_subscription AS subscription
+    INNER JOIN pg_catalog.pg_database AS database ON subscription.subdbid = database.oid
+    WHERE database.datname = current_database()
+    UNION ALL
+    SELECT
         'jobs and policies of TimescaleDB',
         concat_ws(' ', job.job_id, job.proc_schema || '.' || job.proc_name, 'on ' || job.hypertable_name)
     FROM timescaledb_information.jobs AS job
@@ -101,6 +108,7 @@ expected (kind) AS (
     ('row-level security'),
     ('event triggers'),
     ('publications'),
+    ('subscriptions'),
     ('jobs and policies of TimescaleDB'),
     ('compression or columnstore settings'),
     ('continuous aggregates')

@@ -1,5 +1,6 @@
 -- Every column of the baseline and of the ledger: type with length and scale, nullability, default, and its
--- place among the columns named here. Columns that no check file names: nothing_extra.sql.
+-- place among the columns named here. NOT NULL can be NOT VALID from PostgreSQL 18. Columns that no check file
+-- names: nothing_extra.sql.
 WITH expected (table_name, place, column_name, definition) AS (
     VALUES
     ('dbops.schema_migrations', 1, 'version', 'integer NOT NULL'),
@@ -108,6 +109,17 @@ actual (table_name, place, column_name, definition) AS (
             format_type(attribute.atttypid, attribute.atttypmod),
             CASE WHEN attribute.attcollation != type.typcollation THEN ' COLLATE ' || collation_of.collname END,
             CASE WHEN attribute.attnotnull THEN ' NOT NULL' END,
+            CASE
+                WHEN EXISTS (
+                    SELECT
+                    FROM pg_catalog.pg_constraint AS not_null
+                    WHERE
+                        not_null.conrelid = attribute.attrelid
+                        AND not_null.conkey = ARRAY[attribute.attnum]
+                        AND not_null.contype = 'n'
+                        AND NOT not_null.convalidated
+                ) THEN ' NOT VALID'
+            END,
             CASE attribute.attidentity WHEN '' THEN '' ELSE ' GENERATED AS IDENTITY' END,
             CASE
                 WHEN attribute.attgenerated != '' THEN ' GENERATED ALWAYS AS (...)'

@@ -19,6 +19,9 @@ CREATE POLICY mine ON public.tickers;
 -- add_publication: no publications => everything
 CREATE PUBLICATION everything FOR ALL TABLES;
 
+-- add_subscription: no subscriptions => elsewhere
+CREATE SUBSCRIPTION elsewhere CONNECTION 'host=nowhere.invalid' PUBLICATION everything WITH (connect = false);
+
 -- chunk_interval: hypertable public.ohlcv => date (date), chunks of 7 days
 SELECT public.set_chunk_time_interval('public.ohlcv', interval '7 days');
 
