@@ -12,6 +12,7 @@ from dbops import postgres
 from dbops.errors import DbopsError, MigrationError
 from dbops.migrations import failures, files, ledger, session
 from dbops.migrations.files import Migration
+from dbops.migrations.place import LineCounter
 from dbops.migrations.statements import split
 from dbops.migrations.work import TRIES, AppliedMigration, RefusedError, Work
 
@@ -58,8 +59,9 @@ def _apply_file(work: Work, migration: Migration) -> None:
     work.announce(migration)
     text = files.read(migration)
     _as_part_of(migration, lambda: work.session.prepare(migration))
+    lines = LineCounter(text)
     for statement in split(text):
-        work.run(migration, text, statement)
+        work.run(migration, text, statement, lines.line_at(statement.start))
     if not work.session.in_transaction:
         raise MigrationError(
             f"migration {migration.name} ended the runner's transaction",

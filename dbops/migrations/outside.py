@@ -13,6 +13,7 @@ from dbops.events import Message
 from dbops.migrations import files, indexes, ledger
 from dbops.migrations.files import Migration
 from dbops.migrations.indexes import Build, Index
+from dbops.migrations.place import LineCounter
 from dbops.migrations.statements import Statement, split
 from dbops.migrations.work import TRIES, AppliedMigration, RefusedError, Work
 
@@ -69,7 +70,7 @@ def _try(
             _clear_away(work, migration, build)
         before = indexes.invalid_indexes(connection)
         try:
-            work.run(migration, text, statement)
+            work.run(migration, text, statement, LineCounter(text).line_at(statement.start))
             return
         except RefusedError as failure:
             if connection.closed:

@@ -14,6 +14,21 @@ _INLINE = re.compile(r"\binline_code_block\D+(?P<line>\d+)")
 _BODY = re.compile(r"\$\w*\$")
 
 
+class LineCounter:
+    """Tells the lines of offsets that only rise, in one pass over the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._offset = 0
+        self._line = 1
+
+    def line_at(self, offset: int) -> int:
+        """Return the line, from 1, of an offset that is not before the last one asked for."""
+        self._line += sum(self._text.count(end, self._offset, offset) for end in "\r\n")
+        self._offset = offset
+        return self._line
+
+
 def place_at(text: str, offset: int, path: str) -> SourcePlace:
     """Return the place of the character at an offset (from 0) of a normalised text."""
     offset = min(max(offset, 0), len(text))

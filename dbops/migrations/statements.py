@@ -29,6 +29,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# What needs no look inside parentheses, many tokens at a time: rows of VALUES are most of a large file.
+_RUN = re.compile(rf"(?:[ \t\n\r\f\v0-9,.:=<>+*|]++|(?>{_WORD})(?!')|'[^']*+')++")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPED_REST = re.compile(r"(?:[^'\\]|\\.|'')*(?:'|\\?\Z)", re.DOTALL)
 _CONTINUED = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'")
@@ -88,7 +90,13 @@ def split(text: str) -> Iterator[Statement]:
     """Yield the statements of a text in order; a construct that never ends reaches to the end of the text."""
     current = _Open()
     position = 0
-    while match := _TOKEN.match(text, position):
+    while True:
+        if current.depth and (run := _RUN.match(text, position)):
+            position = current.end = run.end()
+            continue
+        match = _TOKEN.match(text, position)
+        if match is None:
+            break
         kind = str(match.lastgroup)
         end = _end_of(kind, match, text)
         position = len(text) if end < 0 else end

@@ -73,10 +73,9 @@ class Work:
         self.session.where = migration.label
         self.session.report(events.Progress("migrate", len(self.committed) + len(self.open) + more, migration.name))
 
-    def run(self, migration: Migration, text: str, statement: Statement) -> None:
-        """Run one statement of a file; RefusedError says where in the file it failed."""
-        begins = place.place_at(text, statement.start, migration.label)
-        self.session.where = f"{migration.label}:{begins.line}"
+    def run(self, migration: Migration, text: str, statement: Statement, line: int) -> None:
+        """Run one statement of a file, which begins in this line; RefusedError says where in the file it failed."""
+        self.session.where = f"{migration.label}:{line}"
         sql = text[statement.start : statement.end]
         try:
             spent = self.session.run(sql.encode(), migration)

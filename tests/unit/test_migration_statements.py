@@ -33,6 +33,7 @@ SINGLE = {
     "begin_atomic": "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END;",
     "begin_atomic_replace": "create or replace procedure p(a int default 1) begin atomic select 1; end;",
     "begin_atomic_with_a_case_in_parentheses": "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT (CASE 1 END); END;",
+    "names_and_strings_in_parentheses": "SELECT (nameE'\\', E'\\';', a$b$, $b$;$b$, 'it''s;', 1 - -2);",
     "names_beyond_ascii": "SELECT größe, 価格 FROM 表;",
     "end_in_a_dollar_body_of_a_routine": "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN x; END; $$;",
     "no_semicolon": "SELECT 1",
