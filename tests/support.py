@@ -38,6 +38,8 @@ shared_preload_libraries = 'timescaledb'
 timescaledb.telemetry_level = off
 timescaledb.max_background_workers = 60
 """
+# Tests that are killed leave no server behind.
+LAST_WILL = 'kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def local_installation() -> Installation:
 @contextmanager
 def throwaway_server(configuration: str = PRELOAD, installation: Installation | None = None) -> Iterator[TestServer]:
     """Start a server with a data directory of its own; stop it and remove everything at the end."""
-    with reachable_directory() as directory:
+    with reachable_directory() as directory, outlived_by(LAST_WILL, directory):
         cluster = Cluster(
             Layout(directory),
             installation or local_installation(),
@@ -92,6 +94,14 @@ def throwaway_server(configuration: str = PRELOAD, installation: Installation | 
             yield TestServer({"host": str(cluster.layout.socket), "port": str(port), "user": "postgres"}, directory)
         finally:
             cluster.stop("immediate")
+
+
+@contextmanager
+def outlived_by(script: str, directory: Path) -> Iterator[None]:
+    """Keep a shell that runs a script on a directory as soon as this process is gone, even killed, or is done."""
+    shell = ["sh", "-c", f"cat; {script}", "sh", str(directory)]
+    with subprocess.Popen(shell, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
+        yield
 
 
 @contextmanager
