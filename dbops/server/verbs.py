@@ -57,7 +57,12 @@ def install(place: Place, *, ask: bool = False, report: Report = ignore) -> Inst
     claim(place.layout)
     with locked(place.layout, report):
         if not place.installations():
-            install_packages(place.layout.install_log, ask=ask, report=report)
+            try:
+                install_packages(place.layout.install_log, ask=ask, report=report)
+            except KeyboardInterrupt as error:
+                error.add_note("TimescaleDB is not installed; packages that apt had finished stay.")
+                error.add_note("`invoke server.install` continues from there.")
+                raise
     if found := place.installations():
         return found[0]
     raise ServerError(
