@@ -76,10 +76,13 @@ def _look(target: Target) -> tuple[str, str] | ServerError:
 def _unreachable(target: Target) -> ServerError | None:
     """Return why no connection is accepted at all, or None; a wrong password does not matter here."""
     parameters = {"connect_timeout": "5", **target.parameters, "dbname": target.maintenance_database}
-    answers = {
-        Ping.REJECT: "the server is starting or stopping",
-        Ping.NO_RESPONSE: "the server does not answer",
-        Ping.NO_ATTEMPT: "the connection's settings are wrong",
-    }
-    answer = answers.get(Ping(PGconn.ping(make_conninfo("", **parameters).encode())))
-    return ServerError(answer, where=target.server, hint=postgres.UNREACHABLE) if answer else None
+    answer = Ping(PGconn.ping(make_conninfo("", **parameters).encode()))
+    if answer == Ping.OK:
+        return None
+    if answer == Ping.REJECT:
+        return ServerError("the server is starting or stopping", where=target.server, hint=postgres.UNREACHABLE)
+    try:
+        postgres.connect(target, target.maintenance_database, connect_timeout=5).close()
+    except ServerError as error:
+        return error
+    return None

@@ -1,30 +1,12 @@
 """What an operator meets on the command line when a setting is wrong: three lines and an exit code."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from dbops.settings import ROOT
 from tests import support
 
 PASSWORD = "s3kret-w0rd"
-
-
-def invoke(*words, **environ):
-    """Run a task in a process of its own, with just the environment that is given."""
-    base = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", *words],
-        cwd=ROOT,
-        env={**base, **environ},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
 
 
 def assert_three_lines(done, code, what):
@@ -45,12 +27,13 @@ def plain_server():
 
 
 @pytest.fixture(scope="module")
-def server_without_extension(tmp_path_factory):
+def server_without_extension():
     """Return a server where TimescaleDB is not installed."""
-    root = tmp_path_factory.mktemp("postgresql")
-    for directory in (root, *root.parents[:2]):
-        directory.chmod(0o755)
-    with support.throwaway_server("", support.without_timescaledb(root)) as started:
+    # Not one of pytest's directories: the next run of pytest takes them away from all other accounts.
+    with (
+        support.reachable_directory() as root,
+        support.throwaway_server("", support.without_timescaledb(root)) as started,
+    ):
         yield started
 
 
@@ -69,21 +52,21 @@ TASKS = ["db.rebuild", "db.drop", "db.create", "db.migrate", "db.verify", "db.st
 @pytest.mark.parametrize("task", TASKS)
 def test_server_that_is_down_is_told_in_three_lines(task):
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:{support.free_port()}/kapman_dev"
-    done = invoke(*task.split(), DATABASE_URL=url)
+    done = support.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "")
     assert "Connection refused" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
 def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension, task):
-    done = invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
+    done = support.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "TimescaleDB is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
 def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server, task):
-    done = invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
+    done = support.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "shared_preload_libraries" in done.stderr
 
@@ -91,24 +74,24 @@ def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_s
 @pytest.mark.parametrize("task", TASKS)
 def test_wrong_password_is_told_without_showing_it(password_server, task):
     url = f"postgresql://postgres:{PASSWORD}x@127.0.0.1:{password_server}/kapman_dev"
-    done = invoke(*task.split(), DATABASE_URL=url)
+    done = support.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "password authentication failed")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_url_without_database_name_is_wrong_usage(task):
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:1"
-    assert_three_lines(invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
+    assert_three_lines(support.run_invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_malformed_url_is_wrong_usage(task):
     url = f"postgresql://u:{PASSWORD}/x@h:port/db"
-    assert_three_lines(invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
+    assert_three_lines(support.run_invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
 
 
 def test_errors_are_json_for_machines():
-    done = invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
+    done = support.run_invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
     line = json.loads(done.stderr)
     assert (done.returncode, line["event"], line["exit_code"]) == (2, "error", 2)
     assert done.stdout == ""
@@ -123,4 +106,4 @@ def test_errors_are_json_for_machines():
     ],
 )
 def test_unknown_choice_is_wrong_usage(words, what):
-    assert_three_lines(invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
+    assert_three_lines(support.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)

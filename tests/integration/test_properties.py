@@ -14,7 +14,7 @@ from dbops.lifecycle.properties import Grant, Properties, Setting, find
 from dbops.lock import operator_lock
 from tests import operators
 from tests.operators import options
-from tests.support import BINARIES
+from tests.support import local_installation
 
 TABLESPACE = "kapman space"
 
@@ -148,7 +148,10 @@ def surroundings(server, target):
     """Return all roles as pg_dumpall writes them, and everything that is known of the other databases."""
     address = ["--dbname", server.url("postgres")]
     dumped = subprocess.run(
-        [BINARIES / "pg_dumpall", "--roles-only", *address], check=True, capture_output=True, text=True
+        [local_installation().binaries / "pg_dumpall", "--roles-only", *address],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     roles = [line for line in dumped.splitlines() if not line.startswith(("\\restrict", "\\unrestrict", "--"))]
     databases = server.execute(f"""
