@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import nox
 
@@ -12,6 +13,9 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "unit", "integration"]
+
+# Tests start many short processes: without bytecode each would compile its imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
@@ -23,9 +27,15 @@ def install(session: nox.Session, *groups: str) -> None:
 
 
 def have_server(session: nox.Session) -> None:
-    """Install PostgreSQL and TimescaleDB if the machine has none; a server named by the caller is used as it is."""
+    """Install PostgreSQL and TimescaleDB if the machine has none; a server named by the caller is used as it is.
+
+    A pooler too, if this is root and it takes no more than apt: without one, its tests are skipped (never in CI).
+    """
     if "KAPMAN_TEST_DATABASE_URL" not in os.environ:
         session.run("invoke", "server.install")
+    if not shutil.which("pgbouncer") and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = ("apt-get", "-qq", "install", "--no-install-recommends", "pgbouncer")
+        session.run(*quiet, external=True, silent=True, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 @nox.session

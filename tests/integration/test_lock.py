@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
-import subprocess
 import threading
 import time
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +14,8 @@ from dbops.lock import operator_lock
 from dbops.settings import Target
 from tests import operators
 from tests.operators import options
-from tests.support import free_port, renamed
+from tests.pooler import pooler_of
+from tests.support import renamed
 
 
 def test_second_operator_waits_and_then_names_the_holder(target):
@@ -90,48 +86,11 @@ def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target, s
     assert operators.scratch_databases(server) == []
 
 
-@pytest.fixture(params=["transaction", "session"])
-def pooled(server, built, tmp_path, request):
-    """Return a target that goes through PgBouncer."""
-    tool = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-    port = free_port()
-    directory = Path("/tmp") / f"bouncer-{os.getpid()}-{port}"
-    directory.mkdir()
-    (directory / "users").write_text('"postgres" ""\n')
-    (directory / "ini").write_text(
-        f"[databases]\n* = host={server.parameters['host']} port={server.parameters.get('port', 5432)}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
-        f"auth_file = {directory}/users\npool_mode = {request.param}\nlogfile = {directory}/log\n"
-    )
-    account = {}
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam("postgres")
-        account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        for path in (directory, *directory.iterdir()):
-            os.chown(path, entry.pw_uid, entry.pw_gid)
-    process = subprocess.Popen([tool, "-q", directory / "ini"], cwd="/", **account)
-    through = replace(built, parameters={"host": "127.0.0.1", "port": str(port), "user": "postgres"})
-    try:
-        for _ in range(100):
-            if _answers(through):
-                break
-            time.sleep(0.1)
-        yield through
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-        shutil.rmtree(directory)
-
-
-def _answers(target: Target) -> bool:
-    from psycopg.pq import PGconn, Ping
-
-    return PGconn.ping(operators.dsn(target).encode()) == Ping.OK
-
-
-def test_destructive_operations_refuse_a_pooler(server, built, pooled, state):
-    for operation in (rebuild.rebuild, rebuild.drop, rebuild.create):
-        with pytest.raises(PreflightError, match="goes through a pooler") as refused:
-            operation(pooled, options(state))
-        assert "directly" in refused.value.hint
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_destructive_operations_refuse_a_pooler(server, built, state, mode):
+    with pooler_of(server, mode) as pooler:
+        for operation in (rebuild.rebuild, rebuild.drop, rebuild.create):
+            with pytest.raises(PreflightError, match="goes through a pooler") as refused:
+                operation(pooler.target(built.database), options(state))
+            assert "directly" in refused.value.hint
     assert operators.exists(server, built.database)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,23 +21,11 @@ from dbops.server.system import Account
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, Verification, verify
 from tests import support
+from tests.pooler import pooler_of
 from tests.support import TestServer
 
 CHECKS = ROOT / "db" / "verify"
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
 SOURCE = (("host", "host"), ("port", "port"), ("username", "user"))
-POOLER = """
-[databases]
-* = {upstream}
-[pgbouncer]
-listen_addr =
-listen_port = {port}
-unix_socket_dir = {directory}
-auth_type = any
-pool_mode = transaction
-default_pool_size = 1
-"""
 
 
 def said(checks: tuple[Check, ...]) -> str:
@@ -214,31 +200,8 @@ def test_hot_standby_verifies_and_has_the_same_text() -> None:
             assert text_of(standby.target("built")) == text_of(primary.target("built"))
 
 
-@contextmanager
-def pooler_of(server: TestServer) -> Iterator[TestServer]:
-    """Run PgBouncer before a server: transaction mode, and one server connection for all clients."""
-    assert PGBOUNCER, "install the package pgbouncer"
-    account, port = Account.current(), support.free_port()
-    with support.reachable_directory() as directory:
-        account.own(directory)
-        settings = directory / "pgbouncer.ini"
-        upstream = " ".join(f"{key}={value}" for key, value in server.parameters.items())
-        settings.write_text(POOLER.format(upstream=upstream, directory=directory, port=port))
-        settings.chmod(0o644)
-        user, group = (account.uid, account.gid) if account.switch else (None, None)
-        process = subprocess.Popen([PGBOUNCER, "--quiet", settings], cwd="/", user=user, group=group)
-        try:
-            while not (directory / f".s.PGSQL.{port}").exists():
-                assert process.poll() is None, "pgbouncer did not start"
-                time.sleep(0.01)
-            yield TestServer({"host": str(directory), "port": str(port), "user": server.parameters["user"]})
-        finally:
-            process.terminate()
-            process.wait()
-
-
 def test_pooler_in_transaction_mode_verifies_and_keeps_nothing(server: TestServer, built: Target) -> None:
-    with pooler_of(server) as pooler:
+    with pooler_of(server, size=1) as pooler:
         through = pooler.target(built.database)
         with postgres.connect(through) as other:
             own = other.execute("SELECT pg_backend_pid()").fetchone()

@@ -1,0 +1,60 @@
+"""PgBouncer before a test server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dbops.server.system import Account
+from tests import support
+from tests.support import TestServer
+
+NO_POOLER = "PgBouncer is not on this machine: install the package pgbouncer"
+SETTINGS = """
+[databases]
+* = {upstream}
+[pgbouncer]
+pool_mode = {mode}
+default_pool_size = {size}
+auth_type = any
+unix_socket_dir = {directory}
+listen_port = {port}
+logfile = {directory}/log
+"""
+
+
+@contextmanager
+def pooler_of(server: TestServer, mode: str = "transaction", size: int = 20) -> Iterator[TestServer]:
+    """Run PgBouncer before a server, in a pool mode, with at most `size` server connections for all clients."""
+    account, port = Account.current(), support.free_port()
+    with support.reachable_directory() as directory:
+        account.own(directory)
+        settings = directory / "pgbouncer.ini"
+        upstream = " ".join(f"{key}={value}" for key, value in server.parameters.items())
+        settings.write_text(SETTINGS.format(upstream=upstream, mode=mode, size=size, directory=directory, port=port))
+        settings.chmod(0o644)
+        user, group = (account.uid, account.gid) if account.switch else (None, None)
+        process = subprocess.Popen([_program(), "--quiet", settings], cwd="/", user=user, group=group)
+        try:
+            while not (directory / f".s.PGSQL.{port}").exists():
+                assert process.poll() is None, "pgbouncer did not start"
+                time.sleep(0.01)
+            yield TestServer({"host": str(directory), "port": str(port), "user": server.parameters["user"]})
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _program() -> str:
+    """Return PgBouncer's path; without it tests are skipped, and fail in CI."""
+    if found := shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+        return found
+    if os.environ.get("CI"):
+        pytest.fail(NO_POOLER, pytrace=False)
+    pytest.skip(NO_POOLER)
