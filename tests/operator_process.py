@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -24,12 +25,15 @@ def main() -> None:
     target = Target(plan["parameters"], plan["database"])
     chosen = {name: Path(value) for name, value in plan["options"].items()}
 
+    numbers = itertools.count(1)
+
     def core(view: View) -> int:
         def watch(event: Event) -> None:
             view.event(event)
-            sys.stdout.write(f"{event}\n")
+            line = f"#{next(numbers)} {event}"
+            sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
-            if plan["at"] and plan["at"] in str(event):
+            if plan["at"] and (plan["at"] == line.split()[0] or plan["at"] in str(event)):
                 os.kill(os.getpid(), signal.Signals[plan["action"]])
 
         rebuild.rebuild(target, options(Path(plan["state"]), yes=True, **chosen), report=watch)

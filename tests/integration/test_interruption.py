@@ -1,0 +1,186 @@
+"""Ctrl-C, SIGTERM and kill -9 at any moment: nothing hangs, nothing is left over, the next run succeeds."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dbops import lifecycle, postgres, rebuild
+from dbops.lifecycle import properties
+from dbops.lock import operator_lock
+from dbops.settings import ROOT, Target
+from tests import operators
+from tests.operators import exists, operator, options, scheduler_runs, works
+
+# What an operator reports while rebuilding a database that holds rows, in this order.
+MOMENTS = (
+    "StepStarted(step='preflight'",
+    "step='rehearse'",
+    "StepFinished(step='migrate'",
+    "StepFinished(step='rehearse'",
+    "ALLOW_CONNECTIONS false",
+    "StepFinished(step='drop'",
+    "CONNECTION LIMIT 0",
+    "RENAME TO",
+    "StepFinished(step='create'",
+    "step='open'",
+    "StepFinished(step='open'",
+)
+
+
+def set_apart(server, target: Target) -> properties.Properties:
+    """Give a database properties of its own, and return them."""
+    server.execute(f'ALTER DATABASE "{target.database}" CONNECTION LIMIT 23')
+    server.execute(f"ALTER DATABASE \"{target.database}\" SET work_mem TO '7MB'")
+    with postgres.maintenance(target) as connection:
+        found = properties.find(connection, target.database)
+    assert found
+    return found.properties
+
+
+def assert_as_new(server, target: Target, state: Path, had: properties.Properties) -> None:
+    """Assert that a rebuild, of whatever is there, ends in the same state and leaves nothing over."""
+    result = rebuild.rebuild(target, options(state, yes=True))
+    with postgres.maintenance(target) as connection:
+        found = properties.find(connection, target.database)
+    assert found
+    assert found.properties == had
+    assert result.rows == 0
+    assert list(state.iterdir()) == []
+    assert operators.scratch_databases(server) == []
+    assert scheduler_runs(server, target.database)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_after_a_kill_the_next_rebuild_ends_in_the_same_state(server, precious, state, moment):
+    had = set_apart(server, precious)
+    died = operator(precious, state, at=moment, action="SIGKILL")
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert_as_new(server, precious, state, had)
+
+
+@pytest.mark.soak
+def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_state(server, served, state):
+    had = set_apart(server, served)
+    operators.fill(served, 1)
+    events = operator(served, state).stdout.splitlines()
+    for number in range(1, len(events) + 1):
+        operators.fill(served, 1)
+        died = operator(served, state, at=f"#{number}", action="SIGKILL")
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        assert_as_new(server, served, state, had)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("moment", ["StepStarted(step='preflight'", "step='rehearse'", "StepFinished(step='rehearse'"])
+def test_interruption_before_the_drop_leaves_everything_as_it_was(server, precious, state, moment, name, code):
+    done = operator(precious, state, at=moment, action=name)
+    assert done.returncode == code, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("interrupted: ")
+    assert precious.database in last
+    assert "`invoke db.rebuild`" in last
+    assert "Traceback" not in done.stderr
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_interruption_behind_the_fence_lifts_it(server, precious, state, name, code):
+    done = operator(precious, state, at="ALLOW_CONNECTIONS false", action=name)
+    assert done.returncode == code, done.stderr
+    assert "was not dropped and works as before" in done.stderr.splitlines()[-1]
+    assert works(server, precious)
+    assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["CONNECTION LIMIT 0", "RENAME TO", "StepFinished(step='create'", "step='open'"])
+def test_interruption_of_the_build_leaves_no_half_built_database(server, precious, state, moment):
+    had = set_apart(server, precious)
+    done = operator(precious, state, at=moment, action="SIGINT")
+    assert done.returncode == 130, done.stderr
+    assert "is dropped, its properties are kept: `invoke db.rebuild` continues." in done.stderr.splitlines()[-1]
+    assert not exists(server, precious.database)
+    assert operators.scratch_databases(server) == []
+    assert_as_new(server, precious, state, had)
+
+
+def test_interruption_after_all_is_done_leaves_the_new_database(server, precious, state):
+    done = operator(precious, state, at="StepFinished(step='open'", action="SIGINT")
+    assert done.returncode == 130
+    assert "is rebuilt and open" in done.stderr.splitlines()[-1]
+    assert scheduler_runs(server, precious.database)
+    assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_interruption_ends_the_statement_that_runs(server, precious, state, tmp_path, name, code):
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "0001_wait_long.sql").write_text("-- Waits.\nSELECT pg_sleep(300);\n")
+    process = operators.started(precious, state, migrations=slow)
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND wait_event = 'PgSleep'"
+    try:
+        deadline = time.monotonic() + 60
+        while not server.execute(sleeping) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.Signals[name])
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, said
+    assert not server.execute(sleeping)
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+def test_interruption_while_waiting_for_another_operator_changes_nothing(server, precious, state):
+    environment = {**operators.SURROUNDINGS["env"], "DATABASE_URL": server.url(precious.database)}
+    environment["KAPMAN_STATE_DIR"] = str(state)
+    command = [sys.executable, "-m", "invoke", "db.drop", "--yes", "--timeout", "60"]
+    with operator_lock(precious):
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        assert "is at work on it" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert said.splitlines() == ["interrupted: Nothing was changed."]
+    assert works(server, precious)
+
+
+def test_scratch_database_of_a_dead_operator_is_removed_by_the_next(server, precious, state):
+    operator(precious, state, at="StepFinished(step='migrate'", action="SIGKILL")
+    (left,) = operators.scratch_databases(server)
+    deadline = time.monotonic() + 10
+    while left not in lifecycle.sweep(precious) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert operators.scratch_databases(server) == []
+    assert works(server, precious)
+
+
+def test_kill_behind_the_fence_is_put_right_by_the_next_command_of_any_kind(server, precious, state):
+    operator(precious, state, at="ALLOW_CONNECTIONS false", action="SIGKILL")
+    assert not rebuild.create(precious, options(state)).created
+    assert works(server, precious)
+    assert list(state.iterdir()) == []
+
+
+def test_owners_half_built_database_is_put_right_as_well(server, target, state):
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        own = operators.as_role(target, owner)
+        with postgres.maintenance(own) as connection:
+            had = properties.find(connection, target.database).properties
+        died = operator(own, state, at="RENAME TO", action="SIGKILL")
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        rebuild.rebuild(own, options(state))
+        with postgres.maintenance(own) as connection:
+            found = properties.find(connection, target.database).properties
+        assert found.effective_acl() == had.effective_acl()
+        assert replace(found, acl=None) == had

@@ -1,0 +1,95 @@
+"""The password never appears: not in output, not in logs, not in tracebacks, not in files, not in process lists."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dbops.settings import ROOT
+from tests import operators
+from tests.operators import PASSWORD
+
+VALUE = "another-s3cret"
+
+
+def command_lines() -> str:
+    """Return the command lines of all processes, the password hidden neither by quoting nor by titles."""
+    texts = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            texts.append(path.read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_password_never_appears_while_rebuilding(server, target, state, output):
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        address = operators.dsn(operators.as_role(target, owner))
+        assert PASSWORD in address
+        done, seen = watched("db.rebuild", address, state, output)
+        assert done.returncode == 0, done.stderr
+        dropped, more = watched("db.drop", address, state, output)
+        assert dropped.returncode == 0, dropped.stderr
+        (file,) = state.iterdir()
+        for text in (done.stdout, done.stderr, dropped.stdout, dropped.stderr, seen, more, file.read_text()):
+            assert PASSWORD not in text
+    assert "CREATE DATABASE" in done.stderr
+
+
+def watched(task: str, address: str, state: Path, output: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run a task, and return it with all command lines that were seen meanwhile."""
+    environment = {**operators.SURROUNDINGS["env"], "DATABASE_URL": address, "KAPMAN_STATE_DIR": str(state)}
+    seen: list[str] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(command_lines())
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    command = [sys.executable, "-m", "invoke", task, "--log-level", "DEBUG", "--format", output]
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=60, check=False)
+    over.set()
+    thread.join()
+    return done, "\n".join(seen)
+
+
+def test_password_is_in_no_traceback(server, target, state):
+    with operators.role(server) as owner:
+        own = operators.as_role(target, owner)
+        code = (
+            "import sys, traceback\n"
+            "from dbops import rebuild\nfrom dbops.settings import parse_url, Target\n"
+            "from tests.operators import options\nfrom pathlib import Path\n"
+            "p = parse_url(sys.stdin.read(), 'stdin'); name = p.pop('dbname')\n"
+            "def fail(event): raise RuntimeError(event)\n"
+            "rebuild.rebuild(Target(p, name), options(Path(sys.argv[1])), report=fail)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(state)], cwd=ROOT, text=True, capture_output=True,
+            input=operators.dsn(own), check=False, timeout=60,
+        )  # fmt: skip
+    assert "RuntimeError" in done.stderr
+    assert PASSWORD not in done.stderr
+    assert PASSWORD not in repr(own)
+
+
+def test_value_of_a_parameter_is_in_no_log(server, built, state):
+    server.execute(f"ALTER DATABASE \"{built.database}\" SET kapman.token TO '{VALUE}'")
+    done, seen = watched("db.rebuild", server.url(built.database), state, "text")
+    assert done.returncode == 0, done.stderr
+    assert '"kapman"."token" TO ...' in done.stderr
+    assert VALUE not in done.stdout + done.stderr + seen
+    with psycopg.connect(operators.dsn(built)) as connection:
+        assert connection.execute("SHOW kapman.token").fetchone() == (VALUE,)
