@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from dbops.settings import Target
+from dbops.settings import ROOT, Target
 from tests import operators
 from tests.support import TestServer
 
@@ -30,3 +31,15 @@ def precious(served: Target) -> Target:
     """Return the baseline with a thousand rows in a table of its own."""
     operators.fill(served)
     return served
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> dict[str, Path]:
+    """Return the least that can be built and verified, for tests that are about what happens around it."""
+    (tmp_path / "least").mkdir()
+    shutil.copy(ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql", tmp_path / "least")
+    for suite in ("structure", "baseline"):
+        (tmp_path / "sound" / suite).mkdir(parents=True)
+        query = f"SELECT '{suite}' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual;\n"
+        (tmp_path / "sound" / suite / f"{suite}.sql").write_text(query)
+    return {"migrations": tmp_path / "least", "verify": tmp_path / "sound"}

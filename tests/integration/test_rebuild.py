@@ -32,18 +32,6 @@ def checks(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "db" / "verify", tmp_path / "verify"))
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> dict[str, Path]:
-    """Return the least that can be built and verified, for tests that are about what happens around it."""
-    (tmp_path / "least").mkdir()
-    shutil.copy(ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql", tmp_path / "least")
-    for suite in ("structure", "baseline"):
-        (tmp_path / "sound" / suite).mkdir(parents=True)
-        query = f"SELECT '{suite}' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual;\n"
-        (tmp_path / "sound" / suite / f"{suite}.sql").write_text(query)
-    return {"migrations": tmp_path / "least", "verify": tmp_path / "sound"}
-
-
 def read_label(target: Target) -> label.Label | None:
     with postgres.connect(target) as connection:
         return label.read(connection)
