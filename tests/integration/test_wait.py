@@ -1,0 +1,60 @@
+"""Waiting for a server: until it is ready, or until there is no point in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from dbops.errors import ServerError
+from dbops.server.cluster import Cluster
+from dbops.server.layout import Layout
+from dbops.server.system import Account
+from dbops.settings import Target
+from dbops.wait import Ready, wait
+from tests import support
+
+
+def test_ready_server_is_told_at_once_without_the_target_database(target):
+    assert wait(target, timeout=0).timescaledb.startswith("2.")
+
+
+def test_server_that_starts_meanwhile_is_waited_for():
+    with support.reachable_directory() as directory:
+        cluster = Cluster(
+            Layout(directory),
+            support.local_installation(),
+            Account.current(),
+            durable=False,
+            configuration=support.PRELOAD,
+        )
+        cluster.initialise()
+        said: list[object] = []
+        found: list[Ready] = []
+        late = Target({"host": str(cluster.layout.socket), "user": "postgres"}, "kapman_dev")
+        waiting = threading.Thread(target=lambda: found.append(wait(late, timeout=60, report=said.append)))
+        waiting.start()
+        while not said:
+            time.sleep(0.05)
+        cluster.start()
+        try:
+            waiting.join()
+        finally:
+            cluster.stop("immediate")
+    assert "does not answer" in str(said[0])
+    assert found[0].timescaledb.startswith("2.")
+
+
+def test_server_that_never_starts_is_given_up(tmp_path):
+    with pytest.raises(ServerError, match="does not answer"):
+        wait(Target({"host": str(tmp_path), "user": "postgres"}, "kapman_dev"), timeout=0.5)
+
+
+def test_role_that_is_not_let_in_is_told_at_once(target):
+    stranger = replace(target, parameters={**target.parameters, "user": "nobody_of_this_name"})
+    said: list[object] = []
+    with pytest.raises(ServerError, match=r"does not exist|authentication failed"):
+        wait(stranger, timeout=600, report=said.append)
+    assert not said
