@@ -21,7 +21,7 @@ from tests.operators import options
 
 
 def main() -> None:
-    plan = json.loads(sys.argv[1])
+    plan = json.loads(sys.stdin.readline())
     target = Target(plan["parameters"], plan["database"])
     chosen = {name: Path(value) for name, value in plan["options"].items()}
 

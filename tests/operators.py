@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -104,32 +102,32 @@ def works(server: TestServer, target: Target, rows: int = ROWS) -> bool:
 
 
 class Clients:
-    """Threads that connect, ask something, and connect again the moment they are thrown out."""
+    """Eight threads, in a process of their own, that connect, ask something, and connect again when thrown out."""
 
-    def __init__(self, target: Target, count: int = 8) -> None:
-        self.address = dsn(target)
+    def __init__(self, target: Target) -> None:
         self.entered = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(count)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.stubborn_clients"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._say(dsn(target))
 
     def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
+        assert self._process.stdout
+        self._process.stdout.readline()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=10)
+        out, _ = self._process.communicate("enough\n", timeout=30)
+        self.entered = int(out)
 
-    def _loop(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(psycopg.Error), psycopg.connect(self.address, autocommit=True) as connection:
-                self.entered += 1
-                while not self._stop.wait(0.01):
-                    connection.execute("SELECT 1")
-            # A breath between two tries leaves a small machine time for the rebuild itself.
-            self._stop.wait(0.02)
+    def _say(self, text: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(f"{text}\n")
+        self._process.stdin.flush()
 
 
 def operator(
@@ -139,21 +137,37 @@ def operator(
 
     `action` is a signal's name. The process ends as a task does: exit code, and one line on stderr if interrupted.
     """
-    return subprocess.run(command(target, state, at, action, **chosen), **SURROUNDINGS)  # type: ignore[call-overload]
+    process = started(target, state, at=at, action=action, **chosen)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def started(target: Target, state: Path, *, at: str = "", action: str = "", **chosen: object) -> subprocess.Popen[str]:
-    """Start such a process and return it at once."""
-    surroundings = {key: value for key, value in SURROUNDINGS.items() if key not in ("timeout", "capture_output")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command(target, state, at, action, **chosen), **surroundings, **pipes)  # type: ignore
-
-
-SURROUNDINGS = {"cwd": ROOT, "text": True, "timeout": 60, "capture_output": True, "env": {**os.environ}}
-
-
-def command(target: Target, state: Path, at: str, action: str, **chosen: object) -> list[str]:
-    """Return the command line of an operator's process; the password does not stand in it."""
+    """Start such a process and return it at once; what it is to do stands in no command line."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.operator_process"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     plan = {"parameters": dict(target.parameters), "database": target.database, "state": str(state)}
-    text = json.dumps({**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}})
-    return [sys.executable, "-m", "tests.operator_process", text]
+    assert process.stdin
+    json.dump({**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}}, process.stdin)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process
+
+
+def invoke(*words: str, target: Target, state: Path) -> subprocess.CompletedProcess[str]:
+    """Run a task as an operator does."""
+    command = [sys.executable, "-m", "invoke", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=surroundings(target, state), text=True, capture_output=True, timeout=60, check=False
+    )
+
+
+def surroundings(target: Target, state: Path) -> dict[str, str]:
+    """Return the environment in which a task works on a target."""
+    return {**os.environ, "DATABASE_URL": dsn(target), "KAPMAN_STATE_DIR": str(state)}

@@ -134,9 +134,8 @@ def test_comment_that_is_no_label_is_none(server, built, comment):
         assert label.read(connection) is None
 
 
-def terminal(server, target, state):
-    environment = {**operators.SURROUNDINGS["env"], "KAPMAN_STATE_DIR": str(state), "TERM": "dumb"}
-    environment["DATABASE_URL"] = server.url(target.database)
+def terminal(target, state):
+    environment = {**operators.surroundings(target, state), "TERM": "dumb"}
     arguments = ["-m", "invoke", "db.drop"]
     return pexpect.spawn(
         sys.executable, arguments, cwd=ROOT, env=environment, encoding="utf-8", timeout=60, dimensions=(50, 200)
@@ -144,7 +143,7 @@ def terminal(server, target, state):
 
 
 def test_terminal_shows_the_stakes_and_asks_for_the_name(server, precious, state):
-    child = terminal(server, precious, state)
+    child = terminal(precious, state)
     child.expect("At stake, and lost for good")
     child.expect("public.precious")
     child.expect("type the name of the database")
@@ -156,7 +155,7 @@ def test_terminal_shows_the_stakes_and_asks_for_the_name(server, precious, state
 
 
 def test_name_typed_at_a_terminal_drops_the_database(server, precious, state):
-    child = terminal(server, precious, state)
+    child = terminal(precious, state)
     child.expect("type the name of the database")
     child.sendline(precious.database)
     child.expect("is dropped in")

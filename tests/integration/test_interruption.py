@@ -149,11 +149,11 @@ def test_interruption_ends_the_statement_that_runs(server, precious, state, smal
 
 
 def test_interruption_while_waiting_for_another_operator_changes_nothing(server, precious, state, small):
-    environment = {**operators.SURROUNDINGS["env"], "DATABASE_URL": server.url(precious.database)}
-    environment["KAPMAN_STATE_DIR"] = str(state)
     command = [sys.executable, "-m", "invoke", "db.drop", "--yes", "--timeout", "60"]
     with operator_lock(precious):
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=operators.surroundings(precious, state), stderr=subprocess.PIPE, text=True
+        )
         assert "is at work on it" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)

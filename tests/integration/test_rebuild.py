@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -157,8 +155,8 @@ def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(server
         client = as_role(target, service if who == "superuser" else owner)
         with Clients(client) as clients:
             results = rebuild.repeat(operator, options(state, **small), times)
-            assert clients.entered > times
     assert len(results) == times
+    assert clients.entered > times
 
 
 def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is_verified(server, built, state):
@@ -186,18 +184,8 @@ def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is
 
 
 def test_command_line_shows_header_progress_and_summary(server, target, state):
-    done = subprocess.run(
-        [sys.executable, "-m", "invoke", "db.rebuild"],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=True,
-        env={
-            **operators.SURROUNDINGS["env"],
-            "DATABASE_URL": server.url(target.database),
-            "KAPMAN_STATE_DIR": str(state),
-        },
-    )
+    done = operators.invoke("db.rebuild", target=target, state=state)
+    assert done.returncode == 0, done.stderr
     for words in ("time", "target", "environment", "PostgreSQL 15", "TimescaleDB 2", "6, from 0001"):
         assert words in done.stderr
     for words in (

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops.settings import ROOT
+from dbops.settings import ROOT, Target
 from tests import operators
 from tests.operators import PASSWORD
 
@@ -33,11 +33,11 @@ def command_lines() -> str:
 def test_password_never_appears_while_rebuilding(server, target, state, output):
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
-        address = operators.dsn(operators.as_role(target, owner))
-        assert PASSWORD in address
-        done, seen = watched("db.rebuild", address, state, output)
+        own = operators.as_role(target, owner)
+        assert PASSWORD in operators.dsn(own)
+        done, seen = watched("db.rebuild", own, state, output)
         assert done.returncode == 0, done.stderr
-        dropped, more = watched("db.drop", address, state, output)
+        dropped, more = watched("db.drop", own, state, output)
         assert dropped.returncode == 0, dropped.stderr
         (file,) = state.iterdir()
         for text in (done.stdout, done.stderr, dropped.stdout, dropped.stderr, seen, more, file.read_text()):
@@ -45,9 +45,8 @@ def test_password_never_appears_while_rebuilding(server, target, state, output):
     assert "CREATE DATABASE" in done.stderr
 
 
-def watched(task: str, address: str, state: Path, output: str) -> tuple[subprocess.CompletedProcess[str], str]:
+def watched(task: str, target: Target, state: Path, output: str) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run a task, and return it with all command lines that were seen meanwhile."""
-    environment = {**operators.SURROUNDINGS["env"], "DATABASE_URL": address, "KAPMAN_STATE_DIR": str(state)}
     seen: list[str] = []
     over = threading.Event()
 
@@ -58,8 +57,7 @@ def watched(task: str, address: str, state: Path, output: str) -> tuple[subproce
 
     thread = threading.Thread(target=watch)
     thread.start()
-    command = [sys.executable, "-m", "invoke", task, "--log-level", "DEBUG", "--format", output]
-    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=60, check=False)
+    done = operators.invoke(task, "--log-level", "DEBUG", "--format", output, target=target, state=state)
     over.set()
     thread.join()
     return done, "\n".join(seen)
@@ -87,7 +85,7 @@ def test_password_is_in_no_traceback(server, target, state):
 
 def test_value_of_a_parameter_is_in_no_log(server, built, state):
     server.execute(f"ALTER DATABASE \"{built.database}\" SET kapman.token TO '{VALUE}'")
-    done, seen = watched("db.rebuild", server.url(built.database), state, "text")
+    done, seen = watched("db.rebuild", built, state, "text")
     assert done.returncode == 0, done.stderr
     assert '"kapman"."token" TO ...' in done.stderr
     assert VALUE not in done.stdout + done.stderr + seen
