@@ -13,8 +13,7 @@ from dbops import postgres
 from dbops.catalog import fingerprint
 from dbops.settings import ROOT, Target
 from tests import support
-from tests.integration.test_command_line import invoke
-from tests.support import TestServer
+from tests.support import TestServer, run_invoke
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def change(target: Target, statement: str) -> None:
 
 
 def test_verify_exits_with_0_and_counts(url: str) -> None:
-    done = invoke("db.verify", "--empty", DATABASE_URL=url)
+    done = run_invoke("db.verify", "--empty", DATABASE_URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"ok +structure/tables\.sql +\d+ passed", done.stdout)
     assert re.search(r"ok +\d+ checks passed in ", done.stdout)
@@ -37,12 +36,12 @@ def test_verify_exits_with_0_and_counts(url: str) -> None:
 def test_verify_exits_with_1_and_says_expected_and_actual(url: str, built: Target) -> None:
     change(built, "DROP TABLE recommendation_outcomes")
     change(built, "INSERT INTO tickers (symbol) VALUES ('A')")
-    done = invoke("db.verify", "--empty", "--format", "json", DATABASE_URL=url)
+    done = run_invoke("db.verify", "--empty", "--format", "json", DATABASE_URL=url)
     assert done.returncode == 1
     failed = {check["name"]: check for check in json.loads(done.stdout)["checks"] if not check["passed"]}
     assert failed["table public.recommendation_outcomes"]["actual"] == "missing"
     assert failed["rows public.tickers"]["expected"] == "0 rows"
-    text = invoke("db.verify", "--empty", DATABASE_URL=url)
+    text = run_invoke("db.verify", "--empty", DATABASE_URL=url)
     assert text.returncode == 1
     assert "rows public.tickers" in text.stdout
     assert "0 rows" in text.stdout
@@ -51,63 +50,63 @@ def test_verify_exits_with_1_and_says_expected_and_actual(url: str, built: Targe
 def test_verify_writes_junit_to_a_file_and_still_shows_the_table(url: str, tmp_path: Path) -> None:
     path = tmp_path / "report.xml"
     path.write_text("an older result")
-    done = invoke("db.verify", "--format", "junit", "--output", str(path), DATABASE_URL=url)
+    done = run_invoke("db.verify", "--format", "junit", "--output", str(path), DATABASE_URL=url)
     assert done.returncode == 0
     assert "checks passed" in done.stdout
     assert sum(suite.tests for suite in junitparser.JUnitXml.fromfile(str(path))) > 100
-    alone = invoke("db.verify", "--format", "junit", DATABASE_URL=url)
+    alone = run_invoke("db.verify", "--format", "junit", DATABASE_URL=url)
     assert sum(suite.tests for suite in junitparser.JUnitXml.fromstring(alone.stdout.encode())) > 100
 
 
 def test_result_of_an_earlier_run_does_not_outlive_a_run_that_breaks(url: str, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text('{"passed": true}')
-    done = invoke("db.verify", "--output", str(path), DATABASE_URL=url.replace("dbname=", "dbname=no_such_"))
+    done = run_invoke("db.verify", "--output", str(path), DATABASE_URL=url.replace("dbname=", "dbname=no_such_"))
     assert done.returncode == 3
     assert path.read_text() == ""
 
 
 def test_output_that_cannot_be_written_is_said_before_anything_runs(url: str, tmp_path: Path) -> None:
-    done = invoke("db.verify", "--output", str(tmp_path / "no" / "such"), DATABASE_URL=url)
+    done = run_invoke("db.verify", "--output", str(tmp_path / "no" / "such"), DATABASE_URL=url)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "cannot write the result" in done.stderr
 
 
 def test_list_and_only_name_check_files(url: str) -> None:
-    listed = invoke("db.verify", "--list", "--empty", DATABASE_URL=url)
+    listed = run_invoke("db.verify", "--list", "--empty", DATABASE_URL=url)
     for path in (ROOT / "db" / "verify").glob("*/*.sql"):
         assert f"{path.parent.name}/{path.name}" in listed.stdout
-    chosen = invoke("db.verify", "--only", "tables,structure/types.sql", "--format", "json", DATABASE_URL=url)
+    chosen = run_invoke("db.verify", "--only", "tables,structure/types.sql", "--format", "json", DATABASE_URL=url)
     assert {check["file"] for check in json.loads(chosen.stdout)["checks"]} == {
         "structure/tables.sql",
         "structure/types.sql",
     }
-    unknown = invoke("db.verify", "--only", "tabels", DATABASE_URL=url)
+    unknown = run_invoke("db.verify", "--only", "tabels", DATABASE_URL=url)
     assert unknown.returncode == 2
     assert "db.verify --list" in unknown.stderr
 
 
 def test_drift_exits_with_1_even_if_only_the_order_of_columns_differs(url: str, built: Target) -> None:
     change(built, "ALTER TABLE tickers DROP COLUMN sector")
-    done = invoke("db.drift", DATABASE_URL=url)
+    done = run_invoke("db.drift", DATABASE_URL=url)
     assert done.returncode == 1
     assert "-    column sector: character varying(100)" in done.stdout.splitlines()
     change(built, "ALTER TABLE tickers ADD COLUMN sector varchar(100)")
-    again = invoke("db.drift", "--format", "json", DATABASE_URL=url)
+    again = run_invoke("db.drift", "--format", "json", DATABASE_URL=url)
     assert [item["name"] for item in json.loads(again.stdout)["objects"]] == ["table public.tickers"]
 
 
 def test_fingerprint_is_one_line_hashes_the_text_and_needs_no_more_than_connect(
     server: TestServer, built: Target, url: str
 ) -> None:
-    printed = invoke("db.fingerprint", DATABASE_URL=url).stdout
+    printed = run_invoke("db.fingerprint", DATABASE_URL=url).stdout
     assert re.fullmatch(r"[0-9a-f]{64}\n", printed)
     role = support.fresh_name("reader")
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
         reader = f"{url} user={role} password=x"
-        done = invoke("db.fingerprint", "--text", "--format", "json", DATABASE_URL=reader)
+        done = run_invoke("db.fingerprint", "--text", "--format", "json", DATABASE_URL=reader)
     finally:
         server.execute(f"DROP ROLE {role}")
     data = json.loads(done.stdout)
@@ -116,6 +115,6 @@ def test_fingerprint_is_one_line_hashes_the_text_and_needs_no_more_than_connect(
 
 def test_diagram_writes_the_file_it_is_told(url: str, tmp_path: Path) -> None:
     path = tmp_path / "schema.md"
-    done = invoke("db.diagram", "--output", str(path), DATABASE_URL=url)
+    done = run_invoke("db.diagram", "--output", str(path), DATABASE_URL=url)
     assert done.returncode == 0
     assert path.read_text() == (ROOT / "docs" / "schema.md").read_text()
