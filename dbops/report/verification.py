@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import datetime
 from itertools import groupby
 
+from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -18,11 +20,16 @@ from dbops.verification import Check, CheckFile, Verification
 
 def text(result: Verification, console: Console) -> None:
     """Draw the result of a verification."""
-    for file, group in groupby(result.failed, key=lambda check: check.file):
+    missing = _missing_tables(result.failed)
+    telling = [check for check in result.failed if _follows_from(check, missing) is None]
+    for file, group in groupby(telling, key=lambda check: check.file):
         failed = tuple(group)
         console.print(_failures(file, failed))
         for place in (check.place for check in failed if check.place):
             console.print(Text(f"  --> {place}\n{place.excerpt()}\n"), soft_wrap=True)
+    for table, count in Counter(_follows_from(check, missing) for check in result.failed).items():
+        if table:
+            console.print(Text(f"  {table} is missing, and so {count} checks of its parts fail too\n"), soft_wrap=True)
     console.print(_files(result))
     server = sum(check.seconds for check in result.checks)
     state = ("  ok     ", "green") if result.passed else ("  FAIL   ", "bold red")
@@ -66,13 +73,30 @@ def listing_data(files: tuple[CheckFile, ...]) -> dict[str, object]:
     return {"files": [{"name": file.name, "about": file.about} for file in files]}
 
 
+def _missing_tables(failed: tuple[Check, ...]) -> frozenset[str]:
+    """Return the tables that a check found missing."""
+    names = (check.name.partition(" ") for check in failed if check.actual == "missing")
+    return frozenset(table for kind, _, table in names if kind == "table" and ": " not in table)
+
+
+def _follows_from(check: Check, missing: frozenset[str]) -> str | None:
+    """Return the missing table whose part a check found missing: the reader needs to be told of the table only."""
+    subject = check.name.partition(" ")[2]
+    if check.actual != "missing" or subject in missing:
+        return None
+    owned = (
+        t for t in missing if subject.startswith((f"{t}.", f"{t}:")) or (check.expected or "").startswith(f"on {t}:")
+    )
+    return next(owned, None)
+
+
 def _failures(file: str, failed: tuple[Check, ...]) -> Table:
-    table = Table(title=Text(file), title_justify="left", show_lines=True)
-    for heading in ("", "check", "expected", "actual"):
+    title = Text.assemble(("FAIL", "bold red"), f" {file}")
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("check", "expected", "actual"):
         table.add_column(heading, overflow="fold")
     for check in failed:
-        cells = (check.name, _shown(check.expected), _shown(check.actual))
-        table.add_row(Text("FAIL", "bold red"), *(Text(cell) for cell in cells))
+        table.add_row(*(Text(cell) for cell in (check.name, _shown(check.expected), _shown(check.actual))))
     return table
 
 
