@@ -63,7 +63,7 @@ def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report =
         migrate(scratch, migrations, to=built[-1].version if built else None, fresh=True, report=report)
         expected = _text(scratch)
     objects = compare(expected, live)
-    report(StepFinished(STEP, f"{len(objects)} objects differ", time.monotonic() - began))
+    report(StepFinished(STEP, f"objects that differ: {len(objects)}", time.monotonic() - began))
     return Drift(
         target=str(target),
         objects=objects,

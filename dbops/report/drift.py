@@ -54,4 +54,4 @@ def _summary(result: Drift) -> Text:
         return Text.assemble(("  ok      ", "green"), same)
     counts = Counter(item.change for item in result.objects)
     kinds = ", ".join(f"{count} {change}" for change, count in sorted(counts.items()))
-    return Text.assemble(("  FAIL    ", "bold red"), f"drift in {len(result.objects)} objects: {kinds}")
+    return Text.assemble(("  FAIL    ", "bold red"), f"drift, objects that differ: {len(result.objects)} ({kinds})")

@@ -57,7 +57,24 @@ def test_text_shows_failures_first_and_counts_what_passed() -> None:
 
 def test_text_shows_expected_and_actual_as_they_are() -> None:
     text = document("text", Verification((Check("a.sql", "[red]c", False, "x [bold]", "y"),), 0.1))
-    assert "│ FAIL │ [red]c │ x [bold] │ y      │" in text
+    assert "FAIL a.sql" in text
+    assert " [red]c   x [bold]   y " in text
+
+
+def test_text_says_once_that_a_table_is_missing() -> None:
+    failed = (
+        Check("columns.sql", "column public.t.a", False, "integer", "missing"),
+        Check("columns.sql", "column public.tt.a", False, "integer", "missing"),
+        Check("columns.sql", "column public.t.b", False, "integer", "text"),
+        Check("indexes.sql", "index public.t_a_idx", False, "on public.t: btree (a)", "missing"),
+        Check("tables.sql", "table public.t", False, "a table", "missing"),
+    )
+    text = document("text", Verification(failed, 0.1))
+    assert "public.t is missing, and so 2 checks of its parts fail too" in text
+    assert "column public.t.a" not in text
+    assert "index public.t_a_idx" not in text
+    for shown in ("column public.tt.a", "column public.t.b", "table public.t "):
+        assert shown in text
 
 
 def test_text_of_success_is_one_line_a_file_and_a_sum() -> None:
