@@ -117,7 +117,7 @@ def _refusal(words: str) -> str:
 
 def _last_line(text: str) -> str:
     """Return what libpq says went wrong with the first address it tried, without naming the address again."""
-    line = (text.strip().splitlines() or ["connection failed"])[0].removeprefix("connection failed: ")
+    line = re.sub(r"^connection (failed|is bad): ", "", (text.strip().splitlines() or ["connection failed"])[0])
     refused = re.fullmatch(r"connection to server .* failed: FATAL: +(.+)", line)
     return refused[1] if refused else re.sub(r"^connection to server .* failed: ", "cannot connect: ", line)
 
