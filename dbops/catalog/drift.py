@@ -45,7 +45,7 @@ class Drift:
     @property
     def found(self) -> bool:
         """Return whether anything differs."""
-        return bool(self.objects)
+        return bool(self.objects) or self.expected_fingerprint != self.actual_fingerprint
 
 
 def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report = ignore) -> Drift:

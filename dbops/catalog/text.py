@@ -95,4 +95,7 @@ def _read(name: str) -> str:
 
 
 def _block(subject: str, lines: list[tuple[int, int, str]]) -> str:
-    return "".join([f"{subject}\n", *(f"    {line}\n" for _, _, line in sorted(lines))])
+    """Return an object's block: its name takes one line, and no line break within an attribute leaves an empty line."""
+    name = subject.replace("\\", "\\\\").replace("\n", "\\n")
+    attributes = (line.replace("\n", "\n    > ") for _, _, line in sorted(lines))
+    return "".join([f"{name}\n", *(f"    {attribute}\n" for attribute in attributes)])

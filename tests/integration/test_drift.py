@@ -77,6 +77,22 @@ def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
     assert report.data(result)["drift"] is True
 
 
+def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "db" / "migrations", tmp_path, dirs_exist_ok=True)
+    table = "CREATE TABLE public.{name} (a text DEFAULT E'1\\n\\nend', b integer);\n"
+    (tmp_path / "0007_break_lines.sql").write_text(
+        "-- why: a test\n-- needs: nothing\n-- locks: none\n"
+        + "".join(table.format(name=name) for name in ("one", "two", '"3\n\n4"', '"3\n\n5"'))
+    )
+    files = migrations.discover(tmp_path)
+    migrations.migrate(built, files)
+    assert not drift(built, files).found
+    change(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
+    result = drift(built, files)
+    assert result.found
+    assert [item.name for item in result.objects] == ['table public."3\\n\\n4"', "table public.one"]
+
+
 def test_pending_migration_is_not_drift(built: Target, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "db" / "migrations", tmp_path, dirs_exist_ok=True)
     change_file = tmp_path / "0007_create_ghosts.sql"
