@@ -6,6 +6,7 @@ and what to do next (a full sentence, naming a command where there is one).
 
 from __future__ import annotations
 
+import signal
 import unicodedata
 from dataclasses import dataclass
 
@@ -109,4 +110,8 @@ class ConsentError(DbopsError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; psycopg cancels the running statement as it does for Ctrl-C."""
+    """A signal asked for the end; psycopg cancels the running statement as it does for Ctrl-C."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = number

@@ -60,7 +60,7 @@ class Settings:
 
 
 def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> dict[str, str]:
-    """Return the environment laid over the `.env` file of a directory (which may be missing)."""
+    """Return the environment over the `.env` file of a directory (which may be missing); empty counts as not set."""
     path = directory / ".env"
     try:
         values = dotenv_values(path, interpolate=False) if path.is_file() else {}
@@ -70,7 +70,12 @@ def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> dict[str
             where=str(path),
             hint="Make it a UTF-8 text file of NAME=value lines that you may read, or remove it.",
         ) from None
-    return {**{k: v for k, v in values.items() if v is not None}, **environ}
+    return {**_set(values), **_set(environ)}
+
+
+def _set(environ: Mapping[str, str] | Mapping[str, str | None]) -> dict[str, str]:
+    """Return the variables that have a value."""
+    return {key: value for key, value in environ.items() if value}
 
 
 def load(
@@ -98,6 +103,7 @@ def load(
             hint=f"Add the name, as in .../kapman_{environment}, or choose kapman_<env> with --env.",
         )
     check_database_name(database)
+    parameters["client_encoding"] = "UTF8"
     return Settings(
         target=Target(parameters, database, environment, embedded),
         environ=environ,
@@ -189,7 +195,7 @@ def state_directory(environ: Mapping[str, str]) -> Path:
     """Return where state that must outlive a crash is kept."""
     if own := environ.get("KAPMAN_STATE_DIR"):
         return Path(own)
-    home = Path(environ.get("HOME") or Path.home())
+    home = _home(environ)
     return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "kapman-dbops"
 
 
@@ -199,5 +205,17 @@ def server_directory(environ: Mapping[str, str]) -> Path:
         return Path(own).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/kapman-dbops")
-    home = Path(environ.get("HOME") or Path.home())
+    home = _home(environ)
     return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "kapman-dbops"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Return the home directory; UsageError for an account that has none."""
+    try:
+        return Path(environ.get("HOME") or Path.home())
+    except RuntimeError:
+        raise UsageError(
+            "this account has no home directory to keep state in",
+            where="HOME",
+            hint="Set HOME, or KAPMAN_STATE_DIR and KAPMAN_SERVER_DIR, to directories that it may write.",
+        ) from None

@@ -29,8 +29,7 @@ COMMON = {
     "log_level": "DEBUG shows each statement with its time, WARNING only what needs attention; default INFO.",
 }
 DEFAULTS = {"url": "", "env": "", "format": "text", "log_level": "INFO"}
-TERMINATED = 128 + signal.SIGTERM
-INTERRUPTED = 128 + signal.SIGINT
+FIRST_SIGNAL_CODE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def execute(
     from dbops import report, settings
     from dbops.errors import DbopsError, UsageError
 
-    signal.signal(signal.SIGTERM, _terminate)
+    _turn_signals_into_exceptions()
     view = report.plain_view()
     try:
         view = report.view(
@@ -134,9 +133,9 @@ def execute(
         code = view.error(error)
     except KeyboardInterrupt as error:
         code = _interrupted(error, view)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except OSError as error:
+        hint = "Free some space, or write somewhere else, and run the task again."
+        code = view.error(UsageError(f"cannot write the output: {error.strerror}", where="standard output", hint=hint))
     if code:
         raise Exit(code=code)
 
@@ -145,15 +144,22 @@ def _interrupted(error: KeyboardInterrupt, view: View) -> int:
     """Say in one line which state an interruption left, and return the exit code."""
     from dbops.errors import Terminated
 
-    view.interrupted(" ".join(getattr(error, "__notes__", [])) or "Nothing was changed.")
-    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    state = " ".join(getattr(error, "__notes__", []))
+    view.interrupted(state or "the task did not finish; `invoke db.status` shows how things stand.")
+    return FIRST_SIGNAL_CODE + (error.number if isinstance(error, Terminated) else signal.SIGINT)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """Turn SIGTERM into an exception, so that everything that runs can clean up."""
+def _turn_signals_into_exceptions() -> None:
+    """Let SIGTERM and a lost terminal raise an exception, so that everything that runs can clean up."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _terminate)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
     from dbops.errors import Terminated
 
-    raise Terminated
+    raise Terminated(number)
 
 
 def _with_database(url: str, env: str, output_format: str) -> Callable[[Mapping[str, str], View], Run]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from dbops.errors import DbopsError
 from dbops.events import Event, Statement
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
+SILENT = 100
 
 
 class View(ABC):
@@ -37,7 +39,11 @@ class View(ABC):
         """Show an event, if the log level lets it through."""
         level = getattr(event, "level", "DEBUG" if isinstance(event, Statement) else "INFO")
         if LEVELS[level] >= self.threshold:
-            self.show(event)
+            try:
+                self.show(event)
+            except OSError:
+                # Nobody reads any more (a full disk, a terminal that is gone): the work goes on without a word.
+                self.threshold = SILENT
 
     @abstractmethod
     def show(self, event: Event) -> None:
@@ -82,3 +88,8 @@ def plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def hush(stream: TextIO) -> None:
+    """Send the rest of a stream nowhere: its reader is gone, as in `invoke db.status | head -1`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

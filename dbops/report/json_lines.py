@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dbops.errors import DbopsError
 from dbops.events import Event
-from dbops.report.base import View, plain
+from dbops.report.base import View, hush, plain
 
 NAMES = {
     "StepStarted": "step_started",
@@ -53,4 +53,7 @@ class JsonView(View):
 
 
 def _write(fields: object, stream: TextIO) -> None:
-    print(json.dumps(fields, ensure_ascii=False), file=stream, flush=True)
+    try:
+        print(json.dumps(fields, ensure_ascii=False), file=stream, flush=True)
+    except BrokenPipeError:
+        hush(stream)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -22,7 +23,7 @@ from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError
-from dbops.report.base import View
+from dbops.report.base import View, hush
 
 HEARTBEAT_SECONDS = 5.0
 LOG_COLUMNS = 110
@@ -156,9 +157,17 @@ class TextView(View):
         self.err.print(line, soft_wrap=True)
 
 
+class _Console(Console):
+    """A console that goes on without a reader: rich would end the whole program where its own line breaks off."""
+
+    def on_broken_pipe(self) -> None:
+        """Write the rest to nowhere."""
+        hush(cast("TextIO", self.file))
+
+
 def _console(*, stderr: bool) -> Console:
     """Return a console that wraps nothing narrow in a log and never guesses at colours in text."""
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = LOG_COLUMNS
     return console

@@ -1,9 +1,15 @@
 """What an operator meets on the command line when a setting is wrong: three lines and an exit code."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from dbops import verification
+from dbops.settings import ROOT
 from tests import support
 
 PASSWORD = "s3kret-w0rd"
@@ -107,3 +113,44 @@ def test_errors_are_json_for_machines():
 )
 def test_unknown_choice_is_wrong_usage(words, what):
     assert_three_lines(support.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code(
+    server, target, tmp_path, output_format
+):
+    task = f"{sys.executable} -m invoke db.rebuild --format {output_format} 2>&1 | head -n 1; exit ${{PIPESTATUS[0]}}"
+    environ = {**os.environ, "DATABASE_URL": server.url(target.database), "KAPMAN_STATE_DIR": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 1, "")
+    assert verification.verify(target, ROOT / "db" / "verify", baseline=True).passed
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
+    assert server.execute(limit) == [(-1,)]
+
+
+def test_reader_that_goes_away_does_not_hide_a_failed_check(server, empty):
+    task = f"{sys.executable} -m invoke db.verify --format json | true; exit ${{PIPESTATUS[0]}}"
+    environ = {**os.environ, "DATABASE_URL": server.url(empty.database)}
+    assert subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, check=False).returncode == 1
+
+
+def test_result_that_cannot_be_written_is_an_error(server, built):
+    task = f"{sys.executable} -m invoke db.verify > /dev/full"
+    environ = {**os.environ, "DATABASE_URL": server.url(built.database)}
+    done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "error: cannot write the output: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_ends_a_task_with_a_line_and_its_own_exit_code(number):
+    url = f"postgresql://u@127.0.0.1:{support.free_port()}/kapman_dev"
+    with support.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
+        first = process.stderr.readline()
+        process.send_signal(number)
+        rest = process.communicate()[1]
+    assert "waiting" in first
+    assert rest.splitlines()[-1].startswith("interrupted: ")
+    assert "Traceback" not in rest
+    assert process.returncode == 128 + number

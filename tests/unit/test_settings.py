@@ -108,3 +108,19 @@ def test_settings_never_show_the_password():
     loaded = load({"DATABASE_URL": "postgresql://u:sekret@h/d"})
     assert "sekret" not in repr(loaded) + str(loaded.target)
     assert loaded.target.password == "sekret"
+
+
+def test_empty_variable_counts_as_not_set(tmp_path: Path):
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://h/d\n")
+    assert settings.read_environ({"DATABASE_URL": ""}, tmp_path) == {"DATABASE_URL": "postgresql://h/d"}
+
+
+def test_account_without_home_is_told_what_to_set(monkeypatch):
+    def no_home():
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(UsageError, match="no home directory") as caught:
+        load({"DATABASE_URL": "postgresql://h/d"})
+    assert "KAPMAN_STATE_DIR" in caught.value.hint
+    assert load({"DATABASE_URL": "postgresql://h/d", "KAPMAN_STATE_DIR": "/s"}).state == Path("/s")
