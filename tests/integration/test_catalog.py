@@ -103,6 +103,16 @@ def run(target: Target, *statements: str) -> None:
             "table public.options_chains",
             "is not enforced by its triggers",
         ),
+        (
+            "ALTER TABLE tickers DISABLE TRIGGER ALL",
+            "table public.options_chains",
+            "is not enforced by its triggers on public.tickers",
+        ),
+        (
+            "CREATE ROLE owner; ALTER TABLE tickers OWNER TO owner",
+            "table public.tickers",
+            '+    owned by "owner"',
+        ),
         ("CREATE RULE r AS ON DELETE TO tickers DO INSTEAD NOTHING", "table public.tickers", "rule r: CREATE RULE r"),
         (
             "CREATE STATISTICS st ON symbol, name FROM tickers",

@@ -52,10 +52,13 @@ SELECT p.object, p.section, 0, p.name || ' comment ' || to_json(d.description)
 FROM part AS p
 JOIN pg_description AS d ON d.classoid = ('pg_catalog.' || p.class)::regclass AND d.objoid = p.oid AND d.objsubid = 0
 UNION ALL
+-- A foreign key has triggers on both of its tables.
 SELECT DISTINCT
     r.object, 5, 1,
-    'constraint ' || quote_ident(c.conname) || ' is not enforced by its triggers (enabled: ' || t.tgenabled::text || ')'
+    'constraint ' || quote_ident(c.conname) || ' is not enforced by its triggers'
+    || CASE WHEN t.tgrelid = r.oid THEN '' ELSE ' on ' || t.tgrelid::regclass::text END
+    || ' (enabled: ' || t.tgenabled::text || ')'
 FROM relation AS r
-JOIN pg_trigger AS t ON t.tgrelid = r.oid AND t.tgisinternal AND t.tgenabled <> 'O'
-JOIN pg_constraint AS c ON c.oid = t.tgconstraint
-WHERE c.conrelid = r.oid
+JOIN pg_constraint AS c ON c.conrelid = r.oid
+JOIN pg_trigger AS t ON t.tgconstraint = c.oid AND t.tgisinternal AND t.tgenabled <> 'O'
+WHERE t.tgrelid NOT IN (SELECT k.oid FROM chunk AS k)

@@ -7,9 +7,13 @@ builder AS (
         (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())
     ) AS oid
 ),
--- Whoever built the schema is called "owner", so that the text is the same under any name.
+-- Whoever built the schema is called "owner", so that the text is the same under any name; a role of that name
+-- is told apart by quotes, which quote_ident would not give it.
 role AS (
-    SELECT r.oid, CASE WHEN r.oid = b.oid THEN 'owner' ELSE quote_ident(r.rolname) END AS name
+    SELECT
+        r.oid,
+        CASE WHEN r.oid = b.oid THEN 'owner' WHEN r.rolname = 'owner' THEN '"owner"' ELSE quote_ident(r.rolname) END
+            AS name
     FROM pg_roles AS r CROSS JOIN builder AS b
     UNION ALL
     SELECT 0, 'public'
