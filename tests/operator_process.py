@@ -22,7 +22,7 @@ from tests.operators import options
 
 def main() -> None:
     plan = json.loads(sys.stdin.readline())
-    target = Target(plan["parameters"], plan["database"])
+    target = Target(plan["parameters"], plan["database"], plan["environment"])
     chosen = {name: Path(value) for name, value in plan["options"].items()}
 
     numbers = itertools.count(1)

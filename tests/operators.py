@@ -152,9 +152,12 @@ def started(target: Target, state: Path, *, at: str = "", action: str = "", **ch
         stderr=subprocess.PIPE,
         text=True,
     )
-    plan = {"parameters": dict(target.parameters), "database": target.database, "state": str(state)}
+    plan = {"parameters": dict(target.parameters), "database": target.database, "environment": target.environment}
     assert process.stdin
-    json.dump({**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}}, process.stdin)
+    json.dump(
+        {**plan, "state": str(state), "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}},
+        process.stdin,
+    )
     process.stdin.write("\n")
     process.stdin.flush()
     return process

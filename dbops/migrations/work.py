@@ -10,6 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from dbops import events
 from dbops.errors import MigrationError, SourcePlace
+from dbops.lifecycle import label
 from dbops.migrations import failures, ledger, place
 from dbops.migrations.files import Migration
 from dbops.migrations.headers import seconds
@@ -85,10 +86,14 @@ class Work:
         self.session.report(events.Statement(sql, spent, self.session.where))
 
     def ensure_ledger(self) -> None:
-        """Create the ledger in the open transaction, if there is none."""
+        """Create the ledger in the open transaction, if there is none, with the environment that it is in.
+
+        Rows come in as soon as there are tables: from then on the database must say where it belongs.
+        """
         if not self.has_ledger:
             self.session.as_owner()
             ledger.create(self.session.connection)
+            label.write(self.session.connection, self.session.target.environment)
 
     def roll_back(self) -> None:
         """End whatever transaction is open; a connection that is in the middle of something is given up."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from dbops import lifecycle, postgres
 from dbops.errors import CheckError, DbopsError
 from dbops.events import Report, ignore
-from dbops.lifecycle import consent, label, recovery, server, state
+from dbops.lifecycle import consent, recovery, server, state
 from dbops.lifecycle.rows import count_rows
 from dbops.lock import OperatorLock, operator_lock
 from dbops.preflight import preflight
@@ -143,7 +143,8 @@ def _replace(
         built = build(target, options.migrations, options.verify, steps)
         _compare(target, built.fingerprint, expected)
         with steps.timed("open") as outcome:
-            rows = _label_and_count(target)
+            with postgres.translated(target), postgres.connect(target) as connection:
+                rows = count_rows(connection)
             lifecycle.open_up(lock, options.state, report=report)
             outcome.append("properties restored, others may enter")
     return RebuildResult(
@@ -162,13 +163,6 @@ def _replace(
     )
 
 
-def _label_and_count(target: Target) -> int:
-    """Write the environment into the database and return how many rows its tables hold."""
-    with postgres.translated(target), postgres.connect(target) as connection:
-        label.write(connection, target.environment)
-        return count_rows(connection)
-
-
 def _compare(target: Target, found: str, expected: str | None) -> None:
     """Raise CheckError if a second build came out unlike the first."""
     if expected in (None, found):
@@ -182,7 +176,10 @@ def _compare(target: Target, found: str, expected: str | None) -> None:
 
 @contextmanager
 def _half_built(lock: OperatorLock, options: Options, report: Report) -> Iterator[None]:
-    """Say what a failure leaves behind: the fenced ruin to look at. After an interruption leave none at all."""
+    """Say what a failure leaves behind: the fenced ruin to look at. After an interruption leave none at all.
+
+    What interrupts may also be an output that nobody takes any more.
+    """
     target = lock.target
     try:
         yield
@@ -190,8 +187,8 @@ def _half_built(lock: OperatorLock, options: Options, report: Report) -> Iterato
         error.notes = (*error.notes, f"{target.database} is half built and stays fenced; its properties are kept")
         error.hint = "Fix the cause and run `invoke db.rebuild` again; `invoke db.create` opens it as it is."
         raise
-    except KeyboardInterrupt as interrupt:
-        interrupt.__notes__ = [_clear_away(lock, options, report)]
+    except BaseException as interruption:
+        interruption.__notes__ = [_clear_away(lock, options, report)]
         raise
 
 

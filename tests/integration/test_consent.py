@@ -9,7 +9,7 @@ import pexpect
 import psycopg
 import pytest
 
-from dbops import lifecycle, postgres, rebuild
+from dbops import lifecycle, migrations, postgres, rebuild
 from dbops.errors import ConsentError
 from dbops.lifecycle import label
 from dbops.settings import ROOT
@@ -115,6 +115,22 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server,
     with pytest.raises(ConsentError, match="rows would be lost"):
         rebuild.drop(prod, options(state, yes=True, ask=lambda _: target.database))
     assert rebuild.drop(prod, options(state, confirm=target.database)).existed
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_prod_database_is_protected_from_its_first_row_on(server, target, state, small, killed):
+    prod = replace(target, environment="prod")
+    if killed:
+        died = operators.operator(prod, state, **small, at="StepFinished(step='migrate'", action="SIGKILL")
+        assert died.returncode == -9, died.stderr
+        rebuild.create(prod, options(state))
+    else:
+        rebuild.create(prod, options(state))
+        rebuild.migrate(prod, migrations.discover(small["migrations"]))
+    operators.fill(prod)
+    with pytest.raises(ConsentError, match="is a prod database"):
+        rebuild.drop(target, options(state, yes=True, confirm=target.database))
+    assert operators.rows_left(prod) == operators.ROWS
 
 
 def test_label_of_another_server_does_not_count(server, built, state):
