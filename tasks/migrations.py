@@ -59,9 +59,10 @@ def status(run: Run) -> int:
 
     Exit code 1 if files and ledger disagree or a migration was left unfinished.
     """
-    from dbops import migrations
+    from dbops import migrations, rebuild
     from dbops.report import migrations as views
 
+    rebuild.warn_of_fence(run.target, run.view.event)
     found = migrations.status(run.target, migrations.discover(run.settings.migrations))
     run.view.result(lambda console: views.status_text(found, console), found)
     return 0 if found.consistent else 1

@@ -14,7 +14,7 @@ from dbops.errors import PreflightError, ServerError
 from dbops.events import Report, ignore
 from dbops.lifecycle import server, state
 from dbops.lifecycle.ddl import create_database, default_properties
-from dbops.lifecycle.properties import Properties, differences, find, restore
+from dbops.lifecycle.properties import FENCED, Properties, differences, find, restore
 from dbops.lifecycle.recovery import reconcile
 from dbops.lifecycle.scratch import claimed, new_name, remove_quietly
 from dbops.lifecycle.state import State
@@ -94,6 +94,7 @@ def _make(
     with claimed(connection, new_name()) as name:
         try:
             create_database(connection, name, plan.properties, report, limit=0 if here.superuser else -1)
+            run(connection, sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), FENCED), report)
             if not here.superuser:
                 closed = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
                 run(connection, closed, report)

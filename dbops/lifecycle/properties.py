@@ -14,6 +14,8 @@ from dbops.postgres import Connection, run
 # A leftover of pg_restore that would keep TimescaleDB switched off in the new database.
 NEVER_RESTORED = "timescaledb.restoring"
 INVALID = -2
+# Stands in the comment of a database that is being built, so that nobody takes its fence for a property of it.
+FENCED = "Fenced by kapman-dbops while it is built. If nobody is at work on it, `invoke db.create` opens it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,15 @@ class Properties:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A database that is there: its oid tells it from another of the same name; `invalid` means half dropped."""
+    """A database that is there: its oid tells it from another of the same name; `invalid` means half dropped.
+
+    One that is `fenced` is being built, or was: its limit, ACL and comment are the fence's, and count as the defaults.
+    """
 
     oid: int
     invalid: bool
     template: bool
+    fenced: bool
     properties: Properties
 
 
@@ -116,6 +122,7 @@ def find(connection: Connection, database: str) -> Found | None:
     if row is None:
         return None
     oid, limit, template, allowed, owner, encoding, provider, collate, ctype, locale, rules, space, plain, text = row
+    fenced = text == FENCED
     acl = tuple(Grant(*r) for r in _rows(connection, READ_ACL, oid))
     settings = (Setting(*r) for r in _rows(connection, READ_SETTINGS, oid))
     properties = Properties(
@@ -127,14 +134,14 @@ def find(connection: Connection, database: str) -> Found | None:
         locale=locale,
         icu_rules=rules,
         tablespace=space,
-        connection_limit=max(limit, -1),
+        connection_limit=-1 if fenced else max(limit, -1),
         allow_connections=allowed,
-        acl=None if plain else acl,
-        comment=text,
+        acl=None if plain or fenced else acl,
+        comment=None if fenced else text,
         settings=tuple(s for s in settings if s.name.lower() != NEVER_RESTORED),
         security_labels=tuple(SecurityLabel(*r) for r in _rows(connection, READ_LABELS, oid)),
     )
-    return Found(oid, limit == INVALID, template, properties)
+    return Found(oid, limit == INVALID, template, fenced, properties)
 
 
 def _rows(connection: Connection, query: str, oid: int) -> list[Any]:

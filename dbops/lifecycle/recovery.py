@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dbops.events import Message, Report
 from dbops.lifecycle import server, state
 from dbops.lifecycle.ddl import default_properties
 from dbops.lifecycle.fence import lift
-from dbops.lifecycle.properties import Properties, find
+from dbops.lifecycle.properties import Found, Properties, find
 from dbops.lifecycle.state import State
 from dbops.postgres import Connection
 from dbops.settings import Target
@@ -18,24 +19,45 @@ def reconcile(connection: Connection, target: Target, directory: Path, report: R
     """Return the state whose properties are still to be restored, if any.
 
     A drop that never happened has its fence lifted; a state that belongs to a database which somebody else has
-    replaced since is forgotten. Call it under the operator's lock only.
+    replaced since is forgotten; a fence without a state gives way to the defaults. Call it under the operator's
+    lock only.
     """
-    kept = state.load(directory, server.read(connection).system_identifier, target.database)
-    if kept is None:
-        return None
+    here = server.read(connection).system_identifier
+    kept = state.load(directory, here, target.database)
     found = find(connection, target.database)
     if found is None or found.invalid:
         return kept
-    if found.oid in (kept.old_oid, kept.new_oid):
-        if kept.properties.allow_connections and not found.properties.allow_connections:
-            _lift(target, report)
-        if found.oid == kept.new_oid:
-            return kept
-    else:
+    if kept and found.oid in (kept.old_oid, kept.new_oid):
+        return _continue(target, directory, kept, found, report)
+    if kept:
         text = f"{target.database} was created anew by somebody else: the properties saved from before are forgotten"
         report(Message("WARNING", text))
+        state.discard(directory, kept)
+    return _adopt(target, directory, here, found, report) if found.fenced else None
+
+
+def _continue(target: Target, directory: Path, kept: State, found: Found, report: Report) -> State | None:
+    """Put a database in order that a dead operator of this machine was at."""
+    if kept.properties.allow_connections and not found.properties.allow_connections:
+        _lift(target, report)
+    if found.oid == kept.new_oid:
+        return kept
     state.discard(directory, kept)
     return None
+
+
+def _adopt(target: Target, directory: Path, identifier: str, found: Found, report: Report) -> State:
+    """Make a state for a database that a dead operator left fenced who kept its properties somewhere else."""
+    text = (
+        f"{target.database} was left fenced by a run on another machine, or with another KAPMAN_STATE_DIR, "
+        "where its settings, rights and limit are kept: it gets PostgreSQL's defaults"
+    )
+    report(Message("WARNING", text))
+    if not found.properties.allow_connections:
+        _lift(target, report)
+    adopted = State(identifier, target.database, replace(found.properties, allow_connections=True), new_oid=found.oid)
+    state.save(directory, adopted)
+    return adopted
 
 
 def wanted_properties(connection: Connection, target: Target, directory: Path) -> Properties:

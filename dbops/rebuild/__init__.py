@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dbops.rebuild.model import Options, RebuildPlan, RebuildResult, StepSeconds
 from dbops.rebuild.operation import plan, rebuild, repeat
-from dbops.rebuild.single import create, drop, migrate
+from dbops.rebuild.single import create, drop, migrate, warn_of_fence
 
 __all__ = [
     "Options",
@@ -17,4 +17,5 @@ __all__ = [
     "plan",
     "rebuild",
     "repeat",
+    "warn_of_fence",
 ]

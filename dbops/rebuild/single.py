@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dbops import lifecycle, migrations, postgres
+from dbops.errors import PreflightError
 from dbops.events import Message, Report, ignore
 from dbops.lifecycle import CreateResult, DropResult, Stakes, consent, label, recovery, server
+from dbops.lifecycle.properties import find
 from dbops.lock import DEFAULT_TIMEOUT, operator_lock
 from dbops.migrations import Migration, MigrationResult
 from dbops.preflight import preflight
@@ -49,6 +51,30 @@ def clean_up(target: Target, options: Options, report: Report) -> None:
         recovery.reconcile(connection, target, options.state, report)
 
 
+def warn_of_fence(target: Target, report: Report) -> None:
+    """Say if the target's database is fenced: somebody builds it, or died doing so."""
+    if (fenced := _fence(target)) is not None:
+        report(Message("WARNING", f"{fenced.what}. {fenced.hint}"))
+
+
+def _refuse_fenced(target: Target) -> None:
+    """Raise PreflightError if the database is one that a dead operator left half built."""
+    if (fenced := _fence(target)) is not None:
+        raise fenced
+
+
+def _fence(target: Target) -> PreflightError | None:
+    with postgres.maintenance(target) as connection:
+        found = find(connection, target.database)
+    if found is None or not found.fenced:
+        return None
+    return PreflightError(
+        f"{target.database} is fenced: a run that builds it is at work, or was interrupted",
+        where=str(target),
+        hint="If nobody is at work on it, `invoke db.create` opens it as it is, and `invoke db.rebuild` begins anew.",
+    )
+
+
 def _warn_of_no_return(target: Target, report: Report) -> None:
     """Say if the role that drops the database could not create it again."""
     with postgres.maintenance(target) as connection:
@@ -73,6 +99,7 @@ def migrate(
     The options are those of `migrations.migrate`; `timeout` is how many seconds to wait for another operator.
     """
     with operator_lock(target, timeout=timeout, report=report):
+        _refuse_fenced(target)
         label.assert_matches(target)
         return migrations.migrate(
             target,

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dbops import lifecycle, postgres, rebuild
+from dbops import lifecycle, migrations, postgres, rebuild
+from dbops.errors import PreflightError
 from dbops.lifecycle import properties
+from dbops.lifecycle.ddl import default_properties
+from dbops.lifecycle.server import read
 from dbops.lock import operator_lock
 from dbops.settings import ROOT, Target
 from tests import operators
@@ -177,6 +180,22 @@ def test_kill_behind_the_fence_is_put_right_by_the_next_command_of_any_kind(serv
     assert not rebuild.create(precious, options(state)).created
     assert works(server, precious)
     assert list(state.iterdir()) == []
+
+
+def test_fence_without_its_state_is_nobodys_property(target, state, small, tmp_path):
+    died = operator(target, state, **small, at="StepFinished(step='migrate'", action="SIGKILL")
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    elsewhere, said = options(tmp_path / "elsewhere", **small), []
+    with pytest.raises(PreflightError, match="is fenced"):
+        rebuild.migrate(target, migrations.discover(small["migrations"]))
+    assert "is fenced" in operators.invoke("db.status", target=target, state=state).stderr
+    rebuild.rebuild(target, elsewhere, report=said.append)
+    with postgres.maintenance(target) as connection:
+        found = properties.find(connection, target.database)
+        assert not found.fenced
+        assert replace(found.properties, owner="") == replace(default_properties(read(connection)), owner="")
+    assert any("another KAPMAN_STATE_DIR" in str(event) for event in said)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_owners_half_built_database_is_put_right_as_well(server, target, state, small):
