@@ -61,6 +61,17 @@ def run(target: Target, *statements: str) -> None:
         ("ALTER TABLE tickers ALTER name SET STORAGE external", "table public.tickers", "storage e"),
         ("ALTER TABLE tickers ALTER name SET (n_distinct = 5)", "table public.tickers", "options n_distinct=5"),
         ("ALTER TABLE tickers ALTER name SET STATISTICS 7", "table public.tickers", "statistics 7"),
+        ("ALTER TABLE tickers ALTER name SET STATISTICS 0", "table public.tickers", "statistics 0"),
+        (
+            "CREATE INDEX i ON tickers (lower(name)); ALTER INDEX i ALTER COLUMN 1 SET STATISTICS 9",
+            "table public.tickers",
+            "statistics 9 on 1",
+        ),
+        (
+            "ALTER TABLE recommendations SET (toast.autovacuum_enabled = off)",
+            "table public.recommendations",
+            "+    toast options autovacuum_enabled=off",
+        ),
         ("ALTER TABLE tickers SET (fillfactor = 70)", "table public.tickers", "+    options fillfactor=70"),
         ("ALTER TABLE recommendation_outcomes SET UNLOGGED", "table public.recommendation_outcomes", "+    unlogged"),
         ("ALTER TABLE tickers REPLICA IDENTITY FULL", "table public.tickers", "+    replica identity full"),
@@ -167,13 +178,27 @@ def run(target: Target, *statements: str) -> None:
             "collation public.german",
             "+collation public.german",
         ),
-        ("CREATE CAST (integer AS option_type) WITH INOUT", "cast (integer AS public.option_type)", "+cast"),
+        (
+            "CREATE CAST (integer AS option_type) WITH INOUT AS ASSIGNMENT",
+            "cast (integer AS public.option_type)",
+            "+    as assignment with inout",
+        ),
         ("CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)", "text search configuration public.c", "+text search"),
         ("SELECT set_chunk_time_interval('ohlcv', INTERVAL '7 days')", "table public.ohlcv", "chunk interval 7 days"),
         (
             "SELECT add_dimension('ohlcv', 'ticker_id', number_partitions => 2)",
             "table public.ohlcv",
             "+    dimension 2: space on ticker_id uuid partitions 2",
+        ),
+        (
+            "SELECT set_adaptive_chunking('ohlcv', '1GB')",
+            "table public.ohlcv",
+            "+    chunk sizing _timescaledb_functions.calculate_chunk_interval to 1073741824 bytes",
+        ),
+        (
+            "SELECT attach_tablespace('pg_default', 'ohlcv')",
+            "table public.ohlcv",
+            "+    chunks in tablespace pg_default",
         ),
         ("SELECT create_hypertable('options_chains', 'time')", "table public.options_chains", "+    hypertable"),
         (

@@ -53,6 +53,14 @@ SELECT
     'of ' || quote_ident(f.fdwname) || coalesce(' options ' || s.srvoptions::text, '')
 FROM pg_foreign_server AS s JOIN pg_foreign_data_wrapper AS f ON f.oid = s.srvfdw
 UNION ALL
+SELECT
+    i.type || ' ' || i.identity, 0, 2,
+    CASE c.castcontext WHEN 'i' THEN 'implicit' WHEN 'a' THEN 'as assignment' ELSE 'explicit' END
+    || CASE c.castmethod WHEN 'f' THEN ' with ' || c.castfunc::regprocedure::text WHEN 'i' THEN ' with inout' ELSE '' END
+FROM pg_cast AS c CROSS JOIN LATERAL pg_identify_object('pg_cast'::regclass, c.oid, 0) AS i
+WHERE c.oid >= 16384
+AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_cast'::regclass AND m.objid = c.oid)
+UNION ALL
 SELECT i.type || ' ' || i.identity, 0, 0, NULL
 FROM rare AS r CROSS JOIN LATERAL pg_identify_object(r.tableoid, r.oid, 0) AS i
 WHERE r.oid >= 16384

@@ -15,6 +15,10 @@
         || CASE WHEN i.indisclustered THEN ' (clustered)' ELSE '' END
         || CASE WHEN i.indisreplident THEN ' (replica identity)' ELSE '' END
         || coalesce(' tablespace ' || quote_ident(t.spcname), '')
+        || coalesce((
+            SELECT string_agg(format(' statistics %s on %s', a.attstattarget, a.attnum), '' ORDER BY a.attnum)
+            FROM pg_attribute AS a WHERE a.attrelid = x.oid AND a.attstattarget >= 0
+        ), '')
     FROM relation AS r
     JOIN pg_index AS i ON i.indrelid = r.oid
     JOIN pg_class AS x ON x.oid = i.indexrelid

@@ -11,6 +11,13 @@
     CROSS JOIN LATERAL (VALUES
         (CASE c.relpersistence WHEN 'u' THEN 'unlogged' WHEN 't' THEN 'temporary' END),
         ('options ' || (SELECT string_agg(o, ', ' ORDER BY o COLLATE "C") FROM unnest(c.reloptions) AS o)),
+        (
+            'toast options ' || (
+                SELECT string_agg(o, ', ' ORDER BY o COLLATE "C")
+                FROM pg_class AS toast CROSS JOIN LATERAL unnest(toast.reloptions) AS o
+                WHERE toast.oid = c.reltoastrelid
+            )
+        ),
         ('access method ' || nullif(am.amname, 'heap')),
         ('tablespace ' || quote_ident(t.spcname)),
         (CASE WHEN c.relrowsecurity THEN 'row level security enabled' END),
@@ -55,7 +62,7 @@ attribute AS (
             WHERE o NOT LIKE 'pg\_attver=%'
         ), '')
         || coalesce(' foreign options ' || a.attfdwoptions::text, '')
-        || CASE WHEN a.attstattarget > 0 THEN ' statistics ' || a.attstattarget::text ELSE '' END AS definition
+        || CASE WHEN a.attstattarget >= 0 THEN ' statistics ' || a.attstattarget::text ELSE '' END AS definition
     FROM relation AS r
     JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type AS t ON t.oid = a.atttypid

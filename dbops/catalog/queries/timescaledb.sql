@@ -5,6 +5,18 @@ FROM timescaledb_information.hypertables AS h
 JOIN relation AS r ON r.oid = format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass
 UNION ALL
 SELECT
+    r.object, 1, 0,
+    format('chunk sizing %I.%I to %s bytes', h.chunk_sizing_func_schema, h.chunk_sizing_func_name, h.chunk_target_size)
+FROM _timescaledb_catalog.hypertable AS h
+JOIN relation AS r ON r.oid = format('%I.%I', h.schema_name, h.table_name)::regclass
+WHERE h.chunk_target_size > 0
+UNION ALL
+SELECT r.object, 1, 0, 'chunks in tablespace ' || quote_ident(t.tablespace_name)
+FROM _timescaledb_catalog.hypertable AS h
+JOIN _timescaledb_catalog.tablespace AS t ON t.hypertable_id = h.id
+JOIN relation AS r ON r.oid = format('%I.%I', h.schema_name, h.table_name)::regclass
+UNION ALL
+SELECT
     r.object, 1, d.dimension_number::integer,
     format('dimension %s: %s on %I %s', d.dimension_number, lower(d.dimension_type), d.column_name, d.column_type)
     || coalesce(' chunk interval ' || d.time_interval::text, '')
