@@ -26,11 +26,11 @@ def verify(run: Run, empty: bool = False, only: str = "", list: bool = False, ou
         files = verification.select(verification.list_checks(directory, baseline=empty), names)
         run.view.result(lambda console: shown.listing(files, console), shown.listing_data(files))
         return 0
-    with documents.opened(output) as file:
+    with documents.opened(output) as write:
         started = datetime.now(UTC)
         result = verification.verify(run.target, directory, baseline=empty, only=names, report=run.view.event)
         document = shown.document(result, run.format, server=run.target.server, started=started)
-        file.write(document)
+        write(document)
     if run.format == "junit" and not output:
         run.view.result(lambda console: documents.print_as_is(document, console), None)
     else:
@@ -63,14 +63,15 @@ def fingerprint(run: Run, text: bool = False) -> None:
     run.view.result(lambda console: documents.print_as_is(schema if text else f"{value}\n", console), data)
 
 
-@operation(output="File to write; default docs/schema.md.")
-def diagram(run: Run, output: str = "docs/schema.md") -> None:
+@operation(output="File to write; default docs/schema.md of this repository.")
+def diagram(run: Run, output: str = "") -> None:
     """Write the live schema as Markdown, with an entity-relationship diagram and a section per table."""
-    from dbops import catalog, postgres
+    from dbops import catalog, postgres, settings
     from dbops.report import documents
 
+    path = output or str(settings.ROOT / "docs" / "schema.md")
     with postgres.connect(run.target) as connection, postgres.translated(run.target):
         document = catalog.diagram(connection)
-    with documents.opened(output) as file:
-        file.write(document)
-    run.view.result(lambda console: documents.print_as_is(f"Written: {output}\n", console), {"output": output})
+    with documents.opened(path) as write:
+        write(document)
+    run.view.result(lambda console: documents.print_as_is(f"Written: {path}\n", console), {"output": path})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -15,18 +16,36 @@ from dbops.errors import UsageError
 COLUMNS = 110
 
 
-def opened(path: str) -> TextIO:
-    """Return the file at a path, emptied, so that no older result can be taken for this one; without a path, nowhere.
+@contextmanager
+def opened(path: str) -> Iterator[Callable[[str], None]]:
+    """Empty the file at a path, so that no older result can be taken for this one, and yield what writes it.
 
-    Raises UsageError if it cannot be written.
+    Without a path, the document goes nowhere. Raises UsageError if it cannot be written.
     """
-    try:
+    with _emptied(path) as file:
+
+        def write(document: str) -> None:
+            with _refused(path), file:
+                file.write(document)
+
+        yield write
+
+
+def _emptied(path: str) -> TextIO:
+    with _refused(path):
         return Path(path or os.devnull).open("w", encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def _refused(path: str) -> Iterator[None]:
+    """Turn what the file system says into a UsageError."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"cannot write the result: {error.strerror}",
             where=path,
-            hint="Give --output a file in a directory that exists and that you may write to.",
+            hint="Give --output a file in a directory that exists, that you may write to, and that has room.",
         ) from None
 
 

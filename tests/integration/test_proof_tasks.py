@@ -73,6 +73,14 @@ def test_output_that_cannot_be_written_is_said_before_anything_runs(url: str, tm
     assert "cannot write the result" in done.stderr
 
 
+def test_disk_that_is_full_is_said_in_three_lines(url: str) -> None:
+    for task in ("db.verify", "db.diagram"):
+        done = run_invoke(task, "--output", "/dev/full", DATABASE_URL=url)
+        assert done.returncode == 2, done.stderr
+        assert "error: cannot write the result: No space left on device\n  --> /dev/full\nhint: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_list_and_only_name_check_files(url: str) -> None:
     listed = run_invoke("db.verify", "--list", "--empty", DATABASE_URL=url)
     for path in (ROOT / "db" / "verify").glob("*/*.sql"):
