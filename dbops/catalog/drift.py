@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dbops import lifecycle
 from dbops.catalog.text import fingerprint, schema_text
 from dbops.errors import PreflightError
-from dbops.events import Report, StepFinished, StepStarted, ignore
+from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, Migration, migrate, status
 from dbops.postgres import connect, maintenance, translated
 from dbops.settings import Target
@@ -62,17 +62,23 @@ def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report =
     with lifecycle.scratch(target, report=report) as scratch:
         migrate(scratch, migrations, to=built[-1].version if built else None, fresh=True, report=report)
         expected = _text(scratch)
-    objects = compare(expected, live)
-    report(StepFinished(STEP, f"objects that differ: {len(objects)}", time.monotonic() - began))
-    return Drift(
+    result = Drift(
         target=str(target),
-        objects=objects,
+        objects=compare(expected, live),
         expected_fingerprint=fingerprint(expected),
         actual_fingerprint=fingerprint(live),
         built=tuple(migration.name for migration in built),
         pending=tuple(migration.name for migration in ledger.pending if migration not in built),
         disagreements=tuple(f"{item.name}: {item.state}" for item in ledger.disagreements),
     )
+    report(_end(result, time.monotonic() - began))
+    return result
+
+
+def _end(result: Drift, seconds: float) -> StepFinished | Message:
+    """Return the event that closes the step: a step that ended badly is not finished."""
+    summary = f"objects that differ: {len(result.objects)}"
+    return Message("WARNING", summary, STEP) if result.found else StepFinished(STEP, summary, seconds)
 
 
 def compare(expected: str, actual: str) -> tuple[ObjectDrift, ...]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from dbops import migrations, postgres
 from dbops.catalog import Drift, drift
 from dbops.errors import DbopsError, PreflightError
+from dbops.events import Message
 from dbops.report import drift as report
 from dbops.settings import ROOT, Target
 from tests import support
@@ -88,8 +89,10 @@ def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp
     migrations.migrate(built, files)
     assert not drift(built, files).found
     change(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
-    result = drift(built, files)
+    seen: list[object] = []
+    result = drift(built, files, report=seen.append)
     assert result.found
+    assert seen[-1] == Message("WARNING", "objects that differ: 2", "drift")
     assert [item.name for item in result.objects] == ['table public."3\\n\\n4"', "table public.one"]
 
 
