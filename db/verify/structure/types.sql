@@ -1,12 +1,12 @@
 -- The enumerated types of the baseline, their labels in order, and that they belong to the database's owner.
 WITH expected (type_name, labels) AS (
     VALUES
-    ('option_strategy', 'LONG_CALL, LONG_PUT, CSP, VERTICAL_SPREAD'),
-    ('option_type', 'C, P'),
-    ('outcome_status', 'WIN, LOSS, NEUTRAL'),
-    ('recommendation_action', 'BUY, SELL, HOLD, HEDGE'),
-    ('recommendation_direction', 'LONG, SHORT, NEUTRAL'),
-    ('recommendation_status', 'active, closed, expired')
+    ('option_strategy', '{LONG_CALL,LONG_PUT,CSP,VERTICAL_SPREAD}'),
+    ('option_type', '{C,P}'),
+    ('outcome_status', '{WIN,LOSS,NEUTRAL}'),
+    ('recommendation_action', '{BUY,SELL,HOLD,HEDGE}'),
+    ('recommendation_direction', '{LONG,SHORT,NEUTRAL}'),
+    ('recommendation_status', '{active,closed,expired}')
 ),
 
 actual (type_name, owner, labels) AS (
@@ -16,7 +16,7 @@ actual (type_name, owner, labels) AS (
             WHEN type.typowner = current_database.datdba THEN 'the database''s owner'
             ELSE pg_get_userbyid(type.typowner)
         END,
-        string_agg(label.enumlabel, ', ' ORDER BY label.enumsortorder)
+        array_agg(label.enumlabel ORDER BY label.enumsortorder) FILTER (WHERE label.enumlabel IS NOT null)::text
     FROM pg_catalog.pg_type AS type
     INNER JOIN pg_catalog.pg_namespace AS namespace ON type.typnamespace = namespace.oid
     INNER JOIN pg_catalog.pg_database AS current_database ON current_database.datname = current_database()

@@ -1,15 +1,20 @@
--- add_label: type public.recommendation_status => active, closed, expired, cancelled
+-- add_label: type public.recommendation_status => {active,closed,expired,cancelled}
 ALTER TYPE public.recommendation_status ADD VALUE 'cancelled';
 
 -- rename_label: type public.option_strategy => COVERED_CALL
 ALTER TYPE public.option_strategy RENAME VALUE 'CSP' TO 'COVERED_CALL';
 
--- order_of_labels: type public.option_type => P, C
+-- order_of_labels: type public.option_type => {P,C}
 UPDATE pg_catalog.pg_enum SET enumsortorder = -enumsortorder
 WHERE enumtypid = 'public.option_type'::regtype;
 
--- drop_label: type public.outcome_status => WIN, LOSS
+-- drop_label: type public.outcome_status => {WIN,LOSS}
 DELETE FROM pg_catalog.pg_enum WHERE enumtypid = 'public.outcome_status'::regtype AND enumlabel = 'NEUTRAL';
+
+-- label_that_looks_like_two: type public.option_type => {"C, P"}
+DELETE FROM pg_catalog.pg_enum WHERE enumtypid = 'public.option_type'::regtype AND enumlabel = 'P';
+UPDATE pg_catalog.pg_enum SET enumlabel = 'C, P'
+WHERE enumtypid = 'public.option_type'::regtype;
 
 -- rename_type: type public.recommendation_action
 ALTER TYPE public.recommendation_action RENAME TO action;
