@@ -50,7 +50,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
-    install(session, "types")
+    install(session, "types", "lint")
     session.run("mypy")
 
 

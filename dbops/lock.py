@@ -85,7 +85,11 @@ def operator_lock(
         name = f"kapman-dbops {_whoami()}"
         connection.execute(sql.SQL("SET application_name = {}").format(sql.Literal(name)))
         if not try_lock(connection, key):
-            _wait(connection, key, target, timeout, report)
+            try:
+                _wait(connection, key, target, timeout, report)
+            except KeyboardInterrupt as interrupt:
+                interrupt.add_note(f"{target.database} was not touched.")
+                raise
         try:
             yield OperatorLock(target, connection, key, pid)
         finally:

@@ -161,7 +161,7 @@ def test_interruption_while_waiting_for_another_operator_changes_nothing(server,
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert said.splitlines()[-1] == "interrupted: Nothing was changed."
+    assert said.splitlines()[-1] == f"interrupted: {precious.database} was not touched."
     assert works(server, precious)
 
 
