@@ -7,23 +7,19 @@ import hashlib
 import re
 import stat
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from dbops.errors import SourcePlace, UsageError
-from dbops.migrations import headers
+from dbops.errors import UsageError
+from dbops.migrations import headers, rules
 from dbops.migrations.headers import Header
 from dbops.migrations.place import place_at
-from dbops.migrations.statements import Statement, split
+from dbops.migrations.rules import UnlawfulError
+from dbops.migrations.statements import split
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
 _WORDS = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 _LEFTOVER = re.compile(r"\..*|.*~|#.*#|.*\.(orig|rej|bak|md)")
 _NAME_RULE = "must be named NNNN_verb_object.sql, in lower case"
-_OWNED = {
-    ("BEGIN",), ("START", "TRANSACTION"), ("COMMIT",), ("END",), ("ROLLBACK",), ("ABORT",),
-    ("SAVEPOINT",), ("RELEASE",), ("PREPARE", "TRANSACTION"),
-}  # fmt: skip
 _HINT = "Correct the files, then see what would run with `invoke db.migrate --plan`."
 _MOST_NOTES = 20
 _NEW = """\
@@ -52,14 +48,6 @@ class Migration:
     def label(self) -> str:
         """Return the path as people and editors want it: relative where the file is below the working directory."""
         return label(self.path)
-
-
-class UnlawfulError(Exception):
-    """What is wrong with one file, for people, and where in it if that is known."""
-
-    def __init__(self, what: str, source: SourcePlace | None = None) -> None:
-        super().__init__(what)
-        self.source = source
 
 
 def discover(directory: Path) -> tuple[Migration, ...]:
@@ -162,8 +150,10 @@ def _judge(path: Path, directory: Path) -> Migration:
     for statement in split(text):
         first = statement.start if first < 0 else first
         count += 1
-        _check_statement(path, text, statement)
-    _check_whole(path, text, header, count, first)
+        rules.check_statement(label(path), text, statement)
+        if not header.transactional:
+            rules.check_index(label(path), text, statement)
+    rules.check_whole(label(path), text, header, count, first)
     return Migration(int(match["version"]), path.stem, path, checksum(text), len(content), count, header)
 
 
@@ -199,31 +189,6 @@ def _text(path: Path, content: bytes) -> str:
     if "\0" in text:
         raise UnlawfulError("contains a NUL character", place_at(text, text.index("\0"), label(path)))
     return text
-
-
-def _check_statement(path: Path, text: str, statement: Statement) -> None:
-    """Raise UnlawfulError for what a migration may not contain."""
-    words = statement.words
-    if statement.psql >= 0:
-        what, offset = "psql's backslash commands cannot run here: write SQL only", statement.psql
-    elif any(statement.begins(*owned) for owned in _OWNED):
-        what, offset = f"{words[0]} is not for a migration: the runner owns the transaction", statement.start
-    elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
-        what, offset = "COPY has nothing to read from or write to here: use INSERT or a table", statement.start
-    else:
-        return
-    raise UnlawfulError(what, place_at(text, offset, label(path)))
-
-
-def _check_whole(path: Path, text: str, header: Header, count: int, first: int) -> None:
-    """Raise UnlawfulError for a file without statements, with a directive too late, or with too many to run alone."""
-    if not count:
-        raise UnlawfulError("is empty" if not text.strip() else "has comments only, and no statement")
-    if late := headers.DIRECTIVE.search(text, first):
-        source = place_at(text, late.start(), label(path))
-        raise UnlawfulError("has a directive below its first statement, where it has no effect", source)
-    if not header.transactional and count != 1:
-        raise UnlawfulError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
 
 
 def _order_problems(found: list[Migration]) -> list[tuple[Path, UnlawfulError]]:

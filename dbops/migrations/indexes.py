@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from dbops.migrations.statements import Statement, without_comments
 from dbops.postgres import Connection
 
-_NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_NAME = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
+# Possessive throughout: CONCURRENTLY and ON are no names, even where that leaves nothing to match.
 _BUILDS = re.compile(
-    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_NAME})\s+ON\s+(?:ONLY\s+)?"
-    rf"(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?)",
+    rf"CREATE\s+(?:UNIQUE\s+)?+INDEX\s+(?:CONCURRENTLY\b\s*)?+(?:IF\s+NOT\s+EXISTS\b\s*)?+(?P<name>{_NAME})"
+    rf"\s*ON\b\s*(?:ONLY\b\s*)?+(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?+)",
     re.IGNORECASE,
 )
 _INVALID = """
@@ -24,6 +26,7 @@ FROM pg_catalog.pg_index AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND c.relkind = 'i'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid)
 """
 _ITS_OWN = _INVALID + " AND c.relname = (parse_ident(%s))[1] AND i.indrelid = to_regclass(%s)"
 
@@ -48,14 +51,19 @@ class Build:
     table: str
 
 
-def build_of(statement: str) -> Build | None:
-    """Return the build of an index that a statement is; None for any other statement."""
-    match = _BUILDS.match(statement)
+def builds(statement: Statement) -> bool:
+    """Tell whether a statement builds an index."""
+    return statement.begins("CREATE", "INDEX") or statement.begins("CREATE", "UNIQUE", "INDEX")
+
+
+def build_of(text: str) -> Build | None:
+    """Return the build of an index that a statement's text is; None if it is none, or names no index."""
+    match = _BUILDS.match(without_comments(text))
     return Build(match["name"], match["table"]) if match else None
 
 
 def invalid_indexes(connection: Connection) -> frozenset[Index]:
-    """Return the indexes of this database that are not valid."""
+    """Return the indexes of this database that are not valid, without those that are being built."""
     return _indexes(connection.execute(_INVALID).fetchall())
 
 

@@ -33,8 +33,9 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
     work.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
     began = time.monotonic()
     with _surroundings(work, migration):
-        _try(work, migration, text, statement, build, again=again)
-        _refuse_invalid(work, migration, build)
+        before = indexes.invalid_indexes(work.session.connection)
+        _try(work, migration, text, statement, build, before, again=again)
+        _refuse_invalid(work, migration, build, before)
     spent = time.monotonic() - began
     _record(work, migration, round(spent * 1000))
     work.doubt = ""
@@ -61,14 +62,20 @@ def _record(work: Work, migration: Migration, duration_ms: int | None) -> None:
 
 
 def _try(
-    work: Work, migration: Migration, text: str, statement: Statement, build: Build | None, *, again: bool
+    work: Work,
+    migration: Migration,
+    text: str,
+    statement: Statement,
+    build: Build | None,
+    before: frozenset[Index],
+    *,
+    again: bool,
 ) -> None:
-    """Run the statement, again where a lock was not to be had."""
+    """Run the statement, again where a lock was not to be had and nothing is left that the next try would add to."""
     connection = work.session.connection
     for attempt in range(1, TRIES + 1):
         if again or attempt > 1:
             _clear_away(work, migration, build)
-        before = indexes.invalid_indexes(connection)
         try:
             work.run(migration, text, statement, LineCounter(text).line_at(statement.start))
             return
@@ -76,8 +83,8 @@ def _try(
             if connection.closed:
                 work.doubt = f"{migration.name} was begun outside a transaction; how far it came is not known."
                 raise work.refusal(failure) from None
-            if not failure.passing or attempt == TRIES:
-                left = indexes.invalid_indexes(connection) - before
+            left = indexes.invalid_indexes(connection) - before
+            if not failure.passing or attempt == TRIES or (left and not build):
                 extra = (_MAY_BE_THERE,) if again else ()
                 raise _refusal(work, failure, build, left, attempt, extra) from None
             work.pause(failure, attempt)
@@ -108,12 +115,18 @@ def _clear_away(work: Work, migration: Migration, build: Build | None) -> None:
         raise work.refusal(RefusedError(migration, error)) from None
 
 
-def _refuse_invalid(work: Work, migration: Migration, build: Build | None) -> None:
-    """Raise MigrationError if IF NOT EXISTS passed over an index that is there but invalid."""
-    index = indexes.leftover(work.session.connection, build)
-    if index:
+def _refuse_invalid(work: Work, migration: Migration, build: Build | None, before: frozenset[Index]) -> None:
+    """Raise MigrationError if an index is invalid that IF NOT EXISTS passed over, or that was valid before."""
+    connection = work.session.connection
+    if index := indexes.leftover(connection, build):
         raise MigrationError(
             f"migration {migration.name} ran, but {index} is an invalid index, which IF NOT EXISTS passed over",
             where=migration.label,
             hint="The file stays unfinished. Run `invoke db.migrate` again: it drops the index and builds it anew.",
+        )
+    if left := sorted(map(str, indexes.invalid_indexes(connection) - before)):
+        raise MigrationError(
+            f"migration {migration.name} ran, and left invalid indexes: {', '.join(left)}",
+            where=migration.label,
+            hint="The file stays unfinished. Use DROP INDEX CONCURRENTLY on them, and run `invoke db.migrate` again.",
         )

@@ -113,6 +113,18 @@ def split(text: str) -> Iterator[Statement]:
         yield _closed(current)
 
 
+def without_comments(text: str) -> str:
+    """Return a text with a blank in the place of each comment."""
+    parts: list[str] = []
+    position = 0
+    while match := _TOKEN.match(text, position):
+        kind, start = str(match.lastgroup), position
+        end = _end_of(kind, match, text)
+        position = len(text) if end < 0 else end
+        parts.append(" " if kind in ("skip", "comment") else text[start:position])
+    return "".join(parts)
+
+
 def _feed(current: _Open, kind: str, match: re.Match[str], end: int) -> None:
     """Add a token to the statement being read."""
     if current.start < 0:

@@ -101,6 +101,45 @@ def test_if_not_exists_does_not_pass_over_an_invalid_index(empty: Target, tmp_pa
     assert indexes(empty) == [("t_n_key", True)]
 
 
+@pytest.mark.parametrize("comment", ["-- x\n", "/* x /* y */ */"])
+def test_comment_does_not_hide_an_invalid_index(empty: Target, tmp_path: Path, comment: str) -> None:
+    text = (
+        f"-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS t_n_key {comment} ON public.t (n);"
+    )
+    migrations = written(tmp_path, TABLE, text)
+    for _ in range(2):
+        with pytest.raises(MigrationError, match="could not create unique index"):
+            migrate(empty, migrations)
+        assert states(empty, tmp_path) == [State.APPLIED, State.UNFINISHED]
+    assert indexes(empty) == [("t_n_key", False)]
+
+
+def test_index_that_becomes_invalid_otherwise_is_not_recorded(empty: Target, tmp_path: Path) -> None:
+    """Whatever runs outside a transaction, an index that it leaves invalid is not passed over in silence."""
+    body = "UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'public.t_n_idx'::regclass"
+    index = "CREATE TABLE public.t (n integer); CREATE INDEX t_n_idx ON public.t (n);"
+    migrations = written(tmp_path, index, f"-- migrate: no-transaction\n{body};")
+    with pytest.raises(MigrationError, match=r"ran, and left invalid indexes: public\.t_n_idx"):
+        migrate(empty, migrations)
+    assert states(empty, tmp_path) == [State.APPLIED, State.UNFINISHED]
+
+
+def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path: Path) -> None:
+    """Each further try would leave one more; all that this run left is named."""
+    index = "CREATE TABLE public.t (n integer); CREATE INDEX t_n_idx ON public.t (n);"
+    text = "-- migrate: no-transaction\n-- lock-timeout: 200ms\nREINDEX INDEX CONCURRENTLY public.t_n_idx;"
+    migrations = written(tmp_path, index, text)
+    migrate(empty, migrations, to=1)
+    with postgres.connect(empty) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT FROM public.t")
+        with pytest.raises(MigrationError) as failure:
+            migrate(empty, migrations)
+    assert "in 1 try" in failure.value.what
+    left = [note for note in failure.value.notes if note.startswith("left behind: ")]
+    assert len(left) == len([name for name, valid in indexes(empty) if not valid]) == 1
+
+
 def test_statement_that_needs_no_transaction_is_told_how(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE, "CREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);"))

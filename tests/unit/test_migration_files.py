@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import UsageError
-from dbops.migrations import discover, new_file
+from dbops.migrations import discover, indexes, new_file
 from dbops.migrations.headers import Header, parse, seconds
 from tests.migration_files import write, written
 
@@ -233,6 +233,28 @@ def test_directive_below_the_first_statement_is_refused(tmp_path: Path) -> None:
     said = refusal(write(tmp_path, "SELECT 1;\n-- migrate: no-transaction\n"))
     assert "0001_do_step1.sql:2:1" in said
     assert "has no effect" in said
+
+
+@pytest.mark.parametrize("named", ["", "IF NOT EXISTS ", "/* i */ "])
+def test_index_outside_transactions_has_a_name(tmp_path: Path, named: str) -> None:
+    text = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY {} ON public.t (n);"
+    assert "builds an index that is not named" in refusal(write(tmp_path, text.format(named)))
+    assert written(tmp_path, text.format("i"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE INDEX CONCURRENTLY i ON public.t (n)",
+        'create unique index concurrently if not exists"I x"ON only "t"(n)',
+        "CREATE/**/INDEX i -- why\n ON t (n)",
+    ],
+)
+def test_builds_are_read_whatever_stands_between(text: str) -> None:
+    build = indexes.build_of(text)
+    assert build
+    assert build.name in ("i", '"I x"')
+    assert build.table in ("public.t", "t", '"t"')
 
 
 def test_file_outside_transactions_has_one_statement(tmp_path: Path) -> None:
