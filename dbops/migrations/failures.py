@@ -12,6 +12,9 @@ _HINTS = {
     "raise max_locks_per_transaction, or apply them in portions with `invoke db.migrate --to NNNN`.",
     "57014": "If it needs longer, say so with --statement-timeout or in the file's header "
     "(`-- statement-timeout: 10min`), and run `invoke db.migrate` again.",
+    "55P04": "A value that ALTER TYPE adds can be used only after a commit: apply the files up to that one first, with "
+    "`invoke db.migrate --to NNNN`, or put the ALTER TYPE in a file of its own with `-- migrate: no-transaction` "
+    "in the header.",
     "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
     "in the header, and run `invoke db.migrate` again.",
 }

@@ -7,6 +7,7 @@ import hashlib
 import re
 import stat
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from dbops.errors import UsageError
@@ -34,7 +35,10 @@ _NEW = """\
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A lawful file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes."""
+    """A lawful file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes.
+
+    `adds_enum_value` tells that what it adds to a type can be used only after a commit.
+    """
 
     version: int
     name: str
@@ -43,6 +47,7 @@ class Migration:
     size: int
     statements: int
     header: Header
+    adds_enum_value: bool
 
     @property
     def label(self) -> str:
@@ -146,15 +151,17 @@ def _judge(path: Path, directory: Path) -> Migration:
         header = headers.parse(text)
     except ValueError as error:
         raise UnlawfulError(str(error)) from None
-    count, first = 0, -1
+    count, first, adds_enum_value = 0, -1, False
     for statement in split(text):
         first = statement.start if first < 0 else first
         count += 1
+        adds_enum_value |= statement.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(statement.words)
         rules.check_statement(label(path), text, statement)
         if not header.transactional:
             rules.check_index(label(path), text, statement)
     rules.check_whole(label(path), text, header, count, first)
-    return Migration(int(match["version"]), path.stem, path, checksum(text), len(content), count, header)
+    version, size = int(match["version"]), len(content)
+    return Migration(version, path.stem, path, checksum(text), size, count, header, adds_enum_value)
 
 
 def _content(path: Path, directory: Path) -> bytes:

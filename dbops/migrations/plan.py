@@ -149,12 +149,17 @@ def up_to(pending: tuple[Migration, ...], migrations: tuple[Migration, ...], to:
 def batches(pending: tuple[Migration, ...], *, fresh: bool = False) -> Iterator[tuple[Migration, ...]]:
     """Yield the files of each transaction; one outside transactions is by itself, and splits the others.
 
-    On a fresh database a transaction also ends after so many files or statements.
+    On a fresh database a transaction also ends after so many files or statements, and after a file that adds a
+    value to an enum: whoever applied the files one by one could use it in the next.
     """
     batch: list[Migration] = []
     statements = 0
     for migration in pending:
-        full = fresh and (len(batch) >= BATCH_FILES or statements + migration.statements > BATCH_STATEMENTS)
+        full = fresh and (
+            len(batch) >= BATCH_FILES
+            or statements + migration.statements > BATCH_STATEMENTS
+            or any(before.adds_enum_value for before in batch[-1:])
+        )
         if batch and (full or not migration.header.transactional or not batch[-1].header.transactional):
             yield tuple(batch)
             batch, statements = [], 0
