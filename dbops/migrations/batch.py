@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
+from psycopg import sql
 
 from dbops import postgres
 from dbops.errors import DbopsError, MigrationError
@@ -71,8 +72,15 @@ def _apply_file(work: Work, migration: Migration) -> None:
     spent = time.monotonic() - began
     row = ledger.record(migration, round(spent * 1000))
     # Deferred constraints are checked while it is still known which file broke them.
-    _as_part_of(migration, lambda: work.session.as_owner("SET CONSTRAINTS ALL IMMEDIATE", row))
+    _as_part_of(migration, lambda: _finish(work, row))
     work.open.append(AppliedMigration(migration.version, migration.name, migration.statements, spent))
+
+
+def _finish(work: Work, row: sql.Composed) -> None:
+    """Check what the file deferred, and write its row."""
+    work.session.as_owner()
+    work.session.check_constraints()
+    work.session.script(row)
 
 
 def _as_part_of(migration: Migration, action: Callable[[], None]) -> None:

@@ -35,6 +35,19 @@ WHERE datname = current_database() AND pg_get_userbyid(datdba) <> session_user
   AND pg_has_role(session_user, datdba, {privilege})
 """
 
+_CHECKED = """
+SELECT set_config('session_replication_role', 'origin', {})
+WHERE current_setting('session_replication_role') <> 'origin'
+"""
+
+# Constraints that can be deferred, and whether they begin so.
+_DEFERRABLE = """
+SELECT format('%I.%I', n.nspname, c.conname), bool_or(c.condeferred)
+FROM pg_catalog.pg_constraint AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.connamespace
+WHERE c.condeferrable AND has_schema_privilege(n.oid, 'USAGE') AND NOT pg_is_other_temp_schema(n.oid)
+GROUP BY 1 ORDER BY 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -87,22 +100,41 @@ class Session:
             "default_transaction_read_only": "off",
             "standard_conforming_strings": "on",
             "check_function_bodies": "on",
+            "client_min_messages": "notice",
+            "default_tablespace": "",
+            "default_table_access_method": "heap",
+            "row_security": "on",
             "lock_timeout": self.timeouts.lock_for(migration),
             "statement_timeout": self.timeouts.statement_for(migration),
+            **({"transaction_timeout": "0"} if self.connection.info.server_version >= 170000 else {}),
         }
         self.script(
             "RESET SESSION AUTHORIZATION",
             "RESET ALL",
+            # Only some may set it, so it is left alone where it is as it should be.
+            sql.SQL(_CHECKED).format(local),
             *self._role(scope),
             *(scope + sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in values.items()),
             "DISCARD TEMP",
-            *(["SET CONSTRAINTS ALL DEFERRED"] if local else []),
         )
 
     def as_owner(self, *statements: str | sql.Composable) -> None:
         """Run statements of the runner's own as the database's owner, whatever a migration has set."""
         scope = sql.SQL("SET LOCAL " if self.in_transaction else "SET ")
         self.script("RESET SESSION AUTHORIZATION", "RESET ALL", *self._role(scope), *statements)
+
+    def check_constraints(self) -> None:
+        """Check what is deferred in the open transaction, and leave each constraint as it says that it begins.
+
+        Each is named, since ALL would go for those that are made later in the transaction as well.
+        """
+        found = [(str(name), bool(deferred)) for name, deferred in self.connection.execute(_DEFERRABLE)]
+        for mode, names in (
+            ("IMMEDIATE", [name for name, _ in found]),
+            ("DEFERRED", [name for name, deferred in found if deferred]),
+        ):
+            if names:
+                self.connection.execute(f"SET CONSTRAINTS {', '.join(names)} {mode}".encode())
 
     def _role(self, scope: sql.Composable) -> list[sql.Composable]:
         return [scope + sql.SQL("ROLE {}").format(sql.Identifier(self.owner))] if self.owner else []

@@ -217,11 +217,19 @@ def test_settings_of_role_and_database_do_not_reach_migrations(
         "TimeZone = 'Asia/Tokyo'",
         "DateStyle = 'German'",
         "default_transaction_read_only = on",
+        "client_min_messages = error",
+        "session_replication_role = replica",
+        "row_security = off",
     )
     for setting in settings:
         server.execute(f'ALTER DATABASE "{empty.database}" SET {setting}')
     text = "CREATE TABLE t AS SELECT '価格'::text AS s, current_setting('TimeZone') AS zone, '2.3.2024'::date AS d;"
-    migrate(empty, written(tmp_path, text, "-- migrate: no-transaction\nALTER TABLE t ADD COLUMN n integer;"))
+    seen = "current_setting('session_replication_role'), current_setting('row_security')"
+    check = f"DO $$ BEGIN RAISE NOTICE '% %', {seen}; END $$;"
+    events: list[Event] = []
+    texts = (text, check, "-- migrate: no-transaction\nALTER TABLE t ADD COLUMN n integer;")
+    migrate(empty, written(tmp_path, *texts), report=events.append)
+    assert "NOTICE: origin on" in [event.text for event in events if isinstance(event, Message)]
     [(value, zone, day)] = rows(empty, "SELECT encode(convert_to(s, 'UTF8'), 'hex'), zone, d::text FROM public.t")
     assert (value, zone, day) == ("価格".encode().hex(), "UTC", "03.02.2024")
 
@@ -296,6 +304,34 @@ def test_deferred_constraint_is_checked_at_the_end_of_its_file_only(empty: Targe
     alter = "ALTER TABLE public.u ADD COLUMN n integer;"
     migrate(empty, written(tmp_path, first, fill.format(1), alter, fill.format(2)))
     assert applied(empty) == [1, 2, 3, 4]
+
+
+def test_constraint_that_is_checked_at_once_stays_so(empty: Target, tmp_path: Path) -> None:
+    """A deferrable constraint is deferred only where it says so; psql -1 runs such a file as well."""
+    files = [
+        f"CREATE TABLE public.t{n} (x integer UNIQUE DEFERRABLE); INSERT INTO public.t{n} VALUES (1), (2);"
+        f"UPDATE public.t{n} SET x = x + 1; CREATE INDEX ON public.t{n} (x);"
+        for n in (1, 2)
+    ]
+    again = "UPDATE public.t1 SET x = x + 1; ALTER TABLE public.t1 ADD COLUMN n integer;"
+    migrate(empty, written(tmp_path, *files, again))
+    assert applied(empty) == [1, 2, 3]
+
+
+def test_constraint_that_a_file_defers_is_checked_at_its_end(empty: Target, tmp_path: Path) -> None:
+    first = TABLE + "CREATE TABLE public.u (t_id integer REFERENCES public.t DEFERRABLE);"
+    second = "SET CONSTRAINTS ALL DEFERRED; INSERT INTO public.u VALUES (1);"
+    with pytest.raises(MigrationError, match="0002_do_step2 failed: insert or update on table"):
+        migrate(empty, written(tmp_path, first, second, "INSERT INTO public.t VALUES (1);"))
+
+
+def test_constraint_of_a_later_file_is_deferred_as_it_says(empty: Target, tmp_path: Path) -> None:
+    later = (
+        "CREATE TABLE public.u (t_id integer REFERENCES public.t DEFERRABLE INITIALLY DEFERRED);"
+        "INSERT INTO public.u VALUES (1); INSERT INTO public.t VALUES (1);"
+    )
+    migrate(empty, written(tmp_path, TABLE, later))
+    assert applied(empty) == [1, 2]
 
 
 def test_procedure_that_commits_cannot_break_the_transaction(empty: Target, tmp_path: Path) -> None:
@@ -402,6 +438,21 @@ def test_fresh_database_takes_commits_in_between(empty: Target, tmp_path: Path) 
     write(tmp_path, "SELECT 1;", first=151)
     assert migrate(empty, discover(tmp_path), fresh=True).transactions == 1
     assert len(applied(empty)) == 151
+
+
+def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it(empty: Target, tmp_path: Path) -> None:
+    """Applied one by one such files work, so they must on a fresh database; in one run the error says how."""
+    texts = (
+        "CREATE TYPE public.c AS ENUM ('a'); CREATE TABLE public.t (c public.c);",
+        "ALTER TYPE public.c ADD VALUE 'b';",
+        "ALTER TABLE public.t ALTER c SET DEFAULT 'b';",
+    )
+    migrations = written(tmp_path, *texts)
+    with pytest.raises(MigrationError, match="unsafe use of new value") as failure:
+        migrate(empty, migrations)
+    assert "--to NNNN" in failure.value.hint
+    assert tables(empty) == []
+    assert migrate(empty, migrations, fresh=True).transactions == 2
 
 
 def test_result_of_a_query_and_the_extended_protocol_are_no_hindrance(empty: Target, tmp_path: Path) -> None:
