@@ -9,15 +9,17 @@ from psycopg import sql
 
 from dbops.postgres import Connection
 
-# The ledger is no row to lose: a rebuild writes it again.
+# The ledger is no row to lose: a rebuild writes it again. Nor is what TimescaleDB keeps for itself; any other
+# extension may have rows of its users in its tables.
 RELATIONS = """
 SELECT n.nspname, c.relname
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')
   AND (n.nspname, c.relname) <> ('dbops', 'schema_migrations')
-  AND NOT EXISTS (SELECT FROM pg_depend d
-                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+  AND NOT (n.nspname LIKE '\\_timescaledb\\_%' AND EXISTS (
+    SELECT FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' AND e.extname = 'timescaledb'))
   AND pg_relation_size(c.oid) > 0
 ORDER BY c.reltuples DESC, 1, 2
 """

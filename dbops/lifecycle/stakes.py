@@ -26,8 +26,9 @@ WITH RECURSIVE part AS (
     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema')
       AND (n.nspname, c.relname) <> ('dbops', 'schema_migrations')
-      AND NOT EXISTS (SELECT FROM pg_depend d
-                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+      AND NOT (n.nspname LIKE '\\_timescaledb\\_%' AND EXISTS (
+          SELECT FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' AND e.extname = 'timescaledb'))
     UNION ALL
     SELECT part.leaf, i.inhparent FROM part JOIN pg_inherits i ON i.inhrelid = part.root
 )

@@ -29,6 +29,10 @@ PLACES = {
         "CREATE TABLE c (d date NOT NULL); SELECT create_hypertable('c', 'd'); INSERT INTO c VALUES ('2024-01-02')",
         "_timescaledb_internal._hyper_",
     ),
+    "an extension's table": (
+        "CREATE TABLE x AS SELECT 1 AS x; CREATE EXTENSION pgcrypto; ALTER EXTENSION pgcrypto ADD TABLE x",
+        "public.x",
+    ),
     "a large object": ("SELECT lo_from_bytea(0, 'x')", "a large object"),
 }
 
