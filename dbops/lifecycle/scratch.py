@@ -23,7 +23,10 @@ from dbops.settings import Target
 
 PREFIX = "kapman_scratch_"
 NAME = re.compile(PREFIX + "[0-9a-f]{12}")
-LEFTOVERS = "SELECT datname FROM pg_database WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1"
+LEFTOVERS = """
+SELECT datname FROM pg_database
+WHERE datname LIKE 'kapman\\_scratch\\_%' AND pg_has_role(datdba, 'USAGE') ORDER BY 1
+"""
 
 
 def new_name() -> str:
@@ -56,18 +59,19 @@ def scratch(target: Target, *, properties: Properties | None = None, report: Rep
         remove(target, name, report)
 
 
-def remove(target: Target, name: str, report: Report) -> None:
-    """Drop a scratch database, if it is there, over a connection of its own."""
+def remove(target: Target, name: str, report: Report) -> bool:
+    """Drop a scratch database, if it is there, over a connection of its own; False if it can't be dropped."""
     with maintenance(target) as connection:
         for force in (True, False, True, False):
             option = sql.SQL(" WITH (FORCE)" if force else "")
             statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + option
             try:
                 run(connection, statement, report)
-                return
+                return True
             except (psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege) as error:
                 trouble = error
         report(Message("WARNING", f"the scratch database {name} could not be dropped: {trouble.diag.message_primary}"))
+    return False
 
 
 def remove_quietly(target: Target, name: str, report: Report) -> None:
@@ -79,14 +83,14 @@ def remove_quietly(target: Target, name: str, report: Report) -> None:
 
 
 def sweep(target: Target, report: Report = ignore) -> tuple[str, ...]:
-    """Drop the scratch databases whose operators are dead, and return their names."""
+    """Drop the scratch databases that this role may drop and whose operators are dead, and return their names."""
     removed = []
     with maintenance(target) as connection:
         rows: list[Any] = connection.execute(LEFTOVERS).fetchall()
         for name in [row[0] for row in rows if NAME.fullmatch(row[0])]:
             key = lock_key("scratch", name)
             if try_lock(connection, key):
-                remove(target, name, report)
+                if remove(target, name, report):
+                    removed.append(name)
                 unlock(connection, key)
-                removed.append(name)
     return tuple(removed)
