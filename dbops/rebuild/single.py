@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from dbops import lifecycle, migrations, postgres
-from dbops.errors import PreflightError
+from dbops.errors import DbopsError, PreflightError
 from dbops.events import Message, Report, ignore
 from dbops.lifecycle import CreateResult, DropResult, Stakes, consent, label, recovery, server
 from dbops.lifecycle.properties import find
@@ -24,7 +25,7 @@ def drop(
     target: Target, options: Options, *, report: Report = ignore, announce: Callable[[Stakes], None] = _silently
 ) -> DropResult:
     """Drop the target's database with consent, or raise and leave it as it is; `announce` gets what is at stake."""
-    with operator_lock(target, timeout=options.timeout, report=report) as lock:
+    with operator_lock(target, timeout=options.timeout, report=report) as lock, _noted(target):
         clean_up(target, options, report)
         preflight(target, options.state, creating=False, report=report).assert_passed(target)
         _warn_of_no_return(target, report)
@@ -37,10 +38,39 @@ def drop(
 
 def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
     """Create the target's database with the properties that a drop has saved, unless it is there."""
-    with operator_lock(target, timeout=options.timeout, report=report) as lock:
+    with operator_lock(target, timeout=options.timeout, report=report) as lock, _noted(target):
         clean_up(target, options, report)
-        preflight(target, options.state, dropping=False, report=report).assert_passed(target)
+        with postgres.maintenance(target) as connection:
+            missing = find(connection, target.database) is None
+        if missing:
+            preflight(target, options.state, dropping=False, report=report).assert_passed(target)
         return lifecycle.create(lock, options.state, report=report)
+
+
+@contextmanager
+def _noted(target: Target) -> Iterator[None]:
+    """Let an interruption that says nothing yet say in which state the database is."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not getattr(interrupt, "__notes__", None):
+            interrupt.add_note(_state(target))
+        raise
+
+
+def _state(target: Target) -> str:
+    """Return in a sentence what there is of a database, and what comes next."""
+    name = target.database
+    try:
+        with postgres.maintenance(target) as connection:
+            found = find(connection, name)
+    except DbopsError as error:
+        return f"It is not known what became of {name} ({error.what}): run the same command again."
+    if found is None:
+        return f"There is no {name} now: `invoke db.create` makes it, with its properties if it had any."
+    if found.fenced:
+        return f"{name} is there, fenced: `invoke db.create` opens it."
+    return f"{name} is there and open."
 
 
 def clean_up(target: Target, options: Options, report: Report) -> None:

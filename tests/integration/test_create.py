@@ -8,12 +8,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import lifecycle
+from dbops import lifecycle, rebuild
 from dbops.errors import PreflightError, ServerError
 from dbops.lock import operator_lock
 from dbops.settings import Target
 from tests import operators
-from tests.operators import as_role, dsn, exists, scheduler_runs
+from tests.operators import as_role, dsn, exists, options, scheduler_runs
 from tests.support import drop_quietly, renamed
 
 NAMES = ("Capital", "two words", 'a "quoted" one', "o'clock", "größe-数据", "%s {} \\", "x" * 63, "é" * 31)
@@ -108,3 +108,30 @@ def test_sweep_leaves_the_scratch_databases_of_the_living_alone(server, target):
     with lifecycle.scratch(target) as made:
         assert lifecycle.sweep(target) == ("kapman_scratch_0123456789ab",)
         assert operators.scratch_databases(server) == [made.database]
+
+
+def test_sweep_claims_no_drop_that_the_role_may_not_do(server, target):
+    server.execute("CREATE DATABASE kapman_scratch_0123456789ac TEMPLATE template0")
+    said = []
+    with operators.role(server) as stranger:
+        assert lifecycle.sweep(as_role(target, stranger), said.append) == ()
+    assert said == []
+    assert lifecycle.sweep(target) == ("kapman_scratch_0123456789ac",)
+
+
+def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server, target, state):
+    def interrupt(event):
+        if "RENAME TO" in str(event):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        rebuild.create(target, options(state), report=interrupt)
+    assert interrupted.value.__notes__ == [f"{target.database} is there, fenced: `invoke db.create` opens it."]
+    assert not rebuild.create(target, options(state)).created
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
+    assert server.execute(limit) == [(-1,)]
+
+
+def test_create_of_what_is_there_wants_no_rights(server, empty, state):
+    with operators.role(server, "LOGIN") as nobody:
+        assert not rebuild.create(as_role(empty, nobody), options(state)).created
