@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 
+import psycopg
 from psycopg.pq import TransactionStatus
 
+from dbops.errors import ServerError
 from dbops.postgres import Connection
+from dbops.table_locks import holders
 
 Row = tuple[object, ...]
 Query = Callable[[str], list[Row]]
@@ -75,7 +78,7 @@ def canonical(connection: Connection) -> Iterator[Query]:
     Yields what runs a file of `queries/` by its name; those about TimescaleDB give nothing where it is missing.
     """
     outermost = connection.info.transaction_status == TransactionStatus.IDLE
-    with connection.transaction(force_rollback=True):
+    with _unlocked(connection), connection.transaction(force_rollback=True):
         if outermost:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute(SETTINGS)
@@ -88,6 +91,20 @@ def canonical(connection: Connection) -> Iterator[Query]:
             return connection.execute(f"{prelude}\n{_read(name)}".encode()).fetchall()
 
         yield query
+
+
+@contextmanager
+def _unlocked(connection: Connection) -> Iterator[None]:
+    """Turn a lock that was not to be had into a ServerError that names the table and the lock's holder."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        raise ServerError(
+            "the schema cannot be read: another session has locked a table",
+            where=f"database {connection.info.dbname}",
+            hint="Try again when its transaction is over; `SELECT pg_terminate_backend(PID)` ends a process.",
+            notes=holders(connection),
+        ) from None
 
 
 def _read(name: str) -> str:

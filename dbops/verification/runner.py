@@ -13,6 +13,7 @@ from dbops.errors import SourcePlace
 from dbops.events import Message, Progress, Report, StepFinished, StepStarted, ignore
 from dbops.postgres import Connection, connect, translated
 from dbops.settings import Target
+from dbops.table_locks import holders
 from dbops.verification.files import CheckFile, list_checks, select
 from dbops.verification.model import Check, Verification
 
@@ -36,21 +37,6 @@ SET LOCAL quote_all_identifiers = off;
 SET LOCAL cursor_tuple_fraction = 1;
 """
 
-# A read only ever waits for an access exclusive lock, or behind somebody who waits for one.
-LOCK_HOLDERS = """
-SELECT format(
-    '%s is %s by process %s (%s)', l.relation::regclass,
-    CASE WHEN l.granted THEN 'locked' ELSE 'about to be locked' END, l.pid,
-    concat_ws(', ', 'role ' || a.usename, 'application ' || nullif(a.application_name, ''))
-)
-FROM pg_locks AS l
-JOIN pg_class AS c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
-AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-ORDER BY 1 LIMIT 5
-"""
-
 # The server itself runs a check as a cursor, which admits a single query only, and none that writes.
 CURSOR = "DECLARE kapman_check NO SCROLL CURSOR FOR\n"
 CLOCK = "SELECT extract(epoch FROM clock_timestamp()); "
@@ -67,9 +53,10 @@ class _Answer:
 class _FileError(Exception):
     """A check file is at fault, or could not see what it looks at."""
 
-    def __init__(self, message: str, place: SourcePlace) -> None:
+    def __init__(self, message: str, place: SourcePlace, expected: str = SHAPE) -> None:
         super().__init__(message)
         self.place = place
+        self.expected = expected
 
 
 def verify(
@@ -148,7 +135,7 @@ def run_file(connection: Connection, file: CheckFile) -> tuple[Check, ...]:
         answer = _ask(connection, file)
         return _checks(file, answer)
     except _FileError as error:
-        return (Check(file.name, f"file {file.name}", False, SHAPE, str(error), 0.0, error.place),)
+        return (Check(file.name, f"file {file.name}", False, error.expected, str(error), 0.0, error.place),)
 
 
 def _ask(connection: Connection, file: CheckFile) -> _Answer:
@@ -187,12 +174,13 @@ def _blame(connection: Connection, file: CheckFile, error: psycopg.Error, skip: 
     parts = [error.diag.message_primary or str(error)]
     if error.sqlstate == SYNTAX_ERROR and not error.diag.statement_position:
         parts = ["the file holds more than one statement"]
+    expected = SHAPE
     if error.sqlstate == LOCK_NOT_AVAILABLE:
-        holders = connection.execute(LOCK_HOLDERS).fetchall()
-        parts = ["could not see everything, and did not wait", *(str(row[0]) for row in holders), *parts]
+        expected = "to see everything without waiting for a lock"
+        parts = ["could not see everything", *holders(connection), *parts]
     parts += [part for part in (error.diag.message_detail, error.diag.message_hint) if part]
     position = int(error.diag.statement_position or 0)
-    return _FileError("; ".join(parts), file.place(max(0, position - 1 - skip)))
+    return _FileError("; ".join(parts), file.place(max(0, position - 1 - skip)), expected)
 
 
 def _checks(file: CheckFile, answer: _Answer) -> tuple[Check, ...]:

@@ -10,8 +10,9 @@ import pytest
 from psycopg import sql
 
 from dbops import postgres, rebuild
-from dbops.catalog import fingerprint, schema_text
+from dbops.catalog import fingerprint, schema_text, text
 from dbops.catalog.drift import compare
+from dbops.errors import ServerError
 from dbops.settings import ROOT, Target
 from tests import support
 from tests.support import TestServer
@@ -307,6 +308,17 @@ def test_reading_the_text_leaves_session_and_transaction_as_they_were(built: Tar
             assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
             connection.execute("DROP TABLE t")
         assert schema_text(connection) == alone
+
+
+def test_locked_table_is_named_with_the_process_that_holds_it(built: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "SETTINGS", text.SETTINGS.replace("lock_timeout = '5s'", "lock_timeout = '50ms'"))
+    with postgres.connect(built) as holder, holder.transaction():
+        holder.execute("LOCK TABLE public.tickers")
+        pid = holder.info.backend_pid
+        with pytest.raises(ServerError, match="another session has locked a table") as caught:
+            text_of(built)
+    (note,) = caught.value.notes
+    assert note.startswith(f"public.tickers is locked by process {pid} (role ")
 
 
 def test_database_without_timescaledb_has_a_text_too(empty: Target) -> None:
