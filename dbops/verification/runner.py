@@ -177,7 +177,7 @@ def _blame(connection: Connection, file: CheckFile, error: psycopg.Error, skip: 
     expected = SHAPE
     if error.sqlstate == LOCK_NOT_AVAILABLE:
         expected = "to see everything without waiting for a lock"
-        parts = ["could not see everything", *holders(connection), *parts]
+        parts = ["could not see everything, and did not wait", *holders(connection), *parts]
     parts += [part for part in (error.diag.message_detail, error.diag.message_hint) if part]
     position = int(error.diag.statement_position or 0)
     return _FileError("; ".join(parts), file.place(max(0, position - 1 - skip)), expected)
