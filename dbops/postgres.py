@@ -17,6 +17,7 @@ from dbops.settings import Target
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
+OLDEST_SERVER = 150000
 MISSING = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
 REFUSALS = (
     (r"password authentication failed|no password supplied", "Check user and password in DATABASE_URL."),
@@ -67,12 +68,23 @@ def connect(target: Target, database: str | None = None, *, connect_timeout: int
 def maintenance(target: Target) -> Iterator[Connection]:
     """Yield a connection to the server's maintenance database that no timeout of a role or a server ends.
 
-    Driver errors raised inside become ServerErrors.
+    Driver errors raised inside become ServerErrors. ServerError too if the server is too old for what follows.
     """
     with translated(target, target.maintenance_database), connect(target, target.maintenance_database) as connection:
+        refuse_old(connection.info.server_version, target.server)
         for name in ("statement_timeout", "lock_timeout", "idle_session_timeout"):
             connection.execute(f"SET {name} = 0")
         yield connection
+
+
+def refuse_old(version: int, server: str) -> None:
+    """Raise ServerError if a server's version number, such as 150020, is below the oldest that is supported."""
+    if version < OLDEST_SERVER:
+        raise ServerError(
+            f"PostgreSQL {version // 10000} is too old: {OLDEST_SERVER // 10000} or newer is needed",
+            where=server,
+            hint="Name another server in DATABASE_URL; `invoke server.up` starts the embedded one.",
+        )
 
 
 def run(connection: Connection, statement: sql.Composable, report: Report, *, shown: str = "") -> None:
