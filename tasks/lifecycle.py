@@ -44,7 +44,7 @@ def rebuild(
     if plan:
         planned = core.plan(run.target, options, report=run.view.event)
         run.view.result(lambda console: views.plan_text(planned, console), views.plan_data(planned))
-        planned.preflight.assert_passed(run.target)
+        planned.assert_possible(run.target)
         return
     results = core.repeat(
         run.target,

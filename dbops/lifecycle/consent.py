@@ -22,23 +22,32 @@ def agree(stakes: Stakes, *, yes: bool, confirm: str, ask: Ask = nobody, report:
     `confirm` is the name given with --confirm, or nothing; `ask` shows the stakes and returns the name that was
     typed, or None where there is no terminal. In prod, and where nobody can look, only `confirm` counts.
     """
-    _check_label(stakes, report)
+    check_label(stakes, report)
     if confirm and confirm != stakes.database:
         raise _missing(stakes, f'--confirm names "{confirm}"', f"Give the right name: --confirm {stakes.database}.")
     if not stakes.at_stake or confirm:
         return
-    if stakes.environment == "prod" or not stakes.readable:
+    if _by_name_only(stakes):
         raise _missing(stakes, _loss(stakes), f"If that is what you want, add --confirm {stakes.database}.")
     if yes:
         return
     typed = ask(stakes)
     if typed is None:
         raise _missing(stakes, _loss(stakes), f"If that is what you want, add --yes or --confirm {stakes.database}.")
-    if typed.strip() != stakes.database:
+    if stakes.database not in (typed, typed.strip()):
         raise _missing(stakes, "the name that was typed is another one", "Run the command again if you meant it.")
 
 
-def _check_label(stakes: Stakes, report: Report) -> None:
+def needed(stakes: Stakes) -> str:
+    """Return in words how an operator could agree."""
+    if not stakes.at_stake:
+        return "none: no row is at stake"
+    if _by_name_only(stakes):
+        return f"--confirm {stakes.database}"
+    return f"--yes, --confirm {stakes.database}, or the name typed at a terminal"
+
+
+def check_label(stakes: Stakes, report: Report = ignore) -> None:
     """Raise ConsentError if the database belongs to another environment than the one chosen."""
     label = stakes.label
     if label is None or label.environment == stakes.environment:
@@ -53,6 +62,10 @@ def _check_label(stakes: Stakes, report: Report) -> None:
         return
     what = f"{stakes.database} is a {label.environment} database, and {stakes.environment} was chosen"
     raise _missing(stakes, what, f"If you mean this database, choose --env {label.environment}.")
+
+
+def _by_name_only(stakes: Stakes) -> bool:
+    return stakes.environment == "prod" or not stakes.readable
 
 
 def _loss(stakes: Stakes) -> str:

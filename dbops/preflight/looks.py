@@ -18,7 +18,7 @@ from dbops.lifecycle.scratch import scratch
 from dbops.postgres import Connection
 from dbops.preflight.database import has_no_attachments, is_no_template, may_drop, sessions_can_be_ended
 from dbops.preflight.model import Finding, Preflight, View, judged
-from dbops.preflight.server import TIMESCALEDB, has_timescaledb, is_new_enough, is_primary, may_create, name_is_free
+from dbops.preflight.server import TIMESCALEDB, has_timescaledb, is_direct, is_primary, may_create, name_is_free
 from dbops.settings import Target
 
 
@@ -42,7 +42,7 @@ def preflight(
         found = properties.find(connection, target.database)
         saved, wanted = _state(connection, target, state_directory)
         view = View(connection, target, here, found, wanted, report)
-        findings = [name_is_free(view), is_primary(view), is_new_enough(view), saved]
+        findings = [name_is_free(view), is_primary(view), is_direct(view), saved]
         if dropping and found:
             findings += [may_drop(view), is_no_template(view), *has_no_attachments(view), sessions_can_be_ended(view)]
         if creating:

@@ -7,9 +7,10 @@ from typing import Any
 
 import psycopg
 
+from dbops.errors import PreflightError
+from dbops.lock import direct_pid
 from dbops.preflight.model import Finding, View, judged
 
-OLDEST_SERVER = 150000
 OLDEST_TIMESCALEDB = (2, 10)
 NEXT_TIMESCALEDB = (3,)
 PROTECTED = ("postgres", "template0", "template1")
@@ -43,14 +44,14 @@ def is_primary(view: View) -> Finding:
     )
 
 
-def is_new_enough(view: View) -> Finding:
-    """Return whether the server is PostgreSQL 15 or newer."""
-    return judged(
-        "server version",
-        view.server.version >= OLDEST_SERVER,
-        f"PostgreSQL {view.server.version_text} is too old",
-        "Use PostgreSQL 15 or newer.",
-    )
+def is_direct(view: View) -> Finding:
+    """Return whether no pooler stands in between, which could not hold the operator's lock."""
+    name = "direct connection"
+    try:
+        direct_pid(view.connection, view.target)
+    except PreflightError as error:
+        return Finding(name, False, error.what, error.hint)
+    return Finding(name, True)
 
 
 def may_create(view: View) -> Finding:

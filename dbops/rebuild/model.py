@@ -11,7 +11,8 @@ from dbops.lifecycle.consent import Ask
 from dbops.lifecycle.sessions import Session
 from dbops.lifecycle.stakes import Stakes
 from dbops.lock import DEFAULT_TIMEOUT
-from dbops.preflight import Preflight
+from dbops.preflight import Finding, Preflight
+from dbops.settings import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RebuildPlan:
-    """What a rebuild is about to do; shown as a header before it does anything. `began` is in UTC."""
+    """What a rebuild is about to do; shown as a header before it does anything. `began` is in UTC.
+
+    `belonging` is whether the database belongs to the environment chosen, `consent` says how to agree to the loss.
+    """
 
     began: datetime
     database: str
@@ -38,8 +42,20 @@ class RebuildPlan:
     environment: str
     preflight: Preflight
     stakes: Stakes
+    belonging: Finding
+    consent: str
     migrations: tuple[str, ...]
     rehearse: bool
+
+    @property
+    def refused(self) -> bool:
+        """Return whether a rebuild would not begin."""
+        return bool(self.preflight.refusals) or not self.belonging.passed
+
+    def assert_possible(self, target: Target) -> None:
+        """Raise what a rebuild would raise before it asks for consent: PreflightError or ConsentError."""
+        self.preflight.assert_passed(target)
+        consent.check_label(self.stakes)
 
 
 @dataclass(frozen=True, slots=True)

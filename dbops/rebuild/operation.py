@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dbops import lifecycle, postgres
-from dbops.errors import CheckError, DbopsError
+from dbops.errors import CheckError, ConsentError, DbopsError
 from dbops.events import Report, ignore
-from dbops.lifecycle import consent, recovery, server, state
+from dbops.lifecycle import Stakes, consent, recovery, server, state
 from dbops.lifecycle.rows import count_rows
 from dbops.lock import OperatorLock, operator_lock
-from dbops.preflight import preflight
+from dbops.preflight import Finding, preflight
 from dbops.rebuild.build import Steps, build, within
 from dbops.rebuild.model import Options, RebuildPlan, RebuildResult
 from dbops.rebuild.single import clean_up
@@ -39,9 +39,20 @@ def plan(target: Target, options: Options, *, report: Report = ignore) -> Rebuil
         environment=target.environment,
         preflight=found,
         stakes=stakes,
+        belonging=_belonging(stakes),
+        consent=consent.needed(stakes),
         migrations=_names(options.migrations),
         rehearse=options.rehearse and stakes.at_stake,
     )
+
+
+def _belonging(stakes: Stakes) -> Finding:
+    """Return whether the database belongs to the environment that was chosen."""
+    try:
+        consent.check_label(stakes)
+    except ConsentError as error:
+        return Finding("environment", False, error.what, error.hint)
+    return Finding("environment", True)
 
 
 def rebuild(

@@ -37,17 +37,18 @@ def header(plan: RebuildPlan, console: Console) -> None:
 def plan_text(plan: RebuildPlan, console: Console) -> None:
     """Draw what a rebuild would do, and every finding of the preflight."""
     header(plan, console)
-    _findings(plan.preflight.findings, console)
+    _findings((*plan.preflight.findings, plan.belonging), console)
+    _facts({"consent": plan.consent}, console)
     steps = ["drop"] if plan.stakes.exists else []
     steps = [*(["rehearse"] if plan.rehearse else []), *steps, "create", "migrate", "verify", "open"]
-    verdict = "would refuse" if plan.preflight.refusals else f"would {', '.join(steps)}"
+    verdict = "would refuse" if plan.refused else f"would {', '.join(steps)}"
     console.print(Text(f"A rebuild {verdict}. Nothing was changed."), soft_wrap=True)
 
 
 def plan_data(plan: RebuildPlan) -> dict[str, object]:
     """Return the plan for machines."""
     data: dict[str, object] = plain(plan)
-    return {**data, "stakes": stakes_data(plan.stakes), "refused": bool(plan.preflight.refusals)}
+    return {**data, "stakes": stakes_data(plan.stakes), "refused": plan.refused}
 
 
 def stakes(found: Stakes, console: Console) -> None:

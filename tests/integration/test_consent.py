@@ -115,7 +115,12 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server,
     rebuild.rebuild(prod, options(state))
     with pytest.raises(ConsentError, match="is a prod database"):
         rebuild.drop(target, options(state, yes=True))
+    planned = rebuild.plan(target, options(state))
+    assert planned.refused
+    with pytest.raises(ConsentError, match="is a prod database"):
+        planned.assert_possible(target)
     operators.fill(prod)
+    assert rebuild.plan(prod, options(state)).consent == f"--confirm {target.database}"
     with pytest.raises(ConsentError, match="rows would be lost"):
         rebuild.drop(prod, options(state, yes=True, ask=lambda _: target.database))
     assert rebuild.drop(prod, options(state, confirm=target.database)).existed

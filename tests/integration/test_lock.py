@@ -89,6 +89,8 @@ def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target, s
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_destructive_operations_refuse_a_pooler(server, built, state, mode):
     with pooler_of(server, mode) as pooler:
+        planned = rebuild.plan(pooler.target(built.database), options(state))
+        assert [finding.name for finding in planned.preflight.refusals] == ["direct connection"]
         for operation in (rebuild.rebuild, rebuild.drop, rebuild.create):
             with pytest.raises(PreflightError, match="goes through a pooler") as refused:
                 operation(pooler.target(built.database), options(state))

@@ -38,6 +38,10 @@ def test_name_that_is_typed_is_enough():
     agree(FULL, yes=False, confirm="", ask=answer(" kapman_dev "))
 
 
+def test_name_with_blanks_around_it_can_be_typed():
+    agree(replace(FULL, database=" odd "), yes=False, confirm="", ask=answer(" odd "))
+
+
 @pytest.mark.parametrize("typed", ["", "y", "yes", "KAPMAN_DEV", "kapman", None])
 def test_anything_else_that_is_typed_is_not(typed):
     with pytest.raises(ConsentError):
