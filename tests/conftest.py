@@ -60,5 +60,5 @@ def template(server: TestServer) -> Iterator[str]:
 @pytest.fixture
 def built(server: TestServer, target: Target, template: str) -> Target:
     """Return a target that holds the baseline, as a clone of the template."""
-    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE "{template}"')
+    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     return target
