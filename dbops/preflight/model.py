@@ -45,7 +45,7 @@ class Preflight:
         raise PreflightError(
             f"preflight refused: {first.reason}{rest}",
             where=str(target),
-            notes=tuple(f"{finding.name}: {finding.reason}. {finding.remedy}" for finding in refused),
+            notes=tuple(f"{finding.name}: {finding.reason}. {finding.remedy}" for finding in refused if rest),
             hint=f"Nothing was touched. {first.remedy}",
         )
 
