@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from dbops import postgres
-from dbops.errors import PreflightError
+from dbops.errors import PreflightError, UsageError
 from dbops.events import Message, Report, ignore
 from dbops.postgres import Connection
 from dbops.settings import Target
@@ -77,8 +77,15 @@ def operator_lock(
     """Hold the lock of the target's database; wait up to `timeout` seconds for whoever has it.
 
     Raises PreflightError when the time is up, naming the holder, and when a pooler stands in between: the lock
-    would belong to the pooler's session, not to this one.
+    would belong to the pooler's session, not to this one; UsageError for more than one host: each connection may
+    end at another server.
     """
+    if any("," in target.parameters.get(name, "") for name in ("host", "hostaddr", "port")):
+        raise UsageError(
+            "more than one host is named, and the next connection may end at another server",
+            where=target.server,
+            hint="Name the one host whose database is meant in DATABASE_URL.",
+        )
     key = lock_key("database", target.database)
     with postgres.maintenance(target) as connection:
         pid = direct_pid(connection, target)

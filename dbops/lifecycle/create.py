@@ -71,7 +71,7 @@ def open_up(lock: OperatorLock, state_directory: Path, *, report: Report = ignor
             return
         restore(connection, target.database, kept.properties, report)
         assert_restored(connection, target, target.database, kept.properties)
-        state.discard(state_directory, kept)
+        state.discard(state_directory, kept, report)
 
 
 def assert_restored(connection: Connection, target: Target, database: str, wanted: Properties) -> None:

@@ -32,7 +32,7 @@ def reconcile(connection: Connection, target: Target, directory: Path, report: R
     if kept:
         text = f"{target.database} was created anew by somebody else: the properties saved from before are forgotten"
         report(Message("WARNING", text))
-        state.discard(directory, kept)
+        state.discard(directory, kept, report)
     return _adopt(target, directory, here, found, report) if found.fenced else None
 
 
@@ -42,7 +42,7 @@ def _continue(target: Target, directory: Path, kept: State, found: Found, report
         _lift(target, report)
     if found.oid == kept.new_oid:
         return kept
-    state.discard(directory, kept)
+    state.discard(directory, kept, report)
     return None
 
 

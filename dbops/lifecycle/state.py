@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dbops.errors import PreflightError
+from dbops.events import Message, Report
 from dbops.lifecycle.properties import Grant, Properties, SecurityLabel, Setting
 
 
@@ -52,10 +55,12 @@ def load(directory: Path, system_identifier: str, database: str) -> State | None
 def save(directory: Path, state: State) -> None:
     """Write the state so that a crash leaves the old file or the new one, readable by this user only."""
     path = path_of(directory, state.system_identifier, state.database)
-    part = path.with_suffix(f".{os.getpid()}.part")
+    part = path.with_suffix(f".{secrets.token_hex(6)}.part")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        _sweep(path)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(state), file, ensure_ascii=False, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -65,18 +70,23 @@ def save(directory: Path, state: State) -> None:
         raise _unwritable(directory, error) from None
 
 
-def discard(directory: Path, state: State) -> None:
-    """Forget a state whose properties are in force again."""
-    path_of(directory, state.system_identifier, state.database).unlink(missing_ok=True)
+def discard(directory: Path, state: State, report: Report) -> None:
+    """Forget a state whose properties are in force again; what they are about is done, so failing only warns."""
+    path = path_of(directory, state.system_identifier, state.database)
+    try:
+        _sweep(path)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        text = f"{path} is out of date and can't be removed ({error.strerror}): remove it before the next run"
+        report(Message("WARNING", text))
 
 
 def check_writable(directory: Path) -> None:
     """Raise PreflightError if no state could be kept."""
-    probe = directory / f".probe-{os.getpid()}"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe.touch(mode=0o600)
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=directory):
+            pass
     except OSError as error:
         raise _unwritable(directory, error) from None
 
@@ -87,6 +97,12 @@ def _unwritable(directory: Path, error: OSError) -> PreflightError:
         where=str(directory),
         hint="Set KAPMAN_STATE_DIR to a directory that you may write to.",
     )
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a save that was killed left; whoever saves holds the operator's lock, so nobody else is at it."""
+    for part in path.parent.glob(f"{path.stem}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _sync(directory: Path) -> None:
