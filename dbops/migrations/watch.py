@@ -78,7 +78,9 @@ class LockWatch:
         connection: Connection | None = None
         try:
             while not self._stop.wait(self._interval):
-                if self._since is None or time.monotonic() - self._since < self._interval:
+                # Read once: the session at work may end the wait between two reads.
+                since = self._since
+                if since is None or time.monotonic() - since < self._interval:
                     continue
                 connection = connection or postgres.connect(self._target)
                 self._look(connection)

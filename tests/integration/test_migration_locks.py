@@ -22,6 +22,7 @@ from dbops.migrations import State, batch, discover, migrate, status, work
 from dbops.server.cluster import Cluster
 from dbops.server.layout import Layout
 from dbops.server.system import Account
+from dbops.migrations.watch import LockWatch
 from dbops.settings import Target
 from tests import support
 from tests.migration_files import write, written
@@ -329,3 +330,20 @@ def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, mo
     monkeypatch.setattr(LockWatch, "_look", broken)
     migrate(empty, written(tmp_path, "SELECT pg_sleep(0.5);"), lock_timeout="400ms")
     assert applied(empty) == [1]
+
+
+def test_wait_that_ends_while_it_is_looked_at_does_not_end_the_watch(empty: Target) -> None:
+    """The session at work may say that it waits no longer between any two looks at it."""
+
+    class Fleeting(LockWatch):
+        reads = 0
+
+        def __getattribute__(self, name: str) -> object:
+            if name == "_since":
+                Fleeting.reads += 1
+                return 0.0 if Fleeting.reads % 2 else None
+            return super().__getattribute__(name)
+
+    with Fleeting(empty, 0, lambda event: None) as watch:
+        until(lambda: Fleeting.reads >= 2)
+        assert watch._thread.is_alive()
