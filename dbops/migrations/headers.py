@@ -9,6 +9,7 @@ _LINE = re.compile(r"--[ \t]*(?P<key>[A-Za-z][A-Za-z_-]*)[ \t]*:[ \t]*(?P<value>
 _MORE = re.compile(r"--[ \t]{2,}(?P<value>\S.*?)[ \t]*$")
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SHORTEST = 0.001
 _DIRECTIVES = ("migrate", "lock-timeout", "statement-timeout")
 DIRECTIVE = re.compile(rf"^[ \t]*--[ \t]*(?:{'|'.join(_DIRECTIVES)})[ \t]*:", re.MULTILINE | re.IGNORECASE)
 
@@ -32,7 +33,10 @@ def seconds(duration: str) -> float:
         raise ValueError(
             f'"{duration}" is no duration: write a number and ms, s, min or h, as in 2s, or 0 for no limit'
         )
-    return float(match["number"]) * _SECONDS[match["unit"]]
+    length = float(match["number"]) * _SECONDS[match["unit"]]
+    if 0 < length < _SHORTEST:
+        raise ValueError(f'"{duration}" is less than 1ms, which PostgreSQL would round to no limit at all')
+    return length
 
 
 def parse(text: str) -> Header:

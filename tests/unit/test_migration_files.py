@@ -267,6 +267,12 @@ def test_durations_are_read(text: str, length: float) -> None:
     assert seconds(text) == length
 
 
+@pytest.mark.parametrize("text", ["100us", "0.5ms", "999us"])
+def test_duration_that_would_round_to_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no limit at all"):
+        seconds(text)
+
+
 def test_new_file_follows_the_last_and_is_no_migration_until_it_is_filled_in(tmp_path: Path) -> None:
     write(tmp_path, "SELECT 1;")
     path = new_file(tmp_path, "Add tickers-exchange")
