@@ -151,15 +151,18 @@ def _judge(path: Path, directory: Path) -> Migration:
         header = headers.parse(text)
     except ValueError as error:
         raise UnlawfulError(str(error)) from None
-    count, first, adds_enum_value = 0, -1, False
+    count, end, adds_enum_value = 0, -1, False
     for statement in split(text):
-        first = statement.start if first < 0 else first
+        if count:
+            rules.check_gap(label(path), text, end, statement.start)
+        end = statement.end
         count += 1
         adds_enum_value |= statement.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(statement.words)
         rules.check_statement(label(path), text, statement)
         if not header.transactional:
             rules.check_index(label(path), text, statement)
-    rules.check_whole(label(path), text, header, count, first)
+    rules.check_whole(text, header, count)
+    rules.check_gap(label(path), text, end, len(text))
     version, size = int(match["version"]), len(content)
     return Migration(version, path.stem, path, checksum(text), size, count, header, adds_enum_value)
 

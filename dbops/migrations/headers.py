@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dbops.migrations.statements import leading
+
 _LINE = re.compile(r"--[ \t]*(?P<key>[A-Za-z][A-Za-z_-]*)[ \t]*:[ \t]*(?P<value>.*?)[ \t]*$")
 _MORE = re.compile(r"--[ \t]{2,}(?P<value>\S.*?)[ \t]*$")
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d)")
@@ -12,6 +14,14 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 864
 _SHORTEST = 0.001
 _DIRECTIVES = ("migrate", "lock-timeout", "statement-timeout")
 DIRECTIVE = re.compile(rf"^[ \t]*--[ \t]*(?:{'|'.join(_DIRECTIVES)})[ \t]*:", re.MULTILINE | re.IGNORECASE)
+
+# What is meant as a directive, and is none.
+_NEAR = re.compile(
+    r"^(?:[ \t]*--|[ \t]*/\*)?[ \t*]*"
+    r"(?:(?:migrate\b\W*)?no\W?transaction[ \t]*(?:\*/)?$|(?:lock|statement)\W?timeout\W{0,3}\d.*$)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_FORMS = "a directive is a line such as `-- migrate: no-transaction` or `-- lock-timeout: 2s`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +70,16 @@ def _values(text: str) -> dict[str, str]:
     """Return the header's values by key; a line indented by two blanks or more continues the one above."""
     values: dict[str, str] = {}
     last = ""
-    for line in text.split("\n"):
-        bare = line.strip()
-        if bare and not bare.startswith("--"):
-            break
-        if match := _LINE.match(bare):
+    for part in leading(text):
+        if match := _LINE.match(part):
             last = match["key"].lower().replace("_", "-")
             if last in values and last in _DIRECTIVES:
                 raise ValueError(f'the header says "{last}" twice')
             values[last] = match["value"]
-        elif last and (more := _MORE.match(bare)):
+        elif near := _NEAR.search(part):
+            raise ValueError(f'"{near.group().strip()}" would have no effect: {_FORMS}')
+        elif last and (more := _MORE.match(part)):
             values[last] = f"{values[last]} {more['value']}"
-        else:
+        elif part.count("\n") > 1 or not part.isspace():
             last = ""
     return values

@@ -45,12 +45,16 @@ def check_index(path: str, text: str, statement: Statement) -> None:
         raise UnlawfulError(what, place_at(text, statement.start, path))
 
 
-def check_whole(path: str, text: str, header: Header, count: int, first: int) -> None:
-    """Raise UnlawfulError for a file without statements, with a directive too late, or with too many to run alone."""
-    if not count:
-        raise UnlawfulError("is empty" if not text.strip() else "has comments only, and no statement")
-    if late := headers.DIRECTIVE.search(text, first):
+def check_gap(path: str, text: str, start: int, end: int) -> None:
+    """Raise UnlawfulError for a directive between statements or after the last one."""
+    if late := headers.DIRECTIVE.search(text, start, end):
         source = place_at(text, late.start(), path)
         raise UnlawfulError("has a directive below its first statement, where it has no effect", source)
+
+
+def check_whole(text: str, header: Header, count: int) -> None:
+    """Raise UnlawfulError for a file without statements, or with too many to run alone."""
+    if not count:
+        raise UnlawfulError("is empty" if not text.strip() else "has comments only, and no statement")
     if not header.transactional and count != 1:
         raise UnlawfulError(f'says "migrate: no-transaction" and has {count} statements: it must have one')

@@ -113,6 +113,17 @@ def split(text: str) -> Iterator[Statement]:
         yield _closed(current)
 
 
+def leading(text: str) -> Iterator[str]:
+    """Yield the comments, and the blanks between them, that stand before the first statement."""
+    position = 0
+    while match := _TOKEN.match(text, position):
+        end = _end_of(str(match.lastgroup), match, text)
+        if match.lastgroup not in ("skip", "comment", "end") or end < 0:
+            return
+        yield text[position:end]
+        position = end
+
+
 def without_comments(text: str) -> str:
     """Return a text with a blank in the place of each comment."""
     parts: list[str] = []

@@ -224,6 +224,52 @@ def test_directive_that_cannot_be_followed_is_refused(tmp_path: Path, line: str)
     assert "0001_do_step1.sql" in refusal(write(tmp_path, f"-- {line}\nSELECT 1;"))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-- migrate no-transaction",
+        "-- no-transaction",
+        "-- lock timeout: 2s",
+        "-- lock-timeout 2s",
+        "-- statement-timeout = 2s",
+        "/* migrate: no-transaction */",
+        "/* Why: x\n * lock-timeout: 2s\n */",
+    ],
+)
+def test_directive_that_would_have_no_effect_is_refused(tmp_path: Path, line: str) -> None:
+    assert "would have no effect" in refusal(write(tmp_path, f"{line}\nSELECT 1;"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-- Why: the lock timeout of 2s is too short",
+        "-- Needs: a file that says migrate: no-transaction",
+        "-- migrate the rows of January",
+    ],
+)
+def test_prose_about_directives_is_none(line: str) -> None:
+    header = parse(f"{line}\nSELECT 1;")
+    assert (header.transactional, header.lock_timeout) == (True, "")
+
+
+def test_block_comment_does_not_end_the_header() -> None:
+    text = "/* (c)\n-- migrate: not-here */\n-- migrate: no-transaction\n;-- lock-timeout: 3s\nSELECT 1;"
+    assert parse(text) == Header("", False, "3s", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DO $$ BEGIN\n-- lock-timeout: see wiki\nEND $$;",
+        "SELECT $q$\n-- migrate: now\n$q$;",
+        "SELECT '\n-- migrate: x';",
+    ],
+)
+def test_text_that_looks_like_a_directive_is_none(tmp_path: Path, text: str) -> None:
+    assert written(tmp_path, text + text)[0].header == Header()
+
+
 def test_directive_given_twice_is_refused(tmp_path: Path) -> None:
     text = "-- lock-timeout: 1s\n-- lock-timeout: 2s\nSELECT 1;"
     assert 'says "lock-timeout" twice' in refusal(write(tmp_path, text))
