@@ -71,7 +71,7 @@ def drop(run: Run, yes: bool = False, confirm: str = "", timeout: str = "30") ->
         report=run.view.event,
         announce=lambda found: run.view.header(lambda console: views.stakes(found, console), views.stakes_data(found)),
     )
-    run.view.result(lambda console: views.dropped(result, run.target.database, console), result)
+    run.view.result(lambda console: views.dropped(result, console), result)
 
 
 @operation(timeout=TIMEOUT)
@@ -81,7 +81,7 @@ def create(run: Run, timeout: str = "30") -> None:
     from dbops.report import lifecycle as views
 
     result = core.create(run.target, _options(run, False, "", timeout), report=run.view.event)
-    run.view.result(lambda console: views.created(result, run.target.database, console), result)
+    run.view.result(lambda console: views.created(result, console), result)
 
 
 @operation(timeout="Seconds to wait; default 60.")

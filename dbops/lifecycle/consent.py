@@ -69,9 +69,9 @@ def _by_name_only(stakes: Stakes) -> bool:
 
 
 def _loss(stakes: Stakes) -> str:
-    if not stakes.readable:
+    if not stakes.seen:
         return f"{stakes.database} may hold rows: {stakes.evidence}"
-    rows = f"about {stakes.estimated_rows:,} rows" if stakes.estimated_rows else "rows"
+    rows = f"about {stakes.estimated_rows:,} rows" if stakes.estimated_rows > 1 else "rows"
     return f"{rows} would be lost, among them in {stakes.evidence}"
 
 

@@ -32,6 +32,9 @@ class CreateResult:
     `kept_out` says in words whom the fence kept out while it was up.
     """
 
+    database: str
+    server: str
+    environment: str
     created: bool
     restored: bool
     kept_out: str
@@ -58,7 +61,15 @@ def create(lock: OperatorLock, state_directory: Path, *, fenced: bool = False, r
         kept_out = "all but superusers" if here.superuser else f"all but superusers and members of {here.role}"
     if not fenced and (before or found is None):
         open_up(lock, state_directory, report=report)
-    return CreateResult(found is None, before is not None, kept_out, time.monotonic() - began)
+    return CreateResult(
+        database=target.database,
+        server=target.server,
+        environment=target.environment,
+        created=found is None,
+        restored=before is not None,
+        kept_out=kept_out,
+        seconds=time.monotonic() - began,
+    )
 
 
 def open_up(lock: OperatorLock, state_directory: Path, *, report: Report = ignore) -> None:

@@ -33,6 +33,9 @@ RETRIED = (
 class DropResult:
     """What a drop did: whether there was a database, and which sessions it ended."""
 
+    database: str
+    server: str
+    environment: str
     existed: bool
     ended: tuple[Session, ...] = ()
     seconds: float = 0.0
@@ -52,20 +55,21 @@ def drop(
     PreflightError, with the database working as before, if it can't be dropped within `timeout` seconds.
     """
     target = lock.target
+    place = (target.database, target.server, target.environment)
     began = time.monotonic()
     with maintenance(target) as connection:
         lock.assert_held()
         before = reconcile(connection, target, state_directory, report)
         found = find(connection, target.database)
         if found is None:
-            return DropResult(existed=False)
+            return DropResult(*place, existed=False)
         _remember(connection, target, state_directory, found, before)
         fence = Fence(connection, target, report)
         if found.invalid:
             run(connection, _statement(target, force=False), report)
         else:
             _fenced(fence, lock, state_directory, found, began + timeout, only_if_empty)
-        return DropResult(True, tuple(fence.ended.values()), time.monotonic() - began)
+        return DropResult(*place, True, tuple(fence.ended.values()), time.monotonic() - began)
 
 
 def _remember(
@@ -104,9 +108,10 @@ def _fenced(
 
 def _assert_empty(inside: Connection, target: Target) -> None:
     """Raise ConsentError if a row came in after the operator was not asked."""
-    if (relation := any_row(inside)) is not None:
+    if (found := any_row(inside)) is not None:
+        what = f"rows were written to {target.database} just now: {found.text} is no longer empty"
         raise ConsentError(
-            f"rows were written to {target.database} just now: {relation} is no longer empty",
+            what if found.seen else f"{target.database} may hold rows by now: {found.text}",
             where=str(target),
             hint="Nothing was dropped. Stop what writes there, or run the command again and agree to lose the rows.",
         )

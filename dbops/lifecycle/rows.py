@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -32,8 +33,16 @@ def be_careful(connection: Connection) -> None:
         connection.execute("SELECT set_config(%s, %s, false)", [name, value])
 
 
-def any_row(connection: Connection) -> str | None:
-    """Return the first place where a row is, or may be since it can't be read; None if there is no row at all.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A place where a row was seen, or the reason why rows could not be looked for."""
+
+    text: str
+    seen: bool = True
+
+
+def any_row(connection: Connection) -> Evidence | None:
+    """Return the first place where a row is, or why that can't be known; None if there is no row at all.
 
     Looks into every table and materialised view of any schema, chunks among them, and at large objects.
     """
@@ -42,11 +51,11 @@ def any_row(connection: Connection) -> str | None:
         relations: list[Any] = connection.execute(RELATIONS).fetchall()
         for schema, name in relations:
             if _has_row(connection, schema, name):
-                return f"{schema}.{name}"
+                return Evidence(f"{schema}.{name}")
         found: Any = connection.execute("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").fetchone()
     except psycopg.Error as error:
-        return f"its rows cannot be read ({error.diag.message_primary or error})"
-    return "a large object" if found[0] else None
+        return Evidence(f"its rows cannot be read ({error.diag.message_primary or error})", seen=False)
+    return Evidence("a large object") if found[0] else None
 
 
 def count_rows(connection: Connection) -> int:

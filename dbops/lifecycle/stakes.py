@@ -13,7 +13,7 @@ from dbops.errors import DbopsError
 from dbops.lifecycle import label
 from dbops.lifecycle.label import Label
 from dbops.lifecycle.properties import find
-from dbops.lifecycle.rows import any_row, be_careful
+from dbops.lifecycle.rows import Evidence, any_row, be_careful
 from dbops.lifecycle.sessions import Session, sessions
 from dbops.postgres import Connection
 from dbops.settings import Target
@@ -61,13 +61,17 @@ class TableStakes:
 
 @dataclass(frozen=True, slots=True)
 class Stakes:
-    """What would be lost: `evidence` names a place where a row is, or says why that is unknown; None means no row."""
+    """What would be lost: `evidence` names a place where a row was `seen`, or says why none could be looked for.
+
+    No evidence means no row. A database that is not `readable` let nobody in at all.
+    """
 
     database: str
     server: str
     environment: str
     exists: bool
     evidence: str | None = None
+    seen: bool = False
     readable: bool = True
     tables: tuple[TableStakes, ...] = ()
     size: int | None = None
@@ -96,11 +100,11 @@ def stakes(target: Target) -> Stakes:
         size = _size(connection, target.database)
     try:
         with postgres.translated(target), postgres.connect(target) as connection:
-            evidence = any_row(connection)
+            evidence: Evidence | None = any_row(connection)
             tables = _tables(connection)
             known = label.read(connection)
     except DbopsError as error:
-        evidence, tables, known = f"it lets nobody look ({error.what})", (), None
+        evidence, tables, known = Evidence(f"it lets nobody look ({error.what})", seen=False), (), None
         readable = False
     else:
         readable = True
@@ -109,7 +113,8 @@ def stakes(target: Target) -> Stakes:
         server=target.server,
         environment=target.environment,
         exists=True,
-        evidence=evidence,
+        evidence=evidence.text if evidence else None,
+        seen=evidence is not None and evidence.seen,
         readable=readable,
         tables=tables,
         size=size,

@@ -67,7 +67,8 @@ def stakes(found: Stakes, console: Console) -> None:
     }
     if found.at_stake:
         facts["rows"] = _rows(found)
-        _facts(facts, console)
+    _facts(facts, console)
+    if found.at_stake:
         _tables(found, console)
     _sessions("connected now", found.sessions, console)
 
@@ -111,8 +112,9 @@ def _rebuilt(result: RebuildResult, console: Console) -> None:
     _sessions("sessions ended", result.ended, console)
 
 
-def dropped(result: DropResult, database: str, console: Console) -> None:
+def dropped(result: DropResult, console: Console) -> None:
     """Draw what a drop did."""
+    database = f"{result.database} on {result.server} ({result.environment})"
     if not result.existed:
         console.print(Text(f"{database} was not there, so nothing was dropped."), soft_wrap=True)
         return
@@ -121,8 +123,9 @@ def dropped(result: DropResult, database: str, console: Console) -> None:
     _sessions("sessions ended", result.ended, console)
 
 
-def created(result: CreateResult, database: str, console: Console) -> None:
+def created(result: CreateResult, console: Console) -> None:
     """Draw what a create did."""
+    database = f"{result.database} on {result.server} ({result.environment})"
     kept = "the properties that it had before" if result.restored else "the server's default properties"
     if result.created:
         text = f"{database} is created with {kept}; `invoke db.migrate` comes next."
@@ -185,6 +188,6 @@ def _size(size: int | None) -> str:
 
 def _rows(found: Stakes) -> str:
     """Return the number of rows at stake, or where one was seen if the server's estimate knows of none."""
-    if not found.readable:
-        return "unknown"
-    return f"about {found.estimated_rows:,}" if found.estimated_rows else f"some, seen in {found.evidence}"
+    if not found.seen:
+        return f"unknown: {found.evidence}"
+    return f"about {found.estimated_rows:,}" if found.estimated_rows > 1 else f"some, seen in {found.evidence}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 
@@ -177,6 +178,17 @@ def test_terminal_shows_the_stakes_and_asks_for_the_name(server, precious, state
     child.wait()
     assert child.exitstatus == 5
     assert operators.rows_left(precious) == operators.ROWS
+
+
+def test_results_of_drop_and_create_name_database_server_and_environment(target, empty, state):
+    for task in ("db.drop", "db.create"):
+        done = operators.invoke(task, "--env", "dev", "--format", "json", target=target, state=state)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        named = (result["database"], result["server"], result["environment"])
+        assert named == (target.database, target.server, "dev")
+    said = operators.invoke("db.drop", target=target, state=state)
+    assert f"{target.database} on {target.server}" in said.stderr
 
 
 def test_name_typed_at_a_terminal_drops_the_database(server, precious, state):

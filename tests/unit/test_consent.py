@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 
 from dbops.errors import ConsentError
-from dbops.lifecycle import Stakes, agree
+from dbops.lifecycle import Stakes, TableStakes, agree
 from dbops.lifecycle.guc import split_list
 from dbops.lifecycle.label import Label
 
 EMPTY = Stakes("kapman_dev", "localhost:5432", "dev", exists=True)
-FULL = replace(EMPTY, evidence="public.tickers")
+FULL = replace(EMPTY, evidence="public.tickers", seen=True)
 DARK = replace(EMPTY, evidence="it lets nobody look", readable=False)
 PROD = replace(FULL, environment="prod")
 
@@ -46,6 +46,19 @@ def test_name_with_blanks_around_it_can_be_typed():
 def test_anything_else_that_is_typed_is_not(typed):
     with pytest.raises(ConsentError):
         agree(FULL, yes=False, confirm="", ask=answer(typed))
+
+
+@pytest.mark.parametrize(
+    ("stakes", "words"),
+    [
+        (replace(FULL, seen=False, evidence="its rows cannot be read (x)"), "may hold rows: its rows cannot be read"),
+        (replace(FULL, tables=(TableStakes("public.t", 1, 8192, None),)), r"\Arows would be lost"),
+        (replace(FULL, tables=(TableStakes("public.t", 2000, 8192, None),)), r"\Aabout 2,000 rows would be lost"),
+    ],
+)
+def test_refusal_tells_what_was_seen_from_what_could_not_be(stakes, words):
+    with pytest.raises(ConsentError, match=words):
+        agree(stakes, yes=False, confirm="")
 
 
 @pytest.mark.parametrize("stakes", [PROD, DARK])
