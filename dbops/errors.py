@@ -10,6 +10,8 @@ import signal
 import unicodedata
 from dataclasses import dataclass
 
+_WIDEST = 70
+
 
 @dataclass(frozen=True, slots=True)
 class SourcePlace:
@@ -24,12 +26,32 @@ class SourcePlace:
         return f"{self.path}:{self.line}:{self.column}"
 
     def excerpt(self) -> str:
-        """Return the line with a gutter above and a caret below, right under tabs and wide characters."""
+        """Return the line with a gutter above and a caret below, right under tabs and wide characters.
+
+        Of a line that is too long for a terminal, it is what stands around the caret.
+        """
         number = str(self.line)
         gutter = " " * len(number) + " |"
-        before = self.text[: self.column - 1]
-        padding = "".join(c if c == "\t" else " " * _cells(c) for c in before)
-        return f"{gutter}\n{number} | {self.text}\n{gutter} {padding}^"
+        at = min(self.column - 1, len(self.text))
+        begin, end = _window(self.text, at)
+        left, right = "…" * (begin > 0), "…" * (end < len(self.text))
+        padding = "".join(c if c == "\t" else " " * _cells(c) for c in left + self.text[begin:at])
+        return f"{gutter}\n{number} | {left}{self.text[begin:end]}{right}\n{gutter} {padding}^"
+
+
+def _window(text: str, at: int) -> tuple[int, int]:
+    """Return from where to where to show a line so that an offset of it is seen."""
+    if len(text) <= _WIDEST and sum(map(_cells, text)) <= _WIDEST:
+        return 0, len(text)
+    begin = end = at
+    cells = 0
+    while begin and cells < _WIDEST // 2:
+        begin -= 1
+        cells += _cells(text[begin])
+    while end < len(text) and cells < _WIDEST:
+        cells += _cells(text[end])
+        end += 1
+    return begin, end
 
 
 def _cells(character: str) -> int:

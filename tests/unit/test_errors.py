@@ -23,6 +23,18 @@ def test_caret_stands_under_its_character(text, column, caret):
     assert excerpt == ["   |", f"12 | {text}", f"   | {caret}"]
 
 
+@pytest.mark.parametrize("filler", ["a", "日"])
+@pytest.mark.parametrize("before", [0, 10, 5000, 10_000])
+def test_long_line_is_cut_around_its_caret(filler, before):
+    line = filler * before + "X" + filler * (10_000 - before)
+    _, shown, pointer = SourcePlace("a.sql", 1, before + 1, line).excerpt().splitlines()
+    assert len(shown) < 80
+    cells = sum(2 if c == "日" else 1 for c in shown[: shown.index("X")])
+    assert cells == pointer.index("^")
+    assert shown.endswith("…") == (before < 10_000)
+    assert shown.startswith("1 | …") == (before > 10)
+
+
 def test_each_kind_of_error_has_its_exit_code():
     codes = {kind.__name__: kind.exit_code for kind in errors.DbopsError.__subclasses__()}
     assert codes == {
