@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 
+import psycopg
 from psycopg import sql
 
 from dbops import __version__
-from dbops.errors import MigrationError, PreflightError
+from dbops.errors import MigrationError, PreflightError, ServerError
 from dbops.migrations.files import Migration
 from dbops.postgres import Connection
 
@@ -75,6 +78,11 @@ class Entry:
         """Tell whether the file ran to its end."""
         return self.duration_ms is not None
 
+    @property
+    def when(self) -> str:
+        """Return for people when it was applied or begun, in UTC."""
+        return f"{self.applied_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
 
 _FIELDS = ("version", "name", "checksum", "applied_at", "applied_by", "duration_ms", "tool_version")
 
@@ -89,6 +97,21 @@ def exists(connection: Connection) -> bool:
         where=f"database {connection.info.dbname}",
         hint="Nothing was changed. Move that table away, or correct the database's name in DATABASE_URL.",
     )
+
+
+@contextmanager
+def readable(connection: Connection) -> Iterator[None]:
+    """Turn a refusal to read the ledger into a ServerError that names the grants."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        role = sql.Identifier(connection.info.user).as_string(connection)
+        raise ServerError(
+            f"role {connection.info.user} may not read the ledger {LEDGER}: {error.diag.message_primary}",
+            where=f"database {connection.info.dbname}",
+            hint="Connect as the database's owner, or let it run: "
+            f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {LEDGER} TO {role};",
+        ) from None
 
 
 def first_relation(connection: Connection) -> str:

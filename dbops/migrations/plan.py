@@ -98,8 +98,9 @@ def _planned(migration: Migration, timeouts: Timeouts, transaction: int | None) 
 
 def read_status(connection: Connection, target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
     """Return how the connected database stands to the files."""
-    has_ledger = ledger.exists(connection)
-    entries = ledger.read(connection) if has_ledger else ()
+    with ledger.readable(connection):
+        has_ledger = ledger.exists(connection)
+        entries = ledger.read(connection) if has_ledger else ()
     items = state.compare(migrations, entries)
     stranger = "" if has_ledger else ledger.first_relation(connection)
     return LedgerStatus(target.database, target.server, _engine(connection), has_ledger, stranger, items)

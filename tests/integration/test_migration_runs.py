@@ -268,6 +268,25 @@ def test_plain_owner_builds_the_baseline(server: TestServer, empty: Target) -> N
         server.execute(f"DROP ROLE {owner}")
 
 
+def test_role_that_may_not_read_the_ledger_is_told_the_grants(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
+    migrations = written(tmp_path, TABLE)
+    migrate(empty, migrations)
+    role = fresh_name("Role")
+    server.execute(f'CREATE ROLE "{role}" LOGIN')
+    try:
+        guest = replace(empty, parameters={**empty.parameters, "user": role})
+        with pytest.raises(ServerError, match="may not read the ledger") as refused:
+            status(guest, migrations)
+        grants = refused.value.hint.split(": ", 1)[1]
+        server.execute(grants, empty.database)
+        assert status(guest, migrations).consistent
+    finally:
+        server.execute(f'DROP OWNED BY "{role}"', empty.database)
+        server.execute(f'DROP ROLE "{role}"')
+
+
 def test_role_that_may_not_create_is_refused_and_nothing_is_left(
     server: TestServer, empty: Target, tmp_path: Path
 ) -> None:
