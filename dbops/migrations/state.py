@@ -36,18 +36,20 @@ class Item:
     def explanation(self) -> str:
         """Return in words what does not fit; empty for what does."""
         entry, migration = self.entry, self.migration
-        when = f"applied {entry.applied_at:%Y-%m-%d %H:%M:%S %Z} by {entry.applied_by}" if entry else ""
+        when = f"{'applied' if entry.finished else 'begun'} {entry.when} UTC by {entry.applied_by}" if entry else ""
         match self.state:
             case State.EDITED if entry and migration:
                 return f"{when} with checksum {entry.checksum[:12]}, the file now has {migration.checksum[:12]}"
             case State.RENAMED if entry:
                 return f"{when} as {entry.name}"
+            case State.REMOVED if entry and not entry.finished:
+                return f"{when} outside a transaction, not finished, and the file is gone"
             case State.REMOVED if entry:
                 return f"{when} with checksum {entry.checksum[:12]}, the file is gone"
             case State.SKIPPED:
                 return "not applied, though a later one is"
             case State.UNFINISHED if entry:
-                return f"begun {entry.applied_at:%Y-%m-%d %H:%M:%S %Z} outside a transaction, and did not finish"
+                return f"{when} outside a transaction, and did not finish"
         return ""
 
 

@@ -14,21 +14,25 @@ _STYLES = {
     State.UNFINISHED: "bold yellow",
 }
 
+# From this width on there is room for what one seldom looks for.
+_WIDE = 100
+
 
 def plan_text(plan: Plan, console: Console) -> None:
     """Draw what would run."""
     console.print(f"{plan.database} on {plan.server}: {plan.applied} applied, {len(plan.pending)} to apply")
     if not plan.pending:
         return
-    table = _table("tx", "migration", "bytes", "statements", "lock timeout", "locks")
+    table = _table("tx", "migration and its locks", "bytes", "statements", "lock timeout")
+    # The one column that may wrap: the locks are prose, a line below the name.
+    table.columns[1].no_wrap = False
     for migration in plan.pending:
         table.add_row(
             "alone" if migration.transaction is None else str(migration.transaction),
-            migration.name,
+            f"{migration.name}\n  {migration.locks or 'locks not declared'}",
             str(migration.size),
             str(migration.statements),
             _limits(migration),
-            migration.locks or "not declared",
         )
     console.print(table)
     console.print(_transactions(plan))
@@ -58,20 +62,23 @@ def status_text(status: LedgerStatus, console: Console) -> None:
         console.print(f"{status.database}: no ledger, so nothing is applied")
     if status.stranger:
         console.print(f"{status.stranger} is there all the same: `invoke db.migrate` refuses such a database")
-    table = _table("state", "migration", "applied", "by", "ms", "checksum", "")
+    wide = console.width >= _WIDE
+    table = _table("state", "migration", "applied, UTC", "by", "ms", *(["checksum"] if wide else []))
     for item in status.items:
         entry = item.entry
         checksum = entry.checksum if entry else item.migration.checksum if item.migration else ""
         table.add_row(
             Text(item.state, style=_STYLES.get(item.state, "bold red")),
             item.name,
-            f"{entry.applied_at:%Y-%m-%d %H:%M:%S%z}" if entry else "",
+            entry.when if entry else "",
             entry.applied_by if entry else "",
             "" if entry is None or entry.duration_ms is None else str(entry.duration_ms),
-            checksum[:12],
-            item.explanation,
+            *([checksum[:12]] if wide else []),
         )
     console.print(table)
+    for item in status.items:
+        if item.explanation:
+            console.print(f"{item.name} is {item.state}: {item.explanation}")
     console.print(f"{status.database}: {status.summary}")
 
 
@@ -102,5 +109,5 @@ def check_text(plan: Plan, result: MigrationResult, console: Console) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=True)
     return table
