@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from dbops.migrations.place import LineCounter
 from dbops.migrations.statements import split
 from dbops.migrations.work import TRIES, AppliedMigration, RefusedError, Work
 
+_DEFERS = re.compile("deferrable", re.IGNORECASE)
 _SETTLE_SECONDS = 5.0
 
 
@@ -42,6 +44,7 @@ def apply(work: Work, batch: tuple[Migration, ...], *, check: bool = False) -> N
 def _attempt(work: Work, batch: tuple[Migration, ...], *, check: bool) -> None:
     """Try once to apply the files in one transaction."""
     work.open = []
+    work.session.may_defer = True
     work.session.script("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
     work.ensure_ledger()
     for migration in batch:
@@ -70,6 +73,7 @@ def _apply_file(work: Work, migration: Migration) -> None:
             hint="The runner owns the transaction: take its control out of the file, and see `invoke db.status`.",
         )
     spent = time.monotonic() - began
+    work.session.may_defer |= _DEFERS.search(text) is not None
     row = ledger.record(migration, round(spent * 1000))
     # Deferred constraints are checked while it is still known which file broke them.
     _as_part_of(migration, lambda: _finish(work, row))

@@ -78,6 +78,7 @@ class Session:
     owner: str | None
     counts_bytes: bool
     where: str = ""
+    may_defer: bool = True
 
     @property
     def in_transaction(self) -> bool:
@@ -126,9 +127,14 @@ class Session:
     def check_constraints(self) -> None:
         """Check what is deferred in the open transaction, and leave each constraint as it says that it begins.
 
-        Each is named, since ALL would go for those that are made later in the transaction as well.
+        Each is named, since ALL would go for those that are made later in the transaction as well. Where there are
+        none they are not looked for again before a file speaks of some: the look takes as long as there are
+        constraints of any kind.
         """
+        if not self.may_defer:
+            return
         found = [(str(name), bool(deferred)) for name, deferred in self.connection.execute(_DEFERRABLE)]
+        self.may_defer = bool(found)
         for mode, names in (
             ("IMMEDIATE", [name for name, _ in found]),
             ("DEFERRED", [name for name, deferred in found if deferred]),
