@@ -37,6 +37,7 @@ SET LOCAL lc_numeric = 'C';
 SET LOCAL lc_time = 'C';
 SET LOCAL quote_all_identifiers = off;
 SET LOCAL jit = off;
+SET LOCAL max_parallel_workers_per_gather = 0;
 """
 
 NO_CHUNKS = "chunk AS (SELECT NULL::oid AS oid WHERE false)"
