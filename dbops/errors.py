@@ -65,7 +65,8 @@ class DbopsError(Exception):
     """What every task turns into three lines on stderr and its exit code.
 
     `where` is a file, a server or a setting; `source` (if given) adds the line and a caret; `notes` are
-    further facts, one line each, such as SQLSTATE, PostgreSQL's own detail, or a list of refusals.
+    further facts, one line each, such as SQLSTATE, PostgreSQL's own detail, or a list of refusals; `sqlstate` is for
+    machines, and empty where the error is not the server's.
     """
 
     exit_code = 3
@@ -78,6 +79,7 @@ class DbopsError(Exception):
         hint: str,
         source: SourcePlace | None = None,
         notes: tuple[str, ...] = (),
+        sqlstate: str = "",
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -85,6 +87,7 @@ class DbopsError(Exception):
         self.hint = hint
         self.source = source
         self.notes = notes
+        self.sqlstate = sqlstate
 
     def render(self) -> str:
         """Return the error as plain text, without a newline at the end."""

@@ -119,6 +119,7 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         where=f"{target.server}, database {database}",
         hint=hint,
         notes=tuple(getattr(error, "__notes__", ())),
+        sqlstate=getattr(error, "sqlstate", None) or "",
     )
 
 

@@ -18,6 +18,7 @@ _HINTS = {
     "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
     "in the header, and run `invoke db.migrate` again.",
 }
+_CANCELED = "Somebody canceled it, as with pg_cancel_backend: ask who and why, then run `invoke db.migrate` again."
 _AGAIN = "Fix the file and run `invoke db.migrate` again."
 
 
@@ -35,8 +36,16 @@ def failed(
         where=migration.label,
         source=source,
         notes=(*_notes(error), *extra),
-        hint=f"{state} {_HINTS.get(error.sqlstate or '', _AGAIN)}",
+        hint=f"{state} {_hint(error, words)}",
+        sqlstate=error.sqlstate or "",
     )
+
+
+def _hint(error: psycopg.Error, words: str) -> str:
+    """Return what to do next; a timeout and somebody's wish have the same SQLSTATE."""
+    if error.sqlstate == "57014" and "user request" in words:
+        return _CANCELED
+    return _HINTS.get(error.sqlstate or "", _AGAIN)
 
 
 def lost(migration: Migration | None, error: psycopg.Error, state: str, source: SourcePlace | None) -> MigrationError:
@@ -47,6 +56,7 @@ def lost(migration: Migration | None, error: psycopg.Error, state: str, source: 
         where=migration.label if migration else "COMMIT",
         source=source,
         notes=tuple(f"server: {line}" for line in str(error).strip().split("\n")),
+        sqlstate=error.sqlstate or "",
         hint=f"{state} When the server is back (`invoke db.wait`), run `invoke db.migrate` again.",
     )
 
@@ -68,6 +78,7 @@ def busy(
         where=migration.label,
         source=source,
         notes=(*who, *_notes(error), *extra),
+        sqlstate=error.sqlstate or "",
         hint=f"{state} End that session or wait for it, "
         "or allow longer waits with `invoke db.migrate --lock-timeout 30s`.",
     )

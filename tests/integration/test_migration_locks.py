@@ -127,6 +127,14 @@ def test_statement_that_takes_too_long_is_ended_and_told(empty: Target, tmp_path
     assert "--statement-timeout" in failure.value.hint
 
 
+def test_statement_that_somebody_cancels_is_not_said_to_need_longer(empty: Target, tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="canceling statement due to user request") as failure:
+        migrate(empty, written(tmp_path, "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60);"))
+    assert "Somebody canceled it" in failure.value.hint
+    assert "--statement-timeout" not in failure.value.hint
+    assert failure.value.sqlstate == "57014"
+
+
 def test_two_runs_at_once_apply_each_file_once(empty: Target, tmp_path: Path) -> None:
     migrations = written(
         tmp_path,
