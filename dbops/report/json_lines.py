@@ -40,8 +40,19 @@ class JsonView(View):
 
     def error(self, error: DbopsError) -> int:
         """Print an error as one line and return its exit code."""
-        fields = {"what": error.what, "where": str(error.source or error.where), "hint": error.hint}
-        self._line({"event": "error", **fields, "notes": list(error.notes), "exit_code": error.exit_code})
+        place = error.source
+        self._line(
+            {
+                "event": "error",
+                "what": error.what,
+                "where": str(place or error.where),
+                "source": {"path": place.path, "line": place.line, "column": place.column} if place else None,
+                "sqlstate": error.sqlstate or None,
+                "hint": error.hint,
+                "notes": list(error.notes),
+                "exit_code": error.exit_code,
+            }
+        )
         return error.exit_code
 
     def interrupted(self, state: str) -> None:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from dbops import report
-from dbops.errors import UsageError
+from dbops.errors import SourcePlace, UsageError
 from dbops.events import Message, Progress, Statement, StepFinished, StepStarted
 from dbops.report import text
 
@@ -70,6 +70,20 @@ def test_error_in_json_names_its_exit_code(capsys):
     assert report.view("json", "INFO").error(UsageError("no", where="here", hint="Do this.")) == 2
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["what"], line["exit_code"]) == ("error", "no", 2)
+
+
+def test_error_in_json_has_its_place_and_sqlstate_as_fields(capsys):
+    source = SourcePlace("db/a.sql", 12, 3, "SELECT 1 / 0")
+    report.view("json", "INFO").error(UsageError("no", where="here", hint="Do.", source=source, sqlstate="22012"))
+    line = json.loads(capsys.readouterr().err)
+    assert line["source"] == {"path": "db/a.sql", "line": 12, "column": 3}
+    assert line["sqlstate"] == "22012"
+
+
+def test_error_in_json_that_is_not_the_servers_has_neither(capsys):
+    report.view("json", "INFO").error(UsageError("no", where="here", hint="Do."))
+    line = json.loads(capsys.readouterr().err)
+    assert (line["source"], line["sqlstate"]) == (None, None)
 
 
 def test_nothing_is_asked_without_a_terminal():
