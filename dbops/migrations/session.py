@@ -128,11 +128,8 @@ class Session:
         """Check what is deferred in the open transaction, and leave each constraint as it says that it begins.
 
         Each is named, since ALL would go for those that are made later in the transaction as well. Where there are
-        none they are not looked for again before a file speaks of some: the look takes as long as there are
-        constraints of any kind.
+        none, `may_defer` says so until a file speaks of some: the look takes the longer the more constraints there are.
         """
-        if not self.may_defer:
-            return
         found = [(str(name), bool(deferred)) for name, deferred in self.connection.execute(_DEFERRABLE)]
         self.may_defer = bool(found)
         for mode, names in (
