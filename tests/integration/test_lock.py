@@ -79,7 +79,7 @@ def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target, s
             thread.join()
     finally:
         rebuild.drop(other, options(state))
-    waited = [any("is at work on it" in str(event) for event in events) for events in said]
+    waited = [any("waiting up to" in str(event) for event in events) for events in said]
     assert sorted(waited[:2]) == [False, True]
     assert not waited[2]
     assert len(spans) == 3
