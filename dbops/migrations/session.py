@@ -28,6 +28,20 @@ _KEY = int.from_bytes(b"dbopsmig")
 _POLL_SECONDS = 0.2
 _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 
+_SURROUNDINGS = {
+    "search_path": "public",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "default_transaction_read_only": "off",
+    "standard_conforming_strings": "on",
+    "check_function_bodies": "on",
+    "client_min_messages": "notice",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "row_security": "on",
+}
+
 # The owner of the database, if this role may act as it and is not it already.
 _OWNER = """
 SELECT pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database
@@ -94,17 +108,7 @@ class Session:
         """Give a migration the same surroundings whatever ran before it, in its transaction or for the session."""
         scope = sql.SQL("SET LOCAL " if local else "SET ")
         values = {
-            "search_path": "public",
-            "timezone": "UTC",
-            "datestyle": "ISO, MDY",
-            "intervalstyle": "postgres",
-            "default_transaction_read_only": "off",
-            "standard_conforming_strings": "on",
-            "check_function_bodies": "on",
-            "client_min_messages": "notice",
-            "default_tablespace": "",
-            "default_table_access_method": "heap",
-            "row_security": "on",
+            **_SURROUNDINGS,
             "lock_timeout": self.timeouts.lock_for(migration),
             "statement_timeout": self.timeouts.statement_for(migration),
             **({"transaction_timeout": "0"} if self.connection.info.server_version >= 170000 else {}),
