@@ -268,11 +268,10 @@ def test_job_and_compression_show(shared: Shared) -> None:
         "DROP INDEX ohlcv_date_idx; CREATE INDEX ohlcv_date_idx ON ohlcv (date DESC)",
     ],
 )
-def test_what_is_no_part_of_the_schema_leaves_the_text_as_it_is(built: Target, statement: str) -> None:
-    before = text_of(built)
-    with postgres.connect(built) as connection:
-        connection.execute(statement)
-        assert schema_text(connection) == before
+def test_what_is_no_part_of_the_schema_leaves_the_text_as_it_is(shared: Shared, statement: str) -> None:
+    with shared.connection.transaction(force_rollback=True):
+        shared.connection.execute(statement)
+        assert schema_text(shared.connection) == shared.text
 
 
 def test_text_is_the_same_under_any_setting_of_the_session(built: Target) -> None:
