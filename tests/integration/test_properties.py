@@ -74,9 +74,9 @@ def test_fixture_is_as_odd_as_it_says(odd):
     assert len({grant.grantor for grant in had.acl}) == 2
 
 
-def test_all_properties_survive_a_rebuild(odd, state):
+def test_all_properties_survive_a_rebuild(odd, state, small):
     target, had = odd
-    rebuild.rebuild(target, options(state))
+    rebuild.rebuild(target, options(state, **small))
     assert properties(target) == had
     assert list(state.iterdir()) == []
 
@@ -93,52 +93,52 @@ def test_all_properties_survive_a_drop_and_a_create_later(server, odd, state):
     assert list(state.iterdir()) == []
 
 
-def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, state):
+def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, state, small):
     target, had = odd
-    died = operators.operator(target, state, at="StepFinished(step='drop'", action="SIGKILL")
+    died = operators.operator(target, state, **small, at="StepFinished(step='drop'", action="SIGKILL")
     assert died.returncode == -9, died.stderr
     assert not operators.exists(server, target.database)
-    rebuild.rebuild(target, options(state))
+    rebuild.rebuild(target, options(state, **small))
     assert properties(target) == had
 
 
-def test_owner_restores_what_an_owner_may_set(server, target, state):
+def test_owner_restores_what_an_owner_may_set(server, target, state, small):
     with operators.role(server) as owner, operators.role(server, "LOGIN") as reader:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 CONNECTION LIMIT 9')
         server.execute(f'GRANT CONNECT ON DATABASE "{target.database}" TO {reader}')
         server.execute(f"COMMENT ON DATABASE \"{target.database}\" IS 'mine'")
         server.execute(f"ALTER DATABASE \"{target.database}\" SET work_mem TO '5MB'")
         had = properties(target)
-        rebuild.rebuild(operators.as_role(target, owner), options(state))
+        rebuild.rebuild(operators.as_role(target, owner), options(state, **small))
         assert properties(target) == had
 
 
-def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target, state):
+def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target, state, small):
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         had = properties(target)
         assert had.acl is None
-        rebuild.rebuild(operators.as_role(target, owner), options(state))
+        rebuild.rebuild(operators.as_role(target, owner), options(state, **small))
         assert properties(target).effective_acl() == had.effective_acl()
 
 
-def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, state):
+def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, state, small):
     target, _ = odd
-    rebuild.drop(target, options(state))
+    rebuild.drop(target, options(state, **small))
     server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 CONNECTION LIMIT 3')
-    rebuild.rebuild(target, options(state))
+    rebuild.rebuild(target, options(state, **small))
     assert properties(target).connection_limit == 3
     assert list(state.iterdir()) == []
 
 
-def test_roles_and_other_databases_stay_byte_for_byte_the_same(server, odd, target, state):
+def test_roles_and_other_databases_stay_byte_for_byte_the_same(server, odd, target, state, small):
     other = f"{target.database}_other"
     server.execute(f'CREATE DATABASE "{other}" TEMPLATE template0')
     server.execute(f"ALTER DATABASE \"{other}\" SET work_mem TO '9MB'")
     server.execute(f'GRANT CREATE ON DATABASE "{other}" TO PUBLIC')
     try:
         before = surroundings(server, target)
-        rebuild.rebuild(target, options(state))
+        rebuild.rebuild(target, options(state, **small))
         assert surroundings(server, target) == before
     finally:
         server.execute(f'DROP DATABASE "{other}"')
@@ -187,16 +187,16 @@ def test_difference_in_any_property_is_seen():
         assert name in different(replace(base, **{name: value}), base)
 
 
-def test_restoring_flag_of_a_restore_is_left_behind(server, odd, state):
+def test_restoring_flag_of_a_restore_is_left_behind(server, odd, state, small):
     target, _ = odd
-    rebuild.rebuild(target, options(state))
+    rebuild.rebuild(target, options(state, **small))
     query = f"""SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
                 WHERE datname = '{target.database}'"""
     assert server.execute(query)
     assert not server.execute(f"{query} AND array_to_string(setconfig, ',') LIKE '%restoring%'")
 
 
-def test_lock_is_free_after_a_rebuild(target, state):
-    rebuild.rebuild(target, options(state))
+def test_lock_is_free_after_a_rebuild(target, state, small):
+    rebuild.rebuild(target, options(state, **small))
     with operator_lock(target, timeout=0.1):
         pass
