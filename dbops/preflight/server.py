@@ -74,6 +74,12 @@ def may_create(view: View) -> Finding:
     )
 
 
+def is_supported(version: str) -> bool:
+    """Return whether a version of TimescaleDB, such as 2.19.3 or 2.20.0-dev, is one that all of this is made for."""
+    number = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+    return OLDEST_TIMESCALEDB <= number < NEXT_TIMESCALEDB
+
+
 def has_timescaledb(view: View) -> Iterator[Finding]:
     """Yield whether TimescaleDB is there, supported, loaded, and may be created."""
     row: Any = view.connection.execute(TIMESCALEDB).fetchone()
@@ -88,10 +94,9 @@ def has_timescaledb(view: View) -> Iterator[Finding]:
         return
     version, trusted, preloaded = row
     yield Finding("TimescaleDB available", True)
-    number = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
     yield judged(
         "TimescaleDB version",
-        OLDEST_TIMESCALEDB <= number < NEXT_TIMESCALEDB,
+        is_supported(version),
         f"TimescaleDB {version} is not supported",
         "Install TimescaleDB 2.10 or a newer 2.x.",
     )

@@ -93,6 +93,12 @@ def test_after_a_kill_later_on_the_next_rebuild_ends_in_the_same_state(server, e
         assert_as_new(server, empty, state, had, small)
 
 
+def test_after_a_kill_amid_the_real_migrations_the_next_rebuild_builds_the_whole_baseline(target, state):
+    died = operator(target, state, at="item='0005_", action="SIGKILL")
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert rebuild.rebuild(target, options(state)).migrations == len(migrations.discover(options(state).migrations))
+
+
 @pytest.mark.soak
 def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_state(server, served, state, small):
     had = set_apart(server, served)

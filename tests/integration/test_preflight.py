@@ -8,9 +8,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import rebuild
+from dbops import postgres, rebuild
 from dbops.errors import ConsentError, PreflightError, ServerError
+from dbops.events import ignore
+from dbops.lifecycle import state as kept
+from dbops.lifecycle.properties import find
+from dbops.lifecycle.server import read as server_of
 from dbops.preflight import Preflight, preflight
+from dbops.preflight.model import View
+from dbops.preflight.server import is_primary
 from dbops.wait import wait
 from tests import operators, support
 from tests.operators import as_role, dsn, options, works
@@ -116,6 +122,28 @@ def test_broken_migration_files_are_found(built, state, tmp_path):
     (directory / "0001_create_x.sql").write_text("-- One.\nSELECT 1;\n")
     (directory / "0003_create_y.sql").write_text("-- Three.\nSELECT 1;\n")
     assert refused(preflight(built, state, migrations=directory)) == {"migration files"}
+
+
+def test_migrations_of_one_number_are_found(empty, state, small):
+    (small["migrations"] / "0001_create_it_twice.sql").write_text("-- One.\nSELECT 1;\n")
+    assert refused(preflight(empty, state, migrations=small["migrations"])) == {"migration files"}
+
+
+def test_locale_that_the_server_does_not_have_any_more_is_found(empty, state):
+    with postgres.maintenance(empty) as connection:
+        here, found = server_of(connection), find(connection, empty.database)
+    odd = replace(found.properties, provider="c", collate="xx_XX.utf8", ctype="xx_XX.utf8")
+    kept.save(state, kept.State(here.system_identifier, empty.database, odd, new_oid=found.oid))
+    (finding,) = preflight(empty, state).refusals
+    assert finding.name == "properties can be restored"
+    assert "locale" in finding.reason
+
+
+def test_standby_is_refused(empty, state):
+    with postgres.maintenance(empty) as connection:
+        here, found = server_of(connection), find(connection, empty.database)
+        view = View(connection, empty, replace(here, in_recovery=True), found, found.properties, ignore)
+    assert not is_primary(view).passed
 
 
 def test_state_directory_that_cannot_be_written_is_found(built, tmp_path):

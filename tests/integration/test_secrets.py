@@ -63,6 +63,15 @@ def watched(task: str, target: Target, state: Path, output: str) -> tuple[subpro
     return done, "\n".join(seen)
 
 
+def test_password_is_in_no_event_and_no_error_of_a_migration_that_fails(server, target, state, small):
+    (small["migrations"] / "0002_break_it.sql").write_text("-- Breaks.\nSELECT 1 / 0;\n")
+    with operators.role(server) as owner:
+        done = operators.operator(operators.as_role(target, owner), state, **small)
+    assert done.returncode == 4, done.stderr
+    assert "division by zero" in done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+
+
 def test_password_is_in_no_traceback(server, target, state):
     with operators.role(server) as owner:
         own = operators.as_role(target, owner)
