@@ -12,6 +12,7 @@ from dbops.lifecycle import CreateResult, DropResult, Stakes, consent, label, re
 from dbops.lifecycle.properties import find
 from dbops.lock import DEFAULT_TIMEOUT, operator_lock
 from dbops.migrations import Migration, MigrationResult
+from dbops.postgres import Connection
 from dbops.preflight import preflight
 from dbops.rebuild.model import Options
 from dbops.settings import Target
@@ -83,19 +84,22 @@ def clean_up(target: Target, options: Options, report: Report) -> None:
 
 def warn_of_fence(target: Target, report: Report) -> None:
     """Say if the target's database is fenced: somebody builds it, or died doing so."""
-    if (fenced := _fence(target)) is not None:
+    with postgres.translated(target), postgres.connect(target) as connection:
+        fenced = _fence(connection, target)
+    if fenced is not None:
         report(Message("WARNING", f"{fenced.what}. {fenced.hint}"))
 
 
 def _refuse_fenced(target: Target) -> None:
     """Raise PreflightError if the database is one that a dead operator left half built."""
-    if (fenced := _fence(target)) is not None:
+    with postgres.maintenance(target) as connection:
+        fenced = _fence(connection, target)
+    if fenced is not None:
         raise fenced
 
 
-def _fence(target: Target) -> PreflightError | None:
-    with postgres.maintenance(target) as connection:
-        found = find(connection, target.database)
+def _fence(connection: Connection, target: Target) -> PreflightError | None:
+    found = find(connection, target.database)
     if found is None or not found.fenced:
         return None
     return PreflightError(
