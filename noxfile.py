@@ -64,7 +64,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL."""
-    install(session, "test", "lint")
+    install(session, "test")
     have_server(session)
     session.run("pytest", "tests/integration", *session.posargs)
 

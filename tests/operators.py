@@ -102,9 +102,12 @@ def works(server: TestServer, target: Target, rows: int = ROWS) -> bool:
 
 
 class Clients:
-    """Eight threads, in a process of their own, that connect, ask something, and connect again when thrown out."""
+    """Eight threads, in a process of their own, that connect, ask something, and connect again when thrown out.
 
-    def __init__(self, target: Target) -> None:
+    `pause` is the seconds between two tries of one thread: what they take is taken from the rebuild.
+    """
+
+    def __init__(self, target: Target, pause: float = 0.1) -> None:
         self.entered = 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.stubborn_clients"],
@@ -113,6 +116,7 @@ class Clients:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._say(str(pause))
         self._say(dsn(target))
 
     def __enter__(self) -> Clients:

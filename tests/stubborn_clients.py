@@ -1,6 +1,7 @@
 """Clients that do not let go: run by tests in a process of its own, so that they don't slow the operator down.
 
-Reads an address from stdin, says a word once all are connected, and how often they entered when told to stop.
+Reads a pause and an address from stdin, says a word once all are connected, and when told to stop, how often they
+entered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ THREADS = 8
 
 
 def main() -> None:
-    address = sys.stdin.readline().strip()
+    pause, address = float(sys.stdin.readline()), sys.stdin.readline().strip()
     stop, first = threading.Event(), threading.Barrier(THREADS + 1)
     entered = [0] * THREADS
 
@@ -28,7 +29,7 @@ def main() -> None:
                 while not stop.wait(0.01):
                     connection.execute("SELECT 1")
             # A breath between two tries leaves a small machine time for the rebuild itself.
-            stop.wait(0.03)
+            stop.wait(pause)
 
     threads = [threading.Thread(target=loop, args=(number,)) for number in range(THREADS)]
     for thread in threads:

@@ -135,14 +135,16 @@ def test_repeat_fails_when_a_build_comes_out_different(target, state, small):
 
 
 @pytest.mark.parametrize("who", ["superuser", "owner"])
-@pytest.mark.parametrize("times", [20, pytest.param(50, marks=pytest.mark.soak)])
-def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(server, target, state, small, who, times):
+@pytest.mark.parametrize(("times", "pause"), [(20, 0.1), pytest.param(50, 0.03, marks=pytest.mark.soak)])
+def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(
+    server, target, state, small, who, times, pause
+):
     with operators.role(server) as owner, operators.role(server, "LOGIN") as service:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         operator = target if who == "superuser" else as_role(target, owner)
         # An owner may end sessions of his own role only, so that is whom his clients connect as.
         client = as_role(target, service if who == "superuser" else owner)
-        with Clients(client) as clients:
+        with Clients(client, pause) as clients:
             results = rebuild.repeat(operator, options(state, **small), times)
     assert len(results) == times
     assert clients.entered > times
