@@ -44,7 +44,7 @@ def lint(session: nox.Session) -> None:
     install(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("sqlfluff", "lint", "db")
+    session.run("sqlfluff", "lint", "db", "--processes", "0")
 
 
 @nox.session

@@ -14,7 +14,7 @@ from tests.support import TestServer
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many processes run tests, each on a server of its own; a server that was given can't be shared."""
-    return 0 if os.environ.get("KAPMAN_TEST_DATABASE_URL") else min(8, 2 * (os.cpu_count() or 1))
+    return 0 if os.environ.get("KAPMAN_TEST_DATABASE_URL") else min(8, 1 + (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")
