@@ -16,7 +16,6 @@ from dotenv import dotenv_values
 from dbops.errors import UsageError
 
 ENVIRONMENTS = ("dev", "test", "prod")
-FORMATS = ("text", "json", "junit")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 MAX_NAME_BYTES = 63
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,10 +10,9 @@ from psycopg import sql
 
 from dbops.postgres import Connection
 
-# The ledger is no row to lose: a rebuild writes it again. Nor is what TimescaleDB keeps for itself; any other
-# extension may have rows of its users in its tables.
-RELATIONS = """
-SELECT n.nspname, c.relname
+# The tables whose rows somebody could lose. The ledger is none: a rebuild writes it again. Nor is what TimescaleDB
+# keeps for itself; any other extension may have rows of its users in its tables.
+KEEPERS = """
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -21,6 +20,9 @@ WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
   AND NOT (n.nspname LIKE '\\_timescaledb\\_%' AND EXISTS (
     SELECT FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' AND e.extname = 'timescaledb'))
+"""
+RELATIONS = f"""
+SELECT n.nspname, c.relname {KEEPERS}
   AND pg_relation_size(c.oid) > 0
 ORDER BY c.reltuples DESC, 1, 2
 """
