@@ -19,8 +19,8 @@ from pathlib import Path
 from dbops.events import Event, Progress
 from dbops.migrations import discover, migrate
 from dbops.settings import Target
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 FILES = 10_000
 APPLIED = 1_000
@@ -65,18 +65,18 @@ def _judge(what: str, value: float, most: float) -> bool:
 def _server() -> Iterator[TestServer]:
     """Return the server that KAPMAN_TEST_DATABASE_URL names, else a throwaway one."""
     if url := os.environ.get("KAPMAN_TEST_DATABASE_URL"):
-        yield support.given_server(url)
+        yield servers.given_server(url)
     else:
-        with support.throwaway_server() as server:
+        with servers.throwaway_server() as server:
             yield server
 
 
 @contextmanager
 def _database(server: TestServer) -> Iterator[Target]:
-    name = support.fresh_name("bench")
+    name = servers.fresh_name("bench")
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
     yield server.target(name)
-    support.drop_quietly(server, name)
+    servers.drop_quietly(server, name)
 
 
 def _write(directory: Path, count: int) -> Path:

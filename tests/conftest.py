@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from dbops.settings import ROOT, Target
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -21,18 +21,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def server() -> Iterator[TestServer]:
     """Return the server that KAPMAN_TEST_DATABASE_URL names, else a throwaway one from local binaries."""
     if url := os.environ.get("KAPMAN_TEST_DATABASE_URL"):
-        yield support.given_server(url)
+        yield servers.given_server(url)
     else:
-        with support.throwaway_server() as started:
+        with servers.throwaway_server() as started:
             yield started
 
 
 @pytest.fixture
 def target(server: TestServer) -> Iterator[Target]:
     """Return a target whose database does not exist yet; it is dropped after the test."""
-    name = support.fresh_name()
+    name = servers.fresh_name()
     yield server.target(name)
-    support.drop_quietly(server, name)
+    servers.drop_quietly(server, name)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def template(server: TestServer) -> Iterator[str]:
     """Build the baseline once and return its database's name, for cloning."""
     from dbops import migrations, postgres
 
-    name = support.fresh_name("template")
+    name = servers.fresh_name("template")
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
     migrations.migrate(server.target(name), migrations.discover(ROOT / "db" / "migrations"))
     server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
     with postgres.connect(server.target("postgres")) as connection:
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
     yield name
-    support.drop_quietly(server, name)
+    servers.drop_quietly(server, name)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dbops.settings import ROOT, Target
-from tests import operators
-from tests.support import TestServer
+from tests.support import operators
+from tests.support.servers import TestServer
 
 
 @pytest.fixture

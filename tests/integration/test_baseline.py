@@ -11,7 +11,7 @@ from dbops import postgres
 from dbops.migrations import discover, migrate
 from dbops.settings import ROOT, Target
 from dbops.verification import verify
-from tests.support import TestServer
+from tests.support.servers import TestServer
 
 MIGRATIONS = ROOT / "db" / "migrations"
 CHECKS = ROOT / "db" / "verify"

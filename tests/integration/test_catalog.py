@@ -14,8 +14,8 @@ from dbops.catalog import fingerprint, schema_text, text
 from dbops.catalog.drift import compare
 from dbops.errors import ServerError
 from dbops.settings import ROOT, Target
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 
 def text_of(target: Target) -> str:
@@ -33,11 +33,11 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def shared(server: TestServer, template: str) -> Iterator[Shared]:
-    name = support.fresh_name()
+    name = servers.fresh_name()
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     with postgres.connect(server.target(name)) as connection:
         yield Shared(connection, schema_text(connection))
-    support.drop_quietly(server, name)
+    servers.drop_quietly(server, name)
 
 
 def run(target: Target, *statements: str) -> None:
@@ -341,7 +341,7 @@ def test_five_rebuilds_under_other_locales_zones_names_and_owners_have_one_finge
     options = rebuild.Options(ROOT / "db" / "migrations", ROOT / "db" / "verify", tmp_path)
     found = set()
     for number, (locale, zone) in enumerate(zip(LOCALES, ZONES, strict=True)):
-        role, name = support.fresh_name("owner"), f"{support.fresh_name('Größe')} {number}"
+        role, name = servers.fresh_name("owner"), f"{servers.fresh_name('Größe')} {number}"
         server.execute(f'CREATE ROLE "{role}"')
         try:
             server.execute(f'CREATE DATABASE "{name}" OWNER "{role}" TEMPLATE template0 ENCODING \'UTF8\' {locale}')
@@ -353,7 +353,7 @@ def test_five_rebuilds_under_other_locales_zones_names_and_owners_have_one_finge
             assert fingerprint(text) in found
             assert role not in text
         finally:
-            support.drop_quietly(server, name)
+            servers.drop_quietly(server, name)
             server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
     assert len(found) == 1
 

@@ -15,7 +15,7 @@ from dbops import postgres
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from dbops.verification import Verification, verify
-from tests.support import TestServer
+from tests.support.servers import TestServer
 
 CHECKS = ROOT / "db" / "verify"
 STORY = """

@@ -10,7 +10,7 @@ import pytest
 
 from dbops import verification
 from dbops.settings import ROOT
-from tests import support
+from tests.support import servers
 
 PASSWORD = "s3kret-w0rd"
 
@@ -28,7 +28,7 @@ def assert_three_lines(done, code, what):
 @pytest.fixture(scope="module")
 def plain_server():
     """Return a server where TimescaleDB is installed but not preloaded."""
-    with support.throwaway_server("") as started:
+    with servers.throwaway_server("") as started:
         yield started
 
 
@@ -37,8 +37,8 @@ def server_without_extension():
     """Return a server where TimescaleDB is not installed."""
     # Not one of pytest's directories: the next run of pytest takes them away from all other accounts.
     with (
-        support.reachable_directory() as root,
-        support.throwaway_server("", support.without_timescaledb(root)) as started,
+        servers.reachable_directory() as root,
+        servers.throwaway_server("", servers.without_timescaledb(root)) as started,
     ):
         yield started
 
@@ -46,8 +46,8 @@ def server_without_extension():
 @pytest.fixture(scope="module")
 def password_server():
     """Return a server on loopback that asks for a password."""
-    port = support.free_port()
-    with support.throwaway_server(f"{support.PRELOAD}listen_addresses = '127.0.0.1'\nport = {port}\n") as started:
+    port = servers.free_port()
+    with servers.throwaway_server(f"{servers.PRELOAD}listen_addresses = '127.0.0.1'\nport = {port}\n") as started:
         started.execute(f"ALTER ROLE postgres PASSWORD '{PASSWORD}'")
         yield port
 
@@ -58,22 +58,22 @@ TASKS = ["db.rebuild", "db.drop", "db.create", "db.migrate", "db.verify", "db.st
 
 @pytest.mark.parametrize("task", TASKS)
 def test_server_that_is_down_is_told_in_three_lines(task):
-    url = f"postgresql://u:{PASSWORD}@127.0.0.1:{support.free_port()}/kapman_dev"
-    done = support.run_invoke(*task.split(), DATABASE_URL=url)
+    url = f"postgresql://u:{PASSWORD}@127.0.0.1:{servers.free_port()}/kapman_dev"
+    done = servers.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "")
     assert "Connection refused" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
 def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension, task):
-    done = support.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
+    done = servers.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "TimescaleDB is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
 def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server, task):
-    done = support.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
+    done = servers.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "shared_preload_libraries" in done.stderr
 
@@ -81,24 +81,24 @@ def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_s
 @pytest.mark.parametrize("task", TASKS)
 def test_wrong_password_is_told_without_showing_it(password_server, task):
     url = f"postgresql://postgres:{PASSWORD}x@127.0.0.1:{password_server}/kapman_dev"
-    done = support.run_invoke(*task.split(), DATABASE_URL=url)
+    done = servers.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "password authentication failed")
 
 
 @pytest.mark.parametrize("task", DANGEROUS)
 def test_url_without_database_name_is_wrong_usage(task):
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:1"
-    assert_three_lines(support.run_invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
+    assert_three_lines(servers.run_invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
 
 
 @pytest.mark.parametrize("task", DANGEROUS)
 def test_malformed_url_is_wrong_usage(task):
     url = f"postgresql://u:{PASSWORD}/x@h:port/db"
-    assert_three_lines(support.run_invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
+    assert_three_lines(servers.run_invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
 
 
 def test_errors_are_json_for_machines():
-    done = support.run_invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
+    done = servers.run_invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
     line = json.loads(done.stderr)
     assert (done.returncode, line["event"], line["exit_code"]) == (2, "error", 2)
     assert done.stdout == ""
@@ -113,7 +113,7 @@ def test_errors_are_json_for_machines():
     ],
 )
 def test_unknown_choice_is_wrong_usage(words, what):
-    assert_three_lines(support.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
+    assert_three_lines(servers.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
 
 
 @pytest.mark.parametrize("output_format", ["text", "json"])
@@ -146,8 +146,8 @@ def test_result_that_cannot_be_written_is_an_error(server, built):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_signal_ends_a_task_with_a_line_and_its_own_exit_code(number):
-    url = f"postgresql://u@127.0.0.1:{support.free_port()}/kapman_dev"
-    with support.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
+    url = f"postgresql://u@127.0.0.1:{servers.free_port()}/kapman_dev"
+    with servers.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
         first = process.stderr.readline()
         process.send_signal(number)
         rest = process.communicate()[1]

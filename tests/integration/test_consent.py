@@ -14,8 +14,8 @@ from dbops import lifecycle, migrations, postgres, rebuild
 from dbops.errors import ConsentError
 from dbops.lifecycle import label
 from dbops.settings import ROOT
-from tests import operators
-from tests.operators import as_role, dsn, options
+from tests.support import operators
+from tests.support.operators import as_role, dsn, options
 
 PLACES = {
     "a table": ("CREATE TABLE t AS SELECT 1 AS x", "public.t"),

@@ -12,9 +12,9 @@ from dbops import lifecycle, rebuild
 from dbops.errors import PreflightError, ServerError
 from dbops.lock import operator_lock
 from dbops.settings import Target
-from tests import operators
-from tests.operators import as_role, dsn, exists, options, scheduler_runs
-from tests.support import drop_quietly, renamed
+from tests.support import operators
+from tests.support.operators import as_role, dsn, exists, options, scheduler_runs
+from tests.support.servers import drop_quietly, renamed
 
 NAMES = ("Capital", "two words", 'a "quoted" one', "o'clock", "größe-数据", "%s {} \\", "x" * 63, "é" * 31)
 

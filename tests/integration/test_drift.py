@@ -18,8 +18,8 @@ from dbops.errors import DbopsError, PreflightError
 from dbops.events import Message
 from dbops.report import drift as report
 from dbops.settings import ROOT, Target
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 FILES = migrations.discover(ROOT / "db" / "migrations")
 SCHEMA = json.loads((ROOT / "docs" / "drift.schema.json").read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def test_database_without_a_ledger_is_compared_with_all_migrations(empty: Target
 
 
 def test_role_that_may_not_create_databases_is_told_so(built: Target, server: TestServer) -> None:
-    role = support.fresh_name("reader")
+    role = servers.fresh_name("reader")
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
         with pytest.raises(PreflightError, match="may not create databases") as caught:

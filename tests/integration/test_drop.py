@@ -11,8 +11,8 @@ from dbops import lifecycle
 from dbops.errors import ConsentError, PreflightError
 from dbops.lock import operator_lock
 from dbops.settings import Target
-from tests import operators
-from tests.operators import Clients, as_role, dsn, exists, scheduler_runs
+from tests.support import operators
+from tests.support.operators import Clients, as_role, dsn, exists, scheduler_runs
 
 
 def drop(target: Target, state: Path, **changes):

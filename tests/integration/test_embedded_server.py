@@ -18,14 +18,14 @@ from dbops.server.cluster import Cluster
 from dbops.server.layout import Layout
 from dbops.server.process import postmaster
 from dbops.server.system import Account
-from tests import support
+from tests.support import servers
 
 
 @pytest.fixture(scope="module")
 def prepared():
     """Return a directory whose data directory is made, to be copied: making one takes a while."""
-    with support.reachable_directory() as directory:
-        cluster = Cluster(Layout(directory), support.local_installation(), Account.current(), durable=False)
+    with servers.reachable_directory() as directory:
+        cluster = Cluster(Layout(directory), servers.local_installation(), Account.current(), durable=False)
         cluster.initialise()
         yield directory
 
@@ -33,8 +33,8 @@ def prepared():
 @pytest.fixture
 def fresh():
     """Return a place where nothing is yet; whatever runs there in the end is stopped and removed."""
-    with support.reachable_directory() as directory:
-        installation = support.local_installation()
+    with servers.reachable_directory() as directory:
+        installation = servers.local_installation()
         yield server.Place(Layout(directory / "server"), os.environ["PATH"])
         for data in directory.glob("**/data"):
             Cluster(Layout(data.parent), installation, Account.current()).stop("immediate")
@@ -93,7 +93,7 @@ def test_socket_and_data_are_private_to_the_account_that_runs_the_server(place):
 
 def test_second_up_and_two_at_once_give_one_server(fresh):
     environ = {"KAPMAN_SERVER_DIR": str(fresh.layout.directory)}
-    both = [support.start_invoke("server.up", **environ) for _ in range(2)]
+    both = [servers.start_invoke("server.up", **environ) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     running = postmaster(fresh.layout.data)
     assert server.up(fresh) == running
@@ -145,7 +145,7 @@ def test_half_made_data_directory_is_made_anew(fresh):
 
 
 def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh):
-    process = support.start_invoke("server.up", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    process = servers.start_invoke("server.up", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     while process.poll() is None and not list(fresh.layout.directory.glob("data.new-*/PG_VERSION")):
         time.sleep(0.01)
     process.kill()
@@ -194,7 +194,7 @@ def test_port_listens_on_loopback_and_wants_the_password(place):
 def test_password_is_kept_private_and_printed_nowhere(place):
     environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
     outputs = [
-        support.run_invoke(*words, **environ)
+        servers.run_invoke(*words, **environ)
         for words in (
             ("server.up", "--port", "auto", "--log-level", "DEBUG"),
             ("server.status", "--format", "json"),
@@ -232,13 +232,13 @@ def test_port_restarts_an_idle_server_and_refuses_to_end_sessions(place):
 
 
 def test_taken_port_is_refused_before_anything_starts(fresh):
-    with support.listening_port() as port, pytest.raises(ServerError, match="cannot be used"):
+    with servers.listening_port() as port, pytest.raises(ServerError, match="cannot be used"):
         server.up(fresh, port=port)
     assert not fresh.layout.made
 
 
 def test_status_before_the_first_start_changes_nothing(fresh):
-    assert support.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
+    assert servers.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
     assert server.status(fresh).state == "installed"
     assert not fresh.layout.directory.exists()
 
@@ -249,7 +249,7 @@ def test_status_says_whether_the_server_runs(place):
     server.up(place)
     running = server.status(place)
     assert (running.state, running.size > 10_000_000) == ("running", True)
-    assert support.run_invoke("server.status", **environ).returncode == 0
+    assert servers.run_invoke("server.status", **environ).returncode == 0
     assert server.down(place)
     assert server.status(place).state == "stopped"
     assert not server.down(place)
@@ -257,7 +257,7 @@ def test_status_says_whether_the_server_runs(place):
 
 def test_logs_show_the_end_and_follow_what_comes(place):
     server.up(place)
-    following = support.start_invoke(
+    following = servers.start_invoke(
         "server.logs", "--lines", "1", "--follow", KAPMAN_SERVER_DIR=str(place.layout.directory)
     )
     try:
@@ -272,13 +272,13 @@ def test_logs_show_the_end_and_follow_what_comes(place):
 
 
 def test_logs_of_a_server_that_never_ran_are_empty(fresh):
-    done = support.run_invoke("server.logs", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    done = servers.run_invoke("server.logs", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_destroy_without_consent_keeps_everything(place):
     server.up(place)
-    done = support.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    done = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
     assert done.returncode == 5
     assert "server.destroy --yes" in done.stderr
     assert server.status(place).state == "running"
@@ -286,11 +286,11 @@ def test_destroy_without_consent_keeps_everything(place):
 
 def test_destroy_with_consent_stops_and_removes_everything(place):
     running = server.up(place, port=0)
-    done = support.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    done = servers.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(place.layout.directory))
     assert done.returncode == 0, done.stderr
     assert not place.layout.directory.exists()
     assert not Path(f"/proc/{running.pid}/cwd").exists()
-    again = support.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    again = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
     assert again.returncode == 0
 
 
@@ -340,7 +340,7 @@ def test_server_that_cannot_start_shows_the_end_of_its_log(place):
 
 def test_environment_of_the_caller_does_not_leak_into_the_server(place):
     leaks = {"PGDATA": "/nowhere", "PGPORT": "1", "PGHOST": "/nowhere", "PGOPTIONS": "-c work_mem=1GB"}
-    done = support.run_invoke("server.up", KAPMAN_SERVER_DIR=str(place.layout.directory), **leaks)
+    done = servers.run_invoke("server.up", KAPMAN_SERVER_DIR=str(place.layout.directory), **leaks)
     assert done.returncode == 0, done.stderr
     assert query(place, "SELECT 1") == 1
 
@@ -354,7 +354,7 @@ def test_ensure_running_gives_an_address_that_settings_understand(place):
 
 
 def test_install_changes_nothing_where_all_is_there(fresh):
-    assert server.install(fresh) == support.local_installation()
+    assert server.install(fresh) == servers.local_installation()
     assert not fresh.layout.directory.exists()
 
 

@@ -19,8 +19,8 @@ from dbops.lifecycle.ddl import default_properties
 from dbops.lifecycle.server import read
 from dbops.lock import operator_lock
 from dbops.settings import ROOT, Target
-from tests import operators
-from tests.operators import exists, operator, options, scheduler_runs, works
+from tests.support import operators
+from tests.support.operators import exists, operator, options, scheduler_runs, works
 
 # What an operator reports while rebuilding a database that holds rows, in this order.
 BEFORE_THE_DROP = (

@@ -12,10 +12,10 @@ from dbops import lifecycle, rebuild
 from dbops.errors import PreflightError
 from dbops.lock import operator_lock
 from dbops.settings import Target
-from tests import operators
-from tests.operators import options
-from tests.pooler import pooler_of
-from tests.support import renamed
+from tests.support import operators
+from tests.support.operators import options
+from tests.support.pooler import pooler_of
+from tests.support.servers import renamed
 
 
 def test_second_operator_waits_and_then_names_the_holder(target):

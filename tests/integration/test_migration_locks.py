@@ -24,9 +24,9 @@ from dbops.server.cluster import Cluster
 from dbops.server.layout import Layout
 from dbops.server.system import Account
 from dbops.settings import Target
-from tests import support
-from tests.migration_files import write, written
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.migration_files import write, written
+from tests.support.servers import TestServer
 
 TABLE = "CREATE TABLE public.t (n integer);"
 COLUMN = "ALTER TABLE public.t ADD COLUMN m integer;"
@@ -277,13 +277,13 @@ def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """Return a server of this test's own, to be killed."""
-    with support.reachable_directory() as directory:
+    with servers.reachable_directory() as directory:
         own = Cluster(
             Layout(directory),
-            support.local_installation(),
+            servers.local_installation(),
             Account.current(),
             durable=False,
-            configuration=support.LIMITS + support.PRELOAD,
+            configuration=servers.LIMITS + servers.PRELOAD,
         )
         try:
             own.initialise()

@@ -11,7 +11,7 @@ from dbops.errors import MigrationError
 from dbops.events import Event, Message
 from dbops.migrations import State, discover, migrate, status
 from dbops.settings import Target
-from tests.migration_files import write, written
+from tests.support.migration_files import write, written
 
 TABLE = "CREATE TABLE public.t (n integer); INSERT INTO public.t VALUES (1), (1);"
 INDEX = "-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY t_n_key\n    ON public.t (n);"

@@ -16,8 +16,8 @@ import pytest
 from dbops.errors import MigrationError, SourcePlace, _cells
 from dbops.migrations import migrate
 from dbops.settings import Target
-from tests.migration_files import written
-from tests.support import TestServer
+from tests.support.migration_files import written
+from tests.support.servers import TestServer
 
 SETUP = "CREATE TABLE public.t (id integer PRIMARY KEY, n integer CHECK (n > 0), s text NOT NULL);\n"
 DO = "DO $$\nBEGIN\n    PERFORM 1;\n"

@@ -16,9 +16,9 @@ from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.migrations import State, discover, migrate, plan, status
 from dbops.settings import ROOT, Target
-from tests import support
-from tests.migration_files import write, written
-from tests.support import TestServer, fresh_name
+from tests.support import servers
+from tests.support.migration_files import write, written
+from tests.support.servers import TestServer, fresh_name
 
 TABLE = "CREATE TABLE public.t (id integer PRIMARY KEY);"
 COLUMN = "ALTER TABLE public.t ADD COLUMN n integer;"
@@ -503,7 +503,7 @@ def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
     texts = [f"CREATE TABLE public.t{n} ({columns});" for n in range(1, 401)]
     small = "max_locks_per_transaction = 10\nmax_connections = 100\nmax_prepared_transactions = 0\n"
     migrations = written(tmp_path, *texts)
-    with support.throwaway_server(small) as server:
+    with servers.throwaway_server(small) as server:
         server.execute("CREATE DATABASE d")
         with pytest.raises(MigrationError, match="out of shared memory") as failure:
             migrate(server.target("d"), migrations)

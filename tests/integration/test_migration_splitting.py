@@ -9,7 +9,7 @@ import pytest
 
 from dbops import postgres
 from dbops.settings import Target
-from tests.support import TestServer
+from tests.support.servers import TestServer
 from tests.unit.test_migration_statements import SINGLE
 
 # psql reads line by line and does not see that a string goes on; the server does.

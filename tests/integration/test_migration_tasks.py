@@ -16,7 +16,7 @@ import pytest
 from dbops import lock, postgres
 from dbops.lifecycle import label
 from dbops.settings import ROOT, Target
-from tests.support import TestServer
+from tests.support.servers import TestServer
 
 COUNT = len(list((ROOT / "db" / "migrations").glob("*.sql")))
 

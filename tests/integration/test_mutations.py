@@ -17,8 +17,8 @@ from dbops.catalog.drift import compare
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, list_checks, verify
 from dbops.verification.runner import SETTINGS, run_files
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 CHECKS = ROOT / "db" / "verify"
 HEADER = re.compile(r"^-- (?P<id>\w+): (?P<check>.+?)(?: => (?P<says>.+))?$\n", re.MULTILINE)
@@ -61,10 +61,10 @@ FOR_VERIFY = [m for m in MUTATIONS if m.check != "drift"]
 @pytest.fixture(scope="module")
 def baseline(server: TestServer, template: str) -> Iterator[Target]:
     """Return a baseline that is changed in transactions only, all of which are rolled back."""
-    name = support.fresh_name()
+    name = servers.fresh_name()
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     yield server.target(name)
-    support.drop_quietly(server, name)
+    servers.drop_quietly(server, name)
 
 
 @pytest.fixture(scope="module")

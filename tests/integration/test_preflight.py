@@ -18,8 +18,8 @@ from dbops.preflight import Preflight, preflight
 from dbops.preflight.model import View
 from dbops.preflight.server import is_primary
 from dbops.wait import wait
-from tests import operators, support
-from tests.operators import as_role, dsn, options, works
+from tests.support import operators, servers
+from tests.support.operators import as_role, dsn, options, works
 
 
 def refused(found: Preflight) -> set[str]:
@@ -27,7 +27,7 @@ def refused(found: Preflight) -> set[str]:
 
 
 def test_sound_target_passes_every_finding(built, state):
-    found = preflight(built, state, migrations=support.settings.ROOT / "db" / "migrations")
+    found = preflight(built, state, migrations=servers.settings.ROOT / "db" / "migrations")
     assert not found.refusals
     assert len(found.findings) > 12
     assert found.timescaledb.startswith("2.")
@@ -171,7 +171,7 @@ def test_all_refusals_come_at_once(server, built, tmp_path):
 
 
 def test_server_without_preloaded_timescaledb_is_refused_and_keeps_its_rows(state):
-    with support.throwaway_server("shared_preload_libraries = ''\n") as plain:
+    with servers.throwaway_server("shared_preload_libraries = ''\n") as plain:
         plain.execute("CREATE DATABASE rows TEMPLATE template0")
         target = plain.target("rows")
         operators.fill(target)

@@ -12,8 +12,8 @@ import pytest
 from dbops import postgres
 from dbops.catalog import fingerprint
 from dbops.settings import ROOT, Target
-from tests import support
-from tests.support import TestServer, run_invoke
+from tests.support import servers
+from tests.support.servers import TestServer, run_invoke
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_fingerprint_is_one_line_hashes_the_text_and_needs_no_more_than_connect(
 ) -> None:
     printed = run_invoke("db.fingerprint", DATABASE_URL=url).stdout
     assert re.fullmatch(r"[0-9a-f]{64}\n", printed)
-    role = support.fresh_name("reader")
+    role = servers.fresh_name("reader")
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
         reader = f"{url} user={role} password=x"

@@ -12,9 +12,9 @@ import pytest
 from dbops import lifecycle, postgres, rebuild
 from dbops.lifecycle.properties import Grant, Properties, Setting, find
 from dbops.lock import operator_lock
-from tests import operators
-from tests.operators import options
-from tests.support import local_installation
+from tests.support import operators
+from tests.support.operators import options
+from tests.support.servers import local_installation
 
 TABLESPACE = "kapman space"
 

@@ -12,8 +12,8 @@ from dbops import lifecycle, postgres, rebuild
 from dbops.errors import CheckError, ConsentError, MigrationError
 from dbops.lifecycle import label
 from dbops.settings import Target
-from tests import operators
-from tests.operators import Clients, as_role, exists, options, scheduler_runs, works
+from tests.support import operators
+from tests.support.operators import Clients, as_role, exists, options, scheduler_runs, works
 
 BROKEN = "-- Breaks.\nSELECT 1 / 0;\n"
 

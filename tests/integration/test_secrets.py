@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from dbops.settings import ROOT, Target
-from tests import operators
-from tests.operators import PASSWORD
+from tests.support import operators
+from tests.support.operators import PASSWORD
 
 VALUE = "another-s3cret"
 
@@ -78,7 +78,7 @@ def test_password_is_in_no_traceback(server, target, state):
         code = (
             "import sys, traceback\n"
             "from dbops import rebuild\nfrom dbops.settings import parse_url, Target\n"
-            "from tests.operators import options\nfrom pathlib import Path\n"
+            "from tests.support.operators import options\nfrom pathlib import Path\n"
             "p = parse_url(sys.stdin.read(), 'stdin'); name = p.pop('dbname')\n"
             "def fail(event): raise RuntimeError(event)\n"
             "rebuild.rebuild(Target(p, name), options(Path(sys.argv[1])), report=fail)\n"

@@ -12,8 +12,8 @@ from dbops.errors import UsageError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.settings import Target
 from dbops.verification import Check, verify
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 GOOD = "SELECT 'table public.t'::text AS check_name, true AS passed, 'there'::text AS expected, 'there'::text AS actual"
 JUDGE = """WITH declared AS (SELECT nullif(current_setting('dbops.declared', true), '') AS names)
@@ -26,13 +26,13 @@ FROM declared"""
 @pytest.fixture(scope="module")
 def small(server: TestServer) -> Iterator[Target]:
     """Return one small database for all tests here: what they run only reads, or must not get to write."""
-    name = support.fresh_name()
+    name = servers.fresh_name()
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
     with postgres.connect(server.target(name)) as connection:
         connection.execute("CREATE TABLE public.t AS SELECT 1 AS a")
         connection.execute("CREATE SEQUENCE public.s")
     yield server.target(name)
-    support.drop_quietly(server, name)
+    servers.drop_quietly(server, name)
 
 
 @pytest.fixture

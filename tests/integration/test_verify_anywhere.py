@@ -20,9 +20,9 @@ from dbops.server.layout import Layout
 from dbops.server.system import Account
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, Verification, verify
-from tests import support
-from tests.pooler import pooler_of
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.pooler import pooler_of
+from tests.support.servers import TestServer
 
 CHECKS = ROOT / "db" / "verify"
 SOURCE = (("host", "host"), ("port", "port"), ("username", "user"))
@@ -44,7 +44,7 @@ def assert_passes(result: Verification) -> None:
 @pytest.fixture
 def reader(server: TestServer, built: Target) -> Iterator[Target]:
     """Return the built target as a role that has nothing but what PUBLIC has."""
-    role = support.fresh_name("reader")
+    role = servers.fresh_name("reader")
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     yield server.target(built.database, user=role, password="x")
     server.execute(f"DROP OWNED BY {role}", built.database)
@@ -175,14 +175,14 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
     with (primary.directory / "pg_hba.conf").open("a") as rules:
         rules.write("local replication all trust\n")
     primary.execute("SELECT pg_reload_conf()")
-    account, installation = Account.current(), support.local_installation()
-    with support.reachable_directory() as directory:
+    account, installation = Account.current(), servers.local_installation()
+    with servers.reachable_directory() as directory:
         account.own(directory)
         source = [f"--{key}={primary.parameters[value]}" for key, value in SOURCE]
         copy = ("--write-recovery-conf", "--checkpoint=fast", f"--pgdata={directory / 'data'}")
         answer = account.run(installation.binaries / "pg_basebackup", *copy, *source)
         assert answer.returncode == 0, answer.stdout
-        cluster = Cluster(Layout(directory), installation, account, False, support.LIMITS + support.PRELOAD)
+        cluster = Cluster(Layout(directory), installation, account, False, servers.LIMITS + servers.PRELOAD)
         try:
             port = cluster.start().port
             yield TestServer({"host": str(cluster.layout.socket), "port": str(port), "user": "postgres"}, directory)
@@ -191,7 +191,7 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
 
 
 def test_hot_standby_verifies_and_has_the_same_text() -> None:
-    with support.throwaway_server() as primary:
+    with servers.throwaway_server() as primary:
         primary.execute("CREATE DATABASE built TEMPLATE template0")
         migrations.migrate(primary.target("built"), migrations.discover(ROOT / "db" / "migrations"))
         with standby_of(primary) as standby:

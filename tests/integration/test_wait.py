@@ -14,7 +14,7 @@ from dbops.server.layout import Layout
 from dbops.server.system import Account
 from dbops.settings import Target
 from dbops.wait import Ready, wait
-from tests import support
+from tests.support import servers
 
 
 def test_ready_server_is_told_at_once_without_the_target_database(target):
@@ -22,13 +22,13 @@ def test_ready_server_is_told_at_once_without_the_target_database(target):
 
 
 def test_server_that_starts_meanwhile_is_waited_for():
-    with support.reachable_directory() as directory:
+    with servers.reachable_directory() as directory:
         cluster = Cluster(
             Layout(directory),
-            support.local_installation(),
+            servers.local_installation(),
             Account.current(),
             durable=False,
-            configuration=support.PRELOAD,
+            configuration=servers.PRELOAD,
         )
         cluster.initialise()
         said: list[object] = []

@@ -11,7 +11,7 @@ import pytest
 from dbops.errors import UsageError
 from dbops.migrations import discover, indexes, new_file
 from dbops.migrations.headers import Header, parse, seconds
-from tests.migration_files import write, written
+from tests.support.migration_files import write, written
 
 NOBODY = 65534
 

@@ -12,7 +12,7 @@ from dbops.migrations import LedgerStatus, Plan, PlannedMigration
 from dbops.migrations.ledger import Entry
 from dbops.migrations.state import compare
 from dbops.report import migrations as views
-from tests.migration_files import written
+from tests.support.migration_files import written
 
 NAME = "0001_create_timescaledb_extension"
 LATE = datetime(2024, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=5)))

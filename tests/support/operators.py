@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from dbops import rebuild as core
 from dbops.lifecycle import workers
 from dbops.settings import ROOT, Target
-from tests.support import TestServer
+from tests.support.servers import TestServer
 
 PASSWORD = "kn0wn-s3cret"
 ROWS = 1000
@@ -110,7 +110,7 @@ class Clients:
     def __init__(self, target: Target, pause: float = 0.1) -> None:
         self.entered = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.stubborn_clients"],
+            [sys.executable, "-m", "tests.support.stubborn_clients"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -149,7 +149,7 @@ def operator(
 def started(target: Target, state: Path, *, at: str = "", action: str = "", **chosen: object) -> subprocess.Popen[str]:
     """Start such a process and return it at once; what it is to do stands in no command line."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.operator_process"],
+        [sys.executable, "-m", "tests.support.operator_process"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

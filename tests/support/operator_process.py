@@ -17,7 +17,7 @@ from dbops.events import Event
 from dbops.report import View
 from dbops.settings import Target
 from tasks import runner
-from tests.operators import options
+from tests.support.operators import options
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from dbops.server.system import Account
-from tests import support
-from tests.support import TestServer
+from tests.support import servers
+from tests.support.servers import TestServer
 
 NO_POOLER = "PgBouncer is not on this machine: install the package pgbouncer"
 SETTINGS = """
@@ -32,8 +32,8 @@ logfile = {directory}/log
 @contextmanager
 def pooler_of(server: TestServer, mode: str = "transaction", size: int = 20) -> Iterator[TestServer]:
     """Run PgBouncer before a server, in a pool mode, with at most `size` server connections for all clients."""
-    account, port = Account.current(), support.free_port()
-    with support.reachable_directory() as directory:
+    account, port = Account.current(), servers.free_port()
+    with servers.reachable_directory() as directory:
         account.own(directory)
         settings = directory / "pgbouncer.ini"
         upstream = " ".join(f"{key}={value}" for key, value in server.parameters.items())
