@@ -1,7 +1,8 @@
 """The errors that an operator sees: one base class, few leaves, each with its exit code.
 
-Every error says three things, in PostgreSQL's style: what failed (lower case, no full stop), where,
-and what to do next (a full sentence, naming a command where there is one).
+Every error says three things, in PostgreSQL's style: what failed (lower case, no full stop), where, and what to do
+next (a full sentence, naming a command where there is one). What the failure left behind is in `state`, written once,
+where the failure is understood.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import signal
 import unicodedata
 from dataclasses import dataclass
 
+# An exception that the program did not foresee: EX_SOFTWARE of sysexits.h. Never 1: that means a failed check or drift.
+UNFORESEEN = 70
+FIRST_SIGNAL_CODE = 128
 _WIDEST = 70
 
 
 @dataclass(frozen=True, slots=True)
-class SourcePlace:
-    """A place in a file: line and column count characters from 1; text is the line without its newline."""
+class Location:
+    """A position in a file: line and column count characters from 1; text is the line without its newline."""
 
     path: str
     line: int
@@ -26,9 +30,9 @@ class SourcePlace:
         return f"{self.path}:{self.line}:{self.column}"
 
     def excerpt(self) -> str:
-        """Return the line with a gutter above and a caret below, right under tabs and wide characters.
+        """Return the line with a gutter above and a caret below, aligned under tabs and wide characters.
 
-        Of a line that is too long for a terminal, it is what stands around the caret.
+        A line that is too long for a terminal is cut on both sides of the caret.
         """
         number = str(self.line)
         gutter = " " * len(number) + " |"
@@ -40,7 +44,7 @@ class SourcePlace:
 
 
 def _window(text: str, at: int) -> tuple[int, int]:
-    """Return from where to where to show a line so that an offset of it is seen."""
+    """Return the range of a line to show so that an offset in it is visible."""
     if len(text) <= _WIDEST and sum(map(_cells, text)) <= _WIDEST:
         return 0, len(text)
     begin = end = at
@@ -62,11 +66,11 @@ def _cells(character: str) -> int:
 
 
 class DbopsError(Exception):
-    """What every task turns into three lines on stderr and its exit code.
+    """What every task prints as three lines on stderr, and its exit code.
 
-    `where` is a file, a server or a setting; `source` (if given) adds the line and a caret; `notes` are
-    further facts, one line each, such as SQLSTATE, PostgreSQL's own detail, or a list of refusals; `sqlstate` is for
-    machines, and empty where the error is not the server's.
+    `where` is a file, a server, an option or a variable; `location` (if given) adds the line and a caret; `notes` are
+    further facts, one line each, such as SQLSTATE or PostgreSQL's own detail; `sqlstate` is for machines, and empty
+    where the error is not the server's; `state` says in full sentences what the failure left behind.
     """
 
     exit_code = 3
@@ -77,25 +81,32 @@ class DbopsError(Exception):
         *,
         where: str,
         hint: str,
-        source: SourcePlace | None = None,
+        location: Location | None = None,
         notes: tuple[str, ...] = (),
         sqlstate: str = "",
+        state: str = "",
     ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.hint = hint
-        self.source = source
+        self.location = location
         self.notes = notes
         self.sqlstate = sqlstate
+        self.state = state
+
+    @property
+    def advice(self) -> str:
+        """Return what the failure left behind, and what to do next."""
+        return f"{self.state} {self.hint}".strip()
 
     def render(self) -> str:
         """Return the error as plain text, without a newline at the end."""
-        lines = [f"error: {self.what}", f"  --> {self.source or self.where}"]
-        if self.source:
-            lines.append(self.source.excerpt())
+        lines = [f"error: {self.what}", f"  --> {self.location or self.where}"]
+        if self.location:
+            lines.append(self.location.excerpt())
         lines += [f"  = {note}" for note in self.notes]
-        return "\n".join([*lines, f"hint: {self.hint}"])
+        return "\n".join([*lines, f"hint: {self.advice}"])
 
 
 class CheckError(DbopsError):
@@ -129,14 +140,18 @@ class MigrationError(DbopsError):
 
 
 class ConsentError(DbopsError):
-    """Rows would be lost and nobody agreed to that."""
+    """Data would be lost, and the operator has not agreed to that."""
 
     exit_code = 5
 
 
-class Terminated(KeyboardInterrupt):
-    """A signal asked for the end; psycopg cancels the running statement as it does for Ctrl-C."""
+class Interrupted(KeyboardInterrupt):
+    """A signal asked for the end; psycopg cancels the running statement as it does for Ctrl-C.
 
-    def __init__(self, number: int = signal.SIGTERM) -> None:
+    `state` says in full sentences what the interruption left behind.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, state: str = "") -> None:
         super().__init__()
         self.number = number
+        self.state = state

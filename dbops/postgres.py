@@ -1,27 +1,68 @@
-"""Connecting to PostgreSQL, and turning the driver's errors into the operator's."""
+"""Connections to PostgreSQL: fixed settings, the operator's lock, sessions, and the driver's errors in plain words."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pwd
 import re
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dbops.errors import DbopsError, ServerError
-from dbops.events import Report, Statement
+from dbops.errors import DbopsError, Interrupted, PreflightError, ServerError, UsageError
+from dbops.events import Message, Report, Statement, ignore
 from dbops.settings import Target
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 OLDEST_SERVER = 150000
-MISSING = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
-REFUSALS = (
+APPLICATION = "kapman-dbops"
+# How long to wait for another operator of the same database, and for the sessions of a database to end, in seconds.
+TIMEOUT = 30.0
+# What a comment begins with that this tool writes on a database that it has closed; see database/properties.py.
+MARKER = "kapman-dbops: "
+
+# Every session has these, whatever role, database and server say: they travel in the startup packet, so they are in
+# force before anything is asked, and nothing of a database's owner is found by name.
+SETTINGS: Mapping[str, str] = {
+    "search_path": "pg_catalog",
+    "client_min_messages": "notice",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "check_function_bodies": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+}
+
+CREATE_IT = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
+NO_MAINTENANCE_DATABASE = "As a superuser, run CREATE DATABASE postgres: operators take their lock there."
+UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
+# A refused connection has no SQLSTATE, only the server's words.
+HINTS_BY_MESSAGE = (
     (r"password authentication failed|no password supplied", "Check user and password in DATABASE_URL."),
-    (r'database ".*" does not exist', MISSING),
+    (r'database ".*" does not exist', CREATE_IT),
     (
         r"too many (clients|connections)|remaining connection slots",
         "Wait for sessions to end, or for a rebuild of this database; or raise max_connections on the server.",
@@ -32,7 +73,7 @@ REFUSALS = (
     ),
     (
         r"is not currently accepting connections|cannot connect to invalid database",
-        "The database takes no connections, perhaps after an interrupted drop: run `invoke db.rebuild`.",
+        "The database is closed, perhaps by an interrupted drop: run `invoke db.rebuild`.",
     ),
     (
         r'no pg_hba\.conf entry|authentication failed|role ".*" (does not exist|is not permitted)',
@@ -40,40 +81,79 @@ REFUSALS = (
     ),
     (r"permission denied for database", "Ask the database's owner to grant CONNECT, or wait for a rebuild to finish."),
 )
-NO_MEETING_PLACE = "As a superuser, run CREATE DATABASE postgres: it is where operators meet."
-UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
 
 
-def connect(target: Target, database: str | None = None, *, connect_timeout: int = 10) -> Connection:
+def connect(
+    target: Target, database: str | None = None, *, connect_timeout: int = 10, application: str = APPLICATION
+) -> Connection:
     """Return an autocommit connection to the target's database, or to another one on its server.
 
-    Statements are never prepared by themselves: TimescaleDB stops a database's scheduler when it parses a
-    DROP or a RENAME, and a prepared one skips that. Raises ServerError if the server says no.
+    It has SETTINGS from its first moment. A connection pooler may refuse those; then nothing is set, and only
+    `reading` may be used, which sets them for its transaction. `connect_timeout` is in seconds. Statements are never
+    prepared automatically: TimescaleDB stops a database's scheduler when it parses a DROP or a RENAME, and a prepared
+    one skips that. Raises ServerError if the server refuses.
     """
+    name = target.database if database is None else database
     parameters = {
         "connect_timeout": str(connect_timeout),
-        "application_name": "kapman-dbops",
         **target.parameters,
+        "application_name": target.parameters.get("application_name", application),
+        "dbname": name,
     }
-    name = target.database if database is None else database
+    options = " ".join(f"-c {key}={_escaped(value)}" for key, value in SETTINGS.items())
+    own = {"options": f"{target.parameters.get('options', '')} {options}".strip()}
     try:
-        return psycopg.connect(
-            make_conninfo("", **{**parameters, "dbname": name}), autocommit=True, prepare_threshold=None
-        )
+        try:
+            return psycopg.connect(make_conninfo("", **{**parameters, **own}), autocommit=True, prepare_threshold=None)
+        except psycopg.OperationalError as error:
+            if "unsupported startup parameter" not in str(error):
+                raise
+        return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
     except (psycopg.Error, UnicodeError) as error:
         raise translate(error, target, name) from None
 
 
+def _escaped(value: str) -> str:
+    """Return a value as the `options` of a connection take it."""
+    return re.sub(r"([\\ ])", r"\\\1", value)
+
+
 @contextmanager
-def maintenance(target: Target) -> Iterator[Connection]:
-    """Yield a connection to the server's maintenance database that no timeout of a role or a server ends.
+def reading(
+    connection: Connection, *, statement_timeout: float = 0.0, lock_timeout: float = 0.0, row_security: str = "off"
+) -> Iterator[None]:
+    """Run what is inside in one read-only transaction, in one snapshot, with SETTINGS; roll back at the end.
+
+    Timeouts are in seconds, 0 is none. With row security off, a policy that would hide rows is an error.
+    """
+    limits = {
+        "row_security": row_security,
+        "statement_timeout": str(round(statement_timeout * 1000)),
+        "lock_timeout": str(round(lock_timeout * 1000)),
+    }
+    words = [
+        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(key), value) for key, value in {**SETTINGS, **limits}.items()
+    ]
+    begin = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    connection.execute(sql.SQL("; ").join([begin, *words]))
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def maintenance(target: Target, application: str = APPLICATION) -> Iterator[Connection]:
+    """Yield a connection to the server's maintenance database.
 
     Driver errors raised inside become ServerErrors. ServerError too if the server is too old for what follows.
     """
-    with translated(target, target.maintenance_database), connect(target, target.maintenance_database) as connection:
+    with (
+        translated(target, target.maintenance_database),
+        connect(target, target.maintenance_database, application=application) as connection,
+    ):
         refuse_old(connection.info.server_version, target.server)
-        for name in ("statement_timeout", "lock_timeout", "idle_session_timeout"):
-            connection.execute(f"SET {name} = 0")
         yield connection
 
 
@@ -81,7 +161,7 @@ def refuse_old(version: int, server: str) -> None:
     """Raise ServerError if a server's version number, such as 150020, is below the oldest that is supported."""
     if version < OLDEST_SERVER:
         raise ServerError(
-            f"PostgreSQL {version // 10000} is too old: {OLDEST_SERVER // 10000} or newer is needed",
+            f"PostgreSQL {version // 10000} is not supported: {OLDEST_SERVER // 10000} or newer is required",
             where=server,
             hint="Name another server in DATABASE_URL; `invoke server.up` starts the embedded one.",
         )
@@ -93,6 +173,208 @@ def run(connection: Connection, statement: sql.Composable, report: Report, *, sh
     began = time.monotonic()
     connection.execute(text.encode(connection.info.encoding))
     report(Statement(shown or text, time.monotonic() - began, connection.info.dbname))
+
+
+# The operator's lock: one operator per database, across machines.
+
+
+def lock_key(kind: str, name: str) -> int:
+    """Return the advisory lock's key for a name: 64 bits, signed, the same on every machine."""
+    digest = hashlib.sha256(f"kapman-dbops/{kind}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def try_lock(connection: Connection, key: int) -> bool:
+    """Take an advisory lock for the session if it is free."""
+    row: Any = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
+    return bool(row[0])
+
+
+def unlock(connection: Connection, key: int) -> None:
+    """Release an advisory lock, unless the session has already ended, which did the same."""
+    with suppress(psycopg.Error):
+        connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
+
+
+@contextmanager
+def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignore) -> Iterator[Connection]:
+    """Yield the session that works on the target's database from outside, and that holds the operator's lock on it.
+
+    The lock is held as long as the session lives, so losing the connection stops the operation. Waits up to `timeout`
+    seconds for another operator. Raises PreflightError when the time is up, naming the holder, and when a connection
+    pooler stands in between: the lock would belong to the pooler's session; UsageError for more than one host, since
+    each connection may end at another server.
+    """
+    if any("," in target.parameters.get(name, "") for name in ("host", "hostaddr", "port")):
+        raise UsageError(
+            "more than one host is named, and the next connection may reach another server",
+            where=target.server,
+            hint="Name the one host whose database is meant in DATABASE_URL.",
+        )
+    key = lock_key("database", target.database)
+    with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
+        if not is_direct(connection):
+            raise PreflightError(
+                "the connection goes through a pooler, which cannot hold a lock for one operator",
+                where=target.server,
+                hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
+            )
+        if not try_lock(connection, key):
+            _wait_for_lock(connection, key, target, timeout, report)
+        try:
+            yield connection
+        finally:
+            unlock(connection, key)
+
+
+def is_direct(connection: Connection) -> bool:
+    """Return whether the server process that answers is the one that was connected to: no pooler stands in between."""
+    row: Any = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    return int(row[0]) == connection.info.backend_pid
+
+
+def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: float, report: Report) -> None:
+    """Wait for the operator's lock, saying who holds it."""
+    text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {_holder(connection, key)}"
+    report(Message("INFO", text))
+    try:
+        connection.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
+        connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [key])
+        connection.execute("SET lock_timeout = 0")
+    except psycopg.errors.LockNotAvailable:
+        raise PreflightError(
+            f"another operator is at work on {target.database}",
+            where=target.server,
+            notes=(f"held by {_holder(connection, key)}",),
+            hint="Wait for it to finish, or wait longer with --timeout.",
+        ) from None
+    except Interrupted as interruption:
+        interruption.state = f"{target.database} was not changed."
+        raise
+
+
+def _holder(connection: Connection, key: int) -> str:
+    """Return who holds a session advisory lock of this database."""
+    pid = (
+        "(SELECT l.pid FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+        " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())"
+        " AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8)"
+    )
+    found = sessions(connection, f"a.pid = {pid}", key)
+    return str(found[0]) if found else "a session that has just ended"
+
+
+def _whoami() -> str:
+    """Return this process for people: user@machine:pid."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+
+
+# Sessions: who is connected, who holds a lock, who is in the way.
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session; `endable` is whether the connecting role may end it; `since` is when its state began.
+
+    Another role's session shows neither its state nor its query to a role without rights.
+    """
+
+    pid: int
+    user: str
+    application: str
+    address: str
+    state: str
+    since: str
+    query: str
+    endable: bool
+
+    def __str__(self) -> str:
+        application = f", application {self.application}" if self.application else ""
+        address = "" if self.address == "local" else f", from {self.address}"
+        query = f": {self.query}" if self.query else ""
+        return f"process {self.pid} (role {self.user}{application}{address}, {self.state} since {self.since}{query})"
+
+
+_SESSIONS = """
+SELECT a.pid, coalesce(a.usename, ''), a.application_name,
+       coalesce(pg_catalog.host(a.client_addr), 'local'), coalesce(a.state, 'unknown'),
+       pg_catalog.to_char(coalesce(a.state_change, a.backend_start), 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+       CASE WHEN a.state = 'active' OR a.state LIKE 'idle in transaction%%' THEN
+           pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 60) ELSE '' END,
+       me.rolsuper OR (NOT coalesce(r.rolsuper, TRUE) AND
+           (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))
+FROM pg_catalog.pg_stat_activity AS a
+JOIN pg_catalog.pg_roles AS me ON me.rolname = current_user
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
+WHERE {condition}
+ORDER BY a.backend_start, a.pid
+"""
+
+
+def sessions(connection: Connection, condition: str, *parameters: object) -> tuple[Session, ...]:
+    """Return the sessions of pg_stat_activity (as `a`) for which a condition of ours holds, the oldest first."""
+    query = _SESSIONS.replace("{condition}", condition).replace("coalesce", "coalesce")
+    rows: list[Any] = connection.execute(query.encode(), parameters).fetchall()
+    return tuple(Session(*row) for row in rows)
+
+
+def sessions_in(connection: Connection, database: str, *, except_for: tuple[int, ...] = ()) -> tuple[Session, ...]:
+    """Return the sessions in a database, without TimescaleDB's workers, autovacuum and some processes of ours."""
+    return sessions(
+        connection,
+        "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL (%s) AND a.usesysid IS NOT NULL"
+        " AND coalesce(a.backend_type, 'client backend') IN ('client backend', 'walsender', 'background worker')"
+        " AND a.application_name NOT LIKE 'TimescaleDB Background Worker%%'",
+        database,
+        list(except_for),
+    )
+
+
+def sessions_blocking(connection: Connection, pid: int) -> tuple[str, ...]:
+    """Return who holds the locks that a session waits for, in words."""
+    found = sessions(connection, "a.pid = ANY (pg_catalog.pg_blocking_pids(%s))", pid)
+    row: Any = connection.execute("SELECT 0 = ANY (pg_catalog.pg_blocking_pids(%s))", [pid]).fetchone()
+    return (*(str(session) for session in found), *(("a prepared transaction",) if row[0] else ()))
+
+
+_LOCKED_TABLES = """
+SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname), l.granted, l.pid
+FROM pg_catalog.pg_locks AS l
+JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE l.mode = 'AccessExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid()
+AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
+ORDER BY 1 LIMIT 5
+"""
+
+
+def tables_locked_against_reading(connection: Connection) -> tuple[str, ...]:
+    """Return up to five sentences on tables of the connected database that cannot be read now, and who locks them.
+
+    A read waits only for an ACCESS EXCLUSIVE lock, or behind a session that waits for one.
+    """
+    locks: list[Any] = connection.execute(_LOCKED_TABLES).fetchall()
+    holders = {s.pid: s for s in sessions(connection, "a.pid = ANY (%s)", [pid for _, _, pid in locks])}
+    return tuple(
+        f"{table} is {'locked' if granted else 'about to be locked'} by {holders.get(pid, f'process {pid}')}"
+        for table, granted, pid in locks
+    )
+
+
+def end(connection: Connection, session: Session) -> bool:
+    """End a session; False if it is gone already or may not be ended."""
+    try:
+        row: Any = connection.execute("SELECT pg_catalog.pg_terminate_backend(%s)", [session.pid]).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return bool(row[0])
+
+
+# The driver's errors.
 
 
 @contextmanager
@@ -107,29 +389,24 @@ def translated(target: Target, database: str | None = None) -> Iterator[None]:
 def translate(error: Exception, target: Target, database: str) -> DbopsError:
     """Return the operator's error for a driver error: the server's own words, without the password."""
     diag = getattr(error, "diag", None)
-    words = (diag.message_primary if diag else None) or _last_line(str(error))
+    words = (diag.message_primary if diag else None) or _first_cause(str(error))
+    known = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), UNREACHABLE)
     if getattr(error, "sqlstate", None):
         hint = "See the server's log for more."
-    elif database == target.maintenance_database and _refusal(words) == MISSING:
-        hint = NO_MEETING_PLACE
+    elif database == target.maintenance_database and known == CREATE_IT:
+        hint = NO_MAINTENANCE_DATABASE
     else:
-        hint = _refusal(words) or UNREACHABLE
+        hint = known
     return ServerError(
         redact(words, target),
         where=f"{target.server}, database {database}",
         hint=hint,
-        notes=tuple(getattr(error, "__notes__", ())),
         sqlstate=getattr(error, "sqlstate", None) or "",
     )
 
 
-def _refusal(words: str) -> str:
-    """Return what helps against a refused connection, or nothing: it has no SQLSTATE, only the server's words."""
-    return next((hint for pattern, hint in REFUSALS if re.search(pattern, words)), "")
-
-
-def _last_line(text: str) -> str:
-    """Return what libpq says went wrong with the first address it tried, without naming the address again."""
+def _first_cause(text: str) -> str:
+    """Return what libpq says of the first address it tried, without naming the address again."""
     line = re.sub(r"^connection (failed|is bad): ", "", (text.strip().splitlines() or ["connection failed"])[0])
     refused = re.fullmatch(r"connection to server .* failed: FATAL: +(.+)", line)
     return refused[1] if refused else re.sub(r"^connection to server .* failed: ", "cannot connect: ", line)
@@ -138,8 +415,3 @@ def _last_line(text: str) -> str:
 def redact(text: str, target: Target) -> str:
     """Return a text with the target's password replaced."""
     return text.replace(target.password, "***") if target.password else text
-
-
-def identifier(*parts: str) -> sql.Identifier:
-    """Return a quoted, possibly qualified, name for use in a composed statement."""
-    return sql.Identifier(*parts)

@@ -142,11 +142,11 @@ def execute(
 
 def _interrupted(error: KeyboardInterrupt, view: View) -> int:
     """Say in one line which state an interruption left, and return the exit code."""
-    from dbops.errors import Terminated
+    from dbops.errors import Interrupted
 
     state = " ".join(getattr(error, "__notes__", []))
     view.interrupted(state or "the task did not finish; `invoke db.status` shows how things stand.")
-    return FIRST_SIGNAL_CODE + (error.number if isinstance(error, Terminated) else signal.SIGINT)
+    return FIRST_SIGNAL_CODE + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
 
 
 def _turn_signals_into_exceptions() -> None:
@@ -157,9 +157,9 @@ def _turn_signals_into_exceptions() -> None:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    from dbops.errors import Terminated
+    from dbops.errors import Interrupted
 
-    raise Terminated(number)
+    raise Interrupted(number)
 
 
 def _with_database(url: str, env: str, output_format: str) -> Callable[[Mapping[str, str], View], Run]:

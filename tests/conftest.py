@@ -45,13 +45,13 @@ def empty(server: TestServer, target: Target) -> Target:
 @pytest.fixture(scope="session")
 def template(server: TestServer) -> Iterator[str]:
     """Build the baseline once and return its database's name, for cloning."""
-    from dbops import migrations, postgres
+    from dbops import migrations
 
     name = servers.fresh_name("template")
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
     migrations.migrate(server.target(name), migrations.discover(ROOT / "db" / "migrations"))
     server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-    with postgres.connect(server.target("postgres")) as connection:
+    with servers.connect(server.target("postgres")) as connection:
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
     yield name
     servers.drop_quietly(server, name)

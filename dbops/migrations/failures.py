@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from dbops.errors import MigrationError, SourcePlace
+from dbops.errors import Location, MigrationError
 from dbops.migrations.files import Migration
 
 _HINTS = {
@@ -26,7 +26,7 @@ def failed(
     migration: Migration,
     error: psycopg.Error,
     state: str,
-    source: SourcePlace | None = None,
+    source: Location | None = None,
     extra: tuple[str, ...] = (),
 ) -> MigrationError:
     """Return the operator's error for a migration that the server refused."""
@@ -34,7 +34,7 @@ def failed(
     return MigrationError(
         f"migration {migration.name} failed: {words}",
         where=migration.label,
-        source=source,
+        location=source,
         notes=(*_notes(error), *extra),
         hint=f"{state} {_hint(error, words)}",
         sqlstate=error.sqlstate or "",
@@ -48,13 +48,13 @@ def _hint(error: psycopg.Error, words: str) -> str:
     return _HINTS.get(error.sqlstate or "", _AGAIN)
 
 
-def lost(migration: Migration | None, error: psycopg.Error, state: str, source: SourcePlace | None) -> MigrationError:
+def lost(migration: Migration | None, error: psycopg.Error, state: str, source: Location | None) -> MigrationError:
     """Return the operator's error for a connection that ended under a migration, or under its commit."""
     during = f"migration {migration.name}" if migration else "the commit"
     return MigrationError(
         f"the connection was lost during {during}",
         where=migration.label if migration else "COMMIT",
-        source=source,
+        location=source,
         notes=tuple(f"server: {line}" for line in str(error).strip().split("\n")),
         sqlstate=error.sqlstate or "",
         hint=f"{state} When the server is back (`invoke db.wait`), run `invoke db.migrate` again.",
@@ -65,7 +65,7 @@ def busy(
     migration: Migration,
     error: psycopg.Error,
     state: str,
-    source: SourcePlace | None,
+    source: Location | None,
     blockers: tuple[str, ...],
     tries: int,
     extra: tuple[str, ...] = (),
@@ -76,7 +76,7 @@ def busy(
         f"migration {migration.name} could not have a lock in {tries} {'try' if tries == 1 else 'tries'}: "
         f"{error.diag.message_primary}",
         where=migration.label,
-        source=source,
+        location=source,
         notes=(*who, *_notes(error), *extra),
         sqlstate=error.sqlstate or "",
         hint=f"{state} End that session or wait for it, "

@@ -217,10 +217,10 @@ def _refusal(directory: Path, problems: list[tuple[Path, UnlawfulError]]) -> Usa
     """Return one error for all that is wrong: a single problem with its place, many as a list."""
     if len(problems) == 1:
         path, problem = problems[0]
-        return UsageError(f"{path.name} {problem}", where=label(path), source=problem.source, hint=_HINT)
+        return UsageError(f"{path.name} {problem}", where=label(path), location=problem.location, hint=_HINT)
     return UsageError(
         f"{len(problems)} problems with the migration files",
         where=label(directory),
-        notes=first_of(tuple(f"{p.source or label(path)} {p}" for path, p in problems)),
+        notes=first_of(tuple(f"{p.location or label(path)} {p}" for path, p in problems)),
         hint=_HINT,
     )

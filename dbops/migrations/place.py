@@ -6,7 +6,7 @@ import re
 
 from psycopg.errors import Diagnostic
 
-from dbops.errors import SourcePlace
+from dbops.errors import Location
 from dbops.migrations.statements import Statement
 
 _LINE_END = re.compile(r"[\r\n]")
@@ -29,14 +29,14 @@ class LineCounter:
         return self._line
 
 
-def place_at(text: str, offset: int, path: str) -> SourcePlace:
+def place_at(text: str, offset: int, path: str) -> Location:
     """Return the place of the character at an offset (from 0) of a normalised text."""
     offset = min(max(offset, 0), len(text))
     line, start = 1, 0
     for end in _LINE_END.finditer(text, 0, offset):
         line, start = line + 1, end.end()
     stop = _LINE_END.search(text, offset)
-    return SourcePlace(path, line, offset - start + 1, text[start : stop.start() if stop else len(text)])
+    return Location(path, line, offset - start + 1, text[start : stop.start() if stop else len(text)])
 
 
 def offset_of(text: str, statement: Statement, diag: Diagnostic, *, counts_bytes: bool = False) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from dbops.errors import SourcePlace
+from dbops.errors import Location
 from dbops.migrations import headers, indexes
 from dbops.migrations.headers import Header
 from dbops.migrations.place import place_at
@@ -19,9 +19,9 @@ _OWNED = {
 class UnlawfulError(Exception):
     """What is wrong with one file, for people, and where in it if that is known."""
 
-    def __init__(self, what: str, source: SourcePlace | None = None) -> None:
+    def __init__(self, what: str, location: Location | None = None) -> None:
         super().__init__(what)
-        self.source = source
+        self.location = location
 
 
 def check_statement(path: str, text: str, statement: Statement) -> None:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from dbops import events
-from dbops.errors import MigrationError, SourcePlace
+from dbops.errors import Location, MigrationError
 from dbops.lifecycle import label
 from dbops.migrations import failures, ledger, place
 from dbops.migrations.files import Migration
@@ -34,11 +34,11 @@ class AppliedMigration:
 class RefusedError(Exception):
     """The server's refusal of something in a migration, before anyone has decided what follows from it."""
 
-    def __init__(self, migration: Migration, error: psycopg.Error, source: SourcePlace | None = None) -> None:
+    def __init__(self, migration: Migration, error: psycopg.Error, location: Location | None = None) -> None:
         super().__init__(str(error))
         self.migration = migration
         self.error = error
-        self.source = source
+        self.location = location
 
     @property
     def passing(self) -> bool:
@@ -111,13 +111,13 @@ class Work:
         who = "; ".join(self.session.watch.blockers) or "a session that was not seen"
         what = failure.error.diag.message_primary
         text = f"{what}; held by {who}; try {attempt + 1} of {TRIES} in {wait:g} s"
-        where = str(failure.source or failure.migration.label)
+        where = str(failure.location or failure.migration.label)
         self.session.report(events.Message("WARNING", text, where))
         time.sleep(wait)
 
     def refusal(self, failure: RefusedError, tries: int = 1, extra: tuple[str, ...] = ()) -> MigrationError:
         """Return the operator's error for a failure that ends the run."""
-        migration, error, source = failure.migration, failure.error, failure.source
+        migration, error, source = failure.migration, failure.error, failure.location
         if self.session.connection.closed:
             return failures.lost(migration, error, self.state(), source)
         if failure.passing:

@@ -72,7 +72,7 @@ def _migrations(directory: Path) -> Finding:
     try:
         found = discover(directory)
     except DbopsError as error:
-        notes = "; ".join((f"{error.what} ({error.source or error.where})", *error.notes))
+        notes = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
         return Finding("migration files", False, notes, error.hint)
     return judged("migration files", bool(found), f"there are none in {directory}", "Write one with `invoke db.new`.")
 

@@ -40,7 +40,7 @@ class JsonView(View):
 
     def error(self, error: DbopsError) -> int:
         """Print an error as one line and return its exit code."""
-        place = error.source
+        place = error.location
         self._line(
             {
                 "event": "error",

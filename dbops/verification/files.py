@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbops.errors import SourcePlace, UsageError
+from dbops.errors import Location, UsageError
 from dbops.settings import ROOT
 
 DECLARED = "dbops.declared"
@@ -19,7 +19,7 @@ class CheckFile:
     name: str
     text: str
     flaw: str = ""
-    flaw_place: SourcePlace | None = None
+    flaw_place: Location | None = None
 
     @property
     def judges_others(self) -> bool:
@@ -36,7 +36,7 @@ class CheckFile:
             lines.append(line.lstrip("- ").strip())
         return " ".join(lines).split(". ")[0].removesuffix(".")
 
-    def place(self, offset: int = 0) -> SourcePlace:
+    def place(self, offset: int = 0) -> Location:
         """Return the place of a character of the file, counted from 0; past the end it is the end."""
         return place_in(self.path, self.text, offset)
 
@@ -65,13 +65,13 @@ def select(files: tuple[CheckFile, ...], only: tuple[str, ...]) -> tuple[CheckFi
     return tuple(file for file in files if not only or any(_is_called(file, name) for name in only))
 
 
-def place_in(path: Path, text: str, offset: int) -> SourcePlace:
+def place_in(path: Path, text: str, offset: int) -> Location:
     """Return the place of a character of a text, counted from 0."""
     before = text[:offset]
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
     lines = text.split("\n")
-    return SourcePlace(shown(path), line, column, lines[line - 1].rstrip("\r"))
+    return Location(shown(path), line, column, lines[line - 1].rstrip("\r"))
 
 
 def shown(path: Path) -> str:
@@ -98,7 +98,7 @@ def _read(path: Path, name: str) -> CheckFile:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return CheckFile(path, name, "", f"cannot read the file: {error.strerror}", SourcePlace(shown(path), 1, 1, ""))
+        return CheckFile(path, name, "", f"cannot read the file: {error.strerror}", Location(shown(path), 1, 1, ""))
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dbops.errors import SourcePlace
+from dbops.errors import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Check:
     expected: str | None
     actual: str | None
     seconds: float = 0.0
-    place: SourcePlace | None = None
+    place: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)

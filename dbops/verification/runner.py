@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from dbops.errors import SourcePlace
+from dbops.errors import Location
 from dbops.events import Message, Progress, Report, StepFinished, StepStarted, ignore
 from dbops.postgres import Connection, connect, translated
 from dbops.settings import Target
@@ -53,7 +53,7 @@ class _Answer:
 class _FileError(Exception):
     """A check file is at fault, or could not see what it looks at."""
 
-    def __init__(self, message: str, place: SourcePlace, expected: str = SHAPE) -> None:
+    def __init__(self, message: str, place: Location, expected: str = SHAPE) -> None:
         super().__init__(message)
         self.place = place
         self.expected = expected

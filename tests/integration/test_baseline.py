@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from dbops import postgres
 from dbops.migrations import discover, migrate
 from dbops.settings import ROOT, Target
 from dbops.verification import verify
+from tests.support import servers
 from tests.support.servers import TestServer
 
 MIGRATIONS = ROOT / "db" / "migrations"
@@ -26,7 +26,7 @@ TABLES = {
 
 
 def rows(target: Target, query: str) -> list[tuple[object, ...]]:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
@@ -38,7 +38,7 @@ def test_schema_applies_from_scratch(empty: Target) -> None:
 
 
 def test_all_migrations_apply_in_one_transaction(empty: Target) -> None:
-    with postgres.connect(empty) as connection, connection.transaction():
+    with servers.connect(empty) as connection, connection.transaction():
         for file in discover(MIGRATIONS):
             connection.execute(file.path.read_bytes())
     failed = {check.name.split(".")[0] for check in verify(empty, CHECKS, baseline=True).failed}
@@ -47,7 +47,7 @@ def test_all_migrations_apply_in_one_transaction(empty: Target) -> None:
 
 @pytest.mark.parametrize("search_path", ["", "pg_catalog", "elsewhere, public"])
 def test_migrations_do_not_depend_on_the_search_path(empty: Target, search_path: str) -> None:
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         connection.execute("CREATE SCHEMA elsewhere")
         connection.execute("SELECT set_config('search_path', %s, false)", [search_path])
         for file in discover(MIGRATIONS):
@@ -77,7 +77,7 @@ def test_ohlcv_is_hypertable(built: Target) -> None:
 
 
 def test_chunk_interval_is_written_out_and_not_the_servers_default(built: Target) -> None:
-    with postgres.connect(built) as connection, connection.transaction(force_rollback=True):
+    with servers.connect(built) as connection, connection.transaction(force_rollback=True):
         connection.execute("INSERT INTO public.tickers (symbol) VALUES ('AAPL')")
         connection.execute(
             "INSERT INTO public.ohlcv (ticker_id, date)"

@@ -19,7 +19,7 @@ from tests.support.servers import TestServer
 
 
 def text_of(target: Target) -> str:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         return schema_text(connection)
 
 
@@ -35,13 +35,13 @@ class Shared:
 def shared(server: TestServer, template: str) -> Iterator[Shared]:
     name = servers.fresh_name()
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    with postgres.connect(server.target(name)) as connection:
+    with servers.connect(server.target(name)) as connection:
         yield Shared(connection, schema_text(connection))
     servers.drop_quietly(server, name)
 
 
 def run(target: Target, *statements: str) -> None:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         for statement in statements:
             connection.execute(statement)
 
@@ -280,7 +280,7 @@ def test_text_is_the_same_under_any_setting_of_the_session(built: Target) -> Non
         "CREATE VIEW v AS SELECT timestamptz '2024-06-01 12:00+02' AS t, interval '1 day 2 h' AS i, 0.1::float8 AS f, "
         "'\\xff'::bytea AS b, 12.5::numeric::money AS m FROM tickers",
     )
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         before = schema_text(connection)
         for setting in (
             "search_path = public, pg_catalog",
@@ -297,7 +297,7 @@ def test_text_is_the_same_under_any_setting_of_the_session(built: Target) -> Non
 
 
 def test_reading_the_text_leaves_session_and_transaction_as_they_were(built: Target) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         connection.execute("SET TimeZone = 'Asia/Kathmandu'")
         alone = schema_text(connection)
         assert connection.execute("SHOW TimeZone").fetchone() == ("Asia/Kathmandu",)
@@ -311,7 +311,7 @@ def test_reading_the_text_leaves_session_and_transaction_as_they_were(built: Tar
 
 def test_locked_table_is_named_with_the_process_that_holds_it(built: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "SETTINGS", text.SETTINGS.replace("lock_timeout = '5s'", "lock_timeout = '50ms'"))
-    with postgres.connect(built) as holder, holder.transaction():
+    with servers.connect(built) as holder, holder.transaction():
         holder.execute("LOCK TABLE public.tickers")
         pid = holder.info.backend_pid
         with pytest.raises(ServerError, match="another session has locked a table") as caught:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dbops import postgres
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from dbops.verification import Verification, verify
+from tests.support import servers
 from tests.support.servers import TestServer
 
 CHECKS = ROOT / "db" / "verify"
@@ -46,7 +46,7 @@ ITS_OBJECTS = [
 
 
 def run(target: Target, sql: str) -> None:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         connection.execute(sql.encode())
 
 
@@ -103,7 +103,7 @@ def test_check_for_anything_extra_does_not_judge_when_another_file_cannot_say_it
 
 @pytest.mark.parametrize("name", ["structure/nothing_extra.sql", "baseline/every_table_is_counted.sql"])
 def test_files_that_judge_others_do_not_pass_by_hand_without_names(built: Target, name: str) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         rows = connection.execute((CHECKS / name).read_bytes()).fetchall()
     assert [(passed, str(actual)[:15]) for _, passed, _, actual in rows] == [(False, "could not judge")]
 
@@ -114,7 +114,7 @@ def test_each_check_file_says_the_same_under_any_search_path(built: Target, sear
         built,
         "CREATE SCHEMA hostile; CREATE TABLE hostile.pg_class (oid oid); CREATE TYPE hostile.option_type AS ENUM ()",
     )
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         connection.execute("SELECT set_config('search_path', %s, false)", [search_path])
         for path in sorted(CHECKS.glob("*/*.sql")):
             if "dbops.declared" in path.read_text(encoding="utf-8"):
@@ -126,7 +126,7 @@ def test_each_check_file_says_the_same_under_any_search_path(built: Target, sear
 @contextmanager
 def locked(target: Target, *tables: str) -> Iterator[None]:
     """Hold an ACCESS EXCLUSIVE lock on tables in another session."""
-    with postgres.connect(target) as connection, connection.transaction(force_rollback=True):
+    with servers.connect(target) as connection, connection.transaction(force_rollback=True):
         connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE".encode())
         yield
 
@@ -158,11 +158,11 @@ def test_every_table_locked_leaves_types_columns_and_everything_else_visible(bui
 
 
 def test_somebody_who_waits_for_a_lock_is_not_waited_for(built: Target) -> None:
-    with postgres.connect(built) as reader, reader.transaction():
+    with servers.connect(built) as reader, reader.transaction():
         reader.execute("SELECT FROM public.recommendations")
         waiter = threading.Thread(target=run, args=(built, "BEGIN; LOCK TABLE public.recommendations"))
         waiter.start()
-        with postgres.connect(built) as watcher:
+        with servers.connect(built) as watcher:
             wait_until(watcher, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
         result = verify(built, CHECKS)
     waiter.join()
@@ -192,7 +192,7 @@ def staging(connection: Connection) -> None:
 
 
 def test_structure_holds_while_ingestion_is_at_work(built: Target) -> None:
-    with postgres.connect(built) as connection, connection.transaction():
+    with servers.connect(built) as connection, connection.transaction():
         staging(connection)
         connection.execute("INSERT INTO tickers (symbol) SELECT 'T' || n FROM generate_series(1, 100) AS n")
         connection.execute(
@@ -204,7 +204,7 @@ def test_structure_holds_while_ingestion_is_at_work(built: Target) -> None:
 
 
 def test_temporary_objects_of_other_sessions_are_nobodys_business(built: Target) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         staging(connection)
         assert verify(built, CHECKS).failed == ()
 

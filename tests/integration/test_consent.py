@@ -10,11 +10,11 @@ import pexpect
 import psycopg
 import pytest
 
-from dbops import lifecycle, migrations, postgres, rebuild
+from dbops import lifecycle, migrations, rebuild
 from dbops.errors import ConsentError
 from dbops.lifecycle import label
 from dbops.settings import ROOT
-from tests.support import operators
+from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options
 
 PLACES = {
@@ -146,7 +146,7 @@ def test_prod_database_is_protected_from_its_first_row_on(server, target, state,
 def test_label_of_another_server_does_not_count(server, built, state):
     text = '{"environment": "prod", "system_identifier": "1"}'
     server.execute(f"COMMENT ON SCHEMA dbops IS '{text}'", built.database)
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         assert label.read(connection) == label.Label("prod", native=False)
     said = []
     rebuild.rebuild(built, options(state), report=said.append)
@@ -156,7 +156,7 @@ def test_label_of_another_server_does_not_count(server, built, state):
 @pytest.mark.parametrize("comment", ["NULL", "'words'", "'[1]'", "'{\"environment\": 1}'"])
 def test_comment_that_is_no_label_is_none(server, built, comment):
     server.execute(f"COMMENT ON SCHEMA dbops IS {comment}", built.database)
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         assert label.read(connection) is None
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 
-from dbops import postgres
 from dbops.catalog import diagram
 from dbops.settings import ROOT, Target
+from tests.support import servers
 
 
 def test_docs_schema_is_current(built: Target) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         fresh = diagram(connection)
     committed = (ROOT / "docs" / "schema.md").read_text(encoding="utf-8")
     assert committed == fresh, "run `invoke db.rebuild` and `invoke db.diagram`, then commit docs/schema.md"
 
 
 def test_diagram_of_odd_names_stays_readable_for_mermaid_and_markdown(built: Target) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         connection.execute('CREATE SCHEMA "other one"')
         connection.execute(
             'CREATE TABLE "other one"."Odd ""table""" ('

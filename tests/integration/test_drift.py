@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from rich.console import Console
 
-from dbops import migrations, postgres
+from dbops import migrations
 from dbops.catalog import Drift, drift
 from dbops.errors import DbopsError, PreflightError
 from dbops.events import Message
@@ -33,7 +33,7 @@ def drawn(result: Drift, *, colour: bool = False) -> str:
 
 
 def change(target: Target, *statements: str) -> None:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         for statement in statements:
             connection.execute(statement)
 

@@ -13,9 +13,9 @@ import pytest
 from psycopg.types.enum import EnumInfo, register_enum
 from psycopg.types.json import Jsonb
 
-from dbops import postgres
 from dbops.postgres import Connection
 from dbops.settings import Target
+from tests.support import servers
 
 UPSERT_TICKER = """
 INSERT INTO tickers (symbol, name, sector) VALUES (%(symbol)s, %(name)s, %(sector)s)
@@ -38,7 +38,7 @@ class Direction(Enum):
 
 @pytest.fixture
 def connection(built: Target) -> Iterator[Connection]:
-    with postgres.connect(built) as opened:
+    with servers.connect(built) as opened:
         yield opened
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import postgres
 from dbops.errors import DbopsError, MigrationError, PreflightError
 from dbops.events import Event, Message, Progress, Statement
 from dbops.migrations import State, batch, discover, migrate, status, work
@@ -34,7 +33,7 @@ COLUMN = "ALTER TABLE public.t ADD COLUMN m integer;"
 
 def applied(target: Target) -> list[int]:
     """Return the versions in the ledger."""
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         rows = connection.execute("SELECT version FROM dbops.schema_migrations ORDER BY 1").fetchall()
     return [int(str(row[0])) for row in rows]
 
@@ -57,7 +56,7 @@ def test_lock_that_cannot_be_had_names_the_holder_after_a_bounded_number_of_trie
 ) -> None:
     migrate(empty, written(tmp_path, TABLE))
     events: list[Event] = []
-    with postgres.connect(named(empty, "nightly report")) as holder:
+    with servers.connect(named(empty, "nightly report")) as holder:
         holder.execute("BEGIN")
         holder.execute("SELECT * FROM public.t")
         pid = holder.info.backend_pid
@@ -77,7 +76,7 @@ def test_lock_that_cannot_be_had_names_the_holder_after_a_bounded_number_of_trie
 
 def test_lock_that_is_given_up_in_time_is_had_in_a_later_try(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
-    holder = postgres.connect(empty)
+    holder = servers.connect(empty)
     holder.execute("BEGIN")
     holder.execute("SELECT * FROM public.t")
 
@@ -92,7 +91,7 @@ def test_lock_that_is_given_up_in_time_is_had_in_a_later_try(empty: Target, tmp_
 
 def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
-    holder = postgres.connect(named(empty, "nightly report"))
+    holder = servers.connect(named(empty, "nightly report"))
     holder.execute("BEGIN")
     holder.execute("SELECT * FROM public.t")
     heard: list[str] = []
@@ -114,7 +113,7 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
     header = "-- lock-timeout: 2s\n-- statement-timeout: 10min\n"
     migrate(empty, written(tmp_path, header + look.format("a")))
     migrate(empty, written(tmp_path, header + look.format("b"), first=2), lock_timeout="3s", statement_timeout="20min")
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         found = connection.execute("SELECT * FROM public.a UNION ALL SELECT * FROM public.b").fetchall()
     assert found == [("2s", "10min"), ("3s", "20min")]
 
@@ -122,8 +121,8 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
 def test_statement_that_takes_too_long_is_ended_and_told(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="canceling statement due to statement timeout") as failure:
         migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), statement_timeout="100ms")
-    assert failure.value.source is not None
-    assert failure.value.source.line == 2
+    assert failure.value.location is not None
+    assert failure.value.location.line == 2
     assert "--statement-timeout" in failure.value.hint
 
 
@@ -146,7 +145,7 @@ def test_two_runs_at_once_apply_each_file_once(empty: Target, tmp_path: Path) ->
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: migrate(empty, migrations), range(4)))
     assert sorted(len(result.applied) for result in results) == [0, 0, 0, 13]
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         found = connection.execute("SELECT n FROM public.runs ORDER BY n").fetchall()
     assert found == [*((n,) for n in range(2, 12)), (13,)]
 
@@ -165,7 +164,7 @@ def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: P
     begun.wait(30)
     with pytest.raises(PreflightError, match=r"another migration of this database is at work: .*the first run"):
         migrate(empty, discover(tmp_path), patience=0.5)
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the first run'"
             " AND datname = current_database()"
@@ -179,8 +178,8 @@ def test_connection_that_is_lost_is_told_with_the_state(empty: Target, tmp_path:
     text = f"{COLUMN}\nSELECT pg_terminate_backend(pg_backend_pid());\n"
     with pytest.raises(MigrationError, match="the connection was lost during migration 0002_do_step2") as failure:
         migrate(empty, written(tmp_path, text, first=2))
-    assert failure.value.source is not None
-    assert failure.value.source.line == 2
+    assert failure.value.location is not None
+    assert failure.value.location.line == 2
     assert "Nothing was applied." in failure.value.hint
     assert [item.state for item in status(empty, discover(tmp_path)).items] == [State.APPLIED, State.PENDING]
 
@@ -246,7 +245,7 @@ def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt) as interrupted:
         migrate(empty, migrations, report=interrupt_at("'now'"))
     assert interrupted.value.__notes__ == ["Nothing was applied."]
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         busy = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%'"
         )
@@ -256,7 +255,7 @@ def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> N
 
 def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE)
-    holder = postgres.connect(empty)
+    holder = servers.connect(empty)
     migrate(empty, migrations)
     write(tmp_path, "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);", first=2)
     holder.execute("BEGIN")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dbops import postgres
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
 from dbops.migrations import State, discover, migrate, status
 from dbops.settings import Target
+from tests.support import servers
 from tests.support.migration_files import write, written
 
 TABLE = "CREATE TABLE public.t (n integer); INSERT INTO public.t VALUES (1), (1);"
@@ -25,7 +25,7 @@ def states(target: Target, directory: Path) -> list[State]:
 
 def indexes(target: Target) -> list[tuple[object, ...]]:
     """Return the indexes of the test's table, and whether each is valid."""
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         return connection.execute(
             "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'public.t'::regclass"
         ).fetchall()
@@ -33,7 +33,7 @@ def indexes(target: Target) -> list[tuple[object, ...]]:
 
 def run(target: Target, statement: str) -> None:
     """Run a statement on the target."""
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         connection.execute(statement.encode())
 
 
@@ -130,7 +130,7 @@ def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path
     text = "-- migrate: no-transaction\n-- lock-timeout: 200ms\nREINDEX INDEX CONCURRENTLY public.t_n_idx;"
     migrations = written(tmp_path, index, text)
     migrate(empty, migrations, to=1)
-    with postgres.connect(empty) as other:
+    with servers.connect(empty) as other:
         other.execute("BEGIN")
         other.execute("SELECT FROM public.t")
         with pytest.raises(MigrationError) as failure:
@@ -158,7 +158,7 @@ def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Pat
         migrate(empty, migrations)
     run(empty, "DELETE FROM public.t WHERE ctid = (SELECT min(ctid) FROM public.t)")
     migrate(empty, migrations)
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         assert connection.execute("SELECT to_regclass('other.t_n_key') IS NOT NULL").fetchall() == [(True,)]
 
 

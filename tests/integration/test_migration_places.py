@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dbops.errors import MigrationError, SourcePlace, _cells
+from dbops.errors import Location, MigrationError, _cells
 from dbops.migrations import migrate
 from dbops.settings import Target
 from tests.support.migration_files import written
@@ -111,12 +111,12 @@ def expected(text: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-def place_of(target: Target, directory: Path, content: str | bytes) -> SourcePlace:
+def place_of(target: Target, directory: Path, content: str | bytes) -> Location:
     """Return where a file fails."""
     with pytest.raises(MigrationError) as failure:
         migrate(target, written(directory, content))
-    assert failure.value.source is not None
-    return failure.value.source
+    assert failure.value.location is not None
+    return failure.value.location
 
 
 def caret_of(server: TestServer, target: Target, text: str) -> Caret | None:

@@ -11,7 +11,7 @@ from statistics import median
 
 import pytest
 
-from dbops import __version__, postgres
+from dbops import __version__
 from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.migrations import State, discover, migrate, plan, status
@@ -28,7 +28,7 @@ INDEX = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY t_n_idx ON public
 
 def rows(target: Target, query: str) -> list[tuple[object, ...]]:
     """Return what a query gives."""
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
@@ -114,7 +114,7 @@ def test_timeout_that_is_no_duration_is_refused(empty: Target, tmp_path: Path, o
 
 
 def test_database_with_tables_but_no_ledger_is_refused(empty: Target, tmp_path: Path) -> None:
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         connection.execute("CREATE SCHEMA other; CREATE VIEW other.somebodys AS SELECT 1")
     with pytest.raises(PreflightError, match=r"such as other\.somebodys\) but no ledger") as refused:
         migrate(empty, written(tmp_path, TABLE))
@@ -123,7 +123,7 @@ def test_database_with_tables_but_no_ledger_is_refused(empty: Target, tmp_path: 
 
 
 def test_database_with_extensions_only_counts_as_empty(empty: Target, tmp_path: Path) -> None:
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         connection.execute("CREATE EXTENSION timescaledb")
         connection.execute("CREATE SCHEMA dbops")
     migrate(empty, written(tmp_path, TABLE))
@@ -131,7 +131,7 @@ def test_database_with_extensions_only_counts_as_empty(empty: Target, tmp_path: 
 
 
 def test_table_of_the_ledgers_name_that_is_none_is_refused(empty: Target, tmp_path: Path) -> None:
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         connection.execute("CREATE SCHEMA dbops; CREATE TABLE dbops.schema_migrations (version text)")
     with pytest.raises(MigrationError, match="is no ledger of this tool"):
         migrate(empty, written(tmp_path, TABLE))
@@ -178,7 +178,7 @@ def test_changed_file_stops_everything_and_is_shown(
 def test_unapplied_file_before_an_applied_one_stops_everything(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, COLUMN, "SELECT 3;")
     migrate(empty, migrations)
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         connection.execute("DELETE FROM dbops.schema_migrations WHERE version = 2")
     assert states(empty, tmp_path) == [State.APPLIED, State.SKIPPED, State.APPLIED]
     with pytest.raises(MigrationError, match="1 skipped"):
@@ -308,7 +308,7 @@ def test_place_is_right_where_the_server_counts_bytes(server: TestServer, target
     server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 ENCODING SQL_ASCII LOCALE "C"')
     with pytest.raises(MigrationError) as failure:
         migrate(target, written(tmp_path, "SELECT 1;\nSELECT '価格', nope;"))
-    source = failure.value.source
+    source = failure.value.location
     assert source is not None
     assert (source.line, source.column) == (2, 14)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dbops import postgres
 from dbops.settings import Target
+from tests.support import servers
 from tests.support.servers import TestServer
 from tests.unit.test_migration_statements import SINGLE
 
@@ -27,5 +27,5 @@ def test_psql_sends_the_same_statement(server: TestServer, empty: Target, tmp_pa
 
 
 def test_server_reads_a_continued_escape_string_as_one(empty: Target) -> None:
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         assert connection.execute(SINGLE[CONTINUED].encode()).fetchall() == [("ab';c",)]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from dbops import lock, postgres
+from dbops import lock
 from dbops.lifecycle import label
 from dbops.settings import ROOT, Target
+from tests.support import servers
 from tests.support.servers import TestServer
 
 COUNT = len(list((ROOT / "db" / "migrations").glob("*.sql")))
@@ -40,7 +41,7 @@ def invoke(server: TestServer, target: Target, *arguments: str) -> Ran:
 
 def execute(target: Target, statement: str) -> None:
     """Run a statement on the target."""
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         connection.execute(statement.encode())
 
 
@@ -66,7 +67,7 @@ def test_check_prints_the_plan_and_leaves_nothing(server: TestServer, empty: Tar
     assert ran.code == 0
     assert len(found["plan"]["pending"]) == len(found["result"]["applied"]) == COUNT
     assert found["result"]["rolled_back"] is True
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         assert connection.execute("SELECT to_regnamespace('dbops') IS NULL").fetchall() == [(True,)]
 
 
@@ -114,7 +115,7 @@ def test_tables_without_ledger_are_a_refusal_of_the_preflight(server: TestServer
 
 
 def test_database_of_another_environment_is_refused(server: TestServer, built: Target) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         label.write(connection, "prod")
     refused = invoke(server, built, "db.migrate", "--env", "dev")
     assert (refused.code, "is a prod database, and dev was chosen" in refused.err) == (5, True)
@@ -142,7 +143,7 @@ def test_new_file_with_a_bad_name_is_wrong_usage(server: TestServer, empty: Targ
 def test_signal_rolls_back_and_says_so_in_a_line(
     server: TestServer, empty: Target, sent: signal.Signals, code: int
 ) -> None:
-    with postgres.connect(empty) as holder:
+    with servers.connect(empty) as holder:
         holder.execute("BEGIN; CREATE SCHEMA dbops")
         environ = {**os.environ, "DATABASE_URL": server.url(empty.database)}
         command = [sys.executable, "-m", "invoke", "db.migrate", "--lock-timeout", "1min"]
@@ -152,7 +153,7 @@ def test_signal_rolls_back_and_says_so_in_a_line(
             " WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'kapman-dbops'"
         )
         deadline = time.monotonic() + 60
-        with postgres.connect(empty) as looking:
+        with servers.connect(empty) as looking:
             while looking.execute(waiting.encode()).fetchall() != [(1,)]:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -160,5 +161,5 @@ def test_signal_rolls_back_and_says_so_in_a_line(
         said = ran.communicate(timeout=60)[1]
     assert (ran.returncode, "interrupted: Nothing was applied." in said) == (code, True)
     assert "Traceback" not in said
-    with postgres.connect(empty) as connection:
+    with servers.connect(empty) as connection:
         assert connection.execute("SELECT to_regclass('public.tickers') IS NULL").fetchall() == [(True,)]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from dbops import postgres
 from dbops.catalog import schema_text
 from dbops.catalog.drift import compare
 from dbops.settings import ROOT, Target
@@ -69,14 +68,14 @@ def baseline(server: TestServer, template: str) -> Iterator[Target]:
 
 @pytest.fixture(scope="module")
 def baseline_text(baseline: Target) -> str:
-    with postgres.connect(baseline) as connection:
+    with servers.connect(baseline) as connection:
         return schema_text(connection)
 
 
 def judge(target: Target, mutation: Mutation) -> Findings:
     """Change the baseline, let everything look at it, and roll back."""
     files = list_checks(CHECKS, baseline=True)
-    with postgres.connect(target) as connection, connection.transaction(force_rollback=True):
+    with servers.connect(target) as connection, connection.transaction(force_rollback=True):
         connection.execute(mutation.sql.encode())
         text = schema_text(connection)
         connection.execute(SETTINGS)

@@ -9,7 +9,6 @@ from pathlib import Path
 import junitparser
 import pytest
 
-from dbops import postgres
 from dbops.catalog import fingerprint
 from dbops.settings import ROOT, Target
 from tests.support import servers
@@ -22,7 +21,7 @@ def url(server: TestServer, built: Target) -> str:
 
 
 def change(target: Target, statement: str) -> None:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         connection.execute(statement)
 
 

@@ -8,18 +8,18 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from dbops import lifecycle, postgres, rebuild
+from dbops import lifecycle, rebuild
 from dbops.errors import CheckError, ConsentError, MigrationError
 from dbops.lifecycle import label
 from dbops.settings import Target
-from tests.support import operators
+from tests.support import operators, servers
 from tests.support.operators import Clients, as_role, exists, options, scheduler_runs, works
 
 BROKEN = "-- Breaks.\nSELECT 1 / 0;\n"
 
 
 def read_label(target: Target) -> label.Label | None:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         return label.read(connection)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dbops import postgres
 from dbops.errors import UsageError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.settings import Target
@@ -28,7 +27,7 @@ def small(server: TestServer) -> Iterator[Target]:
     """Return one small database for all tests here: what they run only reads, or must not get to write."""
     name = servers.fresh_name()
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-    with postgres.connect(server.target(name)) as connection:
+    with servers.connect(server.target(name)) as connection:
         connection.execute("CREATE TABLE public.t AS SELECT 1 AS a")
         connection.execute("CREATE SEQUENCE public.s")
     yield server.target(name)
@@ -123,7 +122,7 @@ def test_file_at_fault_is_a_failure_at_its_place(
     assert bad.place is not None
     assert (bad.place.line, bad.place.column) == (line, column)
     assert bad.place.path == str(directory / "structure" / "a.sql")
-    with postgres.connect(small) as connection:
+    with servers.connect(small) as connection:
         assert connection.execute("SELECT a, (SELECT last_value FROM public.s) FROM public.t").fetchall() == [(1, 1)]
 
 

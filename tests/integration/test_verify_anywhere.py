@@ -33,7 +33,7 @@ def said(checks: tuple[Check, ...]) -> str:
 
 
 def text_of(target: Target) -> str:
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         return schema_text(connection)
 
 
@@ -72,7 +72,7 @@ def test_role_without_select_is_told_what_it_may_not_count(server: TestServer, b
 def test_rows_hidden_by_row_level_security_are_not_taken_for_none(
     server: TestServer, built: Target, reader: Target
 ) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         connection.execute("INSERT INTO tickers (symbol) VALUES ('A')")
         connection.execute("ALTER TABLE tickers ENABLE ROW LEVEL SECURITY")
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader.parameters['user']}")
@@ -82,7 +82,7 @@ def test_rows_hidden_by_row_level_security_are_not_taken_for_none(
 
 
 def test_locked_table_is_named_with_its_holder_and_nothing_hangs(built: Target) -> None:
-    with postgres.connect(built) as holder:
+    with servers.connect(built) as holder:
         holder.execute("BEGIN")
         holder.execute("LOCK TABLE recommendations IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()
@@ -105,7 +105,7 @@ def test_table_that_somebody_waits_to_lock_is_named_too(built: Target) -> None:
         with contextlib.suppress(psycopg.errors.QueryCanceled):
             connection.execute("LOCK TABLE recommendations IN ACCESS EXCLUSIVE MODE")
 
-    with postgres.connect(built) as reader, postgres.connect(built) as waiter:
+    with servers.connect(built) as reader, servers.connect(built) as waiter:
         reader.execute("BEGIN")
         reader.execute("SELECT FROM recommendations")
         waiter.execute("BEGIN")
@@ -122,7 +122,7 @@ def test_table_that_somebody_waits_to_lock_is_named_too(built: Target) -> None:
 
 def load(target: Target, stop: threading.Event, loaded: list[int]) -> None:
     """Insert bars as ingestion does, a commit per ticker, until told to stop."""
-    with postgres.connect(target) as connection:
+    with servers.connect(target) as connection:
         number = 0
         while not stop.is_set():
             number += 1
@@ -154,7 +154,7 @@ def test_structure_verifies_during_a_bulk_load(built: Target) -> None:
 
 
 def test_later_migration_with_its_own_check_file_verifies(built: Target, tmp_path: Path) -> None:
-    with postgres.connect(built) as connection:
+    with servers.connect(built) as connection:
         connection.execute("CREATE TABLE public.splits (day date NOT NULL)")
     extra = verify(built, CHECKS).failed
     assert {check.file for check in extra} == {"structure/nothing_extra.sql"}

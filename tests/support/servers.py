@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from dbops import postgres, settings
 from dbops.server.cluster import Cluster
@@ -59,15 +61,19 @@ class TestServer:
 
     def url(self, database: str) -> str:
         """Return the server's address as DATABASE_URL for one database."""
-        from psycopg.conninfo import make_conninfo
-
         return make_conninfo("", **{**self.parameters, "dbname": database})
 
     def execute(self, statement: str | sql.Composable, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement in a session of its own and return its rows, if it gives any."""
-        with postgres.connect(self.target(database)) as connection:
+        with connect(self.target(database)) as connection:
             cursor = connection.execute(statement)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
+
+
+def connect(target: Target, database: str | None = None) -> postgres.Connection:
+    """Return an autocommit connection as an ordinary client makes it, with the settings of its role and database."""
+    parameters = {**target.parameters, "dbname": target.database if database is None else database}
+    return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
 
 
 def local_installation() -> Installation:

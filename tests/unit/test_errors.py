@@ -1,7 +1,7 @@
 import pytest
 
 from dbops import errors
-from dbops.errors import SourcePlace
+from dbops.errors import Location
 
 
 def test_error_says_what_where_and_what_to_do_in_three_lines():
@@ -19,7 +19,7 @@ def test_error_says_what_where_and_what_to_do_in_three_lines():
     ],
 )
 def test_caret_stands_under_its_character(text, column, caret):
-    excerpt = SourcePlace("a.sql", 12, column, text).excerpt().splitlines()
+    excerpt = Location("a.sql", 12, column, text).excerpt().splitlines()
     assert excerpt == ["   |", f"12 | {text}", f"   | {caret}"]
 
 
@@ -27,7 +27,7 @@ def test_caret_stands_under_its_character(text, column, caret):
 @pytest.mark.parametrize("before", [0, 10, 5000, 10_000])
 def test_long_line_is_cut_around_its_caret(filler, before):
     line = filler * before + "X" + filler * (10_000 - before)
-    _, shown, pointer = SourcePlace("a.sql", 1, before + 1, line).excerpt().splitlines()
+    _, shown, pointer = Location("a.sql", 1, before + 1, line).excerpt().splitlines()
     assert len(shown) < 80
     cells = sum(2 if c == "日" else 1 for c in shown[: shown.index("X")])
     assert cells == pointer.index("^")

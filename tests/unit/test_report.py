@@ -4,7 +4,7 @@ import time
 import pytest
 
 from dbops import report
-from dbops.errors import SourcePlace, UsageError
+from dbops.errors import Location, UsageError
 from dbops.events import Message, Progress, Statement, StepFinished, StepStarted
 from dbops.report import text
 
@@ -73,8 +73,8 @@ def test_error_in_json_names_its_exit_code(capsys):
 
 
 def test_error_in_json_has_its_place_and_sqlstate_as_fields(capsys):
-    source = SourcePlace("db/a.sql", 12, 3, "SELECT 1 / 0")
-    report.view("json", "INFO").error(UsageError("no", where="here", hint="Do.", source=source, sqlstate="22012"))
+    source = Location("db/a.sql", 12, 3, "SELECT 1 / 0")
+    report.view("json", "INFO").error(UsageError("no", where="here", hint="Do.", location=source, sqlstate="22012"))
     line = json.loads(capsys.readouterr().err)
     assert line["source"] == {"path": "db/a.sql", "line": 12, "column": 3}
     assert line["sqlstate"] == "22012"

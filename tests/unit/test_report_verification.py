@@ -12,7 +12,7 @@ import pytest
 import xmlschema
 from rich.console import Console
 
-from dbops.errors import SourcePlace
+from dbops.errors import Location
 from dbops.report import junit
 from dbops.report import verification as report
 from dbops.settings import ROOT
@@ -31,7 +31,7 @@ RESULT = Verification(
             "one query",
             'column "oops" does not exist',
             0.0,
-            SourcePlace("db/verify/structure/b.sql", 2, 8, "SELECT oops"),
+            Location("db/verify/structure/b.sql", 2, 8, "SELECT oops"),
         ),
         Check("structure/c.sql", "index i", True, None, None, 0.5),
     ),
