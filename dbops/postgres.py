@@ -8,7 +8,7 @@ import pwd
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -141,6 +141,65 @@ def reading(
     finally:
         if not connection.closed:
             connection.execute("ROLLBACK")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query of `ask` returned: its rows, or the server's error."""
+
+    rows: list[Any]
+    columns: tuple[str, ...] = ()
+    error: psycopg.Error | None = None
+
+    def fetched(self) -> list[Any]:
+        """Return the rows; raise the error if there was one."""
+        if self.error:
+            raise self.error
+        return self.rows
+
+
+Query = tuple[str | sql.Composable, Sequence[object]]
+
+
+def ask(connection: Connection, queries: Sequence[Query]) -> list[Answer]:
+    """Return the answers to queries with their parameters, sent together; inside a transaction, such as `reading`.
+
+    All travel in one round trip. Each that fails costs another one: the rest is sent again after it. Raises
+    psycopg.Error only where the connection is lost.
+    """
+    answers: list[Answer] = []
+    while len(answers) < len(queries):
+        answers += _ask_until_error(connection, queries[len(answers) :])
+    return answers
+
+
+def _ask_until_error(connection: Connection, queries: Sequence[Query]) -> list[Answer]:
+    """Return the answers up to the first error, which is the last of them."""
+    cursors: list[psycopg.Cursor[tuple[object, ...]]] = []
+    failure: psycopg.Error | None = None
+    try:
+        with connection.pipeline():
+            connection.execute("SAVEPOINT kapman_ask")
+            for query, parameters in queries:
+                cursors.append(connection.cursor())
+                cursors[-1].execute(query, parameters or None)  # type: ignore[arg-type]
+            connection.execute("RELEASE SAVEPOINT kapman_ask")
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        failure = error
+        connection.execute("ROLLBACK TO SAVEPOINT kapman_ask")
+    answers = []
+    for cursor in cursors:
+        if cursor.pgresult is None:
+            break
+        columns = tuple(column.name for column in cursor.description or ())
+        answers.append(Answer(cursor.fetchall() if cursor.description else [], columns))
+    if failure and len(answers) < len(queries):
+        answers.append(Answer([], error=failure))
+    elif failure:
+        raise failure
+    return answers
 
 
 @contextmanager
@@ -317,7 +376,7 @@ ORDER BY a.backend_start, a.pid
 
 def sessions(connection: Connection, condition: str, *parameters: object) -> tuple[Session, ...]:
     """Return the sessions of pg_stat_activity (as `a`) for which a condition of ours holds, the oldest first."""
-    query = _SESSIONS.replace("{condition}", condition).replace("coalesce", "coalesce")
+    query = _SESSIONS.replace("{condition}", condition)
     rows: list[Any] = connection.execute(query.encode(), parameters).fetchall()
     return tuple(Session(*row) for row in rows)
 
