@@ -19,6 +19,10 @@ ENVIRONMENTS = ("dev", "test", "prod")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 MAX_NAME_BYTES = 63
 ROOT = Path(__file__).resolve().parent.parent
+MIGRATIONS = ROOT / "db" / "migrations"
+CHECKS = ROOT / "db" / "verify"
+# The databases that this tool makes for itself (rehearsals, successors) have this prefix and twelve hexadecimal digits.
+SCRATCH_PREFIX = "kapman_scratch_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,8 @@ class Settings:
     """Everything that a task needs to know before it starts."""
 
     target: Target
-    environ: Mapping[str, str] = field(repr=False)
-    migrations: Path = ROOT / "db" / "migrations"
-    verify: Path = ROOT / "db" / "verify"
+    migrations: Path = MIGRATIONS
+    verify: Path = CHECKS
     state: Path = Path()
 
 
@@ -105,7 +108,6 @@ def load(
     parameters["client_encoding"] = "UTF8"
     return Settings(
         target=Target(parameters, database, environment, embedded),
-        environ=environ,
         state=state_directory(environ),
     )
 
@@ -130,14 +132,27 @@ def seconds(option: str, value: str) -> float:
     """Return an option's seconds, else raise UsageError."""
     if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", value, re.ASCII):
         return float(value)
-    raise UsageError(f'"{value}" is no number of seconds', where=option, hint=f"Write it as in {option} 30.")
+    raise UsageError(f'"{value}" is not a number of seconds', where=option, hint=f"Write it as in {option} 30.")
 
 
 def whole_number(option: str, value: str) -> int:
-    """Return an option's whole number, 1 or more, else raise UsageError."""
+    """Return an option's positive integer, else raise UsageError."""
     if re.fullmatch(r"[1-9]\d{0,5}", value, re.ASCII):
         return int(value)
-    raise UsageError(f'"{value}" is no whole number above 0', where=option, hint=f"Write it as in {option} 3.")
+    raise UsageError(f'"{value}" is not a positive integer', where=option, hint=f"Write it as in {option} 3.")
+
+
+def port_number(option: str, value: str) -> int | None:
+    """Return an option's TCP port: None if it is empty, 0 for `auto`; raise UsageError if it is invalid."""
+    if not value:
+        return None
+    if value == "auto" or (value.isascii() and value.isdigit() and int(value) <= 65535):
+        return 0 if value == "auto" else int(value)
+    raise UsageError(
+        f'"{value}" is not a port number',
+        where=option,
+        hint=f"Use a number up to 65535, or `{option} auto` for a free port.",
+    )
 
 
 def parse_url(url: str, source: str) -> dict[str, str]:
@@ -176,6 +191,11 @@ def _is_sound(url: str) -> bool:
         and authority.count("@") <= 1
         and all(re.fullmatch(r"[^:]*(:\d*)?", port) for port in ports)
     )
+
+
+def is_scratch_name(name: str) -> bool:
+    """Return whether a database name is of the form that this tool gives to rehearsals and successors."""
+    return re.fullmatch(SCRATCH_PREFIX + "[0-9a-f]{12}", name) is not None
 
 
 def check_database_name(name: str) -> None:

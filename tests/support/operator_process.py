@@ -7,16 +7,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from invoke.exceptions import Exit
 
 from dbops import rebuild
 from dbops.events import Event
-from dbops.report import View
 from dbops.settings import Target
-from tasks import runner
+from tasks import running
 from tests.support.operators import options
 
 
@@ -27,23 +25,18 @@ def main() -> None:
 
     numbers = itertools.count(1)
 
-    def core(view: View) -> int:
-        def watch(event: Event) -> None:
-            view.event(event)
-            line = f"#{next(numbers)} {event}"
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
-            if plan["at"] and (plan["at"] == line.split()[0] or plan["at"] in str(event)):
-                os.kill(os.getpid(), signal.Signals[plan["action"]])
-
-        rebuild.rebuild(target, options(Path(plan["state"]), yes=True, **chosen), report=watch)
-        return 0
-
-    def prepare(_environ: Mapping[str, str], view: View) -> View:
-        return view
-
     try:
-        runner.execute(core, {}, prepare, ("text", ("text",)), "INFO")
+        with running("text", "INFO") as run:
+
+            def watch(event: Event) -> None:
+                run.view.event(event)
+                line = f"#{next(numbers)} {event}"
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
+                if plan["at"] and (plan["at"] == line.split()[0] or plan["at"] in str(event)):
+                    os.kill(os.getpid(), signal.Signals[plan["action"]])
+
+            rebuild.rebuild(target, options(Path(plan["state"]), yes=True, **chosen), report=watch)
     except Exit as end:
         sys.exit(end.code)
 

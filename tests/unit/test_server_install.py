@@ -10,7 +10,6 @@ from dbops import settings
 from dbops.errors import ServerError
 from dbops.server import apt, build, installer
 from dbops.server.apt import Apt
-from tasks.server import _port
 
 REMOVED_KEYS = Path("/usr/share/keyrings/debian-archive-removed-keys.gpg")
 needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="this system has no apt-get")
@@ -122,10 +121,10 @@ def test_server_directory_is_reachable_for_root_and_in_the_home_of_others(monkey
 
 @pytest.mark.parametrize(("text", "port"), [("", None), ("auto", 0), ("0", 0), ("5433", 5433), ("65535", 65535)])
 def test_port_is_a_number_or_auto(text, port):
-    assert _port(text) == port
+    assert settings.port_number("--port", text) == port
 
 
 @pytest.mark.parametrize("text", ["65536", "-1", "x", "1.5", "٣"])
 def test_nonsense_for_a_port_is_wrong_usage(text):
-    with pytest.raises(settings.UsageError, match="is no port"):
-        _port(text)
+    with pytest.raises(settings.UsageError, match="is not a port number"):
+        settings.port_number("--port", text)

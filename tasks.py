@@ -1,0 +1,586 @@
+"""Every verb of `invoke`: `invoke --list` shows them, `invoke --help db.rebuild` explains one.
+
+A verb reads its options, makes one call to the core (package dbops) and hands the result to the view. `running` does
+the rest: settings, progress, errors, signals, exit code. Nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Invoke switches bytecode off for everything that it imports, which costs half a second per run.
+if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
+    sys.dont_write_bytecode = False
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+if TYPE_CHECKING:
+    from dbops.rebuild import Options
+    from dbops.report import View
+    from dbops.server import Place
+    from dbops.settings import Settings
+
+FORMATS = ("text", "json")
+FIRST_SIGNAL_CODE = 128
+NOT_RUNNING = 3
+
+OUTPUT = {
+    "format": "How results are printed: text or json; default text.",
+    "log_level": "DEBUG shows each statement with its time, WARNING only what needs attention; default INFO.",
+}
+DATABASE = {
+    "url": "Database to work on, as postgresql://user@host:port/name; default: DATABASE_URL, else the embedded server.",
+    "env": "Environment: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev.",
+    **OUTPUT,
+}
+YES = "Agree to lose the rows in it, without being asked; not enough in prod."
+CONFIRM = "Agree to lose the rows in the database of this name; the only way in prod."
+TIMEOUT = "Seconds to wait for other operators, and for sessions to end; default 30."
+
+
+# db: the four steps, alone and as one
+
+
+@task(
+    help={
+        **DATABASE,
+        "plan": "Check everything that could go wrong, say what would happen, and change nothing.",
+        "yes": YES,
+        "confirm": CONFIRM,
+        "rehearsal": "Build in a scratch database first when rows would be lost; --no-rehearsal skips that.",
+        "repeat": "Rebuild this many times, and fail if two fingerprints differ; default 1.",
+        "timeout": TIMEOUT,
+    }
+)
+def rebuild(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    plan: bool = False,
+    yes: bool = False,
+    confirm: str = "",
+    rehearsal: bool = True,
+    repeat: str = "1",
+    timeout: str = "30",
+) -> None:
+    """Drop, create, migrate and verify the database; one summary.
+
+    Asks only if there are rows to lose. Whatever can fail is tried before anything is dropped.
+    """
+    with running(format, log_level) as run:
+        from dbops import rebuild as core
+        from dbops.report import lifecycle as views
+        from dbops.settings import whole_number
+
+        settings = run.settings(url, env)
+        options = _options(run, settings, timeout, yes=yes, confirm=confirm, rehearse=rehearsal)
+        if plan:
+            planned = core.plan(settings.target, options, report=run.view.event)
+            run.view.result(lambda console: views.plan_text(planned, console), views.plan_data(planned))
+            planned.assert_possible(settings.target)
+            return
+        results = core.repeat(
+            settings.target,
+            options,
+            whole_number("--repeat", repeat),
+            report=run.view.event,
+            announce=lambda found: run.view.header(
+                lambda console: views.header(found, console), views.plan_data(found)
+            ),
+        )
+        run.view.result(lambda console: views.rebuilt(results, console), views.rebuilt_data(results))
+
+
+@task(help={**DATABASE, "yes": YES, "confirm": CONFIRM, "timeout": TIMEOUT})
+def drop(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    yes: bool = False,
+    confirm: str = "",
+    timeout: str = "30",
+) -> None:
+    """Drop the database, ending every session in it; its properties are kept for `db.create`.
+
+    Asks only if there are rows to lose.
+    """
+    with running(format, log_level) as run:
+        from dbops import rebuild as core
+        from dbops.report import lifecycle as views
+
+        settings = run.settings(url, env)
+        result = core.drop(
+            settings.target,
+            _options(run, settings, timeout, yes=yes, confirm=confirm),
+            report=run.view.event,
+            announce=lambda found: run.view.header(
+                lambda console: views.stakes(found, console), views.stakes_data(found)
+            ),
+        )
+        run.view.result(lambda console: views.dropped(result, console), result)
+
+
+@task(help={**DATABASE, "timeout": TIMEOUT})
+def create(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    timeout: str = "30",
+) -> None:
+    """Create the empty database, with the properties that it had before it was dropped, unless it exists."""
+    with running(format, log_level) as run:
+        from dbops import rebuild as core
+        from dbops.report import lifecycle as views
+
+        settings = run.settings(url, env)
+        result = core.create(settings.target, _options(run, settings, timeout), report=run.view.event)
+        run.view.result(lambda console: views.created(result, console), result)
+
+
+@task(
+    help={
+        **DATABASE,
+        "plan": "Print what would run, and run nothing.",
+        "check": "Print what would run, apply it on the target itself, and roll it back.",
+        "to": "Last migration to apply, as in 0007.",
+        "lock_timeout": "How long to wait for a lock before trying again, as in 2s; overrides the files' headers;"
+        " default 5s.",
+        "statement_timeout": "How long one statement may take, as in 10min; overrides the files' headers;"
+        " default no limit.",
+        "timeout": "Seconds to wait for another operator, or another migration, of the same database; default 60.",
+    }
+)
+def migrate(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    plan: bool = False,
+    check: bool = False,
+    to: str = "",
+    lock_timeout: str = "",
+    statement_timeout: str = "",
+    timeout: str = "60",
+) -> None:
+    """Apply pending migrations, all or nothing.
+
+    Files and ledger rows commit together. Edited, renamed, removed or skipped files stop it before anything
+    runs. `--plan --format json` prints the plan for machines; `--check` takes the locks that it would take.
+    """
+    with running(format, log_level) as run:
+        from dbops import migrations
+        from dbops import rebuild as core
+        from dbops.report import migrations as views
+        from dbops.settings import seconds
+
+        settings = run.settings(url, env)
+        patience = seconds("--timeout", timeout)
+        files = migrations.discover(settings.migrations)
+        last = migrations.version_of(to)
+        planned = None
+        if plan or check:
+            planned = migrations.plan(
+                settings.target, files, to=last, lock_timeout=lock_timeout, statement_timeout=statement_timeout
+            )
+        if planned and not check:
+            run.view.result(lambda console: views.plan_text(planned, console), planned)
+            return
+        result = core.migrate(
+            settings.target,
+            files,
+            to=last,
+            lock_timeout=lock_timeout,
+            statement_timeout=statement_timeout,
+            check=check,
+            timeout=patience,
+            report=run.view.event,
+        )
+        if planned:
+            data = {"plan": planned, "result": result}
+            run.view.result(lambda console: views.check_text(planned, result, console), data)
+        else:
+            run.view.result(lambda console: views.result_text(result, console), result)
+
+
+@task(
+    help={
+        **DATABASE,
+        "format": "How results are printed: text, json or junit; default text.",
+        "empty": "Also run the baseline suite: no row anywhere, and nothing left uncounted.",
+        "only": "Run only the check files of these names, separated by commas; --list shows them.",
+        "list": "Show the check files instead of running them.",
+        "output": "Write the result to this file too, in the chosen format.",
+    }
+)
+def verify(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    empty: bool = False,
+    only: str = "",
+    list: bool = False,
+    output: str = "",
+) -> None:
+    """Check that the schema is what it should be; reads only, waits for no lock; exit code 1 if a check fails."""
+    with running(format, log_level, formats=(*FORMATS, "junit")) as run:
+        from dbops import verification
+        from dbops.report import documents
+        from dbops.report import verification as views
+
+        settings = run.settings(url, env)
+        names = tuple(name.strip() for name in only.split(",") if name.strip())
+        if list:
+            files = verification.select(verification.list_checks(settings.verify, baseline=empty), names)
+            run.view.result(lambda console: views.listing(files, console), views.listing_data(files))
+            return
+        with documents.opened(output) as write:
+            started = datetime.now(UTC)
+            result = verification.verify(
+                settings.target, settings.verify, baseline=empty, only=names, report=run.view.event
+            )
+            document = views.document(result, format, server=settings.target.server, started=started)
+            write(document)
+        if format == "junit" and not output:
+            run.view.result(lambda console: documents.print_as_is(document, console), None)
+        else:
+            run.view.result(lambda console: views.text(result, console), views.data(result))
+        run.code = 0 if result.passed else 1
+
+
+# db: look, describe, prepare
+
+
+@task(help=DATABASE)
+def status(context: Context, url: str = "", env: str = "", format: str = "text", log_level: str = "INFO") -> None:
+    """Show the server, the extension and every migration: applied, pending, edited, renamed, removed.
+
+    Exit code 1 if files and ledger disagree or a migration was left unfinished.
+    """
+    with running(format, log_level) as run:
+        from dbops import migrations
+        from dbops import rebuild as core
+        from dbops.report import migrations as views
+
+        settings = run.settings(url, env)
+        core.warn_of_fence(settings.target, run.view.event)
+        found = migrations.status(settings.target, migrations.discover(settings.migrations))
+        run.view.result(lambda console: views.status_text(found, console), found)
+        run.code = 0 if found.consistent else 1
+
+
+@task(help={"name": "What it does: a verb and an object, as in add_tickers_exchange.", **OUTPUT})
+def new(context: Context, name: str, format: str = "text", log_level: str = "INFO") -> None:
+    """Write the next migration, with a header to fill in, and print its path."""
+    with running(format, log_level) as run:
+        from dbops import migrations
+        from dbops.settings import MIGRATIONS
+
+        path = migrations.new_file(MIGRATIONS, name)
+        run.view.result(lambda console: console.print(str(path), soft_wrap=True), {"path": path})
+
+
+@task(help=DATABASE)
+def drift(context: Context, url: str = "", env: str = "", format: str = "text", log_level: str = "INFO") -> None:
+    """Compare the live schema with a fresh build of the migrations in a scratch database; exit code 1 on drift."""
+    with running(format, log_level) as run:
+        from dbops import catalog, migrations
+        from dbops.report import drift as views
+
+        settings = run.settings(url, env)
+        files = migrations.discover(settings.migrations)
+        result = catalog.drift(settings.target, files, report=run.view.event)
+        run.view.result(lambda console: views.text(result, console), views.data(result))
+        run.code = 1 if result.found else 0
+
+
+@task(help={**DATABASE, "text": "Print the canonical text that is hashed instead of its hash."})
+def fingerprint(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    text: bool = False,
+) -> None:
+    """Print one sha256 of the schema: the same migrations give the same one, wherever they ran."""
+    with running(format, log_level) as run:
+        from dbops import catalog, postgres
+        from dbops.report import documents
+
+        target = run.settings(url, env).target
+        with postgres.connect(target) as connection, postgres.translated(target):
+            schema = catalog.schema_text(connection)
+        value = catalog.fingerprint(schema)
+        data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
+        run.view.result(lambda console: documents.print_as_is(schema if text else f"{value}\n", console), data)
+
+
+@task(help={**DATABASE, "output": "File to write; default docs/schema.md of this repository."})
+def diagram(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    output: str = "",
+) -> None:
+    """Write the live schema as Markdown, with an entity-relationship diagram and a section per table."""
+    with running(format, log_level) as run:
+        from dbops import catalog, postgres
+        from dbops.report import documents
+        from dbops.settings import ROOT
+
+        target = run.settings(url, env).target
+        path = output or str(ROOT / "docs" / "schema.md")
+        with postgres.connect(target) as connection, postgres.translated(target):
+            document = catalog.diagram(connection)
+        with documents.opened(path) as write:
+            write(document)
+        run.view.result(lambda console: documents.print_as_is(f"Written: {path}\n", console), {"output": path})
+
+
+@task(help={**DATABASE, "timeout": "Seconds to wait; default 60."})
+def wait(
+    context: Context,
+    url: str = "",
+    env: str = "",
+    format: str = "text",
+    log_level: str = "INFO",
+    timeout: str = "60",
+) -> None:
+    """Wait until the server accepts connections and TimescaleDB can be loaded; the database need not exist."""
+    with running(format, log_level) as run:
+        from dbops import wait as core
+        from dbops.report import lifecycle as views
+        from dbops.settings import seconds
+
+        target = run.settings(url, env).target
+        found = core.wait(target, timeout=seconds("--timeout", timeout), report=run.view.event)
+        run.view.result(lambda console: views.ready(found, console), found)
+
+
+# server: the embedded one
+
+
+@task(name="install", help=OUTPUT)
+def server_install(context: Context, format: str = "text", log_level: str = "INFO") -> None:
+    """Install PostgreSQL 15 and TimescaleDB, unless they are installed.
+
+    From the distribution's packages where it has one of TimescaleDB (Debian 13 and newer), on Debian 12 by building
+    Debian's signed source. Needs root or sudo. A second run changes nothing.
+    """
+    with running(format, log_level) as run:
+        from dbops import server
+
+        server.install(run.place(), ask=sys.stdin.isatty(), report=run.view.event)
+        _show_server(run)
+
+
+@task(
+    name="up",
+    help={"port": "Listen on this loopback port too, with a generated password; `auto` chooses a free one.", **OUTPUT},
+)
+def server_up(context: Context, port: str = "", format: str = "text", log_level: str = "INFO") -> None:
+    """Start the embedded server, making its data directory first if there is none, and say how to reach it."""
+    with running(format, log_level) as run:
+        from dbops import server
+        from dbops.settings import port_number
+
+        server.up(run.place(), port=port_number("--port", port), report=run.view.event)
+        _show_server(run)
+
+
+@task(name="down", help=OUTPUT)
+def server_down(context: Context, format: str = "text", log_level: str = "INFO") -> None:
+    """Stop the embedded server; its data stays."""
+    with running(format, log_level) as run:
+        from dbops import server
+
+        ran = server.down(run.place(), report=run.view.event)
+        text = "The embedded server is stopped; its data stays." if ran else "The embedded server was not running."
+        run.view.result(lambda console: console.print(text), {"stopped": ran})
+
+
+@task(name="status", help=OUTPUT)
+def server_status(context: Context, format: str = "text", log_level: str = "INFO") -> None:
+    """Show the embedded server: installed, running, where, how large; exit code 0 if it runs, else 3."""
+    with running(format, log_level) as run:
+        run.code = 0 if _show_server(run) == "running" else NOT_RUNNING
+
+
+@task(
+    name="logs",
+    help={"lines": "How many lines to show; default 50.", "follow": "Go on showing new lines until Ctrl-C.", **OUTPUT},
+)
+def server_logs(
+    context: Context, lines: str = "50", follow: bool = False, format: str = "text", log_level: str = "INFO"
+) -> None:
+    """Show the end of the embedded server's log."""
+    with running(format, log_level, quiet=follow) as run:
+        from dbops import server
+        from dbops.report import embedded as views
+        from dbops.settings import whole_number
+
+        place = run.place()
+        views.log_lines(server.log_lines(place, whole_number("--lines", lines)), run.view)
+        for line in server.follow_log(place) if follow else ():
+            views.log_lines((line,), run.view)
+
+
+@task(name="destroy", help={"yes": "Do not ask.", **OUTPUT})
+def server_destroy(context: Context, yes: bool = False, format: str = "text", log_level: str = "INFO") -> None:
+    """Stop the embedded server and remove its data directory, with every database in it, after consent."""
+    with running(format, log_level) as run:
+        from dbops import server
+        from dbops.errors import ConsentError
+        from dbops.report import embedded as views
+
+        found = server.status(run.place())
+        if found.size and not yes and (run.view.ask(views.question(found)) or "").strip().lower() != "yes":
+            raise ConsentError(
+                "removing the embedded server's databases was not confirmed",
+                where=str(found.directory),
+                hint="Nothing was removed. Answer yes on a terminal, or run `invoke server.destroy --yes`.",
+            )
+        gone = server.destroy(run.place(), report=run.view.event)
+        text = f"Removed {found.directory}." if gone else "There is no embedded server's directory to remove."
+        run.view.result(lambda console: console.print(text), {"removed": gone, "directory": found.directory})
+
+
+# What the verbs share
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a verb: the view that shows events and results, and the exit code, which a verb may set."""
+
+    view: View
+    environ: Mapping[str, str] = field(repr=False)
+    code: int = 0
+
+    def settings(self, url: str, env: str) -> Settings:
+        """Return the settings, with the database to work on; starts the embedded server if no URL is given."""
+        from dbops import settings
+
+        def embedded() -> str:
+            from dbops import server
+
+            return server.ensure_running(self.environ, ask=sys.stdin.isatty(), report=self.view.event)
+
+        return settings.load(self.environ, embedded, url=url, env=env)
+
+    def place(self) -> Place:
+        """Return where the embedded server is or would be."""
+        from dbops import server
+
+        return server.Place.of(self.environ)
+
+
+@contextmanager
+def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, quiet: bool = False) -> Iterator[Run]:
+    """Run the body of a verb: any error becomes a message on stderr and an exit code.
+
+    `formats` are those that the verb knows; `quiet` says nothing about an interruption, which is how the verb ends.
+    Raises Exit, for Invoke, unless the exit code is 0.
+    """
+    from dbops import report, settings
+    from dbops.errors import DbopsError, Interrupted, UsageError
+
+    _turn_signals_into_exceptions()
+    view = report.plain_view()
+    try:
+        view = report.view(
+            settings.choice("format", format, formats),
+            settings.choice("log level", log_level, settings.LOG_LEVELS),
+        )
+        run = Run(view, settings.read_environ(os.environ))
+        with view:
+            yield run
+        code = run.code
+    except UnicodeError as error:
+        problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
+        code = view.error(problem)
+    except DbopsError as error:
+        code = view.error(error)
+    except KeyboardInterrupt as error:
+        if not quiet:
+            state = getattr(error, "state", "") or " ".join(getattr(error, "__notes__", []))
+            view.interrupted(state or "the task did not finish; `invoke db.status` shows how things stand.")
+        code = FIRST_SIGNAL_CODE + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+    except OSError as error:
+        hint = "Free some space, or write somewhere else, and run the task again."
+        code = view.error(UsageError(f"cannot write the output: {error.strerror}", where="standard output", hint=hint))
+    if code:
+        raise Exit(code=code)
+
+
+def _turn_signals_into_exceptions() -> None:
+    """Let signals, a lost terminal among them, raise an exception, so that everything that runs can clean up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    from dbops.errors import Interrupted
+
+    raise Interrupted(number)
+
+
+def _options(
+    run: Run, settings: Settings, timeout: str, *, yes: bool = False, confirm: str = "", rehearse: bool = True
+) -> Options:
+    """Return what drop, create and rebuild take from the command line."""
+    from dbops.rebuild import Options
+    from dbops.report import lifecycle as views
+    from dbops.settings import seconds
+
+    return Options(
+        migrations=settings.migrations,
+        verify=settings.verify,
+        state=settings.state,
+        timeout=seconds("--timeout", timeout),
+        rehearse=rehearse,
+        yes=yes,
+        confirm=confirm,
+        ask=lambda found: run.view.ask(views.question(found)),
+    )
+
+
+def _show_server(run: Run) -> str:
+    """Print what there is of the embedded server and return its state."""
+    from dbops import server
+    from dbops.report import embedded as views
+    from dbops.settings import choose_environment
+
+    found = server.status(run.place())
+    url = found.address.url(f"kapman_{choose_environment(run.environ)}") if found.address else ""
+    run.view.result(lambda console: views.status(found, url, console), views.status_data(found, url))
+    return found.state
+
+
+namespace = Collection(
+    Collection("db", rebuild, drop, create, migrate, verify, status, new, drift, fingerprint, diagram, wait),
+    Collection("server", server_install, server_up, server_down, server_status, server_logs, server_destroy),
+)
