@@ -1,0 +1,52 @@
+"""The label of a database: its environment, kept beside the ledger as the comment of schema dbops.
+
+The server's system identifier goes with it, to tell a copy of a database from the original.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from dbops.postgres import Connection
+from dbops.settings import ENVIRONMENTS
+
+QUERY = """
+SELECT pg_catalog.obj_description(n.oid, 'pg_namespace'),
+       (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c)
+FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'dbops'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """An environment, and whether the label was written on this very server (else the database is a copy)."""
+
+    environment: str
+    native: bool
+
+
+def parse(rows: list[Any]) -> Label | None:
+    """Return the label that the rows of QUERY hold, or None if there is none or it makes no sense."""
+    try:
+        comment, identifier = rows[0]
+        data = json.loads(comment)
+        environment = str(data["environment"])
+        return Label(environment, str(data["system_identifier"]) == identifier) if environment in ENVIRONMENTS else None
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read(connection: Connection) -> Label | None:
+    """Return the label of the connected database, or None."""
+    return parse(connection.execute(QUERY).fetchall())
+
+
+def write(connection: Connection, environment: str) -> None:
+    """Label the connected database, whose schema dbops must be there."""
+    row: Any = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
+    text = json.dumps({"environment": environment, "system_identifier": row[0]})
+    connection.execute(sql.SQL("COMMENT ON SCHEMA dbops IS {}").format(sql.Literal(text)))
