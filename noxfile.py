@@ -78,6 +78,17 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Run the integration tests on PostgreSQL 15, 17 and 18; after `--`, the versions to run and options of pytest.
+
+    17 and 18 come from Debian, in chroots that this session makes: that needs root.
+    """
+    install(session, "test")
+    have_server(session)
+    session.run("python", "-m", "tests.support.engines", "test", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed as ratios within one run, and memory."""
     install(session, "test")
