@@ -66,8 +66,8 @@ TIMEOUT = "Seconds to wait for other operators, and for sessions to end; default
 )
 def rebuild(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     plan: bool = False,
@@ -84,7 +84,7 @@ def rebuild(
     with running(format, log_level) as run:
         from dbops import rebuild as core
         from dbops.report import lifecycle as views
-        from dbops.settings import whole_number
+        from dbops.settings import positive_integer
 
         settings = run.settings(url, env)
         options = _options(run, settings, timeout, yes=yes, confirm=confirm, rehearse=rehearsal)
@@ -96,7 +96,7 @@ def rebuild(
         results = core.repeat(
             settings.target,
             options,
-            whole_number("--repeat", repeat),
+            positive_integer("--repeat", repeat),
             report=run.view.event,
             announce=lambda found: run.view.header(
                 lambda console: views.header(found, console), views.plan_data(found)
@@ -108,8 +108,8 @@ def rebuild(
 @task(help={**DATABASE, "yes": YES, "confirm": CONFIRM, "timeout": TIMEOUT})
 def drop(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     yes: bool = False,
@@ -139,8 +139,8 @@ def drop(
 @task(help={**DATABASE, "timeout": TIMEOUT})
 def create(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     timeout: str = "30",
@@ -170,8 +170,8 @@ def create(
 )
 def migrate(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     plan: bool = False,
@@ -233,8 +233,8 @@ def migrate(
 )
 def verify(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     empty: bool = False,
@@ -272,7 +272,9 @@ def verify(
 
 
 @task(help=DATABASE)
-def status(context: Context, url: str = "", env: str = "", format: str = "text", log_level: str = "INFO") -> None:
+def status(
+    context: Context, url: str | None = None, env: str | None = None, format: str = "text", log_level: str = "INFO"
+) -> None:
     """Show the server, the extension and every migration: applied, pending, edited, renamed, removed.
 
     Exit code 1 if files and ledger disagree or a migration was left unfinished.
@@ -301,7 +303,9 @@ def new(context: Context, name: str, format: str = "text", log_level: str = "INF
 
 
 @task(help=DATABASE)
-def drift(context: Context, url: str = "", env: str = "", format: str = "text", log_level: str = "INFO") -> None:
+def drift(
+    context: Context, url: str | None = None, env: str | None = None, format: str = "text", log_level: str = "INFO"
+) -> None:
     """Compare the live schema with a fresh build of the migrations in a scratch database; exit code 1 on drift."""
     with running(format, log_level) as run:
         from dbops import catalog, migrations
@@ -317,8 +321,8 @@ def drift(context: Context, url: str = "", env: str = "", format: str = "text", 
 @task(help={**DATABASE, "text": "Print the canonical text that is hashed instead of its hash."})
 def fingerprint(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     text: bool = False,
@@ -339,8 +343,8 @@ def fingerprint(
 @task(help={**DATABASE, "output": "File to write; default docs/schema.md of this repository."})
 def diagram(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     output: str = "",
@@ -363,8 +367,8 @@ def diagram(
 @task(help={**DATABASE, "timeout": "Seconds to wait; default 60."})
 def wait(
     context: Context,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
     format: str = "text",
     log_level: str = "INFO",
     timeout: str = "60",
@@ -440,10 +444,10 @@ def server_logs(
     with running(format, log_level, quiet=follow) as run:
         from dbops import server
         from dbops.report import embedded as views
-        from dbops.settings import whole_number
+        from dbops.settings import positive_integer
 
         place = run.place()
-        views.log_lines(server.log_lines(place, whole_number("--lines", lines)), run.view)
+        views.log_lines(server.log_lines(place, positive_integer("--lines", lines)), run.view)
         for line in server.follow_log(place) if follow else ():
             views.log_lines((line,), run.view)
 
@@ -479,9 +483,12 @@ class Run:
     environ: Mapping[str, str] = field(repr=False)
     code: int = 0
 
-    def settings(self, url: str, env: str) -> Settings:
+    def settings(self, url: str | None, env: str | None) -> Settings:
         """Return the settings, with the database to work on; starts the embedded server if no URL is given."""
         from dbops import settings
+
+        # libpq reads it too, and would add the service's parameters to those of a URL.
+        os.environ.pop("PGSERVICE", None)
 
         def embedded() -> str:
             from dbops import server
@@ -511,8 +518,8 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
     view = report.plain_view()
     try:
         view = report.view(
-            settings.choice("format", format, formats),
-            settings.choice("log level", log_level, settings.LOG_LEVELS),
+            settings.choice("format", format, formats, "--format"),
+            settings.choice("log level", log_level, settings.LOG_LEVELS, "--log-level"),
         )
         run = Run(view, settings.read_environ(os.environ))
         with view:

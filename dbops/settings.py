@@ -5,13 +5,14 @@ This is the only module that reads the environment. What it returns is frozen an
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from dbops.errors import UsageError
 
@@ -61,85 +62,199 @@ class Settings:
     state: Path = Path()
 
 
-def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> dict[str, str]:
-    """Return the environment over the `.env` file of a directory (which may be missing); empty counts as not set."""
+class Environ(dict[str, str]):
+    """Variables by name; `sources` says for those of a settings file where they stand, as in `.env:3`."""
+
+    def __init__(self, values: Mapping[str, str], sources: Mapping[str, str] | None = None) -> None:
+        super().__init__(values)
+        self.sources = sources or {}
+
+
+def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> Environ:
+    """Return the environment over the `.env` file of a directory, which may be missing.
+
+    Raises UsageError for a file that cannot be read: a setting in it must not be replaced by a default.
+    """
     path = directory / ".env"
+    shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    values: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for line, name, value in _lines_of(path, shown):
+        values[name] = value
+        sources[name] = f"{shown}:{line}"
+    return Environ({**values, **environ}, {name: sources[name] for name in sources if name not in environ})
+
+
+def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:
+    """Return line number, name and value of each variable in a settings file; none if there is no such file."""
     try:
-        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8-sig") as file:
+            bindings = list(parse_stream(file))
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return []
+        problem = "the symbolic link leads nowhere"
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8: {error.reason} at byte {error.start}"
+    else:
+        found = []
+        for binding in bindings:
+            text = binding.original.string
+            line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+            if binding.error:
+                raise UsageError(
+                    "cannot read a line of the settings file: an unclosed quote, or not NAME=value",
+                    where=f"{shown}:{line}",
+                    hint="Close the quote, or make the line a comment with #.",
+                )
+            if binding.key:
+                found.append((line, binding.key, binding.value or ""))
+        return found
+    raise UsageError(
+        f"cannot read the settings file: {problem}",
+        where=shown,
+        hint="Make it a UTF-8 text file of NAME=value lines that you may read, or remove it.",
+    )
+
+
+def variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Return a variable's value and its source, for errors; the value is empty if the variable is not set.
+
+    Raises UsageError if it is set and empty, as an unset secret of a CI job is: that never means the default.
+    """
+    sources = environ.sources if isinstance(environ, Environ) else {}
+    value = environ.get(name)
+    if value == "":
         raise UsageError(
-            f"cannot read the settings file: {error}",
-            where=str(path),
-            hint="Make it a UTF-8 text file of NAME=value lines that you may read, or remove it.",
-        ) from None
-    return {**_set(values), **_set(environ)}
-
-
-def _set(environ: Mapping[str, str] | Mapping[str, str | None]) -> dict[str, str]:
-    """Return the variables that have a value."""
-    return {key: value for key, value in environ.items() if value}
+            f"{name} is set, but empty",
+            where=sources.get(name, name),
+            hint=f"Give it a value, or unset {name} to use the default.",
+        )
+    return value or "", sources.get(name, name)
 
 
 def load(
     environ: Mapping[str, str],
     embedded_url: Callable[[], str],
     *,
-    url: str = "",
-    env: str = "",
+    url: str | None = None,
+    env: str | None = None,
 ) -> Settings:
-    """Return the settings for one run; `embedded_url` starts the embedded server and says where it is.
+    """Return the settings for one run; `embedded_url` starts the embedded server and returns its URL.
 
-    Raises UsageError for an unknown environment or a URL that names no usable target.
+    `url` and `env` are options, None if not given. The target comes from the first that is set: `url`, DATABASE_URL,
+    PGSERVICE, the embedded server. Raises UsageError for an unknown environment or a URL that names no usable target.
     """
-    given = env or environ.get("KAPMAN_ENV") or environ.get("ENV") or ""
-    environment = choose_environment(environ, env)
-    source = "--url" if url else "DATABASE_URL"
-    address = url or environ.get("DATABASE_URL", "")
-    embedded = not address
-    parameters = parse_url(address or embedded_url(), source)
-    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or given else "")
+    environment, chosen = _environment(environ, env)
+    address, source = _option("--url", url) or variable(environ, "DATABASE_URL")
+    if not address:
+        service, source = variable(environ, "PGSERVICE")
+        parameters = {"service": service} if service else parse_url(embedded_url(), "the embedded server")
+        embedded = not service
+    else:
+        parameters, embedded = parse_url(address, source), False
+    if name := parameters.pop("service", ""):
+        parameters = {**_service(name, environ, source), **parameters}
+    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
     if not database:
         raise UsageError(
-            "the connection URL names no database",
+            "the connection URL names no database" if not name else f'the service "{name}" names no database',
             where=source,
             hint=f"Add the name, as in .../kapman_{environment}, or choose kapman_<env> with --env.",
         )
-    check_database_name(database)
+    check_database_name(database, source)
     parameters["client_encoding"] = "UTF8"
-    return Settings(
-        target=Target(parameters, database, environment, embedded),
-        state=state_directory(environ),
+    return Settings(target=Target(parameters, database, environment, embedded), state=state_directory(environ))
+
+
+def choose_environment(environ: Mapping[str, str], env: str | None = None) -> str:
+    """Return the environment that the option, KAPMAN_ENV or ENV names, else dev; UsageError for an unknown one."""
+    return _environment(environ, env)[0]
+
+
+def _environment(environ: Mapping[str, str], env: str | None) -> tuple[str, bool]:
+    """Return the environment, and whether somebody chose it."""
+    value, source = _option("--env", env) or variable(environ, "KAPMAN_ENV")
+    if not value:
+        value, source = variable(environ, "ENV")
+    return choice("environment", value or "dev", ENVIRONMENTS, source), bool(value)
+
+
+def _option(name: str, value: str | None) -> tuple[str, str] | None:
+    """Return an option's value and its name; None if it was not given; raise UsageError if it is empty."""
+    if value == "":
+        raise UsageError(
+            f"{name} is empty",
+            where=name,
+            hint="Give it a value, or leave the option out. Is a variable unset that it is made of?",
+        )
+    return None if value is None else (value, name)
+
+
+def _service(name: str, environ: Mapping[str, str], source: str) -> dict[str, str]:
+    """Return the parameters of a connection service, from the files that libpq reads.
+
+    See "The Connection Service File" in PostgreSQL's documentation.
+    """
+    own = environ.get("PGSERVICEFILE") or str(_home(environ) / ".pg_service.conf")
+    shared = Path(environ.get("PGSYSCONFDIR") or "/etc/postgresql-common") / "pg_service.conf"
+    for path in (Path(own), shared):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"cannot read the connection service file: {error}",
+                where=str(path),
+                hint="Make it a UTF-8 text file that you may read.",
+            ) from None
+        if (found := _section(lines, name)) is not None:
+            return found
+    raise UsageError(
+        f'the connection service "{name}" is not defined',
+        where=source,
+        hint=f"Add a section [{name}] to {own}, or set DATABASE_URL instead.",
     )
 
 
-def choose_environment(environ: Mapping[str, str], env: str = "") -> str:
-    """Return the environment that the flag, KAPMAN_ENV or ENV names, else dev; raise UsageError for an unknown one."""
-    return choice("environment", env or environ.get("KAPMAN_ENV") or environ.get("ENV") or "dev", ENVIRONMENTS)
+def _section(lines: list[str], name: str) -> dict[str, str] | None:
+    """Return the parameters in the section of a service file, None if there is no such section."""
+    found: dict[str, str] | None = None
+    for line in (line.strip() for line in lines):
+        if line.startswith("["):
+            if found is not None:
+                break
+            found = {} if line == f"[{name}]" else None
+        elif found is not None and "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key.strip(), value.strip())
+    return found
 
 
-def choice(what: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return the value if it is one of those allowed, else raise UsageError."""
+def choice(what: str, value: str, allowed: tuple[str, ...], source: str) -> str:
+    """Return the value if it is one of those allowed, else raise UsageError; `source` is an option or a variable."""
     if value in allowed:
         return value
-    raise UsageError(
-        f'unknown {what} "{value}"',
-        where=f"the {what} setting",
-        hint=f"Use one of: {', '.join(allowed)}.",
-    )
+    raise UsageError(f'unknown {what} "{value}"', where=source, hint=f"Use one of: {', '.join(allowed)}.")
 
 
 def seconds(option: str, value: str) -> float:
     """Return an option's seconds, else raise UsageError."""
     if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", value, re.ASCII):
         return float(value)
-    raise UsageError(f'"{value}" is not a number of seconds', where=option, hint=f"Write it as in {option} 30.")
+    raise UsageError(f'invalid number of seconds "{value}"', where=option, hint=f"Write it as in {option} 30.")
 
 
-def whole_number(option: str, value: str) -> int:
+def positive_integer(option: str, value: str) -> int:
     """Return an option's positive integer, else raise UsageError."""
     if re.fullmatch(r"[1-9]\d{0,5}", value, re.ASCII):
         return int(value)
-    raise UsageError(f'"{value}" is not a positive integer', where=option, hint=f"Write it as in {option} 3.")
+    raise UsageError(
+        f'{option} must be a positive integer, not "{value}"', where=option, hint=f"Write it as in {option} 3."
+    )
 
 
 def port_number(option: str, value: str) -> int | None:
@@ -149,7 +264,7 @@ def port_number(option: str, value: str) -> int | None:
     if value == "auto" or (value.isascii() and value.isdigit() and int(value) <= 65535):
         return 0 if value == "auto" else int(value)
     raise UsageError(
-        f'"{value}" is not a port number',
+        f'invalid port "{value}"',
         where=option,
         hint=f"Use a number up to 65535, or `{option} auto` for a free port.",
     )
@@ -158,39 +273,66 @@ def port_number(option: str, value: str) -> int | None:
 def parse_url(url: str, source: str) -> dict[str, str]:
     """Return libpq parameters of a URL or a `key=value` string; a SQLAlchemy driver suffix is ignored.
 
-    Raises UsageError, without repeating the URL, since a password may be anywhere in a malformed one.
+    Raises UsageError, without repeating any part of the URL, since a password may be anywhere in a malformed one.
     """
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
     plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url.strip())
-    try:
-        if "://" in plain and not _is_sound(plain):
-            raise psycopg.ProgrammingError
-        return {key: str(value) for key, value in conninfo_to_dict(plain).items() if value is not None}
-    except psycopg.Error:
-        raise UsageError(
-            "the connection URL is malformed",
-            where=source,
-            hint="Write it as postgresql://user:password@host:port/database, special characters percent-encoded.",
-        ) from None
+    reason = _flaw(plain) if "://" in plain else ""
+    if not reason:
+        try:
+            return {key: str(value) for key, value in conninfo_to_dict(plain).items() if value is not None}
+        except psycopg.Error as error:
+            reason = _reason(plain, str(error))
+    raise UsageError(
+        f"the connection URL is malformed: {reason}",
+        where=source,
+        hint="Write it as postgresql://user:password@host:port/database, special characters percent-encoded.",
+    ) from None
 
 
-def _is_sound(url: str) -> bool:
-    """Return False where an unencoded `@`, `/` or `:` in the password would be taken for another part of the URL.
+def _flaw(url: str) -> str:
+    """Return why libpq would misread a URL or print a part of it, else nothing.
 
-    libpq would then print a piece of the password as the host or port that it cannot use.
+    An unencoded `@`, `/` or `:` in the password would be taken for another part, and shown as a host or port.
     """
     scheme, _, rest = url.partition("://")
+    if scheme != "postgresql":
+        return "its scheme is not postgresql"
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    hosts = authority.rpartition("@")[2]
-    ports = re.sub(r"\[[^]]*\]", "", hosts).split(",")
-    return (
-        scheme == "postgresql"
-        and "@" not in rest[len(authority) :]
-        and authority.count("@") <= 1
-        and all(re.fullmatch(r"[^:]*(:\d*)?", port) for port in ports)
-    )
+    if "@" in rest[len(authority) :] or authority.count("@") > 1:
+        return "the user name or the password contains a character that must be percent-encoded"
+    ports = re.sub(r"\[[^]]*\]", "", authority.rpartition("@")[2]).split(",")
+    for port in ports:
+        number = port.partition(":")[2]
+        if not re.fullmatch(r"[^:]*(:\d*)?", port, re.ASCII) or (number and not 1 <= int(number) <= 65535):
+            return "its port is not a number from 1 to 65535"
+    return ""
+
+
+def _reason(url: str, message: str) -> str:
+    """Return what is wrong with a URL or `key=value` string, from what libpq says of it."""
+    if "query parameter" in message:
+        return f"it has an unknown parameter{_similar_parameter(url)}"
+    if "percent-encoded" in message:
+        return "a % is not followed by two hexadecimal digits"
+    if "://" in url:
+        return "it cannot be parsed"
+    if "invalid connection option" in message:
+        return "it has an unknown parameter"
+    return "it is neither a postgresql:// URL nor a list of key=value parameters"
+
+
+def _similar_parameter(url: str) -> str:
+    """Return a suggestion for the first unknown parameter of a URL, where libpq has one with a similar name."""
+    from psycopg import pq
+
+    known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    given = [item.partition("=")[0] for item in url.partition("?")[2].split("&")]
+    unknown = next((name for name in given if name not in known), "")
+    similar = difflib.get_close_matches(unknown, known, 1)
+    return f" (perhaps {similar[0]} is meant)" if similar else ""
 
 
 def is_scratch_name(name: str) -> bool:
@@ -198,21 +340,26 @@ def is_scratch_name(name: str) -> bool:
     return re.fullmatch(SCRATCH_PREFIX + "[0-9a-f]{12}", name) is not None
 
 
-def check_database_name(name: str) -> None:
-    """Raise UsageError for a name that PostgreSQL would cut silently or cannot hold."""
+def check_database_name(name: str, source: str) -> None:
+    """Raise UsageError for a name that PostgreSQL would cut silently or cannot hold, or of a scratch database."""
     size = len(name.encode("utf-8", "surrogateescape"))
-    if size <= MAX_NAME_BYTES and "\0" not in name:
-        return
-    raise UsageError(
-        f"the database name is {size} bytes long, {MAX_NAME_BYTES} is the most that PostgreSQL keeps",
-        where=name,
-        hint="Choose a shorter name: PostgreSQL would cut this one silently.",
-    )
+    if size > MAX_NAME_BYTES or "\0" in name:
+        raise UsageError(
+            f"the database name is {size} bytes long, {MAX_NAME_BYTES} is the most that PostgreSQL keeps",
+            where=source,
+            hint="Choose a shorter name: PostgreSQL would cut this one silently.",
+        )
+    if is_scratch_name(name):
+        raise UsageError(
+            f"{name} is a name for scratch databases, which are dropped without asking",
+            where=source,
+            hint=f"Choose a database whose name is not {SCRATCH_PREFIX} and twelve hexadecimal digits.",
+        )
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:
     """Return where state that must outlive a crash is kept."""
-    if own := environ.get("KAPMAN_STATE_DIR"):
+    if own := variable(environ, "KAPMAN_STATE_DIR")[0]:
         return Path(own)
     home = _home(environ)
     return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "kapman-dbops"
@@ -220,7 +367,7 @@ def state_directory(environ: Mapping[str, str]) -> Path:
 
 def server_directory(environ: Mapping[str, str]) -> Path:
     """Return where the embedded server lives; root's must be where the account `postgres` can reach it."""
-    if own := environ.get("KAPMAN_SERVER_DIR"):
+    if own := variable(environ, "KAPMAN_SERVER_DIR")[0]:
         return Path(own).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/kapman-dbops")

@@ -116,6 +116,32 @@ def test_unknown_choice_is_wrong_usage(words, what):
     assert_three_lines(servers.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
 
 
+SOURCES = {
+    "--env": (["--env", "live"], {}),
+    "KAPMAN_ENV": ([], {"KAPMAN_ENV": "live"}),
+    "ENV": ([], {"ENV": "live"}),
+    "--url": (["--url", ""], {"DATABASE_URL": "postgresql://h/d"}),
+    "DATABASE_URL": ([], {"DATABASE_URL": ""}),
+    "--format": (["--format", "junit"], {}),
+    "--log-level": (["--log-level", ""], {}),
+    "--repeat": (["--repeat", "0"], {"DATABASE_URL": "postgresql://h/d"}),
+    "--timeout": (["--timeout", "-1"], {"DATABASE_URL": "postgresql://h/d"}),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_wrong_setting_is_told_with_the_name_of_its_source(source: str) -> None:
+    words, environ = SOURCES[source]
+    done = servers.run_invoke("db.rebuild", *words, **environ)
+    assert_three_lines(done, 2, "")
+    assert f"\n  --> {source}\n" in done.stderr
+
+
+@pytest.mark.parametrize("lines", ["abc", "0", "-5", "1.5"])
+def test_number_of_lines_that_is_not_a_positive_integer_is_wrong_usage(lines: str) -> None:
+    assert_three_lines(servers.run_invoke("server.logs", f"--lines={lines}"), 2, "must be a positive integer")
+
+
 @pytest.mark.parametrize("output_format", ["text", "json"])
 def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code(
     server, target, tmp_path, output_format

@@ -126,5 +126,5 @@ def test_port_is_a_number_or_auto(text, port):
 
 @pytest.mark.parametrize("text", ["65536", "-1", "x", "1.5", "٣"])
 def test_nonsense_for_a_port_is_wrong_usage(text):
-    with pytest.raises(settings.UsageError, match="is not a port number"):
+    with pytest.raises(settings.UsageError, match="invalid port"):
         settings.port_number("--port", text)

@@ -21,8 +21,8 @@ def test_without_url_the_embedded_server_and_the_dev_database_are_used():
 @pytest.mark.parametrize(
     ("environ", "flag", "expected"),
     [
-        ({"ENV": "test"}, "", "kapman_test"),
-        ({"ENV": "test", "KAPMAN_ENV": "prod"}, "", "kapman_prod"),
+        ({"ENV": "test"}, None, "kapman_test"),
+        ({"ENV": "test", "KAPMAN_ENV": "prod"}, None, "kapman_prod"),
         ({"KAPMAN_ENV": "prod"}, "test", "kapman_test"),
     ],
 )
@@ -110,9 +110,142 @@ def test_settings_never_show_the_password():
     assert loaded.target.password == "sekret"
 
 
-def test_empty_variable_counts_as_not_set(tmp_path: Path):
-    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://h/d\n")
-    assert settings.read_environ({"DATABASE_URL": ""}, tmp_path) == {"DATABASE_URL": "postgresql://h/d"}
+@pytest.mark.parametrize("name", ["DATABASE_URL", "KAPMAN_ENV", "ENV", "PGSERVICE"])
+def test_empty_variable_is_refused_and_never_means_the_default(name: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://h/d\n" if name == "DATABASE_URL" else "")
+    with pytest.raises(UsageError, match=f"{name} is set, but empty") as caught:
+        load(settings.read_environ({name: ""}, tmp_path))
+    assert caught.value.where == name
+
+
+def test_empty_variable_does_not_matter_where_an_option_comes_before_it() -> None:
+    loaded = load({"DATABASE_URL": "", "KAPMAN_ENV": ""}, url="postgresql://h/d", env="test")
+    assert (loaded.target.database, loaded.target.environment) == ("d", "test")
+
+
+@pytest.mark.parametrize("option", ["url", "env"])
+def test_empty_option_is_refused(option: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option} is empty") as caught:
+        load(None, **{option: ""})
+    assert caught.value.where == f"--{option}"
+
+
+BAD_LINES = {
+    "unclosed quote": ("A=1\n\nDATABASE_URL='postgresql://h/sekret\nB=2\n", 3),
+    "no name": ("=5\n", 1),
+    "two words": ("A=1\nDATABASE URL=sekret\n", 2),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_line_of_the_settings_file_that_cannot_be_read_is_named_and_not_shown(name: str, tmp_path: Path) -> None:
+    text, line = BAD_LINES[name]
+    (tmp_path / ".env").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        settings.read_environ({}, tmp_path)
+    assert caught.value.where == f"{tmp_path}/.env:{line}"
+    assert "sekret" not in caught.value.render()
+
+
+def test_value_of_the_settings_file_that_is_refused_has_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("# ours\n\nKAPMAN_ENV=staging\nDATABASE_URL=\n")
+    environ = settings.read_environ({}, tmp_path)
+    with pytest.raises(UsageError, match="staging") as caught:
+        load(environ)
+    assert caught.value.where == ".env:3"
+    with pytest.raises(UsageError, match="DATABASE_URL is set, but empty") as caught:
+        load(environ, env="dev")
+    assert caught.value.where == ".env:4"
+    with pytest.raises(UsageError, match="live") as caught:
+        load(settings.read_environ({"KAPMAN_ENV": "live"}, tmp_path))
+    assert caught.value.where == "KAPMAN_ENV"
+
+
+def test_settings_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".env").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".env").symlink_to("nowhere")
+    for directory in ("a", "b"):
+        with pytest.raises(UsageError, match="cannot read the settings file") as caught:
+            settings.read_environ({}, tmp_path / directory)
+        assert caught.value.where == str(tmp_path / directory / ".env")
+    assert settings.read_environ({}, tmp_path) == {}
+
+
+def test_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfKAPMAN_ENV=test\n")
+    assert load(settings.read_environ({}, tmp_path)).target.database == "kapman_test"
+
+
+REASONS = {
+    "mysql://h/d": "its scheme is not postgresql",
+    "postgresql://h:port/d": "its port is not a number",
+    "postgresql://h:65536/d": "its port is not a number from 1 to 65535",
+    "postgresql://h:0/d": "its port is not a number from 1 to 65535",
+    "postgresql://u:a@b@h/d": "must be percent-encoded",
+    "postgresql://u:a%zz@h/d": "% is not followed by two hexadecimal digits",
+    "postgresql://h/d?sslmod=require": "unknown parameter \\(perhaps sslmode is meant\\)",
+    "postgresql://h/d?zzzzz=1": "unknown parameter$",
+    "localhost": "neither a postgresql:// URL nor a list",
+}
+
+
+@pytest.mark.parametrize("url", REASONS)
+def test_malformed_url_says_why(url: str) -> None:
+    with pytest.raises(UsageError, match=f"malformed: .*{REASONS[url]}") as caught:
+        load(url=url)
+    assert caught.value.where == "--url"
+
+
+@pytest.mark.parametrize("name", ["kapman_scratch_0123456789ab", "kapman_scratch_ffffffffffff"])
+def test_name_of_a_scratch_database_is_refused_as_a_target(name: str) -> None:
+    assert settings.is_scratch_name(name)
+    with pytest.raises(UsageError, match="name for scratch databases"):
+        load({"DATABASE_URL": f"postgresql://h/{name}"})
+
+
+@pytest.mark.parametrize("name", ["kapman_scratch_", "kapman_scratch_0123456789abc", "kapman_scratch_0123456789AB"])
+def test_similar_name_is_not_a_scratch_database(name: str) -> None:
+    assert load(url=f"postgresql://h/{name}").target.database == name
+
+
+SERVICES = """
+[other]
+host=elsewhere
+
+[kapman]
+# a comment
+host=db.example
+port=5433
+dbname=trades
+user=owner
+"""
+
+
+def services(directory: Path) -> dict[str, str]:
+    (directory / "services.conf").write_text(SERVICES)
+    return {"PGSERVICEFILE": str(directory / "services.conf"), "HOME": str(directory)}
+
+
+def test_connection_service_is_a_target(tmp_path: Path) -> None:
+    target = load({**services(tmp_path), "PGSERVICE": "kapman"}).target
+    assert (str(target), target.parameters["user"], target.embedded) == ("trades on db.example:5433", "owner", False)
+
+
+def test_url_comes_before_the_connection_service_and_may_name_one(tmp_path: Path) -> None:
+    environ = {**services(tmp_path), "PGSERVICE": "kapman"}
+    assert str(load(environ, url="postgresql://h/d").target) == "d on h:5432"
+    assert str(load(environ, url="postgresql:///mine?service=kapman").target) == "mine on db.example:5433"
+    assert str(load(environ, url="service=other", env="test").target) == "kapman_test on elsewhere:5432"
+
+
+def test_connection_service_that_is_not_defined_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match='service "none" is not defined') as caught:
+        load({**services(tmp_path), "PGSERVICE": "none"})
+    assert caught.value.where == "PGSERVICE"
 
 
 def test_account_without_home_is_told_what_to_set(monkeypatch):
