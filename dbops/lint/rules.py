@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 
-from sqlfluff.core.parser import BaseSegment
 from sqlfluff.core.rules import BaseRule, LintResult, RuleContext
 from sqlfluff.core.rules.crawlers import RootOnlyCrawler, SegmentSeekerCrawler
+
+from dbops.lint import live, schema
+from dbops.lint.live import words
 
 HEADER = ("why:", "needs:", "locks:")
 JOBS = re.compile(r"(add|alter|run)_job|(add|alter)_\w*policy|add_policies", re.IGNORECASE)
@@ -26,12 +28,8 @@ DEFINITIONS = {
     "drop_table_statement",
     "drop_view_statement",
 }
+SNAKE_CASE = re.compile(r"[a-z_][a-z0-9_]*")
 KEYS = {"PRIMARY", "UNIQUE", "REFERENCES", "FOREIGN", "CHECK", "EXCLUDE"}
-
-
-def words(segment: BaseSegment) -> list[str]:
-    """Return the keywords that stand directly in a segment, in capitals."""
-    return [part.raw_upper for part in segment.segments if part.is_type("keyword")]
 
 
 def found(context: RuleContext, what: str) -> LintResult:
@@ -193,6 +191,41 @@ class Rule_KM09(BaseRule):
         return found(context, "Write the statements themselves: nobody can check what DO does.")
 
 
+class Rule_KM13(BaseRule):
+    """Every new table has a comment."""
+
+    name = "kapman.comment"
+    groups = ("all", "kapman")
+    crawl_behaviour = SegmentSeekerCrawler({"create_table_statement", "create_table_as_statement"})
+
+    def _eval(self, context: RuleContext) -> LintResult | None:
+        table = context.segment.get_child("table_reference")
+        if table is None or {"TEMP", "TEMPORARY"}.intersection(words(context.segment)):
+            return None
+        for comment in context.parent_stack[0].recursive_crawl("comment_clause"):
+            about, text = comment.get_child("table_reference"), comment.get_child("quoted_literal")
+            commented = words(comment)[:3] == ["COMMENT", "ON", "TABLE"] and text and text.raw.strip("' \n")
+            if about and commented and schema.qualified(about.raw) == schema.qualified(table.raw):
+                return None
+        return LintResult(table, description=f"Say what it holds: COMMENT ON TABLE {table.raw} IS '...'.")
+
+
+class Rule_KM14(BaseRule):
+    """A name is in snake_case and needs no quotes."""
+
+    name = "kapman.names"
+    groups = ("all", "kapman")
+    crawl_behaviour = SegmentSeekerCrawler({"quoted_identifier", "naked_identifier", "function_name_identifier"})
+
+    def _eval(self, context: RuleContext) -> LintResult | None:
+        # A collation's name is not ours to choose, nor is a role's.
+        others = ("collation_reference", "role_reference", "extension_reference", "index_access_method")
+        if SNAKE_CASE.fullmatch(context.segment.raw) or any(s.is_type(*others) for s in context.parent_stack):
+            return None
+        what = f"{context.segment.raw}: write names in snake_case and without quotes, so that no query must quote them."
+        return found(context, what)
+
+
 RULES: list[type[BaseRule]] = [
     Rule_KM01,
     Rule_KM02,
@@ -203,4 +236,7 @@ RULES: list[type[BaseRule]] = [
     Rule_KM07,
     Rule_KM08,
     Rule_KM09,
+    Rule_KM13,
+    Rule_KM14,
+    *live.RULES,
 ]

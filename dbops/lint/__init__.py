@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 @hookimpl
 def get_rules() -> list[type[BaseRule]]:
     """Return the rules; sqlfluff wants them imported here, after its own."""
-    from dbops.sqlfluff_rules.rules import RULES
+    from dbops.lint.rules import RULES
 
     return RULES

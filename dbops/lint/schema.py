@@ -1,0 +1,146 @@
+"""What the migrations before a file have created: the tables that somebody may be using while the file runs.
+
+The statements are read by their first words, as the rules need no more. A table that the file itself creates is not
+among them: nobody reads or writes it yet.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dbops.migrations.statements import split, without_comments
+
+# The last file of the first release: when these run, no table is in use.
+BASELINE = 6
+
+_WORD = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
+_NAME = rf"(?P<name>{_WORD}(?:\s*\.\s*{_WORD})?)"
+_OPTIONAL = r"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(?:ONLY\s+)?"
+_NUMBER = re.compile(r"(\d+)_.*\.sql")
+_CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{_NAME}", re.IGNORECASE)
+_DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_WORD}[^;]*)", re.IGNORECASE)
+_ALTER = re.compile(rf"ALTER\s+TABLE\s+{_OPTIONAL}{_NAME}(?P<actions>.*)", re.IGNORECASE | re.DOTALL)
+_RENAME = re.compile(rf"\s*RENAME\s+TO\s+(?P<new>{_WORD})", re.IGNORECASE)
+_INDEX = re.compile(
+    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?{_OPTIONAL}(?:{_WORD}\s+)??ON\s+(?:ONLY\s+)?{_NAME}",
+    re.IGNORECASE,
+)
+_HYPERTABLE = re.compile(r"\bcreate_hypertable\s*\(\s*(?:relation\s*=>\s*)?'(?P<name>[^']+)'", re.IGNORECASE)
+_HYPERTABLE_OPTION = re.compile(r"\bWITH\s*\([^)]*\b(?:tsdb|timescaledb)\.hypertable\b", re.IGNORECASE)
+_NOT_NULL = re.compile(
+    rf"\bADD\s+CONSTRAINT\s+(?P<constraint>{_WORD})\s+CHECK\s*\(\s*(?P<column>{_WORD})\s+IS\s+NOT\s+NULL\s*\)"
+    r"(?P<later>\s*NOT\s+VALID)?",
+    re.IGNORECASE,
+)
+_DROP_CHECK = re.compile(rf"\bDROP\s+CONSTRAINT\s+{_OPTIONAL}(?P<constraint>{_WORD})", re.IGNORECASE)
+_VALIDATE = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<constraint>{_WORD})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables that exist before a file runs, as schema.name, and the columns that hold no null.
+
+    `hypertables` are those among `tables` that are one; `not_null` are pairs of table and column for which a
+    validated CHECK constraint says so, which spares SET NOT NULL the scan.
+    """
+
+    tables: frozenset[str] = frozenset()
+    hypertables: frozenset[str] = frozenset()
+    not_null: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A statement's lines in its file, both from 1, and the table that it creates, alters or indexes, if any."""
+
+    first: int
+    last: int
+    table: str
+    creates: bool
+
+
+def qualified(name: str) -> str:
+    """Return a table's name as PostgreSQL stores it, with the schema public where none is written."""
+    parts = [part.strip() for part in re.findall(_WORD, name)]
+    folded = [part[1:-1].replace('""', '"') if part.startswith('"') else part.lower() for part in parts]
+    return ".".join(folded if len(folded) > 1 else ["public", *folded])
+
+
+def before(path: Path | None) -> Schema:
+    """Return the schema that the lower numbered files in a migration's directory build.
+
+    It is empty for a file of the baseline, and for one that is not a migration.
+    """
+    match = _NUMBER.fullmatch(path.name) if path else None
+    if not path or not match or int(match[1]) <= BASELINE:
+        return Schema()
+    earlier = []
+    for other in path.parent.glob("*.sql"):
+        number = _NUMBER.fullmatch(other.name)
+        if number and int(number[1]) < int(match[1]):
+            earlier.append((int(number[1]), other))
+    texts = (file.read_text(encoding="utf-8", errors="replace") for _, file in sorted(earlier))
+    return _built(tuple(texts))
+
+
+def spots(text: str) -> tuple[Spot, ...]:
+    """Return the statements of a file in order, each with the table that it is about."""
+    found = []
+    for statement in split(text):
+        sql = without_comments(text[statement.start : statement.end])
+        table, creates = "", False
+        if match := _CREATE.match(sql):
+            table, creates = qualified(match["name"]), True
+        elif match := _ALTER.match(sql) or _INDEX.match(sql):
+            table = qualified(match["name"])
+        first = text.count("\n", 0, statement.start) + 1
+        found.append(Spot(first, first + text.count("\n", statement.start, statement.end), table, creates))
+    return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _built(texts: tuple[str, ...]) -> Schema:
+    """Return the schema that some files build, in order."""
+    tables: set[str] = set()
+    hypertables: set[str] = set()
+    not_null: set[tuple[str, str]] = set()
+    checks: dict[tuple[str, str], str] = {}
+    for sql in (sql for text in texts for sql in _statements(text)):
+        if match := _CREATE.match(sql):
+            tables.add(qualified(match["name"]))
+            if _HYPERTABLE_OPTION.search(sql):
+                hypertables.add(qualified(match["name"]))
+        elif match := _DROP.match(sql):
+            dropped = {qualified(name) for name in match["names"].split(",")}
+            tables -= dropped
+            hypertables -= dropped
+            not_null = {(table, column) for table, column in not_null if table not in dropped}
+        elif match := _ALTER.match(sql):
+            table = qualified(match["name"])
+            if renamed := _RENAME.match(match["actions"]):
+                new = qualified(f"{table.split('.')[0]}.{renamed['new']}")
+                for names in (tables, hypertables):
+                    if table in names:
+                        names.remove(table)
+                        names.add(new)
+            for check in _NOT_NULL.finditer(match["actions"]):
+                checks[table, check["constraint"].lower()] = check["column"].lower()
+                if not check["later"]:
+                    not_null.add((table, check["column"].lower()))
+            for valid in _VALIDATE.finditer(match["actions"]):
+                if column := checks.get((table, valid["constraint"].lower())):
+                    not_null.add((table, column))
+            for gone in _DROP_CHECK.finditer(match["actions"]):
+                if column := checks.pop((table, gone["constraint"].lower()), ""):
+                    not_null.discard((table, column))
+        hypertables |= {qualified(match["name"]) for match in _HYPERTABLE.finditer(sql)}
+    return Schema(frozenset(tables), frozenset(hypertables), frozenset(not_null))
+
+
+@lru_cache(maxsize=1024)
+def _statements(text: str) -> tuple[str, ...]:
+    """Return the statements of a file without their comments."""
+    return tuple(without_comments(text[s.start : s.end]) for s in split(text))

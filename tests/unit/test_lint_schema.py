@@ -1,0 +1,89 @@
+"""What lint takes from the files before a migration: tables in use, hypertables, columns without nulls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dbops.lint import schema
+from dbops.lint.schema import Schema
+
+
+def after(directory: Path, *texts: str) -> Schema:
+    """Return the schema that a file sees which follows some others."""
+    for number, text in enumerate(texts, start=1):
+        (directory / f"{number:04}_do_step.sql").write_text(text)
+    return schema.before(directory / "9999_last_step.sql")
+
+
+@pytest.mark.parametrize(
+    ("sql", "tables"),
+    [
+        ("CREATE TABLE public.a (b integer);", {"public.a"}),
+        ("CREATE TABLE IF NOT EXISTS A (b integer);", {"public.a"}),
+        ('CREATE UNLOGGED TABLE s . "A" (b integer);', {"s.A"}),
+        ("/* CREATE TABLE a (b integer); */ SELECT 'CREATE TABLE c (d integer);';", set()),
+        ("CREATE TABLE a (b integer); CREATE TABLE c (d integer); DROP TABLE IF EXISTS a, s.c;", {"public.c"}),
+        ("CREATE TABLE a (b integer); ALTER TABLE a RENAME TO c;", {"public.c"}),
+        ("CREATE TABLE a (b integer); ALTER TABLE a RENAME COLUMN b TO c;", {"public.a"}),
+    ],
+)
+def test_tables_are_those_that_earlier_files_leave(tmp_path: Path, sql: str, tables: set[str]) -> None:
+    assert after(tmp_path, sql).tables == tables
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "SELECT create_hypertable('a', 'b');",
+        "SELECT public.create_hypertable(relation => 'public.a', dimension => by_range('b'));",
+        "SELECT * FROM create_hypertable ( 'public.A', 'b', migrate_data => true );",
+    ],
+)
+def test_hypertable_is_what_an_earlier_file_made_one(tmp_path: Path, made: str) -> None:
+    assert after(tmp_path, "CREATE TABLE a (b date NOT NULL);").hypertables == set()
+    assert after(tmp_path, "CREATE TABLE a (b date NOT NULL);", made).hypertables == {"public.a"}
+
+
+def test_hypertable_can_be_made_by_an_option(tmp_path: Path) -> None:
+    found = after(tmp_path, "CREATE TABLE a (b date NOT NULL) WITH (tsdb.hypertable, tsdb.partition_column = 'b');")
+    assert found.hypertables == {"public.a"}
+
+
+def test_later_files_and_the_file_itself_do_not_count(tmp_path: Path) -> None:
+    assert after(tmp_path, "CREATE TABLE a (b integer);").tables == {"public.a"}
+    (tmp_path / "9999_last_step.sql").write_text("CREATE TABLE c (d integer);")
+    (tmp_path / "10000_later_step.sql").write_text("CREATE TABLE e (f integer);")
+    assert schema.before(tmp_path / "9999_last_step.sql").tables == {"public.a"}
+
+
+def test_baseline_has_no_table_in_use() -> None:
+    migrations = Path(__file__).parents[2] / "db" / "migrations"
+    assert schema.before(next(migrations.glob("0006_*"))) == Schema()
+    found = schema.before(migrations / "0007_next_step.sql")
+    assert found.hypertables == {"public.ohlcv"}
+    assert len(found.tables) == 6
+
+
+CHECK = "ALTER TABLE a ADD CONSTRAINT a_b_check CHECK (b IS NOT NULL) NOT VALID;"
+VALIDATE = "ALTER TABLE public.a VALIDATE CONSTRAINT a_b_check;"
+
+
+@pytest.mark.parametrize(
+    ("statements", "proven"),
+    [
+        ((CHECK,), False),
+        ((CHECK, VALIDATE), True),
+        ((VALIDATE,), False),
+        ((CHECK.replace(" NOT VALID", ""),), True),
+        ((CHECK, VALIDATE.replace("_b_", "_c_")), False),
+        ((CHECK, VALIDATE, "ALTER TABLE a DROP CONSTRAINT a_b_check;"), False),
+        ((CHECK.replace("b IS NOT NULL", "b IS NOT NULL OR c"), VALIDATE), False),
+    ],
+)
+def test_validated_check_proves_that_a_column_holds_no_null(
+    tmp_path: Path, statements: tuple[str, ...], proven: bool
+) -> None:
+    found = after(tmp_path, "CREATE TABLE a (b integer);", *statements)
+    assert found.not_null == ({("public.a", "b")} if proven else set())
