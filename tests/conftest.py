@@ -5,23 +5,56 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from dbops.settings import ROOT, Target
 from tests.support import servers
+from tests.support.processes import give_children_default_signals
 from tests.support.servers import TestServer
+
+GIVEN = os.environ.get("KAPMAN_TEST_DATABASE_URL", "")
+PROCESSES = min(8, 1 + (os.cpu_count() or 1))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes run tests, each on a server of its own; a server that was given can't be shared."""
-    return 0 if os.environ.get("KAPMAN_TEST_DATABASE_URL") else min(8, 1 + (os.cpu_count() or 1))
+    """Return how many processes run tests: each starts a server of its own, or they share the one that was given."""
+    # The unit tests need no server, so that one that was given need not be there.
+    shared = GIVEN and not all("unit" in argument for argument in config.args)
+    return min(PROCESSES, servers.capacity(servers.given_server(GIVEN)).processes) if shared else PROCESSES
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which server was given, and whether it has room for as many processes as run tests."""
+    if not GIVEN or hasattr(config, "workerinput"):
+        return []
+    try:
+        return [servers.capacity(servers.given_server(GIVEN)).describe(int(config.getoption("numprocesses") or 1))]
+    except psycopg.Error as error:
+        return [f"KAPMAN_TEST_DATABASE_URL: {error}"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_signals() -> None:
+    """Make tests independent of the signals that this process was started with."""
+    give_children_default_signals()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[TestServer]:
     """Return the server that KAPMAN_TEST_DATABASE_URL names, else a throwaway one from local binaries."""
-    if url := os.environ.get("KAPMAN_TEST_DATABASE_URL"):
-        yield servers.given_server(url)
+    if GIVEN:
+        yield servers.given_server(GIVEN)
+    else:
+        with servers.throwaway_server() as started:
+            yield started
+
+
+@pytest.fixture(scope="session")
+def own_server(server: TestServer) -> Iterator[TestServer]:
+    """Return a server that no other test uses meanwhile, with prepared transactions and logical replication."""
+    if server.directory:
+        yield server
     else:
         with servers.throwaway_server() as started:
             yield started

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dbops.settings import ROOT, Target
-from tests.support import operators
+from tests.support import operators, servers
 from tests.support.servers import TestServer
 
 
@@ -31,6 +33,23 @@ def precious(served: Target) -> Target:
     """Return the baseline with a thousand rows in a table of its own."""
     operators.fill(served)
     return served
+
+
+@pytest.fixture
+def precious_on_own_server(own_server: TestServer) -> Iterator[Target]:
+    """Return a database with a thousand rows on a server that allows prepared transactions and logical replication."""
+    with servers.database(own_server, "CREATE EXTENSION timescaledb") as target:
+        operators.fill(target)
+        assert operators.scheduler_runs(own_server, target.database)
+        yield target
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt this process, for tests that send it to themselves."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

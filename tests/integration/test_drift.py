@@ -18,7 +18,7 @@ from dbops.errors import DbopsError, PreflightError
 from dbops.events import Message
 from dbops.report import drift as report
 from dbops.settings import ROOT, Target
-from tests.support import servers
+from tests.support import operators, servers
 from tests.support.servers import TestServer
 
 FILES = migrations.discover(ROOT / "db" / "migrations")
@@ -38,10 +38,6 @@ def change(target: Target, *statements: str) -> None:
             connection.execute(statement)
 
 
-def scratch_databases(server: TestServer) -> list[tuple[object, ...]]:
-    return server.execute("SELECT datname FROM pg_database WHERE datname LIKE 'kapman\\_scratch\\_%'")
-
-
 def test_fresh_build_has_no_drift_and_is_only_read(built: Target, server: TestServer) -> None:
     server.execute(f'ALTER DATABASE "{built.database}" SET default_transaction_read_only = on')
     result = drift(built, FILES)
@@ -49,7 +45,7 @@ def test_fresh_build_has_no_drift_and_is_only_read(built: Target, server: TestSe
     assert result.expected_fingerprint == result.actual_fingerprint
     assert "no drift" in drawn(result)
     jsonschema.validate(report.data(result), SCHEMA)
-    assert scratch_databases(server) == []
+    assert operators.scratch_databases(server) == []
 
 
 def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
@@ -136,4 +132,4 @@ def test_scratch_database_goes_away_when_the_build_fails(built: Target, server: 
     first.write_text(first.read_text() + "\nSELECT oops;\n")
     with pytest.raises(DbopsError, match="oops"):
         drift(built, migrations.discover(tmp_path))
-    assert scratch_databases(server) == []
+    assert operators.scratch_databases(server) == []

@@ -46,9 +46,9 @@ def test_drop_of_a_missing_database_changes_nothing(target, state):
     assert not state.exists()
 
 
-def test_drop_that_is_given_up_leaves_a_working_database(server, served, state):
+def test_drop_that_is_given_up_leaves_a_working_database(own_server, precious_on_own_server, state):
+    server, served = own_server, precious_on_own_server
     with psycopg.connect(dsn(served), autocommit=True) as connection:
-        connection.execute("CREATE TABLE precious (id integer)")
         connection.execute("BEGIN")
         connection.execute("INSERT INTO precious VALUES (1)")
         connection.execute("PREPARE TRANSACTION 'in the way'")

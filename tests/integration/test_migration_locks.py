@@ -240,6 +240,7 @@ def interrupt_at(text: str) -> Callable[[Event], None]:
     return watch
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, "SELECT 'now';\nSELECT pg_sleep(60);")
     with pytest.raises(KeyboardInterrupt) as interrupted:
@@ -253,6 +254,7 @@ def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> N
     assert len(migrate(empty, migrations, to=1).applied) == 1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE)
     holder = servers.connect(empty)

@@ -42,7 +42,8 @@ def test_maintenance_database_is_refused(server, built, state):
     assert "database name" in refused(preflight(replace(built, maintenance_database=built.database), state))
 
 
-def test_what_blocks_or_would_go_with_a_drop_is_found(server, precious, state):
+def test_what_blocks_or_would_go_with_a_drop_is_found(own_server, precious_on_own_server, state):
+    server, precious = own_server, precious_on_own_server
     name = precious.database
     with psycopg.connect(dsn(precious), autocommit=True) as connection:
         connection.execute(f"SELECT pg_create_logical_replication_slot('slot_{name}', 'pgoutput')")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,25 +13,30 @@ import pytest
 from dbops import lifecycle, postgres, rebuild
 from dbops.lifecycle.properties import Grant, Properties, Setting, find
 from dbops.lock import operator_lock
-from tests.support import operators
+from tests.support import operators, servers
 from tests.support.operators import options
 from tests.support.servers import local_installation
-
-TABLESPACE = "kapman space"
 
 
 @pytest.fixture
 def odd(server, target):
     """Return a target with an unusual value for every property that a database has, and its properties."""
+    with odd_database(server, target) as had:
+        yield target, had
+
+
+@contextmanager
+def odd_database(server, target):
+    """Make a database with an unusual value for every property that it has, and yield its properties."""
+    tablespace = f"kapman space {target.database}"
     with (
         operators.role(server, "LOGIN") as owner,
         operators.role(server, "LOGIN", name=f"Reader {owner}") as reader,
         operators.role(server, "LOGIN") as writer,
     ):
         statements = [
-            f"CREATE TABLESPACE \"{TABLESPACE}\" LOCATION ''",
             f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 ENCODING UTF8 LC_COLLATE "C" '
-            f'LC_CTYPE "C.UTF-8" LOCALE_PROVIDER icu ICU_LOCALE "de-AT" TABLESPACE "{TABLESPACE}" CONNECTION LIMIT 17',
+            f'LC_CTYPE "C.UTF-8" LOCALE_PROVIDER icu ICU_LOCALE "de-AT" TABLESPACE "{tablespace}" CONNECTION LIMIT 17',
             f'REVOKE ALL ON DATABASE "{target.database}" FROM PUBLIC',
             f'GRANT CONNECT ON DATABASE "{target.database}" TO "{reader}" WITH GRANT OPTION',
             f'GRANT TEMPORARY ON DATABASE "{target.database}" TO "{reader}"',
@@ -46,14 +52,13 @@ def odd(server, target):
             f"""ALTER ROLE "{reader}" IN DATABASE "{target.database}" SET work_mem TO '7MB'""",
             f"ALTER ROLE {writer} IN DATABASE \"{target.database}\" SET statement_timeout TO '3s'",
         ]
-        server.execute("ALTER SYSTEM SET allow_in_place_tablespaces = on")
-        server.execute("SELECT pg_reload_conf()")
+        with servers.connect(server.target(options="-c allow_in_place_tablespaces=on")) as connection:
+            connection.execute(f"CREATE TABLESPACE \"{tablespace}\" LOCATION ''")
         for statement in statements:
             server.execute(statement)
-        yield target, properties(target)
+        yield properties(target)
         server.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)')
-        server.execute(f'DROP TABLESPACE "{TABLESPACE}"')
-        server.execute("ALTER SYSTEM RESET allow_in_place_tablespaces")
+        server.execute(f'DROP TABLESPACE "{tablespace}"')
 
 
 def properties(target) -> Properties:
@@ -64,10 +69,10 @@ def properties(target) -> Properties:
 
 
 def test_fixture_is_as_odd_as_it_says(odd):
-    _, had = odd
+    target, had = odd
     assert had.provider == "i"
     assert had.locale == "de-AT"
-    assert had.tablespace == TABLESPACE
+    assert had.tablespace == f"kapman space {target.database}"
     assert had.connection_limit == 17
     assert len(had.settings) == 8
     assert len(had.acl) == 6
@@ -131,17 +136,14 @@ def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, 
     assert list(state.iterdir()) == []
 
 
-def test_roles_and_other_databases_stay_byte_for_byte_the_same(server, odd, target, state, small):
-    other = f"{target.database}_other"
-    server.execute(f'CREATE DATABASE "{other}" TEMPLATE template0')
-    server.execute(f"ALTER DATABASE \"{other}\" SET work_mem TO '9MB'")
-    server.execute(f'GRANT CREATE ON DATABASE "{other}" TO PUBLIC')
-    try:
-        before = surroundings(server, target)
+def test_roles_and_other_databases_stay_byte_for_byte_the_same(own_server, state, small):
+    target = own_server.target(servers.fresh_name())
+    with odd_database(own_server, target), servers.database(own_server) as other:
+        own_server.execute(f"ALTER DATABASE \"{other.database}\" SET work_mem TO '9MB'")
+        own_server.execute(f'GRANT CREATE ON DATABASE "{other.database}" TO PUBLIC')
+        before = surroundings(own_server, target)
         rebuild.rebuild(target, options(state, **small))
-        assert surroundings(server, target) == before
-    finally:
-        server.execute(f'DROP DATABASE "{other}"')
+        assert surroundings(own_server, target) == before
 
 
 def surroundings(server, target):

@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from dbops import rebuild as core
 from dbops.lifecycle import workers
 from dbops.settings import ROOT, Target
+from tests.support import servers
 from tests.support.servers import TestServer
 
 PASSWORD = "kn0wn-s3cret"
@@ -89,9 +90,14 @@ def scheduler_runs(server: TestServer, name: str, patience: float = 10.0) -> boo
 
 
 def scratch_databases(server: TestServer) -> list[str]:
-    """Return the scratch databases on a server: there should be none when nobody is at work."""
-    found = server.execute("SELECT datname FROM pg_database WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1")
-    return [str(row[0]) for row in found]
+    """Return the scratch databases that belong to this process's tests: there should be none when no operator runs.
+
+    On a server that others use too, they are recognised by their marker, which names the database they are for.
+    """
+    found = server.execute("""
+        SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database
+        WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1""")
+    return [str(name) for name, marker in found if server.directory or servers.PROCESS in str(marker)]
 
 
 def works(server: TestServer, target: Target, rows: int = ROWS) -> bool:

@@ -36,6 +36,13 @@ max_prepared_transactions = 10
 wal_level = logical
 max_wal_size = 256MB
 """
+# Part of the name of each database that this process makes: others may test on the same server.
+PROCESS = uuid.uuid4().hex[:8]
+# TimescaleDB's launcher and PostgreSQL's own for logical replication; then one scheduler for each database that a test
+# has at a time (the target, what replaces it, a rehearsal) and one for a job.
+WORKERS_IN_USE = 2
+WORKERS_PER_PROCESS = 4
+CONNECTIONS_PER_PROCESS = 30
 ROOM_IN_MEMORY = 4 * 2**30
 PRELOAD = """
 shared_preload_libraries = 'timescaledb'
@@ -85,6 +92,37 @@ def local_installation() -> Installation:
     pytest.skip(NO_SERVER)
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much room a given server has for tests."""
+
+    worker_processes: int
+    connections: int
+
+    @property
+    def processes(self) -> int:
+        """Return how many processes can run tests on it side by side, at least one."""
+        workers = (self.worker_processes - WORKERS_IN_USE) // WORKERS_PER_PROCESS
+        return max(1, min(workers, self.connections // CONNECTIONS_PER_PROCESS))
+
+    def describe(self, wanted: int) -> str:
+        """Return a line on the room that there is and, if it is too little, what to change."""
+        there = f"max_worker_processes = {self.worker_processes}, max_connections = {self.connections}"
+        if wanted <= self.processes:
+            return f"given server: {there}"
+        workers = WORKERS_IN_USE + wanted * WORKERS_PER_PROCESS
+        return (
+            f"given server: {there}: too few for {wanted} test processes, tests will fail. Use -n {self.processes}, or "
+            f"raise them to {workers} and {wanted * CONNECTIONS_PER_PROCESS} (timescaledb.max_background_workers too)"
+        )
+
+
+def capacity(server: TestServer) -> Capacity:
+    """Return how much room a server has."""
+    names = ("max_worker_processes", "max_connections")
+    return Capacity(*(int(str(server.execute(f"SHOW {name}")[0][0])) for name in names))
+
+
 @contextmanager
 def throwaway_server(configuration: str = PRELOAD, installation: Installation | None = None) -> Iterator[TestServer]:
     """Start a server with a data directory of its own; stop it and remove everything at the end."""
@@ -102,6 +140,19 @@ def throwaway_server(configuration: str = PRELOAD, installation: Installation | 
             yield TestServer({"host": str(cluster.layout.socket), "port": str(port), "user": "postgres"}, directory)
         finally:
             cluster.stop("immediate")
+
+
+@contextmanager
+def database(server: TestServer, *statements: str) -> Iterator[Target]:
+    """Make a database, run statements in it, and drop it at the end."""
+    name = fresh_name()
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    try:
+        for statement in statements:
+            server.execute(statement, name)
+        yield server.target(name)
+    finally:
+        drop_quietly(server, name)
 
 
 @contextmanager
@@ -194,8 +245,8 @@ def free_port() -> int:
 
 
 def fresh_name(prefix: str = "test") -> str:
-    """Return a database name that no other test has."""
-    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+    """Return a database name that no other test has; it contains PROCESS."""
+    return f"{prefix}_{PROCESS}_{uuid.uuid4().hex[:8]}"
 
 
 def renamed(target: Target, database: str) -> Target:
