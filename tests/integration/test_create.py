@@ -10,6 +10,7 @@ import pytest
 
 from dbops import lifecycle, rebuild
 from dbops.errors import PreflightError, ServerError
+from dbops.lifecycle.scratch import new_name
 from dbops.lock import operator_lock
 from dbops.settings import Target
 from tests.support import operators
@@ -103,20 +104,27 @@ def test_scratch_database_is_gone_even_after_a_failure(server, target):
     assert operators.scratch_databases(server) == []
 
 
+def leftover(server):
+    """Make a database as an operator leaves it that was killed, and return its name."""
+    name = new_name()
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    return name
+
+
 def test_sweep_leaves_the_scratch_databases_of_the_living_alone(server, target):
-    server.execute("CREATE DATABASE kapman_scratch_0123456789ab TEMPLATE template0")
+    left = leftover(server)
     with lifecycle.scratch(target) as made:
-        assert lifecycle.sweep(target) == ("kapman_scratch_0123456789ab",)
-        assert operators.scratch_databases(server) == [made.database]
+        assert left in lifecycle.sweep(target)
+        assert exists(server, made.database)
+        assert not exists(server, left)
 
 
 def test_sweep_claims_no_drop_that_the_role_may_not_do(server, target):
-    server.execute("CREATE DATABASE kapman_scratch_0123456789ac TEMPLATE template0")
-    said = []
+    left, said = leftover(server), []
     with operators.role(server) as stranger:
         assert lifecycle.sweep(as_role(target, stranger), said.append) == ()
     assert said == []
-    assert lifecycle.sweep(target) == ("kapman_scratch_0123456789ac",)
+    assert left in lifecycle.sweep(target)
 
 
 def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server, target, state):
