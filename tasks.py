@@ -14,10 +14,12 @@ if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
     sys.dont_write_bytecode = False
 
 import signal
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,12 +29,14 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 if TYPE_CHECKING:
+    from dbops.errors import DbopsError
     from dbops.rebuild import Options
     from dbops.report import View
     from dbops.server import Place
-    from dbops.settings import Settings
+    from dbops.settings import Settings, Target
 
 FORMATS = ("text", "json")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
 NOT_RUNNING = 3
 
@@ -481,6 +485,7 @@ class Run:
 
     view: View
     environ: Mapping[str, str] = field(repr=False)
+    target: Target | None = None
     code: int = 0
 
     def settings(self, url: str | None, env: str | None) -> Settings:
@@ -495,7 +500,9 @@ class Run:
 
             return server.ensure_running(self.environ, ask=sys.stdin.isatty(), report=self.view.event)
 
-        return settings.load(self.environ, embedded, url=url, env=env)
+        loaded = settings.load(self.environ, embedded, url=url, env=env)
+        self.target = loaded.target
+        return loaded
 
     def place(self) -> Place:
         """Return where the embedded server is or would be."""
@@ -514,45 +521,79 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
     from dbops import report, settings
     from dbops.errors import DbopsError, Interrupted, UsageError
 
-    _turn_signals_into_exceptions()
     view = report.plain_view()
-    try:
-        view = report.view(
-            settings.choice("format", format, formats, "--format"),
-            settings.choice("log level", log_level, settings.LOG_LEVELS, "--log-level"),
-        )
-        run = Run(view, settings.read_environ(os.environ))
-        with view:
-            yield run
-        code = run.code
-    except UnicodeError as error:
-        problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
-        code = view.error(problem)
-    except DbopsError as error:
-        code = view.error(error)
-    except KeyboardInterrupt as error:
-        if not quiet:
-            state = getattr(error, "state", "") or " ".join(getattr(error, "__notes__", []))
-            view.interrupted(state or "the task did not finish; `invoke db.status` shows how things stand.")
-        code = FIRST_SIGNAL_CODE + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
-    except OSError as error:
-        hint = "Free some space, or write somewhere else, and run the task again."
-        code = view.error(UsageError(f"cannot write the output: {error.strerror}", where="standard output", hint=hint))
+    run = Run(view, {})
+    with _handling(_interrupt):
+        try:
+            view = report.view(
+                settings.choice("format", format, formats, "--format"),
+                settings.choice("log level", log_level, settings.LOG_LEVELS, "--log-level"),
+            )
+            run = Run(view, settings.read_environ(os.environ))
+            with view:
+                yield run
+            code = run.code
+        except UnicodeError as error:
+            problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
+            code = view.error(problem)
+        except DbopsError as error:
+            code = view.error(error)
+        except KeyboardInterrupt as error:
+            if not quiet:
+                state = getattr(error, "state", "") or " ".join(getattr(error, "__notes__", []))
+                view.interrupted(state or "the task did not finish; `invoke db.status` shows how things stand.")
+            code = FIRST_SIGNAL_CODE + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+        except Exception as error:
+            code = view.error(_unforeseen(error, run.target, details=log_level == "DEBUG"))
     if code:
         raise Exit(code=code)
 
 
-def _turn_signals_into_exceptions() -> None:
-    """Let signals, a lost terminal among them, raise an exception, so that everything that runs can clean up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle signals, a lost terminal among them, in the body; those that the caller ignores stay ignored."""
+    before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """Raise an exception, so that everything that runs can clean up."""
     from dbops.errors import Interrupted
 
     raise Interrupted(number)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End the program while nothing runs that would have to clean up: before, between and after verbs."""
+    os.write(2, b"interrupted: no task was running.\n")
+    os._exit(FIRST_SIGNAL_CODE + number)
+
+
+def _unforeseen(error: Exception, target: Target | None, *, details: bool) -> DbopsError:
+    """Return an exception that nothing expected as an error: what and where, and the traceback if `details`."""
+    from dbops.errors import UnforeseenError
+    from dbops.postgres import redact
+    from dbops.settings import ROOT
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT / "dbops")] or frames
+    text = traceback.format_exception_only(error)[-1].strip()
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    # Without a target it is not known what the password is that must not be shown.
+    shown = redact(text, target) if target else type(error).__name__
+    return UnforeseenError(
+        f"unexpected error: {shown}",
+        where=f"{ours[-1].filename}:{ours[-1].lineno}",
+        notes=tuple(redact(line, target) for line in lines) if details and target else (),
+        hint="This is a bug. `invoke db.status` shows how the database stands; please report the command, this"
+        " message, and the traceback that --log-level DEBUG adds.",
+    )
 
 
 def _options(
@@ -586,6 +627,12 @@ def _show_server(run: Run) -> str:
     run.view.result(lambda console: views.status(found, url, console), views.status_data(found, url))
     return found.state
 
+
+# From here on: before this file is loaded, Invoke answers signals.
+if Path(sys.argv[0]).name in ("invoke", "inv", "kapman") or sys.argv[0].endswith("invoke/__main__.py"):
+    for _number in SIGNALS:
+        if signal.getsignal(_number) != signal.SIG_IGN:
+            signal.signal(_number, _end)
 
 namespace = Collection(
     Collection("db", rebuild, drop, create, migrate, verify, status, new, drift, fingerprint, diagram, wait),

@@ -145,6 +145,12 @@ class ConsentError(DbopsError):
     exit_code = 5
 
 
+class UnforeseenError(DbopsError):
+    """An exception that no part of the program expects."""
+
+    exit_code = UNFORESEEN
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asked for the end; psycopg cancels the running statement as it does for Ctrl-C.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Self, TextIO
 
 from rich.console import Console
 
-from dbops.errors import DbopsError
+from dbops.errors import DbopsError, UsageError
 from dbops.events import Event, Statement
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
@@ -93,3 +94,16 @@ def plain(value: object) -> Any:
 def hush(stream: TextIO) -> None:
     """Send the rest of a stream nowhere: its reader is gone, as in `invoke db.status | head -1`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Raise UsageError if a result cannot be written to stdout."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the output: {error.strerror}",
+            where="standard output",
+            hint="Free some space, or write somewhere else, and run the task again.",
+        ) from None

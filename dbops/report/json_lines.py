@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dbops.errors import DbopsError
 from dbops.events import Event
-from dbops.report.base import View, hush, plain
+from dbops.report.base import View, hush, plain, writing
 
 NAMES = {
     "StepStarted": "step_started",
@@ -32,7 +32,8 @@ class JsonView(View):
 
     def result(self, text: Callable[[Console], None], data: object) -> None:
         """Print the result as one JSON object."""
-        _write(plain(data), sys.stdout)
+        with writing():
+            _write(plain(data), sys.stdout)
 
     def header(self, text: Callable[[Console], None], data: object) -> None:
         """Print what is about to happen as one line."""

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError
-from dbops.report.base import View, hush
+from dbops.report.base import View, hush, writing
 
 HEARTBEAT_SECONDS = 5.0
 LOG_COLUMNS = 110
@@ -83,7 +83,8 @@ class TextView(View):
     def result(self, text: Callable[[Console], None], data: object) -> None:
         """Draw the result on stdout."""
         self.close()
-        text(self.out)
+        with writing():
+            text(self.out)
 
     def header(self, text: Callable[[Console], None], data: object) -> None:
         """Draw on stderr what is about to happen."""
@@ -105,15 +106,22 @@ class TextView(View):
         self.err.print(Text(f"interrupted: {state}"), soft_wrap=True)
 
     def ask(self, question: str) -> str | None:
-        """Return what is typed at the terminal, or None if standard input is none."""
+        """Return what is typed at the terminal; None if there is no answer, or the operator would not see the question.
+
+        Whoever redirects stderr does not see what would be lost, so both streams must be a terminal.
+        """
         self.close()
-        if not sys.stdin or not sys.stdin.isatty():
+        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             return None
         self.err.print(Text(question), end=" ", soft_wrap=True)
         try:
             return input()
         except EOFError:
-            return ""
+            self.err.print()
+            return None
+        except KeyboardInterrupt:
+            self.err.print()
+            raise
 
     def close(self) -> None:
         """End the live display or the heartbeat."""

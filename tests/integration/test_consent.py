@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pexpect
 import psycopg
@@ -13,9 +14,10 @@ import pytest
 from dbops import lifecycle, migrations, rebuild
 from dbops.errors import ConsentError
 from dbops.lifecycle import label
-from dbops.settings import ROOT
+from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options
+from tests.support.servers import TestServer
 
 PLACES = {
     "a table": ("CREATE TABLE t AS SELECT 1 AS x", "public.t"),
@@ -160,11 +162,11 @@ def test_comment_that_is_no_label_is_none(server, built, comment):
         assert label.read(connection) is None
 
 
-def terminal(target, state):
+def terminal(target, state, command=""):
     environment = {**operators.surroundings(target, state), "TERM": "dumb"}
-    arguments = ["-m", "invoke", "db.drop"]
+    words = f"exec {sys.executable} -m invoke db.drop {command}"
     return pexpect.spawn(
-        sys.executable, arguments, cwd=ROOT, env=environment, encoding="utf-8", timeout=60, dimensions=(50, 200)
+        "sh", ["-c", words], cwd=ROOT, env=environment, encoding="utf-8", timeout=60, dimensions=(50, 200)
     )
 
 
@@ -199,3 +201,53 @@ def test_name_typed_at_a_terminal_drops_the_database(server, precious, state):
     child.wait()
     assert child.exitstatus == 0
     assert not operators.exists(server, precious.database)
+
+
+def ended(child: pexpect.spawn) -> tuple[int, list[str]]:
+    """Return the exit code of a task at a terminal, and the lines that it printed since it was looked at."""
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus, child.before.replace("\r\n", "\n").splitlines()
+
+
+@pytest.mark.parametrize("redirection", ["2>{}", "</dev/null 2>{}", "</dev/null"])
+def test_name_is_not_asked_for_where_the_operator_does_not_see_what_would_be_lost(
+    server: TestServer, precious: Target, state: Path, tmp_path: Path, redirection: str
+) -> None:
+    child = terminal(precious, state, redirection.format(tmp_path / "log"))
+    child.sendline(precious.database)
+    code, lines = ended(child)
+    said = "\n".join(lines) + ((tmp_path / "log").read_text() if "2>" in redirection else "")
+    assert code == 5
+    assert "type the name" not in said
+    assert "--yes" in said
+    assert operators.rows_left(precious) == operators.ROWS
+
+
+def test_output_may_be_redirected_where_the_question_stays_visible(precious: Target, state: Path) -> None:
+    child = terminal(precious, state, ">/dev/null")
+    child.expect("type the name of the database")
+    child.sendline("no")
+    assert ended(child)[0] == 5
+
+
+def test_end_of_input_at_the_question_is_no_other_name(precious: Target, state: Path) -> None:
+    child = terminal(precious, state)
+    child.expect("type the name of the database.*:")
+    child.sendeof()
+    code, lines = ended(child)
+    assert code == 5
+    assert [line.split(":")[0] for line in lines if line.startswith(("error", "hint"))] == ["error", "hint"]
+    assert "rows would be lost" in "\n".join(lines)
+    assert "another" not in "\n".join(lines)
+    assert operators.rows_left(precious) == operators.ROWS
+
+
+def test_interruption_at_the_question_has_a_line_of_its_own(precious: Target, state: Path) -> None:
+    child = terminal(precious, state)
+    child.expect("type the name of the database.*:")
+    child.sendintr()
+    code, lines = ended(child)
+    assert code == 130
+    assert lines[-1].startswith("interrupted: ")
+    assert operators.rows_left(precious) == operators.ROWS

@@ -266,6 +266,7 @@ def test_logs_show_the_end_and_follow_what_comes(place):
         assert "a line for the log" in next(line for line in following.stdout if "the log" in line)
         following.send_signal(signal.SIGINT)
         assert following.wait() == 128 + signal.SIGINT
+        assert following.stderr.read() == ""
     finally:
         following.kill()
         following.communicate()
