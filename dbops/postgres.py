@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import generators, sql
+from psycopg.adapt import Transformer
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from dbops.errors import DbopsError, Interrupted, PreflightError, ServerError, UsageError
 from dbops.events import Message, Report, Statement, ignore
@@ -34,6 +36,7 @@ MARKER = "kapman-dbops: "
 # force before anything is asked, and nothing of a database's owner is found by name.
 SETTINGS: Mapping[str, str] = {
     "search_path": "pg_catalog",
+    "client_encoding": "UTF8",
     "client_min_messages": "notice",
     "datestyle": "ISO, MDY",
     "intervalstyle": "postgres",
@@ -124,23 +127,92 @@ def reading(
 ) -> Iterator[None]:
     """Run what is inside in one read-only transaction, in one snapshot, with SETTINGS; roll back at the end.
 
-    Timeouts are in seconds, 0 is none. With row security off, a policy that would hide rows is an error.
+    In a transaction that is open already, a savepoint does the same, and the snapshot is that transaction's. Timeouts
+    are in seconds, 0 is none. With row security off, a policy that would hide rows is an error.
     """
     limits = {
         "row_security": row_security,
         "statement_timeout": str(round(statement_timeout * 1000)),
         "lock_timeout": str(round(lock_timeout * 1000)),
     }
+    alone = connection.info.transaction_status == TransactionStatus.IDLE
+    begin = (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        if alone
+        else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
+    )
     words = [
         sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(key), value) for key, value in {**SETTINGS, **limits}.items()
     ]
-    begin = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    connection.execute(sql.SQL("; ").join([begin, *words]))
+    connection.execute(sql.SQL("; ").join([sql.SQL(begin), *words]))
     try:
         yield
     finally:
         if not connection.closed:
-            connection.execute("ROLLBACK")
+            connection.execute("ROLLBACK" if alone else "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement gave: rows, and its columns as (name, type's oid); or the error that kept it from that."""
+
+    rows: tuple[tuple[Any, ...], ...] = ()
+    columns: tuple[tuple[str, int], ...] = ()
+    error: psycopg.Error | None = None
+
+
+def ask(connection: Connection, queries: Sequence[str]) -> list[Answer]:
+    """Return the answers to some queries, asked in one round trip inside a transaction.
+
+    Each has a savepoint of its own: what it changes is undone, and the error of one does not keep others from running.
+    """
+    groups = [group for query in queries for group in (("SAVEPOINT ask", query), ("ROLLBACK TO SAVEPOINT ask",))]
+    return [answers[-1] for answers in pipeline(connection, groups)[::2]]
+
+
+def pipeline(connection: Connection, groups: Sequence[Sequence[str]]) -> list[list[Answer]]:
+    """Send groups of statements in one round trip, and return each statement's answer.
+
+    After an error the server skips the rest of the group, whose answers then have the same error. Each statement must
+    be a single one: the extended protocol refuses more. An interruption closes the connection.
+    """
+    pgconn = connection.pgconn
+    pgconn.enter_pipeline_mode()
+    try:
+        for group in groups:
+            for statement in group:
+                pgconn.send_query_params(statement.encode(connection.info.encoding), None)
+            pgconn.pipeline_sync()
+        connection.wait(generators.send(pgconn))
+        return [_answers(connection, len(group)) for group in groups]
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        if not connection.closed:
+            pgconn.exit_pipeline_mode()
+
+
+def _answers(connection: Connection, number: int) -> list[Answer]:
+    """Return the answers to a number of statements that were sent, up to the end of their group."""
+    answers: list[Answer] = []
+    for _ in range(number):
+        (result,) = connection.wait(generators.fetch_many(connection.pgconn))
+        if result.status == ExecStatus.PIPELINE_ABORTED:
+            answers.append(answers[-1])
+        elif result.status == ExecStatus.FATAL_ERROR:
+            error = psycopg.errors.error_from_result(result, connection.info.encoding)
+            if connection.info.status != psycopg.pq.ConnStatus.OK:
+                raise error
+            answers.append(Answer(error=error))
+        else:
+            rows = Transformer(connection)
+            rows.set_pgresult(result)
+            names = ((result.fname(i) or b"").decode(connection.info.encoding) for i in range(result.nfields))
+            columns = tuple((name, result.ftype(i)) for i, name in enumerate(names))
+            answers.append(Answer(tuple(rows.load_rows(0, result.ntuples, tuple)), columns))
+    connection.wait(generators.fetch_many(connection.pgconn))
+    return answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dbops.catalog.text import Row, canonical, fingerprint, schema_text
-from dbops.postgres import Connection
+from dbops.catalog.text import Row, Rows, fingerprint, read, schema_text
+from dbops.postgres import Connection, reading
 
+QUERIES = ("diagram_columns", "diagram_constraints", "diagram_indexes", "diagram_dimensions", "diagram_types")
 HEAD = """# Schema
 
 Written by `invoke db.diagram` from the live catalogs of a database that the migrations built: change those, not this.
@@ -69,20 +70,15 @@ class Table:
 
 def diagram(connection: Connection) -> str:
     """Return docs/schema.md for the connected database: the same text for the same schema."""
-    with canonical(connection) as query:
+    with reading(connection):
         head = HEAD.format(fingerprint=fingerprint(schema_text(connection)))
-        tables = _tables(
-            query("diagram_columns"),
-            query("diagram_constraints"),
-            query("diagram_indexes"),
-            query("diagram_dimensions"),
-        )
-        types = query("diagram_types")
+        columns, constraints, indexes, dimensions, types = read(connection, QUERIES)
+    tables = _tables(columns, constraints, indexes, dimensions)
     parts = [head, _mermaid(tables), *(_section(table) for table in tables), _types(types)]
     return "\n".join(part for part in parts if part)
 
 
-def _tables(columns: list[Row], constraints: list[Row], indexes: list[Row], dimensions: list[Row]) -> tuple[Table, ...]:
+def _tables(columns: Rows, constraints: Rows, indexes: Rows, dimensions: Rows) -> tuple[Table, ...]:
     names = {str(row[0]): _word(row[1]) for row in columns}
     return tuple(
         Table(
@@ -154,7 +150,7 @@ def _section(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _types(rows: list[Row]) -> str:
+def _types(rows: Rows) -> str:
     cells = []
     for name, labels, comment in rows:
         words = ", ".join(_code(str(label)) for label in labels) if isinstance(labels, list) else ""

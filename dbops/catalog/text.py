@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import resources
 
-import psycopg
-from psycopg.pq import TransactionStatus
-
 from dbops.errors import ServerError
-from dbops.postgres import Connection
-from dbops.table_locks import holders
+from dbops.postgres import Answer, Connection, ask, reading, tables_locked_against_reading
 
 Row = tuple[object, ...]
-Query = Callable[[str], list[Row]]
+Rows = tuple[Row, ...]
 
 QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb")
 TIMESCALEDB = ("timescaledb", "diagram_dimensions")
 
-# Whatever changes how PostgreSQL writes an expression, a name or a constant.
-SETTINGS = """
-SET LOCAL transaction_read_only = on;
-SET LOCAL lock_timeout = '5s';
-SET LOCAL search_path = pg_catalog;
-SET LOCAL client_encoding = 'UTF8';
-SET LOCAL TimeZone = 'UTC';
-SET LOCAL DateStyle = 'ISO, YMD';
-SET LOCAL IntervalStyle = 'postgres';
-SET LOCAL bytea_output = 'hex';
-SET LOCAL extra_float_digits = 1;
-SET LOCAL lc_monetary = 'C';
-SET LOCAL lc_numeric = 'C';
-SET LOCAL lc_time = 'C';
-SET LOCAL quote_all_identifiers = off;
-SET LOCAL jit = off;
-SET LOCAL max_parallel_workers_per_gather = 0;
-"""
+# How long to wait for a table that another session has locked, in seconds.
+LOCK_TIMEOUT = 5.0
+# How often everything is read again when an object was dropped while it was read.
+ATTEMPTS = 4
+LOCK_NOT_AVAILABLE = "55P03"
+INTERNAL_ERROR = "XX000"
 
 NO_CHUNKS = "chunk AS (SELECT NULL::oid AS oid WHERE false)"
 
@@ -55,15 +37,15 @@ CHUNKS = """chunk AS MATERIALIZED (
 def schema_text(connection: Connection) -> str:
     """Return the schema of the connected database: one block per object, a line per attribute, ending in a newline.
 
-    Independent of the database's name, locale and time zone, of its owner's name, of oids and of times; reads only.
+    Independent of the database's name, locale and time zone, of its owner's name, of oids and of times. Reads only, in
+    the open transaction if there is one. Raises ServerError if a table stays locked.
     """
     blocks: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    with canonical(connection) as query:
-        for name in QUERIES:
-            for subject, section, number, line in query(name):
-                block = blocks[str(subject)]
-                if line is not None:
-                    block.append((int(str(section)), int(str(number)), str(line)))
+    for rows in read(connection, QUERIES):
+        for subject, section, number, line in rows:
+            block = blocks[str(subject)]
+            if line is not None:
+                block.append((int(str(section)), int(str(number)), str(line)))
     return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
 
 
@@ -72,43 +54,39 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@contextmanager
-def canonical(connection: Connection) -> Iterator[Query]:
-    """Pin what changes PostgreSQL's own wording, read only and in one snapshot, until the block ends.
+def read(connection: Connection, names: tuple[str, ...], *, attempts: int = ATTEMPTS) -> list[Rows]:
+    """Return the rows of each named file of `queries/`, read in one snapshot; ServerError if a table stays locked.
 
-    Yields what runs a file of `queries/` by its name; those about TimescaleDB give nothing where it is missing.
+    The files about TimescaleDB give nothing where it is missing. What another session drops meanwhile makes the server
+    fail: everything is then read again, at most `attempts` times.
     """
-    outermost = connection.info.transaction_status == TransactionStatus.IDLE
-    with _unlocked(connection), connection.transaction(force_rollback=True):
-        if outermost:
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute(SETTINGS)
-        found = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
-        prelude = _read("prelude").replace("WITH\n", f"WITH\n{NO_CHUNKS if found is None else CHUNKS},\n", 1)
-
-        def query(name: str) -> list[Row]:
-            if found is None and name in TIMESCALEDB:
-                return []
-            return connection.execute(f"{prelude}\n{_read(name)}".encode()).fetchall()
-
-        yield query
-
-
-@contextmanager
-def _unlocked(connection: Connection) -> Iterator[None]:
-    """Turn a lock that was not to be had into a ServerError that names the table and the lock's holder."""
-    try:
-        yield
-    except psycopg.errors.LockNotAvailable:
-        raise ServerError(
-            "the schema cannot be read: another session has locked a table",
-            where=f"database {connection.info.dbname}",
-            hint="Try again when its transaction is over; `SELECT pg_terminate_backend(PID)` ends a process.",
-            notes=holders(connection),
-        ) from None
+    with reading(connection, lock_timeout=LOCK_TIMEOUT):
+        answers = _read(connection, names)
+        error = next((answer.error for answer in answers if answer.error), None)
+        if error is None:
+            return [answer.rows for answer in answers]
+        holders = tables_locked_against_reading(connection)
+    if error.sqlstate == INTERNAL_ERROR and attempts > 1:
+        return read(connection, names, attempts=attempts - 1)
+    if error.sqlstate != LOCK_NOT_AVAILABLE:
+        raise error
+    raise ServerError(
+        "the schema cannot be read: another session has locked a table",
+        where=f"database {connection.info.dbname}",
+        hint="Try again when its transaction is over; `SELECT pg_terminate_backend(PID)` ends a process.",
+        notes=holders,
+    )
 
 
-def _read(name: str) -> str:
+def _read(connection: Connection, names: tuple[str, ...]) -> list[Answer]:
+    row = connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'").fetchone()
+    prelude = _query("prelude").replace("WITH\n", f"WITH\n{NO_CHUNKS if row is None else CHUNKS},\n", 1)
+    asked = [name for name in names if row is not None or name not in TIMESCALEDB]
+    answers = dict(zip(asked, ask(connection, [f"{prelude}\n{_query(name)}" for name in asked]), strict=True))
+    return [answers.get(name, Answer()) for name in names]
+
+
+def _query(name: str) -> str:
     return resources.files("dbops.catalog").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
 
 

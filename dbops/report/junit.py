@@ -24,7 +24,7 @@ def xml(result: Verification, *, server: str, started: datetime) -> str:
 
 def _suite(number: int, name: str, checks: tuple[Check, ...], server: str, started: datetime) -> ET.Element:
     failed = [check for check in checks if not check.passed]
-    errors = sum(check.place is not None for check in failed)
+    errors = sum(check.location is not None for check in failed)
     package = name.removesuffix(".sql").replace("/", ".")
     attributes = {
         "id": str(number),
@@ -50,10 +50,10 @@ def _case(package: str, check: Check) -> ET.Element:
     attributes = {"classname": _lawful(package), "name": _lawful(check.name), "time": f"{check.seconds:.6f}"}
     case = ET.Element("testcase", attributes)
     if not check.passed:
-        kind = "error" if check.place else "failure"
+        kind = "error" if check.location else "failure"
         says = f"expected {_lawful(check.expected)}, actual {_lawful(check.actual)}"
         problem = ET.SubElement(case, kind, {"message": says, "type": kind})
-        problem.text = _lawful(f"{check.place}\n{check.place.excerpt()}" if check.place else says)
+        problem.text = _lawful(f"{check.location}\n{check.location.excerpt()}" if check.location else says)
     return case
 
 

@@ -25,8 +25,8 @@ def text(result: Verification, console: Console) -> None:
     for file, group in groupby(telling, key=lambda check: check.file):
         failed = tuple(group)
         console.print(_failures(file, failed))
-        for place in (check.place for check in failed if check.place):
-            console.print(Text(f"  --> {place}\n{place.excerpt()}\n"), soft_wrap=True)
+        for location in (check.location for check in failed if check.location):
+            console.print(Text(f"  --> {location}\n{location.excerpt()}\n"), soft_wrap=True)
     for table, count in Counter(_follows_from(check, missing) for check in result.failed).items():
         if table:
             console.print(Text(f"  {table} is missing, and so {count} checks of its parts fail too\n"), soft_wrap=True)
@@ -64,7 +64,7 @@ def listing(files: tuple[CheckFile, ...], console: Console) -> None:
     """Draw the names of check files, and what each says it is about."""
     table = Table.grid(padding=(0, 2))
     for file in files:
-        table.add_row(Text(file.name), Text(file.about or file.flaw, overflow="fold"))
+        table.add_row(Text(file.name), Text(file.about or (file.flaw[0] if file.flaw else ""), overflow="fold"))
     console.print(table)
 
 

@@ -310,7 +310,7 @@ def test_reading_the_text_leaves_session_and_transaction_as_they_were(built: Tar
 
 
 def test_locked_table_is_named_with_the_process_that_holds_it(built: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "SETTINGS", text.SETTINGS.replace("lock_timeout = '5s'", "lock_timeout = '50ms'"))
+    monkeypatch.setattr(text, "LOCK_TIMEOUT", 0.05)
     with servers.connect(built) as holder, holder.transaction():
         holder.execute("LOCK TABLE public.tickers")
         pid = holder.info.backend_pid

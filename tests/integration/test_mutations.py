@@ -14,8 +14,7 @@ import pytest
 from dbops.catalog import schema_text
 from dbops.catalog.drift import compare
 from dbops.settings import ROOT, Target
-from dbops.verification import Check, list_checks, verify
-from dbops.verification.runner import SETTINGS, run_files
+from dbops.verification import Check, list_checks, run, verify
 from tests.support import servers
 from tests.support.servers import TestServer
 
@@ -78,10 +77,8 @@ def judge(target: Target, mutation: Mutation) -> Findings:
     with servers.connect(target) as connection, connection.transaction(force_rollback=True):
         connection.execute(mutation.sql.encode())
         text = schema_text(connection)
-        connection.execute(SETTINGS)
-        found = run_files(connection, files, files)
-    failed = {check.name: check for checks in found.values() for check in checks if not check.passed}
-    return Findings(failed, text)
+        found = run(connection, files)
+    return Findings({check.name: check for check in found.failed}, text)
 
 
 def test_table_of_mutations_is_long_and_has_no_name_twice() -> None:

@@ -119,9 +119,9 @@ def test_file_at_fault_is_a_failure_at_its_place(
     assert not bad.passed
     assert bad.actual is not None
     assert says in bad.actual
-    assert bad.place is not None
-    assert (bad.place.line, bad.place.column) == (line, column)
-    assert bad.place.path == str(directory / "structure" / "a.sql")
+    assert bad.location is not None
+    assert (bad.location.line, bad.location.column) == (line, column)
+    assert bad.location.path == str(directory / "structure" / "a.sql")
     with servers.connect(small) as connection:
         assert connection.execute("SELECT a, (SELECT last_value FROM public.s) FROM public.t").fetchall() == [(1, 1)]
 

@@ -21,6 +21,7 @@ from dbops.server.system import Account
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, Verification, verify
 from tests.support import servers
+from tests.support.network import slow_network
 from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
 
@@ -213,3 +214,21 @@ def test_pooler_in_transaction_mode_verifies_and_keeps_nothing(server: TestServe
             assert after == before
             assert other.execute("SELECT current_setting('dbops.declared', true)").fetchone() in {("",), (None,)}
             assert other.execute("SELECT count(*) FROM pg_cursors WHERE name = 'kapman_check'").fetchone() == (0,)
+
+
+def seconds(target: Target) -> float:
+    """Return how long the checks take, at best of two."""
+    runs = []
+    for _ in range(2):
+        began = time.monotonic()
+        assert_passes(verify(target, CHECKS, baseline=True))
+        runs.append(time.monotonic() - began)
+    return min(runs)
+
+
+def test_verification_takes_one_connection_and_at_most_eight_round_trips(server: TestServer, built: Target) -> None:
+    near = seconds(built)
+    with slow_network(server, 0.2) as (far, connections):
+        round_trips = (seconds(far.target(built.database)) - near) / 0.4
+    assert 2 < round_trips <= 8
+    assert len(connections) == 2, "one connection for each run"

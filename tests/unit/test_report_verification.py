@@ -98,7 +98,7 @@ def test_json_is_what_its_schema_says() -> None:
     jsonschema.validate(found, schema)
     assert found["summary"] == {"total": 4, "passed": 2, "failed": 2, "seconds": 1.5}
     assert [check["passed"] for check in found["checks"]] == [False, False, True, True]
-    assert found["checks"][1]["place"]["line"] == 2
+    assert found["checks"][1]["location"]["line"] == 2
     found["checks"][0]["extra"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(found, schema)

@@ -1,0 +1,310 @@
+"""Verification: run the check files in one read-only transaction that does not wait for locks.
+
+A check file is one query with the columns of COLUMNS. A file that gives anything else, or nothing, is a failed check.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from dbops.errors import Location, UsageError
+from dbops.events import Message, Progress, Report, StepFinished, StepStarted, ignore
+from dbops.postgres import Answer, Connection, connect, pipeline, reading, tables_locked_against_reading, translated
+from dbops.settings import ROOT, Target
+
+STEP = "verify"
+# The setting that hands the names of all checks to the files that judge what no check names.
+DECLARED = "dbops.declared"
+STATEMENT_TIMEOUT = 30.0
+LOCK_TIMEOUT = 0.2
+COLUMNS = (("check_name", "text"), ("passed", "bool"), ("expected", "text"), ("actual", "text"))
+SHAPE = "one query that returns rows of check_name text, passed boolean, expected text, actual text"
+
+# A cursor takes a single query only, and none that writes.
+CURSOR = "DECLARE kapman_check NO SCROLL CURSOR FOR\n"
+CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
+SETTINGS = ("SET LOCAL cursor_tuple_fraction = 1", "SET LOCAL max_parallel_workers_per_gather = 0")
+# How often everything is read again when an object was dropped while it was read.
+ATTEMPTS = 4
+LOCK_NOT_AVAILABLE = "55P03"
+SYNTAX_ERROR = "42601"
+INTERNAL_ERROR = "XX000"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of a check file, or what kept the file from giving one.
+
+    `file` is relative to the directory of checks; `seconds` is this row's share of the time that the server
+    spent on the file; `location` is set when the file itself is at fault; None in a text is SQL's NULL.
+    """
+
+    file: str
+    name: str
+    passed: bool
+    expected: str | None
+    actual: str | None
+    seconds: float = 0.0
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Every check of one run, in the order of the files; `seconds` is the wall time of the run."""
+
+    checks: tuple[Check, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Return the checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Return whether there was something to check and all of it passed."""
+        return bool(self.checks) and not self.failed
+
+    @property
+    def summary(self) -> str:
+        """Return the counts in words."""
+        total, failed = len(self.checks), len(self.failed)
+        checks = "check" if total == 1 else "checks"
+        return f"{failed} of {total} {checks} failed" if failed else f"{total} {checks} passed"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFile:
+    """A check file: `name` is relative to the directory of checks; `flaw` is why its text cannot be used, and where."""
+
+    path: Path
+    name: str
+    text: str
+    flaw: tuple[str, Location] | None = None
+
+    @property
+    def judges_others(self) -> bool:
+        """Return whether the file reads the names that all other files' checks gave."""
+        return DECLARED in self.text
+
+    @property
+    def about(self) -> str:
+        """Return the first sentence of the file's first comment, which says what it checks."""
+        lines = []
+        for line in self.text.splitlines():
+            if not line.startswith("--"):
+                break
+            lines.append(line.lstrip("- ").strip())
+        return " ".join(lines).split(". ")[0].removesuffix(".")
+
+    def failure(self, what: str, location: Location | None = None, *, expected: str = SHAPE) -> Check:
+        """Return the failure of the file as a whole, at a location in it, else at its begin."""
+        where = location or _location(self.path, self.text, 0)
+        return Check(self.name, f"file {self.name}", False, expected, what, 0.0, where)
+
+
+def list_checks(directory: Path, *, baseline: bool = False) -> tuple[CheckFile, ...]:
+    """Return the check files of the structure suite, then of the baseline suite if asked for, each by name.
+
+    Raises UsageError if a suite has no file: nothing to check is never a success.
+    """
+    files = []
+    for suite in ("structure", "baseline") if baseline else ("structure",):
+        paths = sorted((directory / suite).glob("*.sql"), key=lambda path: path.name)
+        if not paths:
+            raise UsageError(
+                f"there is no check file in the {suite} suite",
+                where=_shown(directory / suite),
+                hint="Restore the directory db/verify of the repository: an empty suite proves nothing.",
+            )
+        files += [_read(path, f"{suite}/{path.name}") for path in paths]
+    return tuple(files)
+
+
+def select(files: tuple[CheckFile, ...], only: tuple[str, ...]) -> tuple[CheckFile, ...]:
+    """Return the named files (`tables`, `structure/tables` or `structure/tables.sql`), or all without names.
+
+    Raises UsageError for a name that fits no file.
+    """
+    chosen: set[str] = set()
+    for name in only:
+        bare = name.removesuffix(".sql")
+        found = {file.name for file in files if bare in (file.name.removesuffix(".sql"), file.path.stem)}
+        if not found:
+            raise UsageError(
+                f'no check file is called "{name}"',
+                where="--only",
+                hint="Run `invoke db.verify --list` for the names; files of the baseline suite need --empty.",
+            )
+        chosen |= found
+    return tuple(file for file in files if not only or file.name in chosen)
+
+
+def verify(
+    target: Target,
+    directory: Path,
+    *,
+    baseline: bool = False,
+    only: tuple[str, ...] = (),
+    statement_timeout: float = STATEMENT_TIMEOUT,
+    lock_timeout: float = LOCK_TIMEOUT,
+    report: Report = ignore,
+) -> Verification:
+    """Run the check files of a directory, all of them even if some fail, over a connection of their own.
+
+    Parameters and result as for `run`. Raises UsageError for a suite without files and for a name in `only` that fits
+    none, ServerError without a connection.
+    """
+    files = list_checks(directory, baseline=baseline)
+    select(files, only)
+    with connect(target) as connection, translated(target):
+        return run(
+            connection, files, only=only, statement_timeout=statement_timeout, lock_timeout=lock_timeout, report=report
+        )
+
+
+def run(
+    connection: Connection,
+    files: tuple[CheckFile, ...],
+    *,
+    only: tuple[str, ...] = (),
+    statement_timeout: float = STATEMENT_TIMEOUT,
+    lock_timeout: float = LOCK_TIMEOUT,
+    report: Report = ignore,
+) -> Verification:
+    """Run check files over a connection, in its open transaction if there is one, and return every check.
+
+    Reads only; `statement_timeout` holds for each file and `lock_timeout` for each lock, in seconds. The files travel
+    together, those that judge what the others name (`nothing extra`) last. Raises UsageError for a name in `only` that
+    fits no file.
+    """
+    chosen = select(files, only)
+    started = time.monotonic()
+    report(StepStarted(STEP, connection.info.dbname, len(chosen)))
+    for _ in range(ATTEMPTS):
+        with reading(connection, statement_timeout=statement_timeout, lock_timeout=lock_timeout):
+            found, again = _run(connection, files, chosen)
+        if not again:
+            break
+    for number, file in enumerate(chosen):
+        report(Progress(STEP, number, file.name))
+    result = Verification(tuple(check for file in chosen for check in found[file.name]), time.monotonic() - started)
+    if result.passed:
+        report(StepFinished(STEP, result.summary, result.seconds))
+    else:
+        report(Message("WARNING", result.summary, STEP))
+    return result
+
+
+def _run(
+    connection: Connection, files: tuple[CheckFile, ...], chosen: tuple[CheckFile, ...]
+) -> tuple[dict[str, tuple[Check, ...]], bool]:
+    """Return the checks by file, and whether an object went away while it was read.
+
+    Files that name objects run first, then those that judge what no check names: they are handed all names, or none if
+    a file of the structure suite did not get to say its own.
+    """
+    judging = [file for file in chosen if file.judges_others]
+    naming = [file for file in (files if judging else chosen) if not file.judges_others]
+    found, gone = _ask(connection, naming, SETTINGS)
+    if judging:
+        checks = [check for checks in found.values() for check in checks]
+        complete = all(check.location is None for check in checks if check.file.startswith("structure/"))
+        names = json.dumps([check.name for check in checks]).replace("'", "''") if complete else ""
+        judged, gone_since = _ask(connection, judging, (f"SET LOCAL {DECLARED} = '{names}'",))
+        return found | judged, gone or gone_since
+    return found, gone
+
+
+def _ask(
+    connection: Connection, files: list[CheckFile], settings: tuple[str, ...]
+) -> tuple[dict[str, tuple[Check, ...]], bool]:
+    """Return files' checks, and whether an object went away; the files run in one round trip, each in a savepoint."""
+    sound = [file for file in files if not file.flaw]
+    groups = [settings]
+    for file in sound:
+        groups.append(("SAVEPOINT kapman_check", CLOCK, CURSOR + file.text, "FETCH ALL FROM kapman_check", CLOCK))
+        groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
+    answers = dict(zip((file.name for file in sound), pipeline(connection, groups)[1::2], strict=True))
+    states = {answer[-1].error.sqlstate for answer in answers.values() if answer[-1].error}
+    holders = tables_locked_against_reading(connection) if LOCK_NOT_AVAILABLE in states else ()
+    found = {
+        file.name: (file.failure(*file.flaw),) if file.flaw else _checks(file, answers[file.name], holders)
+        for file in files
+    }
+    return found, INTERNAL_ERROR in states
+
+
+def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...]) -> tuple[Check, ...]:
+    """Return the rows that a file gave as checks, or the one check that says why it gave none.
+
+    The answers are those to SAVEPOINT, to a look at the clock, to DECLARE, to FETCH, and to the clock again.
+    """
+    _, begun, declared, given, ended = answers
+    if given.error:
+        expected = SHAPE
+        says = given.error.diag
+        words = [says.message_primary or str(given.error)]
+        if given.error.sqlstate == SYNTAX_ERROR and not says.statement_position:
+            words = ["the file holds more than one statement"]
+        if given.error.sqlstate == LOCK_NOT_AVAILABLE:
+            expected = "to see everything without waiting for a lock"
+            words = ["could not see everything, and did not wait", *holders, *words]
+        words += [word for word in (says.message_detail, says.message_hint) if word]
+        offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
+        location = _location(file.path, file.text, max(0, offset))
+        return (file.failure("; ".join(words), location, expected=expected),)
+    columns = tuple((name, _type(number)) for name, number in given.columns)
+    if columns != COLUMNS:
+        return (file.failure(f"the columns are {', '.join(' '.join(column) for column in columns)}"),)
+    if not given.rows:
+        return (file.failure("the query returned no rows"),)
+    for number, row in enumerate(given.rows, 1):
+        if row[0] is None or row[1] is None:
+            return (file.failure(f"{'check_name' if row[0] is None else 'passed'} is NULL in row {number}"),)
+    seconds = (ended.rows[0][0] - begun.rows[0][0]) / len(given.rows)
+    return tuple(
+        Check(file.name, name, passed, expected, actual, seconds) for name, passed, expected, actual in given.rows
+    )
+
+
+def _type(number: int) -> str:
+    """Return the name of a type of PostgreSQL's own."""
+    known = psycopg.adapters.types.get(number)
+    return known.name if known else f"of type {number}"
+
+
+def _location(path: Path, text: str, offset: int) -> Location:
+    """Return the position of a character of a file's text, counted from 0."""
+    before = text[:offset]
+    line = before.count("\n") + 1
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    return Location(_shown(path), line, column, text.split("\n")[line - 1].rstrip("\r"))
+
+
+def _shown(path: Path) -> str:
+    """Return a path as people read it: from the repository's root if it is in there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def _read(path: Path, name: str) -> CheckFile:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        return CheckFile(path, name, "", (f"cannot read the file: {error.strerror}", Location(_shown(path), 1, 1, "")))
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        offset = len(error.object[: error.start].decode("utf-8"))
+        location = _location(path, raw.decode("utf-8", "replace"), offset)
+        return CheckFile(path, name, "", (f"the file is not UTF-8: byte 0x{raw[error.start]:02x}", location))
+    if "\0" in text:
+        return CheckFile(path, name, "", ("the file has a NUL character", _location(path, text, text.index("\0"))))
+    if not text.strip():
+        return CheckFile(path, name, text, ("the file is empty", _location(path, text, 0)))
+    return CheckFile(path, name, text)
