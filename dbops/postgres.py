@@ -154,19 +154,32 @@ def reading(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a statement gave: rows, and its columns as (name, type's oid); or the error that kept it from that."""
+    """What a statement returned: its rows, its columns' names and types (as oids); or the server's error."""
 
-    rows: tuple[tuple[Any, ...], ...] = ()
-    columns: tuple[tuple[str, int], ...] = ()
+    rows: tuple[Any, ...] = ()
+    columns: tuple[str, ...] = ()
+    types: tuple[int, ...] = ()
     error: psycopg.Error | None = None
 
+    def fetched(self) -> tuple[Any, ...]:
+        """Return the rows; raise the error if there was one."""
+        if self.error:
+            raise self.error
+        return self.rows
 
-def ask(connection: Connection, queries: Sequence[str]) -> list[Answer]:
-    """Return the answers to some queries, asked in one round trip inside a transaction.
 
-    Each has a savepoint of its own: what it changes is undone, and the error of one does not keep others from running.
+Query = tuple[str | sql.Composable, Sequence[object]]
+
+
+def ask(connection: Connection, queries: Sequence[Query]) -> list[Answer]:
+    """Return the answers to queries with their parameters, sent in one round trip inside a transaction.
+
+    Each has a savepoint of its own: what it changes is undone, and its error does not keep the others from running.
+    Raises psycopg.Error only where the connection is lost.
     """
-    groups = [group for query in queries for group in (("SAVEPOINT ask", query), ("ROLLBACK TO SAVEPOINT ask",))]
+    cursor = psycopg.ClientCursor(connection)
+    texts = [cursor.mogrify(query, parameters or None) for query, parameters in queries]  # type: ignore[arg-type]
+    groups = [group for text in texts for group in (("SAVEPOINT ask", text), ("ROLLBACK TO SAVEPOINT ask",))]
     return [answers[-1] for answers in pipeline(connection, groups)[::2]]
 
 
@@ -208,69 +221,10 @@ def _answers(connection: Connection, number: int) -> list[Answer]:
         else:
             rows = Transformer(connection)
             rows.set_pgresult(result)
-            names = ((result.fname(i) or b"").decode(connection.info.encoding) for i in range(result.nfields))
-            columns = tuple((name, result.ftype(i)) for i, name in enumerate(names))
-            answers.append(Answer(tuple(rows.load_rows(0, result.ntuples, tuple)), columns))
+            names = tuple((result.fname(i) or b"").decode(connection.info.encoding) for i in range(result.nfields))
+            types = tuple(result.ftype(i) for i in range(result.nfields))
+            answers.append(Answer(tuple(rows.load_rows(0, result.ntuples, tuple)), names, types))
     connection.wait(generators.fetch_many(connection.pgconn))
-    return answers
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a query of `ask` returned: its rows, or the server's error."""
-
-    rows: list[Any]
-    columns: tuple[str, ...] = ()
-    error: psycopg.Error | None = None
-
-    def fetched(self) -> list[Any]:
-        """Return the rows; raise the error if there was one."""
-        if self.error:
-            raise self.error
-        return self.rows
-
-
-Query = tuple[str | sql.Composable, Sequence[object]]
-
-
-def ask(connection: Connection, queries: Sequence[Query]) -> list[Answer]:
-    """Return the answers to queries with their parameters, sent together; inside a transaction, such as `reading`.
-
-    All travel in one round trip. Each that fails costs another one: the rest is sent again after it. Raises
-    psycopg.Error only where the connection is lost.
-    """
-    answers: list[Answer] = []
-    while len(answers) < len(queries):
-        answers += _ask_until_error(connection, queries[len(answers) :])
-    return answers
-
-
-def _ask_until_error(connection: Connection, queries: Sequence[Query]) -> list[Answer]:
-    """Return the answers up to the first error, which is the last of them."""
-    cursors: list[psycopg.Cursor[tuple[object, ...]]] = []
-    failure: psycopg.Error | None = None
-    try:
-        with connection.pipeline():
-            connection.execute("SAVEPOINT kapman_ask")
-            for query, parameters in queries:
-                cursors.append(connection.cursor())
-                cursors[-1].execute(query, parameters or None)  # type: ignore[arg-type]
-            connection.execute("RELEASE SAVEPOINT kapman_ask")
-    except psycopg.Error as error:
-        if connection.closed:
-            raise
-        failure = error
-        connection.execute("ROLLBACK TO SAVEPOINT kapman_ask")
-    answers = []
-    for cursor in cursors:
-        if cursor.pgresult is None:
-            break
-        columns = tuple(column.name for column in cursor.description or ())
-        answers.append(Answer(cursor.fetchall() if cursor.description else [], columns))
-    if failure and len(answers) < len(queries):
-        answers.append(Answer([], error=failure))
-    elif failure:
-        raise failure
     return answers
 
 

@@ -259,7 +259,7 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...]) ->
         offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
         location = _location(file.path, file.text, max(0, offset))
         return (file.failure("; ".join(words), location, expected=expected),)
-    columns = tuple((name, _type(number)) for name, number in given.columns)
+    columns = tuple(zip(given.columns, map(_type, given.types), strict=True))
     if columns != COLUMNS:
         return (file.failure(f"the columns are {', '.join(' '.join(column) for column in columns)}"),)
     if not given.rows:

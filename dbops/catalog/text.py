@@ -82,7 +82,7 @@ def _read(connection: Connection, names: tuple[str, ...]) -> list[Answer]:
     row = connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'").fetchone()
     prelude = _query("prelude").replace("WITH\n", f"WITH\n{NO_CHUNKS if row is None else CHUNKS},\n", 1)
     asked = [name for name in names if row is not None or name not in TIMESCALEDB]
-    answers = dict(zip(asked, ask(connection, [f"{prelude}\n{_query(name)}" for name in asked]), strict=True))
+    answers = dict(zip(asked, ask(connection, [(f"{prelude}\n{_query(name)}", ()) for name in asked]), strict=True))
     return [answers.get(name, Answer()) for name in names]
 
 
