@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dbops.errors import DbopsError
     from dbops.rebuild import Options
     from dbops.report import View
-    from dbops.server import Place
+    from dbops.server import Embedded
     from dbops.settings import Settings, Target
 
 FORMATS = ("text", "json")
@@ -401,7 +401,7 @@ def server_install(context: Context, format: str = "text", log_level: str = "INF
     with running(format, log_level) as run:
         from dbops import server
 
-        server.install(run.place(), ask=sys.stdin.isatty(), report=run.view.event)
+        server.install(run.embedded(), ask=sys.stdin.isatty(), report=run.view.event)
         _show_server(run)
 
 
@@ -415,7 +415,7 @@ def server_up(context: Context, port: str = "", format: str = "text", log_level:
         from dbops import server
         from dbops.settings import port_number
 
-        server.up(run.place(), port=port_number("--port", port), report=run.view.event)
+        server.up(run.embedded(), port=port_number("--port", port), report=run.view.event)
         _show_server(run)
 
 
@@ -425,7 +425,7 @@ def server_down(context: Context, format: str = "text", log_level: str = "INFO")
     with running(format, log_level) as run:
         from dbops import server
 
-        ran = server.down(run.place(), report=run.view.event)
+        ran = server.down(run.embedded(), report=run.view.event)
         text = "The embedded server is stopped; its data stays." if ran else "The embedded server was not running."
         run.view.result(lambda console: console.print(text), {"stopped": ran})
 
@@ -450,9 +450,8 @@ def server_logs(
         from dbops.report import embedded as views
         from dbops.settings import positive_integer
 
-        place = run.place()
-        views.log_lines(server.log_lines(place, positive_integer("--lines", lines)), run.view)
-        for line in server.follow_log(place) if follow else ():
+        views.log_lines(server.log_lines(run.embedded(), positive_integer("--lines", lines)), run.view)
+        for line in server.follow_log(run.embedded()) if follow else ():
             views.log_lines((line,), run.view)
 
 
@@ -464,14 +463,14 @@ def server_destroy(context: Context, yes: bool = False, format: str = "text", lo
         from dbops.errors import ConsentError
         from dbops.report import embedded as views
 
-        found = server.status(run.place())
+        found = server.status(run.embedded())
         if found.size and not yes and (run.view.ask(views.question(found)) or "").strip().lower() != "yes":
             raise ConsentError(
                 "removing the embedded server's databases was not confirmed",
                 where=str(found.directory),
                 hint="Nothing was removed. Answer yes on a terminal, or run `invoke server.destroy --yes`.",
             )
-        gone = server.destroy(run.place(), report=run.view.event)
+        gone = server.destroy(run.embedded(), report=run.view.event)
         text = f"Removed {found.directory}." if gone else "There is no embedded server's directory to remove."
         run.view.result(lambda console: console.print(text), {"removed": gone, "directory": found.directory})
 
@@ -504,11 +503,11 @@ class Run:
         self.target = loaded.target
         return loaded
 
-    def place(self) -> Place:
+    def embedded(self) -> Embedded:
         """Return where the embedded server is or would be."""
         from dbops import server
 
-        return server.Place.of(self.environ)
+        return server.Embedded.of(self.environ)
 
 
 @contextmanager
@@ -622,7 +621,7 @@ def _show_server(run: Run) -> str:
     from dbops.report import embedded as views
     from dbops.settings import choose_environment
 
-    found = server.status(run.place())
+    found = server.status(run.embedded())
     url = found.address.url(f"kapman_{choose_environment(run.environ)}") if found.address else ""
     run.view.result(lambda console: views.status(found, url, console), views.status_data(found, url))
     return found.state

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from dbops.events import Report, ignore
-from dbops.server.find import Installation
-from dbops.server.layout import Layout
-from dbops.server.log import follow_log, log_lines
-from dbops.server.verbs import Place, Status, destroy, down, install, status, up
+from dbops import settings
+from dbops.errors import ServerError
+from dbops.events import Message, Report, StepFinished, StepStarted, ignore
+from dbops.server import access
+from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
+from dbops.server.directory import Layout, claim, foreign, locked, remove, tail
+from dbops.server.find import Installation, find
+from dbops.server.packages import OTHER_WAYS
+from dbops.server.packages import install as install_packages
 
 __all__ = [
+    "ANY_PORT",
+    "NO_PORT",
+    "Embedded",
     "Installation",
     "Layout",
-    "Place",
     "Status",
+    "databases",
     "destroy",
     "down",
     "ensure_running",
@@ -25,16 +36,255 @@ __all__ = [
     "up",
 ]
 
+# What `up` takes instead of a port.
+ANY_PORT = 0
+NO_PORT = -1
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Where the embedded server is or would be, and where to look for PostgreSQL's programs."""
+
+    layout: Layout
+    search_path: str = ""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Embedded:
+        """Return the embedded server that the settings name."""
+        return cls(Layout(settings.server_directory(environ)), environ.get("PATH", ""))
+
+    def installations(self) -> tuple[Installation, ...]:
+        """Return the usable installations, the preferred one first."""
+        return find(self.search_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What there is: state is `not installed`, `installed` (no data yet), `stopped` or `running`; size in bytes."""
+
+    state: str
+    directory: Path
+    installation: Installation | None = None
+    running: Postmaster | None = None
+    address: access.Address | None = None
+    size: int = 0
+
 
 def ensure_running(environ: Mapping[str, str], *, ask: bool = False, report: Report = ignore) -> str:
-    """Return the running embedded server's address without a database, after installing and starting it if need be.
+    """Return the URL, without a database, of the running embedded server; installs and starts it if need be.
 
     `ask` lets sudo ask for a password. Raises ServerError, with the other ways to get a server, if it cannot.
     """
-    from dbops.server import access
+    server = Embedded.of(environ)
+    if not server.installations() and not server.layout.made:
+        install(server, ask=ask, report=report)
+    return access.by_socket(server.layout, up(server, report=report)).url()
 
-    place = Place.of(environ)
-    if not place.installations() and not place.layout.made:
-        install(place, ask=ask, report=report)
-    running = up(place, report=report)
-    return access.by_socket(place.layout, running).url()
+
+def install(server: Embedded, *, ask: bool = False, report: Report = ignore) -> Installation:
+    """Install PostgreSQL and TimescaleDB unless they are installed, and return what is installed.
+
+    `ask` lets sudo ask for a password.
+    """
+    if found := server.installations():
+        return found[0]
+    claim(server.layout)
+    with locked(server.layout, report):
+        if not server.installations():
+            try:
+                install_packages(server.layout.install_log, ask=ask, report=report)
+            except KeyboardInterrupt as error:
+                error.add_note("TimescaleDB is not installed; packages that apt had finished stay.")
+                error.add_note("`invoke server.install` continues from there.")
+                raise
+    if found := server.installations():
+        return found[0]
+    raise ServerError(
+        "PostgreSQL and TimescaleDB were installed, but not found afterwards",
+        where=str(server.layout.install_log),
+        hint=f"Read that log. {OTHER_WAYS}",
+    )
+
+
+def up(server: Embedded, *, port: int | None = None, report: Report = ignore) -> Postmaster:
+    """Start the server, making its data directory first if need be, and return it.
+
+    A port (ANY_PORT: a free one) makes it listen on loopback too, now and whenever it is started again, until NO_PORT
+    ends that. A running server is restarted for a change of port, unless it has sessions. Whether the port can be used
+    is checked first: after a ServerError, a server that was running is still running.
+    """
+    cluster = _cluster(server)
+    claim(server.layout)
+    with locked(server.layout, report):
+        return _start(cluster, port, report)
+
+
+def down(server: Embedded, *, report: Report = ignore) -> bool:
+    """Stop the server and return whether it was running."""
+    if not server.layout.ours:
+        return False
+    with locked(server.layout, report):
+        return _stop(server)
+
+
+def status(server: Embedded) -> Status:
+    """Return what there is, changing nothing."""
+    layout = server.layout
+    found = server.installations()
+    if not layout.made:
+        state = "installed" if found else "not installed"
+        return Status(state, layout.directory, found[0] if found else None)
+    installation = next((i for i in found if i.major == _major(layout)), None)
+    running = postmaster(layout.data)
+    return Status(
+        state="running" if running else "stopped",
+        directory=layout.directory,
+        installation=installation,
+        running=running,
+        address=access.preferred(layout, running) if running else None,
+        size=_size(layout.data),
+    )
+
+
+def databases(server: Embedded, *, report: Report = ignore) -> tuple[str, ...]:
+    """Return the URLs of the server's databases, without its templates; starts the server.
+
+    There are none where there is no data directory. Raises ServerError if the server cannot be started.
+    """
+    if not server.layout.made:
+        return ()
+    address = access.by_socket(server.layout, up(server, report=report))
+    return tuple(address.url(name) for name in access.databases(address))
+
+
+def destroy(server: Embedded, *, report: Report = ignore) -> bool:
+    """Stop the server and remove its directory with all data; return whether there was one.
+
+    Raises ServerError for a directory that this tool did not make. Asking for consent is the caller's part.
+    """
+    layout = server.layout
+    if not layout.directory.exists():
+        return False
+    if not layout.ours:
+        raise foreign(layout)
+    with locked(layout, report):
+        _stop(server)
+        remove(layout)
+    return True
+
+
+def log_lines(server: Embedded, lines: int) -> tuple[str, ...]:
+    """Return the last lines of the log; none if the server has never run."""
+    return tail(server.layout.log, lines)
+
+
+def follow_log(server: Embedded) -> Iterator[str]:
+    """Yield each line that is added to the log from now on, without end."""
+    server.layout.log.touch(exist_ok=True)
+    with server.layout.log.open(errors="replace") as file:
+        file.seek(0, os.SEEK_END)
+        rest = ""
+        while True:
+            rest += file.read()
+            *lines, rest = rest.split("\n")
+            yield from lines
+            if not lines:
+                time.sleep(POLL_SECONDS)
+
+
+def _start(cluster: Cluster, port: int | None, report: Report) -> Postmaster:
+    """Bring the server into the wanted state, with the lock held, and return it."""
+    layout = cluster.layout
+    running = cluster.running() and cluster.start()
+    made = False
+    if not running or not _serves(running, port):
+        chosen = _choose(layout, port, report)
+        if running:
+            _check_idle(layout, running)
+            cluster.stop()
+        began = time.monotonic()
+        report(StepStarted("server", f"starting PostgreSQL {cluster.installation.version} in {layout.directory}"))
+        made = cluster.initialise(report)
+        running = cluster.start(chosen)
+        detail = f"PostgreSQL {cluster.installation.version} runs, {'data directory made' if made else 'data kept'}"
+        report(StepFinished("server", detail, time.monotonic() - began))
+    if running.listens and (made or port is not None):
+        access.ensure_password(layout, running)
+    if port is not None:
+        layout.remember_port(running.port if running.listens else None)
+    return running
+
+
+def _serves(running: Postmaster, port: int | None) -> bool:
+    """Return whether a running server listens as wanted; None is content with anything."""
+    if port is None:
+        return True
+    return not running.listens if port == NO_PORT else running.listens and port in (ANY_PORT, running.port)
+
+
+def _choose(layout: Layout, port: int | None, report: Report) -> int | None:
+    """Return the port to start with, or None for the socket alone; raise ServerError if a port cannot be used.
+
+    The port of before is taken up again where none is named, or any; if it is taken by now, that is no reason to
+    be without a server.
+    """
+    if port == NO_PORT:
+        return None
+    if port:
+        access.check_usable(port)
+        return port
+    if before := layout.remembered_port():
+        try:
+            access.check_usable(before)
+            return before
+        except ServerError as error:
+            if port is None:
+                text = f"not listening on port {before}: {error.what}"
+                report(Message("WARNING", text, "`invoke server.up --port auto` chooses another"))
+    return access.free_port() if port == ANY_PORT else None
+
+
+def _check_idle(layout: Layout, running: Postmaster) -> None:
+    """Raise ServerError if a restart would end sessions."""
+    if count := access.other_sessions(layout, running):
+        raise ServerError(
+            f"changing the port needs a restart, which would end {count} session{'s' * (count > 1)}",
+            where=str(layout.directory),
+            hint="End them, or run `invoke server.down` first, which ends them too.",
+        )
+
+
+def _cluster(server: Embedded) -> Cluster:
+    """Return the cluster with the programs that fit its data directory; raise ServerError if there are none."""
+    wanted = _major(server.layout) if server.layout.made else None
+    for installation in server.installations():
+        if wanted in (None, installation.major):
+            return Cluster(server.layout, installation, Account.current())
+    what = f"PostgreSQL {wanted} with TimescaleDB" if wanted else "PostgreSQL 15 or newer with TimescaleDB"
+    raise ServerError(
+        f"{what} is not installed",
+        where="this machine",
+        hint=f"Run `invoke server.install`. {OTHER_WAYS}",
+    )
+
+
+def _stop(server: Embedded) -> bool:
+    """Stop the server if it runs, with the lock held."""
+    return bool(postmaster(server.layout.data)) and _cluster(server).stop()
+
+
+def _major(layout: Layout) -> int:
+    return int((layout.data / "PG_VERSION").read_text().split(".")[0])
+
+
+def _size(directory: Path) -> int:
+    """Return how many bytes the files in a directory take; files that vanish meanwhile do not count."""
+    total = 0
+    for parent, _, files in os.walk(directory):
+        for name in files:
+            try:
+                total += (Path(parent) / name).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return total

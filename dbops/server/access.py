@@ -10,9 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dbops.errors import ServerError
-from dbops.server.cluster import SUPERUSER
-from dbops.server.layout import Layout
-from dbops.server.process import Postmaster
+from dbops.server.cluster import SUPERUSER, Postmaster
+from dbops.server.directory import Layout
 
 LOOPBACK = "127.0.0.1"
 
@@ -35,7 +34,7 @@ class Address:
 
 
 def by_socket(layout: Layout, running: Postmaster) -> Address:
-    """Return the server's address on this machine, for whoever may enter the socket's directory."""
+    """Return the server's address on this machine, for accounts that may enter the socket's directory."""
     return Address(os.fspath(layout.socket), running.port)
 
 
@@ -45,7 +44,7 @@ def preferred(layout: Layout, running: Postmaster) -> Address:
 
 
 def ensure_password(layout: Layout, running: Postmaster) -> None:
-    """Make sure that the password file and the server agree on one password, made up if there is none yet."""
+    """Make sure that the password file and the server agree on one password, generated if there is none yet."""
     import psycopg
 
     password = _read(layout.password) or secrets.token_urlsafe(32)
@@ -60,10 +59,21 @@ def other_sessions(layout: Layout, running: Postmaster) -> int:
     """Return how many clients are connected."""
     import psycopg
 
-    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    query = """
+        SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"""
     with psycopg.connect(by_socket(layout, running).url("postgres")) as connection:
         row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
+
+
+def databases(address: Address) -> tuple[str, ...]:
+    """Return the names of a server's databases, without its templates."""
+    import psycopg
+
+    query = "SELECT datname FROM pg_catalog.pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
+    with psycopg.connect(address.url("postgres")) as connection:
+        return tuple(str(name) for (name,) in connection.execute(query))
 
 
 def free_port() -> int:
@@ -72,16 +82,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def check_free(port: int) -> None:
-    """Raise ServerError if something listens on a loopback port, or we may not."""
-    try:
-        socket.create_server((LOOPBACK, port)).close()
-    except OSError as error:
+def check_usable(port: int) -> None:
+    """Raise ServerError if the server could not listen on a loopback port."""
+    reason = ""
+    if port < _first_unprivileged():
+        reason = f"ports below {_first_unprivileged()} are reserved for root, which PostgreSQL does not run as"
+    else:
+        try:
+            socket.create_server((LOOPBACK, port)).close()
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+    if reason:
         raise ServerError(
-            f"the port cannot be used: {os.strerror(error.errno or 0)}",
+            f"the port cannot be used: {reason}",
             where=f"{LOOPBACK}:{port}",
             hint="Choose another with `invoke server.up --port N`, or let it choose with `--port auto`.",
-        ) from None
+        )
+
+
+def _first_unprivileged() -> int:
+    """Return the lowest port that any account may listen on."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def _read(path: Path) -> str:
@@ -93,7 +117,7 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file in one step; nobody else may read it at any time."""
+    """Replace a file in one step; no other account can read it at any time."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

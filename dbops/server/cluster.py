@@ -1,8 +1,9 @@
-"""One data directory and the server on it: made once, started, stopped."""
+"""One data directory and the server on it: made once, started, stopped, found by its processes."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -13,10 +14,8 @@ from pathlib import Path
 
 from dbops.errors import ServerError
 from dbops.events import Message, Report, ignore
+from dbops.server.directory import UNFINISHED, Layout, tail
 from dbops.server.find import Installation
-from dbops.server.layout import UNFINISHED, Layout, private_directory
-from dbops.server.process import Postmaster, clear_stale, postmaster
-from dbops.server.system import Account, tail
 
 SUPERUSER = "postgres"
 SOCKET_PORT = 5432
@@ -25,6 +24,10 @@ STOP_SECONDS = 60
 # Where C.UTF-8 is missing, plain C with UTF-8 as encoding sorts the same and is always there.
 LOCALES = ("C.UTF-8", "C.utf8", "C")
 LOG_LINES = 8
+SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+PROC = Path("/proc")
+# How long the children of a postmaster that was killed may take to notice, in seconds.
+LEFTOVER_SECONDS = 30.0
 
 SETTINGS = """\
 include '{data}/postgresql.conf'
@@ -51,6 +54,60 @@ ACCESS = """\
 local all all trust
 host all all 127.0.0.1/32 scram-sha-256
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The Unix account that a server runs as."""
+
+    uid: int
+    gid: int
+    switch: bool = False
+
+    @classmethod
+    def current(cls) -> Account:
+        """Return this process's own account, or `postgres` for root: PostgreSQL refuses to run as root."""
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid())
+        try:
+            entry = pwd.getpwnam("postgres")
+        except KeyError:
+            raise ServerError(
+                "there is no account to run the server: PostgreSQL refuses to run as root",
+                where="account postgres",
+                hint="Add the system account `postgres`, or run the task as an ordinary user.",
+            ) from None
+        return cls(entry.pw_uid, entry.pw_gid, switch=True)
+
+    def run(self, *command: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program as this account, in a clean environment, and return its output and exit status."""
+        arguments = [str(part) for part in command]
+        user, group = (self.uid, self.gid) if self.switch else (None, None)
+        return subprocess.run(
+            arguments,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            cwd="/",
+            env=SERVER_ENVIRONMENT,
+            user=user,
+            group=group,
+            extra_groups=[] if self.switch else None,
+        )
+
+    def can_enter(self, directory: Path) -> bool:
+        """Return whether this account may enter a directory, through all of its parents."""
+        return self.run("/bin/sh", "-c", 'cd "$1"', "sh", directory).returncode == 0
+
+    def own(self, path: Path) -> None:
+        """Give a file, or a directory with all that is in it, to this account."""
+        for parent, _, files in os.walk(path):
+            for name in (".", *files):
+                os.chown(Path(parent) / name, self.uid, self.gid, follow_symlinks=False)
+        os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +249,7 @@ class Cluster:
             what,
             where=str(self.layout.directory),
             notes=tuple(line for line in lines[-LOG_LINES:] if line.strip()),
-            hint="Read `invoke server.logs`; `invoke server.destroy` and `invoke server.up` begin anew.",
+            hint="`invoke server.logs` shows more; `invoke server.destroy`, then `invoke server.up`, starts anew.",
         )
 
 
@@ -203,3 +260,95 @@ def _quoted(path: Path) -> str:
 
 def _shell(path: Path) -> str:
     return shlex.quote(os.fspath(path))
+
+
+def private_directory(path: Path, account: Account) -> None:
+    """Make a directory that only its account may enter; raise ServerError if another account has it."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid not in (account.uid, os.geteuid()):
+        raise ServerError(
+            "the directory belongs to another account",
+            where=str(path),
+            hint="Remove it, or set KAPMAN_SERVER_DIR to another directory.",
+        )
+    if account.switch:
+        os.chown(path, account.uid, account.gid)
+    path.chmod(0o700)
+
+
+# Which processes run on a data directory: the pid file alone does not tell, since pids are used again.
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """A server's process, from its pid file.
+
+    `port` names its socket too; `listens` says whether it takes TCP, `ready` whether it takes connections now.
+    """
+
+    pid: int
+    port: int
+    listens: bool
+    ready: bool
+
+
+def postmaster(data: Path) -> Postmaster | None:
+    """Return the server that runs on a data directory, or None; a stale pid file counts for nothing."""
+    lines = _pid_file(data)
+    if len(lines) < 4 or not lines[0].isdigit() or not lines[3].isdigit():
+        return None
+    pid = int(lines[0])
+    if not works_in(pid, data):
+        return None
+    more = [*lines[4:], "", "", "", ""]
+    return Postmaster(pid, int(lines[3]), listens=bool(more[1]), ready=more[3] == "ready")
+
+
+def works_in(pid: int, data: Path) -> bool:
+    """Return whether a process is one of the server's: they all have the data directory as their own."""
+    if (PROC / "self").exists():
+        try:
+            return (PROC / str(pid) / "cwd").readlink() == data.resolve()
+        except OSError:
+            return False
+    command = ["ps", "-o", "command=", "-p", str(pid)]
+    return str(data) in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def clear_stale(data: Path, socket: Path) -> None:
+    """Remove lock files whose pid now belongs to a stranger, once nothing works in the data directory.
+
+    PostgreSQL itself replaces the files of a dead process; but it takes any living process of its own
+    account for a server. After a postmaster was killed, its children need a moment to notice.
+    """
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while _workers(data) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    lines = _pid_file(data)
+    if lines and lines[0].isdigit() and _alive(int(lines[0])) and not _workers(data):
+        for stale in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
+            stale.unlink(missing_ok=True)
+
+
+def _workers(data: Path) -> list[int]:
+    """Return the processes that work in a data directory; none where the system cannot tell."""
+    if not PROC.is_dir():
+        return []
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit() and works_in(int(entry.name), data)]
+
+
+def _pid_file(data: Path) -> list[str]:
+    try:
+        return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -14,10 +14,8 @@ import pytest
 from dbops import server, settings
 from dbops.errors import ServerError
 from dbops.server import access
-from dbops.server.cluster import Cluster
-from dbops.server.layout import Layout
-from dbops.server.process import postmaster
-from dbops.server.system import Account
+from dbops.server.cluster import Account, Cluster, postmaster
+from dbops.server.directory import Layout
 from tests.support import servers
 
 
@@ -35,7 +33,7 @@ def fresh():
     """Return a place where nothing is yet; whatever runs there in the end is stopped and removed."""
     with servers.reachable_directory() as directory:
         installation = servers.local_installation()
-        yield server.Place(Layout(directory / "server"), os.environ["PATH"])
+        yield server.Embedded(Layout(directory / "server"), os.environ["PATH"])
         for data in directory.glob("**/data"):
             Cluster(Layout(data.parent), installation, Account.current()).stop("immediate")
 
@@ -168,7 +166,7 @@ def test_wrong_owner_and_permissions_are_put_right(place):
 
 @pytest.mark.parametrize("name", ["it's odd, is it", "l" * 120])
 def test_directory_may_have_an_odd_or_a_long_name(fresh, name):
-    elsewhere = server.Place(Layout(fresh.layout.directory.with_name(name)), fresh.search_path)
+    elsewhere = server.Embedded(Layout(fresh.layout.directory.with_name(name)), fresh.search_path)
     server.up(elsewhere)
     assert query(elsewhere, "SELECT 1") == 1
     assert stat.S_IMODE(elsewhere.layout.socket.stat().st_mode) == 0o700

@@ -19,9 +19,8 @@ from dbops.errors import DbopsError, MigrationError, PreflightError
 from dbops.events import Event, Message, Progress, Statement
 from dbops.migrations import State, batch, discover, migrate, status, work
 from dbops.migrations.watch import LockWatch
-from dbops.server.cluster import Cluster
-from dbops.server.layout import Layout
-from dbops.server.system import Account
+from dbops.server.cluster import Account, Cluster
+from dbops.server.directory import Layout
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written

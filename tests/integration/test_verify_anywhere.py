@@ -15,9 +15,8 @@ import pytest
 
 from dbops import migrations, postgres
 from dbops.catalog import schema_text
-from dbops.server.cluster import Cluster
-from dbops.server.layout import Layout
-from dbops.server.system import Account
+from dbops.server.cluster import Account, Cluster
+from dbops.server.directory import Layout
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, Verification, verify
 from tests.support import servers

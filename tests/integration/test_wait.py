@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 
 from dbops.errors import ServerError
-from dbops.server.cluster import Cluster
-from dbops.server.layout import Layout
-from dbops.server.system import Account
+from dbops.server.cluster import Account, Cluster
+from dbops.server.directory import Layout
 from dbops.settings import Target
 from dbops.wait import Ready, wait
 from tests.support import servers

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dbops.server.system import Account
+from dbops.server.cluster import Account
 from tests.support import servers
 from tests.support.servers import TestServer
 

@@ -20,10 +20,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dbops import postgres, settings
-from dbops.server.cluster import Cluster
+from dbops.server.cluster import Account, Cluster
+from dbops.server.directory import Layout
 from dbops.server.find import Installation, find
-from dbops.server.layout import Layout
-from dbops.server.system import Account
 from dbops.settings import Target
 
 NO_SERVER = """No PostgreSQL 15 or newer with TimescaleDB was found on this machine. Either

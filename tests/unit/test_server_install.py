@@ -8,8 +8,8 @@ import pytest
 
 from dbops import settings
 from dbops.errors import ServerError
-from dbops.server import apt, build, installer
-from dbops.server.apt import Apt
+from dbops.server import packages
+from dbops.server.packages import Apt
 
 REMOVED_KEYS = Path("/usr/share/keyrings/debian-archive-removed-keys.gpg")
 needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="this system has no apt-get")
@@ -17,14 +17,14 @@ needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="this system 
 
 def test_mirror_is_the_main_archive_and_not_security(monkeypatch):
     rows = ("Debian\tDebian-Security\tfile:/security", "Node\tNode\tfile:/node", "Debian\tDebian\tfile:/main")
-    monkeypatch.setattr(build, "ask", lambda *_: rows)
-    assert build.mirror() == "file:/main"
+    monkeypatch.setattr(packages, "ask", lambda *_: rows)
+    assert packages.mirror() == "file:/main"
 
 
 def test_machine_without_a_debian_mirror_is_told(monkeypatch):
-    monkeypatch.setattr(build, "ask", lambda *_: ("Ubuntu\tUbuntu\tfile:/ubuntu", "Debian\tDebian\tcdrom:/x"))
+    monkeypatch.setattr(packages, "ask", lambda *_: ("Ubuntu\tUbuntu\tfile:/ubuntu", "Debian\tDebian\tcdrom:/x"))
     with pytest.raises(ServerError, match="no mirror"):
-        build.mirror()
+        packages.mirror()
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def repository(tmp_path):
     """Return an archive in a directory whose list of sources nobody has signed."""
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(0o755)
-    suite = tmp_path / "mirror" / "dists" / build.SUITE
+    suite = tmp_path / "mirror" / "dists" / packages.SUITE
     (suite / "main" / "source").mkdir(parents=True)
     (suite / "main" / "source" / "Sources").touch()
     (suite / "Release").write_text("Origin: Debian\nSuite: stable\nCodename: trixie\nComponents: main\n")
@@ -44,7 +44,7 @@ def test_unsigned_archive_is_refused(tmp_path, repository):
     work = tmp_path / "work"
     work.mkdir()
     with pytest.raises(ServerError, match="signature") as caught:
-        build.fetch_source(Apt((), tmp_path / "log"), work, f"file:{repository}", build.KEYRING)
+        packages.fetch_source(Apt((), tmp_path / "log"), work, f"file:{repository}", packages.KEYRING)
     assert "is not signed" in caught.value.render()
     assert not list((work / "source").iterdir())
 
@@ -54,11 +54,11 @@ def test_unsigned_archive_is_refused(tmp_path, repository):
 @pytest.mark.skipif(not REMOVED_KEYS.exists(), reason="Debian's retired keys are not here")
 def test_archive_signed_with_another_key_is_refused(tmp_path, repository):
     signed = next(Path("/var/lib/apt/lists").glob("*_dists_*InRelease"))
-    shutil.copy(signed, repository / "dists" / build.SUITE / "InRelease")
+    shutil.copy(signed, repository / "dists" / packages.SUITE / "InRelease")
     work = tmp_path / "work"
     work.mkdir()
     with pytest.raises(ServerError, match="signature") as caught:
-        build.fetch_source(Apt((), tmp_path / "log"), work, f"file:{repository}", REMOVED_KEYS)
+        packages.fetch_source(Apt((), tmp_path / "log"), work, f"file:{repository}", REMOVED_KEYS)
     assert "NO_PUBKEY" in caught.value.render()
 
 
@@ -74,7 +74,7 @@ def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ServerError) as caught:
-        installer.become_root(ask=True)
+        packages.become_root(ask=True)
     assert "DATABASE_URL" in caught.value.hint
     assert "compose.yaml" in caught.value.hint
 
@@ -82,17 +82,17 @@ def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch):
 def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(installer, "_quiet", lambda *_: False)
+    monkeypatch.setattr(packages, "_quiet", lambda *_: False)
     with pytest.raises(ServerError, match="needs root"):
-        installer.become_root(ask=False)
-    monkeypatch.setattr(installer, "_quiet", lambda *command: command == ("sudo", "-n", "true"))
-    assert installer.become_root(ask=False) == ("sudo", "-n")
+        packages.become_root(ask=False)
+    monkeypatch.setattr(packages, "_quiet", lambda *command: command == ("sudo", "-n", "true"))
+    assert packages.become_root(ask=False) == ("sudo", "-n")
 
 
 def test_system_without_apt_is_told_the_other_ways(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ServerError) as caught:
-        installer.install(tmp_path / "log", ask=False, report=lambda _: None)
+        packages.install(tmp_path / "log", ask=False, report=lambda _: None)
     assert "compose.yaml" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
@@ -103,7 +103,7 @@ def test_newest_package_wins_and_those_no_longer_offered_do_not_count(monkeypatc
         "madison": {"postgresql-17-timescaledb": ("17",), "postgresql-9-timescaledb": ("9",)},
     }
     monkeypatch.setattr(
-        apt,
+        packages,
         "ask",
         lambda *words: answers["search"] if words[1] == "search" else answers["madison"].get(words[2], ()),
     )

@@ -5,13 +5,13 @@ DIRECTORY/lock                  held while a command changes anything
 DIRECTORY/data, log, socket     the server's own: private to the account that runs it
 DIRECTORY/server.conf           written anew at each start, includes data/postgresql.conf
 DIRECTORY/pg_hba.conf           who may connect
+DIRECTORY/port                  the loopback port that the server listens on whenever it is started
 DIRECTORY/password              the password for TCP, as a libpq password file
 DIRECTORY/install.log           what apt and the compiler said
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from dbops.errors import ServerError
 from dbops.events import Message, Report
-from dbops.server.system import Account
 
 SOCKET_PATH_BYTES = 103  # the smallest limit among the systems that PostgreSQL runs on, macOS's
 UNFINISHED = "data.new-"
@@ -71,6 +72,11 @@ class Layout:
         return self.directory / "password"
 
     @property
+    def port(self) -> Path:
+        """Return the file that holds the loopback port."""
+        return self.directory / "port"
+
+    @property
     def install_log(self) -> Path:
         """Return the log of `server.install`."""
         return self.directory / "install.log"
@@ -83,6 +89,20 @@ class Layout:
             return inside
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
         return Path(f"/tmp/kapman-dbops-{os.geteuid()}-{digest}")  # noqa: S108
+
+    def remembered_port(self) -> int | None:
+        """Return the loopback port that the server listened on when a port was last named, if any."""
+        try:
+            return int(self.port.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def remember_port(self, port: int | None) -> None:
+        """Keep a loopback port for later starts, or none."""
+        if port:
+            self.port.write_text(f"{port}\n")
+        else:
+            self.port.unlink(missing_ok=True)
 
     def unfinished(self) -> tuple[Path, ...]:
         """Return what is left of data directories that were never finished."""
@@ -126,53 +146,46 @@ def foreign(layout: Layout) -> ServerError:
 
 @contextmanager
 def locked(layout: Layout, report: Report) -> Iterator[None]:
-    """Hold the directory's lock, waiting for whoever has it; the directory must be there."""
-    while True:
-        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """Hold the directory's lock, waiting for another command that has it; the directory must be there.
+
+    Raises ServerError if the other command removes the directory.
+    """
+    lock = FileLock(layout.lock, mode=0o600)
+    try:
         try:
-            _acquire(descriptor, layout, report)
-            if _still_there(descriptor, layout):
-                yield
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _acquire(descriptor: int, layout: Layout, report: Report) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        report(Message("INFO", "another server command is at work: waiting for it", str(layout.directory)))
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _still_there(descriptor: int, layout: Layout) -> bool:
-    """Return whether the locked file is the one that others would lock: destroy may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), layout.lock.stat())
+            lock.acquire(blocking=False)
+        except Timeout:
+            report(Message("INFO", "waiting for another server command to finish", str(layout.directory)))
+            lock.acquire()
     except FileNotFoundError:
-        return False
+        raise ServerError(
+            "another command removed the embedded server's directory",
+            where=str(layout.directory),
+            hint="Run `invoke server.up` to make a new one.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove(layout: Layout) -> None:
     """Remove all that this tool made, and the directory if nothing else is in it."""
     for path in (*layout.directory.glob("data*"), layout.log.parent, layout.socket):
         shutil.rmtree(path, ignore_errors=not path.exists())
-    for file in (layout.configuration, layout.access, layout.password, layout.install_log, layout.marker, layout.lock):
+    settings = (layout.configuration, layout.access, layout.port, layout.password)
+    for file in (*settings, layout.install_log, layout.marker, layout.lock):
         file.unlink(missing_ok=True)
     if not any(layout.directory.iterdir()):
         layout.directory.rmdir()
 
 
-def private_directory(path: Path, account: Account) -> None:
-    """Make a directory that only its account may enter; raise ServerError if another account has it."""
-    path.mkdir(mode=0o700, exist_ok=True)
-    if path.is_symlink() or path.stat().st_uid not in (account.uid, os.geteuid()):
-        raise ServerError(
-            "the directory belongs to another account",
-            where=str(path),
-            hint="Remove it, or set KAPMAN_SERVER_DIR to another directory.",
-        )
-    if account.switch:
-        os.chown(path, account.uid, account.gid)
-    path.chmod(0o700)
+def tail(path: Path, lines: int) -> tuple[str, ...]:
+    """Return the last lines of a log file, reading no more than its last megabyte; none if it is not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1_000_000))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ()
+    return tuple(text.splitlines()[-lines:]) if lines > 0 else ()
