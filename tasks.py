@@ -401,13 +401,18 @@ def server_install(context: Context, format: str = "text", log_level: str = "INF
     with running(format, log_level) as run:
         from dbops import server
 
-        server.install(run.embedded(), ask=sys.stdin.isatty(), report=run.view.event)
-        _show_server(run)
+        found = server.install(run.embedded(), ask=sys.stdin.isatty(), report=run.view.event)
+        text = f"PostgreSQL {found.version} with TimescaleDB {found.timescaledb} is installed in {found.binaries}."
+        run.view.result(lambda console: console.out(text), found)
 
 
 @task(
     name="up",
-    help={"port": "Listen on this loopback port too, with a generated password; `auto` chooses a free one.", **OUTPUT},
+    help={
+        "port": "Listen on this loopback port too, with a generated password, from now on; "
+        "`auto` chooses a free port, `none` ends it.",
+        **OUTPUT,
+    },
 )
 def server_up(context: Context, port: str = "", format: str = "text", log_level: str = "INFO") -> None:
     """Start the embedded server, making its data directory first if there is none, and say how to reach it."""

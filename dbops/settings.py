@@ -258,15 +258,19 @@ def positive_integer(option: str, value: str) -> int:
 
 
 def port_number(option: str, value: str) -> int | None:
-    """Return an option's TCP port: None if it is empty, 0 for `auto`; raise UsageError if it is invalid."""
-    if not value:
-        return None
-    if value == "auto" or (value.isascii() and value.isdigit() and int(value) <= 65535):
-        return 0 if value == "auto" else int(value)
+    """Return an option's TCP port: None if it is empty, 0 for `auto`, -1 for `none`.
+
+    Raises UsageError if it is invalid.
+    """
+    words = {"": None, "auto": 0, "none": -1}
+    if value in words:
+        return words[value]
+    if value.isascii() and value.isdigit() and int(value) <= 65535:
+        return int(value)
     raise UsageError(
         f'invalid port "{value}"',
         where=option,
-        hint=f"Use a number up to 65535, or `{option} auto` for a free port.",
+        hint=f"Use a number up to 65535, `{option} auto` for a free port, or `{option} none` for the socket alone.",
     )
 
 

@@ -10,7 +10,7 @@ from dbops.server import Status
 
 
 def status(found: Status, url: str, console: Console) -> None:
-    """Draw one fact a line, the address as a line that a shell can use."""
+    """Draw one fact a line, and the address as lines that a shell can use."""
     data = status_data(found, url)
     shown = {**data, "size_bytes": None, "size": decimal(found.size) if found.size else "", "database_url": ""}
     for name, value in shown.items():
@@ -18,6 +18,7 @@ def status(found: Status, url: str, console: Console) -> None:
             console.out(f"{name:<12} {value}")
     if url:
         console.out(f"DATABASE_URL='{url}'")
+        console.out(f"psql '{url}'")
 
 
 def status_data(found: Status, url: str) -> dict[str, object]:

@@ -1,8 +1,10 @@
 """The embedded server as an operator meets it: every test has a directory and real servers of its own."""
 
 import os
+import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -229,6 +231,39 @@ def test_port_restarts_an_idle_server_and_refuses_to_end_sessions(place):
     assert server.up(place) == second
 
 
+@pytest.mark.parametrize("kind", ["taken", "privileged"])
+def test_port_that_cannot_be_used_leaves_a_running_server_as_it_is(place, kind):
+    first = server.up(place)
+    with servers.listening_port() as taken, pytest.raises(ServerError, match="cannot be used") as refused:
+        server.up(place, port={"taken": taken, "privileged": 22}[kind])
+    assert "--port auto" in refused.value.hint
+    assert "destroy" not in refused.value.hint
+    assert postmaster(place.layout.data) == first
+    assert query(place, "SELECT 1") == 1
+
+
+def test_port_is_remembered_until_it_is_given_up(place):
+    port = server.up(place, port=server.ANY_PORT).port
+    server.down(place)
+    assert server.up(place).port == port
+    assert server.up(place, port=server.ANY_PORT).port == port
+    psycopg.connect(server.status(place).address.url("postgres")).close()
+    assert not server.up(place, port=server.NO_PORT).listens
+    server.down(place)
+    assert not server.up(place).listens
+
+
+def test_remembered_port_that_is_taken_by_now_does_not_keep_the_server_down(place):
+    port = server.up(place, port=server.ANY_PORT).port
+    server.down(place)
+    said = []
+    with socket.create_server(("127.0.0.1", port)):
+        assert not server.up(place, report=said.append).listens
+    assert f"not listening on port {port}: the port cannot be used" in str(said)
+    server.down(place)
+    assert server.up(place).port == port
+
+
 def test_taken_port_is_refused_before_anything_starts(fresh):
     with servers.listening_port() as port, pytest.raises(ServerError, match="cannot be used"):
         server.up(fresh, port=port)
@@ -239,6 +274,27 @@ def test_status_before_the_first_start_changes_nothing(fresh):
     assert servers.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
     assert server.status(fresh).state == "installed"
     assert not fresh.layout.directory.exists()
+
+
+def test_status_prints_a_psql_command_that_works(place):
+    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
+    server.up(place)
+    query(place, "CREATE DATABASE kapman_dev")
+    done = servers.run_invoke("server.status", **environ)
+    (command,) = (line for line in done.stdout.splitlines() if line.startswith("psql "))
+    path = f"{servers.local_installation().binaries}:{os.environ['PATH']}"
+    ask = [*shlex.split(command), "-XAtc", "SELECT current_database()"]
+    asked = subprocess.run(ask, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert asked.stdout == "kapman_dev\n", asked.stderr
+
+
+def test_install_on_a_machine_where_all_is_installed_is_one_line(fresh):
+    done = servers.run_invoke("server.install", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    installed = servers.local_installation()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"PostgreSQL {installed.version} with TimescaleDB {installed.timescaledb} is installed in {installed.binaries}."
+    ]
 
 
 def test_status_says_whether_the_server_runs(place):
@@ -268,6 +324,15 @@ def test_logs_show_the_end_and_follow_what_comes(place):
     finally:
         following.kill()
         following.communicate()
+
+
+@pytest.mark.parametrize("lines", ["abc", "0", "-5"])
+def test_lines_of_the_log_are_a_positive_number(fresh, lines):
+    done = servers.run_invoke("server.logs", f"--lines={lines}", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    assert done.returncode == 2
+    assert f'"{lines}"' in done.stderr
+    assert "--> --lines" in done.stderr
+    assert "hint: " in done.stderr
 
 
 def test_logs_of_a_server_that_never_ran_are_empty(fresh):
