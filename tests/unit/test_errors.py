@@ -44,4 +44,5 @@ def test_each_kind_of_error_has_its_exit_code():
         "PreflightError": 3,
         "MigrationError": 4,
         "ConsentError": 5,
+        "UnforeseenError": 70,
     }
