@@ -40,11 +40,12 @@ def have_server(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check Python with ruff and SQL with sqlfluff."""
+    """Check Python with ruff, SQL with sqlfluff and squawk, and that released migrations are unchanged."""
     install(session, "lint")
-    session.run("ruff", "check")
+    annotated = ["--output-format", "github"] if "GITHUB_ACTIONS" in os.environ else []
+    session.run("ruff", "check", *annotated)
     session.run("ruff", "format", "--check")
-    session.run("sqlfluff", "lint", "db", "--processes", "0")
+    session.run("python", "-m", "dbops.lint")
 
 
 @nox.session

@@ -14,7 +14,6 @@ from sqlfluff.core.rules import BaseRule, LintResult, RuleContext
 from sqlfluff.core.rules.crawlers import SegmentSeekerCrawler
 
 from dbops.lint import schema
-from dbops.migrations import headers
 
 PER_CHUNK = "timescaledb.transaction_per_chunk"
 # Defaults that do not rewrite a table: PostgreSQL evaluates what is not volatile once (ALTER TABLE, Notes).
@@ -44,14 +43,6 @@ def per_chunk(statement: BaseSegment) -> bool:
         option.segments and "".join(option.raw.split()).lower().removesuffix("=true") == PER_CHUNK
         for option in (options.recursive_crawl("relation_option") if options else ())
     )
-
-
-def is_transactional(text: str) -> bool:
-    """Return whether the runner applies a file in a transaction; one whose header is refused counts as such."""
-    try:
-        return headers.parse(text).transactional
-    except ValueError:
-        return True
 
 
 class Rule_KM10(BaseRule):
@@ -187,7 +178,9 @@ class Rule_KM12(BaseRule):
 
     def _eval(self, context: RuleContext) -> LintResult | None:
         concurrent = next((s for s in context.segment.raw_segments if s.raw_upper == "CONCURRENTLY"), None)
-        if (not concurrent and not per_chunk(context.segment)) or not is_transactional(context.parent_stack[0].raw):
+        if (not concurrent and not per_chunk(context.segment)) or not schema.is_transactional(
+            context.parent_stack[0].raw
+        ):
             return None
         what = "CONCURRENTLY" if concurrent else PER_CHUNK
         return LintResult(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dbops.migrations import headers
 from dbops.migrations.statements import split, without_comments
 
 # The last file of the first release: when these run, no table is in use.
@@ -21,7 +22,7 @@ _NAME = rf"(?P<name>{_WORD}(?:\s*\.\s*{_WORD})?)"
 _OPTIONAL = r"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(?:ONLY\s+)?"
 _NUMBER = re.compile(r"(\d+)_.*\.sql")
 _CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{_NAME}", re.IGNORECASE)
-_DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_WORD}[^;]*)", re.IGNORECASE)
+_DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_NAME}[^;]*)", re.IGNORECASE)
 _ALTER = re.compile(rf"ALTER\s+TABLE\s+{_OPTIONAL}{_NAME}(?P<actions>.*)", re.IGNORECASE | re.DOTALL)
 _RENAME = re.compile(rf"\s*RENAME\s+TO\s+(?P<new>{_WORD})", re.IGNORECASE)
 _INDEX = re.compile(
@@ -54,12 +55,11 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A statement's lines in its file, both from 1, and the table that it creates, alters or indexes, if any."""
+    """A statement at `text[start:end]`, and the table that it creates, drops, alters or indexes; empty if none."""
 
-    first: int
-    last: int
+    start: int
+    end: int
     table: str
-    creates: bool
 
 
 def qualified(name: str) -> str:
@@ -74,16 +74,16 @@ def before(path: Path | None) -> Schema:
 
     It is empty for a file of the baseline, and for one that is not a migration.
     """
-    match = _NUMBER.fullmatch(path.name) if path else None
-    if not path or not match or int(match[1]) <= BASELINE:
+    if path is None or number(path) <= BASELINE:
         return Schema()
-    earlier = []
-    for other in path.parent.glob("*.sql"):
-        number = _NUMBER.fullmatch(other.name)
-        if number and int(number[1]) < int(match[1]):
-            earlier.append((int(number[1]), other))
-    texts = (file.read_text(encoding="utf-8", errors="replace") for _, file in sorted(earlier))
-    return _built(tuple(texts))
+    earlier = sorted((number(other), other) for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
+    return _built(tuple(file.read_text(encoding="utf-8", errors="replace") for _, file in earlier))
+
+
+def number(path: Path) -> int:
+    """Return a migration's number; 0 for a file that is not a migration."""
+    match = _NUMBER.fullmatch(path.name)
+    return int(match[1]) if match else 0
 
 
 def spots(text: str) -> tuple[Spot, ...]:
@@ -91,14 +91,18 @@ def spots(text: str) -> tuple[Spot, ...]:
     found = []
     for statement in split(text):
         sql = without_comments(text[statement.start : statement.end])
-        table, creates = "", False
-        if match := _CREATE.match(sql):
-            table, creates = qualified(match["name"]), True
-        elif match := _ALTER.match(sql) or _INDEX.match(sql):
-            table = qualified(match["name"])
-        first = text.count("\n", 0, statement.start) + 1
-        found.append(Spot(first, first + text.count("\n", statement.start, statement.end), table, creates))
+        match = _CREATE.match(sql) or _ALTER.match(sql) or _INDEX.match(sql) or _DROP.match(sql)
+        table = qualified(match.group("name")) if match else ""
+        found.append(Spot(statement.start, statement.end, table))
     return tuple(found)
+
+
+def is_transactional(text: str) -> bool:
+    """Return whether the runner applies a file in a transaction; one whose header is refused counts as such."""
+    try:
+        return headers.parse(text).transactional
+    except ValueError:
+        return True
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,110 @@
+"""Findings of all linters in one form, and the one way to waive them: a comment with a reason.
+
+`-- lint: allow RULE because REASON` stands at the end of the line of the finding, or in the line above. It waives what
+one rule finds in that line. A waiver without a reason is an error, and so is one that waives nothing: it would hide
+what comes later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sqlfluff.core import FluffConfig, Lexer
+
+from dbops.migrations.statements import split
+
+FORM = "-- lint: allow RULE because REASON"
+WAIVER = "waiver"
+# Text that sqlfluff cannot parse hides what follows it from every rule.
+UNPARSABLE = "PRS"
+_MEANT = re.compile(r"--\s*lint\s*:", re.IGNORECASE)
+_ALLOW = re.compile(r"--\s*lint\s*:\s*allow\s+(?P<rule>[A-Za-z][\w-]*)(?:\s+because\b(?P<reason>.*))?", re.IGNORECASE)
+_OTHER_WAYS = re.compile(r"--\s*(?:noqa\b|squawk-|sqlfluff:)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """What a rule finds: the file, line and column (from 1), the rule, why it matters, and what to do instead."""
+
+    path: str
+    line: int
+    column: int
+    rule: str
+    why: str
+    instead: str = ""
+
+    @property
+    def message(self) -> str:
+        """Return why and what to do instead, in one line."""
+        return f"{self.why} {self.instead}".strip()
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.rule} {self.message}"
+
+    def annotation(self) -> str:
+        """Return the finding as GitHub's workflow command `error`, which shows it beside the line."""
+        place = f"file={_property(self.path)},line={self.line},col={self.column},title={_property(self.rule)}"
+        return f"::error {place}::{_data(self.message)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Comment:
+    """A comment, its position, and the last line that it can speak of."""
+
+    line: int
+    column: int
+    last: int
+    text: str
+
+
+def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings in one file that are not waived, and what is wrong with its waivers."""
+    left = list(findings)
+    kept: list[Finding] = []
+    alone = sum(1 for _ in split(text)) <= 1
+    for comment in _comments(text):
+        problem = ""
+        if _OTHER_WAYS.match(comment.text):
+            problem = "has no effect or hides a finding without a reason"
+        elif _MEANT.match(comment.text):
+            match = _ALLOW.fullmatch(comment.text.rstrip())
+            waived = [
+                finding
+                for finding in left
+                if match and finding.rule == match["rule"] and comment.line <= finding.line <= comment.last
+            ]
+            if match is None:
+                problem = "is not understood"
+            elif not (match["reason"] or "").strip():
+                problem = "gives no reason"
+            elif match["rule"] == UNPARSABLE and not alone:
+                problem = "would hide the statements after it from every rule: move this one to a file of its own"
+            elif not waived:
+                problem = f"waives nothing: {match['rule']} finds nothing in line {comment.last}"
+            else:
+                left = [finding for finding in left if finding not in waived]
+        if problem:
+            said = f'"{comment.text.strip()}" {problem}.'
+            kept.append(Finding(path, comment.line, comment.column, WAIVER, said, f"Write {FORM}, or remove it."))
+    return sorted([*left, *kept])
+
+
+def _comments(text: str) -> Iterator[_Comment]:
+    """Yield the comments that end with their line; one that has a line to itself speaks of the next statement's too."""
+    elements, _ = Lexer(config=FluffConfig(overrides={"dialect": "postgres", "templater": "raw"})).lex(text)
+    code = sorted({part.pos_marker.line_no for part in elements if part.is_code and part.pos_marker and part.raw})
+    for part in elements:
+        if part.is_type("inline_comment") and part.pos_marker:
+            line = part.pos_marker.line_no
+            last = next((number for number in code if number >= line), line)
+            yield _Comment(line, part.pos_marker.line_pos, last, part.raw)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

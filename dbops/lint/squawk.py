@@ -1,0 +1,131 @@
+"""Run squawk on the migrations after the baseline, and keep what it says of tables that are in use.
+
+What squawk may not look for, and why, is in .squawk.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbops.errors import UsageError
+from dbops.lint import schema
+from dbops.lint.findings import Finding
+from dbops.settings import ROOT
+
+# These have a rule of our own where the table is a hypertable: see dbops/lint/live.py.
+REPLACED = {
+    "adding-field-with-default",
+    "adding-foreign-key-constraint",
+    "adding-not-nullable-field",
+    "adding-serial-primary-key-field",
+    "changing-column-type",
+    "constraint-missing-not-valid",
+    "disallowed-unique-constraint",
+    "require-concurrent-index-creation",
+    "require-concurrent-reindex",
+}
+# These are about a definition, and hold for new tables too.
+DEFINITIONS = {
+    "ban-char-field",
+    "identifier-too-long",
+    "prefer-identity",
+    "prefer-timestamp-tz",
+    "syntax-error",
+}
+LIVE = "docs/live-changes.md shows how."
+# What to do where squawk does not say it, or says what does not fit here.
+INSTEAD = {
+    "adding-field-with-default": f"Add the column without it, SET DEFAULT for new rows, fill the old ones. {LIVE}",
+    "adding-foreign-key-constraint": f"Add it NOT VALID, and VALIDATE CONSTRAINT in a later file. {LIVE}",
+    "adding-not-nullable-field": f"Add CHECK (column IS NOT NULL) NOT VALID and validate it before. {LIVE}",
+    "adding-required-field": f"Give it a constant DEFAULT, or make it nullable and fill it first. {LIVE}",
+    "ban-char-field": "Write text or varchar(n).",
+    "ban-drop-column": "Drop it when no released client names it any more, and say so in a waiver.",
+    "ban-drop-default": "Drop it when every released client gives the value, and say so in a waiver.",
+    "ban-drop-not-null": "Drop it when every released client handles null, and say so in a waiver.",
+    "ban-drop-table": "Drop it when no released client uses it any more, and say so in a waiver.",
+    "changing-column-type": f"Add a column of the new type, fill it, change the clients, drop the old one. {LIVE}",
+    "constraint-missing-not-valid": f"Add it NOT VALID, and VALIDATE CONSTRAINT in a later file. {LIVE}",
+    "disallowed-unique-constraint": "CREATE UNIQUE INDEX CONCURRENTLY in a file with -- migrate: no-transaction, and"
+    " ADD CONSTRAINT ... UNIQUE USING INDEX in the next.",
+    "identifier-too-long": "Choose a name of at most 63 bytes.",
+    "renaming-column": "Add a column of the new name, fill it, change the clients, drop the old one.",
+    "renaming-table": "Keep the name, or leave a view of the old name until no client uses it.",
+    "require-concurrent-index-creation": "Write CREATE INDEX CONCURRENTLY, alone in a file with"
+    " -- migrate: no-transaction.",
+    "require-concurrent-index-deletion": "Write DROP INDEX CONCURRENTLY, alone in a file with"
+    " -- migrate: no-transaction.",
+}
+_SET_NOT_NULL = re.compile(r"ALTER\s+(?:COLUMN\s+)?(?P<column>\w+)\s*\Z", re.IGNORECASE)
+
+
+def check(texts: Mapping[Path, str], label: Mapping[Path, str]) -> Iterator[Finding]:
+    """Yield what squawk finds in some migrations, by their texts and the names that they are shown with.
+
+    Raises UsageError if squawk is not installed or does not answer.
+    """
+    by_mode: dict[bool, list[Path]] = {True: [], False: []}
+    for path, text in texts.items():
+        by_mode[schema.is_transactional(text)].append(path)
+    for transactional, paths in by_mode.items():
+        for found in _run(paths, transactional=transactional):
+            path = Path(found["file"])
+            if _counts(found, texts[path], path):
+                why = str(found["message"]).strip().replace("\n", " ")
+                rule = str(found["rule_name"])
+                position = found["line"] + 1, _column(texts[path], found["line"], found["column"]) + 1
+                instead = INSTEAD.get(rule, str(found["help"] or f"See https://squawkhq.com/docs/{rule}."))
+                yield Finding(label[path], *position, rule, _sentence(why), _sentence(instead))
+
+
+def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
+    """Return squawk's report of some files; exit code 1 tells that it found something."""
+    files = [str(path) for path in paths]
+    if not files:
+        return []
+    program = shutil.which("squawk", path=sysconfig.get_path("scripts")) or shutil.which("squawk")
+    if not program:
+        raise UsageError(
+            "squawk is not installed", where="squawk-cli", hint="Install what pyproject.toml names under `lint`."
+        )
+    mode = "--assume-in-transaction" if transactional else "--no-assume-in-transaction"
+    command = [program, "--config", str(ROOT / ".squawk.toml"), mode, "--reporter", "json", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        answer = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise UsageError(f"squawk failed: {answer}", where=program, hint="Check .squawk.toml.") from None
+    return list(report)
+
+
+def _counts(found: dict[str, Any], text: str, path: Path) -> bool:
+    """Tell whether a finding is about a table that an earlier file created, or about any definition at all."""
+    rule, earlier = found["rule_name"], schema.before(path)
+    offset = sum(len(line) for line in text.splitlines(keepends=True)[: found["line"]])
+    offset += _column(text, found["line"], found["column"])
+    spot = next((s for s in schema.spots(text) if s.start <= offset < s.end), None)
+    if rule in DEFINITIONS or spot is None or not spot.table:
+        return True
+    if spot.table not in earlier.tables or (spot.table in earlier.hypertables and rule in REPLACED):
+        return False
+    if rule == "adding-not-nullable-field" and (match := _SET_NOT_NULL.search(text[spot.start : offset])):
+        return (spot.table, match["column"].lower()) not in earlier.not_null
+    return True
+
+
+def _column(text: str, line: int, column: int) -> int:
+    """Return a column in characters; squawk counts bytes of UTF-8, both from 0."""
+    lines = text.splitlines(keepends=True)
+    return len(lines[line].encode()[:column].decode(errors="ignore")) if line < len(lines) else 0
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,270 @@
+"""Released migrations are immutable: what git knows decides, and what it cannot tell is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dbops.lint import __main__ as lint
+from dbops.lint import released
+from dbops.lint.released import UnknownHistoryError
+from dbops.settings import ROOT
+
+HEADER = "-- Why: a test.\n-- Needs: nothing.\n-- Locks: none.\n\n"
+
+
+class Repository:
+    """A git repository with migrations, on its main branch."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.directory = root / "db" / "migrations"
+        self.directory.mkdir(parents=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments: str) -> str:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
+        return subprocess.run(
+            ["git", *identity, "-C", str(self.root), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
+        ).stdout
+
+    def write(self, name: str, text: str = "SELECT 1;\n") -> Path:
+        path = self.directory / name
+        path.write_text(f"-- {name}\n{text}")
+        return path
+
+    def commit(self, *names: str) -> None:
+        for name in names:
+            self.write(name)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message=Change something")
+
+    def findings(self) -> list[tuple[str, int, str]]:
+        found = released.check(self.directory, released.find(self.directory))
+        return [(Path(finding.path).name, finding.line, finding.rule) for finding in found]
+
+    def known(self) -> tuple[str, ...]:
+        return released.find(self.directory).names
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Return a repository whose main branch has two migrations, and no tag."""
+    made = Repository(tmp_path / "repository")
+    made.commit("0001_create_a.sql", "0002_create_b.sql")
+    return made
+
+
+def test_nothing_is_released_on_main_without_a_tag(repository: Repository) -> None:
+    repository.write("0001_create_a.sql", "SELECT 2;\n")
+    assert repository.known() == ()
+    assert repository.findings() == []
+    repository.commit()
+    assert "no v* tag" in released.find(repository.directory).description
+
+
+def test_tag_releases_what_it_contains(repository: Repository) -> None:
+    repository.git("tag", "v1.0.0")
+    repository.commit("0003_create_c.sql")
+    repository.write("0003_create_c.sql", "SELECT 2;\n")
+    assert repository.known() == ("0001_create_a.sql", "0002_create_b.sql")
+    assert repository.findings() == []
+    repository.write("0002_create_b.sql", "SELECT 2;\n")
+    assert repository.findings() == [("0002_create_b.sql", 2, "released-edited")]
+    repository.commit()
+    assert repository.findings() == [("0002_create_b.sql", 2, "released-edited")]
+
+
+def test_newest_tag_counts_as_versions_do(repository: Repository) -> None:
+    repository.git("tag", "v1.9.0")
+    repository.commit("0003_create_c.sql")
+    repository.git("tag", "v1.10.0")
+    repository.git("tag", "verified-later")
+    repository.git("tag", "w2.0.0", "v1.9.0")
+    assert len(repository.known()) == 3
+
+
+def test_tag_of_another_branch_does_not_count(repository: Repository) -> None:
+    repository.git("tag", "v1.0.0")
+    repository.git("switch", "--quiet", "--create", "other")
+    repository.commit("0003_create_c.sql")
+    repository.git("tag", "v2.0.0")
+    repository.git("switch", "--quiet", "main")
+    assert len(repository.known()) == 2
+
+
+def test_comment_that_was_edited_counts(repository: Repository) -> None:
+    repository.git("tag", "v1.0.0")
+    path = repository.directory / "0001_create_a.sql"
+    path.write_text(path.read_text() + "-- One more comment.\n")
+    assert repository.findings() == [("0001_create_a.sql", 3, "released-edited")]
+
+
+@pytest.mark.parametrize("change", [lambda b: b.replace(b"\n", b"\r\n"), lambda b: b"\xef\xbb\xbf" + b])
+def test_line_ends_and_bom_do_not_count(repository: Repository, change: object) -> None:
+    repository.git("tag", "v1.0.0")
+    path = repository.directory / "0001_create_a.sql"
+    path.write_bytes(change(path.read_bytes()))  # type: ignore[operator]
+    assert repository.findings() == []
+
+
+def test_file_that_is_gone_or_renamed_is_found(repository: Repository) -> None:
+    repository.git("tag", "v1.0.0")
+    (repository.directory / "0001_create_a.sql").unlink()
+    (repository.directory / "0002_create_b.sql").rename(repository.directory / "0003_create_b.sql")
+    release = released.find(repository.directory)
+    found = list(released.check(repository.directory, release))
+    assert [finding.rule for finding in found] == ["released-removed", "released-removed"]
+    assert "was removed" in found[0].why
+    assert "was renamed to 0003_create_b.sql" in found[1].why
+
+
+@pytest.mark.parametrize(("name", "found"), [("0002_do_more.sql", True), ("0003_do_more.sql", False)])
+def test_new_file_is_numbered_above_the_released_ones(repository: Repository, name: str, found: bool) -> None:
+    repository.git("tag", "v1.0.0")
+    repository.write(name)
+    assert repository.findings() == ([(name, 1, "released-number")] if found else [])
+
+
+def test_branch_without_a_tag_is_compared_with_where_it_left_main(repository: Repository) -> None:
+    repository.git("switch", "--quiet", "--create", "topic")
+    repository.commit("0003_create_c.sql")
+    assert len(repository.known()) == 2
+    repository.write("0001_create_a.sql", "SELECT 2;\n")
+    assert repository.findings() == [("0001_create_a.sql", 2, "released-edited")]
+
+
+def test_merge_of_main_releases_what_it_brings(repository: Repository) -> None:
+    repository.git("switch", "--quiet", "--create", "topic")
+    repository.commit("0003_create_mine.sql")
+    repository.git("switch", "--quiet", "main")
+    repository.commit("0003_create_theirs.sql")
+    repository.git("switch", "--quiet", "topic")
+    assert repository.findings() == []
+    repository.git("merge", "--quiet", "--no-edit", "main")
+    assert repository.findings() == [("0003_create_mine.sql", 1, "released-number")]
+
+
+def test_plain_clone_of_main_passes(repository: Repository, tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "--quiet", str(repository.root), str(tmp_path / "clone")], check=True)
+    found = released.find(tmp_path / "clone" / "db" / "migrations")
+    assert found.commit == ""
+
+
+def test_branch_in_a_clone_is_compared_with_the_remote_main(repository: Repository, tmp_path: Path) -> None:
+    repository.git("switch", "--quiet", "--create", "topic")
+    repository.commit("0003_create_c.sql")
+    subprocess.run(["git", "clone", "--quiet", str(repository.root), str(tmp_path / "clone")], check=True)
+    found = released.find(tmp_path / "clone" / "db" / "migrations")
+    assert found.names == ("0001_create_a.sql", "0002_create_b.sql")
+    assert found.description.startswith("origin/main")
+
+
+def test_shallow_clone_cannot_tell(repository: Repository, tmp_path: Path) -> None:
+    repository.commit("0003_create_c.sql")
+    source = repository.root.as_uri()
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", source, str(tmp_path / "clone")], check=True)
+    with pytest.raises(UnknownHistoryError, match="shallow"):
+        released.find(tmp_path / "clone" / "db" / "migrations")
+
+
+def test_clone_without_the_main_branch_cannot_tell(repository: Repository, tmp_path: Path) -> None:
+    repository.git("switch", "--quiet", "--create", "topic")
+    arguments = ["--branch=topic", "--single-branch", str(repository.root), str(tmp_path / "clone")]
+    subprocess.run(["git", "clone", "--quiet", *arguments], check=True)
+    with pytest.raises(UnknownHistoryError, match=r"git fetch origin main"):
+        released.find(tmp_path / "clone" / "db" / "migrations")
+
+
+def test_directory_without_git_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(UnknownHistoryError, match="not a git repository"):
+        released.find(tmp_path)
+
+
+def test_machine_without_git_cannot_tell(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repository.root))
+    with pytest.raises(UnknownHistoryError, match="git cannot be run"):
+        released.find(repository.directory)
+
+
+def test_hook_that_names_another_index_does_not_mislead(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.git("tag", "v1.0.0")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert len(repository.known()) == 2
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """Return a repository whose main branch has this repository's baseline, as the working directory."""
+    made = Repository(tmp_path / "copy")
+    for file in (ROOT / "db" / "migrations").glob("000[1-6]_*.sql"):
+        (made.directory / file.name).write_bytes(file.read_bytes())
+    made.commit()
+    monkeypatch.chdir(made.root)
+    for name in ("CI", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def run(copy: Repository, *names: str) -> int:
+    paths = [str(copy.directory / name) for name in names]
+    return lint.main(["--migrations", str(copy.directory), *paths])
+
+
+def test_command_prints_findings_of_all_kinds_and_fails(
+    copy: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "0006_drop_sector.sql"
+    copy.git("tag", "v1.0.0")
+    (copy.directory / "0007_drop_sector.sql").write_text(
+        f"{HEADER}ALTER TABLE tickers DROP COLUMN sector;\n"
+        "-- lint: allow ban-drop-column because nobody reads it\n"
+        "ALTER TABLE public.tickers DROP COLUMN name;\n"
+    )
+    (copy.directory / name).write_text(f"{HEADER}SELECT 1 AS one;\n")
+    assert run(copy, name, "0007_drop_sector.sql") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[:2] for line in lines[1:-1]] == [
+        ["db/migrations/0007_drop_sector.sql:5:13:", "KM07"],
+        ["db/migrations/0007_drop_sector.sql:5:21:", "ban-drop-column"],
+        [f"db/migrations/{name}:1:1:", "released-number"],
+    ]
+    assert lines[0] == "Released migrations: 6, tag v1.0.0."
+    assert lines[-1] == "3 findings."
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert run(copy, name, "0007_drop_sector.sql") == 1
+    annotations = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::error ")]
+    assert len(annotations) == 3
+    assert annotations[0].startswith("::error file=db/migrations/0007_drop_sector.sql,line=5,col=13,title=KM07::")
+
+
+def test_command_passes_on_main_without_a_tag_in_ci(
+    copy: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    assert run(copy, "0001_create_timescaledb_extension.sql") == 0
+    assert capsys.readouterr().out.endswith("0 findings.\n")
+
+
+@pytest.mark.parametrize("in_ci", [False, True])
+def test_command_says_that_history_is_unknown_and_fails_in_ci(
+    copy: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], in_ci: bool
+) -> None:
+    copy.git("branch", "--move", "trunk")
+    if in_ci:
+        monkeypatch.setenv("CI", "true")
+    assert run(copy, "0001_create_timescaledb_extension.sql") == int(in_ci)
+    said = capsys.readouterr().err
+    assert said.startswith("error: " if in_ci else "warning: ")
+    assert "cannot tell whether released migrations are unchanged" in said
