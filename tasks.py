@@ -21,12 +21,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import task
+from invoke.parser.argument import Argument
+from invoke.tasks import Task, task
+
+from dbops import cli
+from dbops.cli import FIRST_SIGNAL_CODE, SIGNALS
 
 if TYPE_CHECKING:
     from dbops.errors import DbopsError
@@ -36,8 +40,6 @@ if TYPE_CHECKING:
     from dbops.settings import Settings, Target
 
 FORMATS = ("text", "json")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FIRST_SIGNAL_CODE = 128
 NOT_RUNNING = 3
 
 OUTPUT = {
@@ -52,21 +54,43 @@ DATABASE = {
 YES = "Agree to lose the rows in it, without being asked; not enough in prod."
 CONFIRM = "Agree to lose the rows in the database of this name; the only way in prod."
 TIMEOUT = "Seconds to wait for other operators, and for sessions to end; default 30."
+# Short flags mean the same in every verb that has them.
+SHORT = {"yes": "y", "url": "u", "env": "e", "plan": "p", "follow": "f", "lines": "n"}
+
+
+class Verb(Task):  # type: ignore[type-arg]
+    """A task with few short flags, whose arguments can be asked for more than once."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the arguments; Invoke's own method uses up the help texts."""
+        texts = dict(self.help)
+        try:
+            return super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = texts
+
+    def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
+        """Return how Invoke parses an option."""
+        options = super().arg_opts(name, default, taken_names)
+        options["names"] = [options["names"][0], *SHORT.get(name, "")]
+        return options
 
 
 # db: the four steps, alone and as one
 
 
 @task(
+    klass=Verb,
     help={
         **DATABASE,
-        "plan": "Check everything that could go wrong, say what would happen, and change nothing.",
+        "plan": "Check everything that could go wrong and say what would happen. Changes nothing, except that the"
+        " preflight creates and drops a scratch database.",
         "yes": YES,
         "confirm": CONFIRM,
         "rehearsal": "Build in a scratch database first when rows would be lost; --no-rehearsal skips that.",
         "repeat": "Rebuild this many times, and fail if two fingerprints differ; default 1.",
         "timeout": TIMEOUT,
-    }
+    },
 )
 def rebuild(
     context: Context,
@@ -81,9 +105,13 @@ def rebuild(
     repeat: str = "1",
     timeout: str = "30",
 ) -> None:
-    """Drop, create, migrate and verify the database; one summary.
+    """Drop, create, migrate and verify the database.
 
-    Asks only if there are rows to lose. Whatever can fail is tried before anything is dropped.
+    Asks only if data would be lost. Whatever can fail is tried before anything
+    is dropped: if data would be lost, the whole build too, in a scratch
+    database.
+
+    Example: invoke db.rebuild --plan
     """
     with running(format, log_level) as run:
         from dbops import rebuild as core
@@ -109,7 +137,7 @@ def rebuild(
         run.view.result(lambda console: views.rebuilt(results, console), views.rebuilt_data(results))
 
 
-@task(help={**DATABASE, "yes": YES, "confirm": CONFIRM, "timeout": TIMEOUT})
+@task(klass=Verb, help={**DATABASE, "yes": YES, "confirm": CONFIRM, "timeout": TIMEOUT})
 def drop(
     context: Context,
     url: str | None = None,
@@ -120,9 +148,11 @@ def drop(
     confirm: str = "",
     timeout: str = "30",
 ) -> None:
-    """Drop the database, ending every session in it; its properties are kept for `db.create`.
+    """Drop the database; its properties are kept for db.create.
 
-    Asks only if there are rows to lose.
+    Ends every session in it. Asks only if data would be lost.
+
+    Example: invoke db.drop --url postgresql://owner@localhost/kapman_dev
     """
     with running(format, log_level) as run:
         from dbops import rebuild as core
@@ -140,7 +170,7 @@ def drop(
         run.view.result(lambda console: views.dropped(result, console), result)
 
 
-@task(help={**DATABASE, "timeout": TIMEOUT})
+@task(klass=Verb, help={**DATABASE, "timeout": TIMEOUT})
 def create(
     context: Context,
     url: str | None = None,
@@ -149,7 +179,13 @@ def create(
     log_level: str = "INFO",
     timeout: str = "30",
 ) -> None:
-    """Create the empty database, with the properties that it had before it was dropped, unless it exists."""
+    """Create the empty database, unless it exists.
+
+    It gets the properties that the database had before it was dropped: owner,
+    privileges, settings and the rest.
+
+    Example: invoke db.create --env test
+    """
     with running(format, log_level) as run:
         from dbops import rebuild as core
         from dbops.report import lifecycle as views
@@ -160,6 +196,7 @@ def create(
 
 
 @task(
+    klass=Verb,
     help={
         **DATABASE,
         "plan": "Print what would run, and run nothing.",
@@ -170,7 +207,7 @@ def create(
         "statement_timeout": "How long one statement may take, as in 10min; overrides the files' headers;"
         " default no limit.",
         "timeout": "Seconds to wait for another operator, or another migration, of the same database; default 60.",
-    }
+    },
 )
 def migrate(
     context: Context,
@@ -187,8 +224,11 @@ def migrate(
 ) -> None:
     """Apply pending migrations, all or nothing.
 
-    Files and ledger rows commit together. Edited, renamed, removed or skipped files stop it before anything
-    runs. `--plan --format json` prints the plan for machines; `--check` takes the locks that it would take.
+    Files and ledger rows commit together. Edited, renamed, removed or skipped
+    files stop it before anything runs. `--plan --format json` prints the plan
+    for machines; `--check` takes the locks that it would take.
+
+    Example: invoke db.migrate --plan --check
     """
     with running(format, log_level) as run:
         from dbops import migrations
@@ -226,6 +266,7 @@ def migrate(
 
 
 @task(
+    klass=Verb,
     help={
         **DATABASE,
         "format": "How results are printed: text, json or junit; default text.",
@@ -233,7 +274,7 @@ def migrate(
         "only": "Run only the check files of these names, separated by commas; --list shows them.",
         "list": "Show the check files instead of running them.",
         "output": "Write the result to this file too, in the chosen format.",
-    }
+    },
 )
 def verify(
     context: Context,
@@ -246,7 +287,12 @@ def verify(
     list: bool = False,
     output: str = "",
 ) -> None:
-    """Check that the schema is what it should be; reads only, waits for no lock; exit code 1 if a check fails."""
+    """Check that the schema is what it should be.
+
+    Reads only, waits for no lock. Exit code 1 if a check fails.
+
+    Example: invoke db.verify --format junit --output report.xml
+    """
     with running(format, log_level, formats=(*FORMATS, "junit")) as run:
         from dbops import verification
         from dbops.report import documents
@@ -275,13 +321,15 @@ def verify(
 # db: look, describe, prepare
 
 
-@task(help=DATABASE)
+@task(klass=Verb, help=DATABASE)
 def status(
     context: Context, url: str | None = None, env: str | None = None, format: str = "text", log_level: str = "INFO"
 ) -> None:
-    """Show the server, the extension and every migration: applied, pending, edited, renamed, removed.
+    """Show what is applied, pending, edited, renamed or removed.
 
     Exit code 1 if files and ledger disagree or a migration was left unfinished.
+
+    Example: invoke db.status --env test
     """
     with running(format, log_level) as run:
         from dbops import migrations
@@ -295,9 +343,12 @@ def status(
         run.code = 0 if found.consistent else 1
 
 
-@task(help={"name": "What it does: a verb and an object, as in add_tickers_exchange.", **OUTPUT})
+@task(klass=Verb, help={"name": "What it does: a verb and an object, as in add_tickers_exchange.", **OUTPUT})
 def new(context: Context, name: str, format: str = "text", log_level: str = "INFO") -> None:
-    """Write the next migration, with a header to fill in, and print its path."""
+    """Write the next migration file, and print its path.
+
+    Example: invoke db.new add_tickers_exchange
+    """
     with running(format, log_level) as run:
         from dbops import migrations
         from dbops.settings import MIGRATIONS
@@ -306,11 +357,17 @@ def new(context: Context, name: str, format: str = "text", log_level: str = "INF
         run.view.result(lambda console: console.print(str(path), soft_wrap=True), {"path": path})
 
 
-@task(help=DATABASE)
+@task(klass=Verb, help=DATABASE)
 def drift(
     context: Context, url: str | None = None, env: str | None = None, format: str = "text", log_level: str = "INFO"
 ) -> None:
-    """Compare the live schema with a fresh build of the migrations in a scratch database; exit code 1 on drift."""
+    """Compare the live schema with a fresh build, as a diff.
+
+    The migrations are built in a scratch database, which is dropped afterwards.
+    Exit code 1 on drift.
+
+    Example: invoke db.drift --format json
+    """
     with running(format, log_level) as run:
         from dbops import catalog, migrations
         from dbops.report import drift as views
@@ -322,7 +379,7 @@ def drift(
         run.code = 1 if result.found else 0
 
 
-@task(help={**DATABASE, "text": "Print the canonical text that is hashed instead of its hash."})
+@task(klass=Verb, help={**DATABASE, "text": "Print the canonical text that is hashed instead of its hash."})
 def fingerprint(
     context: Context,
     url: str | None = None,
@@ -331,7 +388,12 @@ def fingerprint(
     log_level: str = "INFO",
     text: bool = False,
 ) -> None:
-    """Print one sha256 of the schema: the same migrations give the same one, wherever they ran."""
+    """Print one sha256 of the schema.
+
+    The same migrations give the same one, wherever they ran.
+
+    Example: invoke db.fingerprint --text
+    """
     with running(format, log_level) as run:
         from dbops import catalog, postgres
         from dbops.report import documents
@@ -344,7 +406,7 @@ def fingerprint(
         run.view.result(lambda console: documents.print_as_is(schema if text else f"{value}\n", console), data)
 
 
-@task(help={**DATABASE, "output": "File to write; default docs/schema.md of this repository."})
+@task(klass=Verb, help={**DATABASE, "output": "File to write; default docs/schema.md of this repository."})
 def diagram(
     context: Context,
     url: str | None = None,
@@ -353,7 +415,12 @@ def diagram(
     log_level: str = "INFO",
     output: str = "",
 ) -> None:
-    """Write the live schema as Markdown, with an entity-relationship diagram and a section per table."""
+    """Write docs/schema.md from the live schema.
+
+    Markdown, with an entity-relationship diagram and a section per table.
+
+    Example: invoke db.diagram --output /tmp/schema.md
+    """
     with running(format, log_level) as run:
         from dbops import catalog, postgres
         from dbops.report import documents
@@ -368,7 +435,29 @@ def diagram(
         run.view.result(lambda console: documents.print_as_is(f"Written: {path}\n", console), {"output": path})
 
 
-@task(help={**DATABASE, "timeout": "Seconds to wait; default 60."})
+@task(klass=Verb, help={**DATABASE, "command": "Run this SQL and end."})
+def psql(
+    context: Context,
+    url: str | None = None,
+    env: str | None = None,
+    format: str = "text",
+    log_level: str = "INFO",
+    command: str = "",
+) -> None:
+    """Open psql on the database.
+
+    The password is handed over in the environment, never on the command line.
+
+    Example: invoke db.psql --command 'SELECT count(*) FROM ohlcv'
+    """
+    with running(format, log_level) as run:
+        from dbops import psql as core
+
+        arguments, environ = core.command(run.settings(url, env).target, run.environ, sql=command)
+        os.execve(arguments[0], arguments, environ)  # noqa: S606
+
+
+@task(klass=Verb, help={**DATABASE, "timeout": "Seconds to wait; default 60."})
 def wait(
     context: Context,
     url: str | None = None,
@@ -377,7 +466,12 @@ def wait(
     log_level: str = "INFO",
     timeout: str = "60",
 ) -> None:
-    """Wait until the server accepts connections and TimescaleDB can be loaded; the database need not exist."""
+    """Wait until the server and TimescaleDB are ready.
+
+    The database need not exist.
+
+    Example: invoke db.wait --timeout 120
+    """
     with running(format, log_level) as run:
         from dbops import wait as core
         from dbops.report import lifecycle as views
@@ -391,12 +485,15 @@ def wait(
 # server: the embedded one
 
 
-@task(name="install", help=OUTPUT)
+@task(klass=Verb, name="install", help=OUTPUT)
 def server_install(context: Context, format: str = "text", log_level: str = "INFO") -> None:
-    """Install PostgreSQL 15 and TimescaleDB, unless they are installed.
+    """Install PostgreSQL 15 and TimescaleDB.
 
-    From the distribution's packages where it has one of TimescaleDB (Debian 13 and newer), on Debian 12 by building
-    Debian's signed source. Needs root or sudo. A second run changes nothing.
+    From the distribution's packages where it has one of TimescaleDB (Debian 13
+    and newer), on Debian 12 by building Debian's signed source. Needs root or
+    sudo. A second run changes nothing.
+
+    Example: invoke server.install
     """
     with running(format, log_level) as run:
         from dbops import server
@@ -407,6 +504,7 @@ def server_install(context: Context, format: str = "text", log_level: str = "INF
 
 
 @task(
+    klass=Verb,
     name="up",
     help={
         "port": "Listen on this loopback port too, with a generated password, from now on; "
@@ -415,7 +513,12 @@ def server_install(context: Context, format: str = "text", log_level: str = "INF
     },
 )
 def server_up(context: Context, port: str = "", format: str = "text", log_level: str = "INFO") -> None:
-    """Start the embedded server, making its data directory first if there is none, and say how to reach it."""
+    """Start the embedded server, and say how to reach it.
+
+    Makes its data directory first if there is none.
+
+    Example: invoke server.up --port auto
+    """
     with running(format, log_level) as run:
         from dbops import server
         from dbops.settings import port_number
@@ -424,9 +527,12 @@ def server_up(context: Context, port: str = "", format: str = "text", log_level:
         _show_server(run)
 
 
-@task(name="down", help=OUTPUT)
+@task(klass=Verb, name="down", help=OUTPUT)
 def server_down(context: Context, format: str = "text", log_level: str = "INFO") -> None:
-    """Stop the embedded server; its data stays."""
+    """Stop the embedded server; its data stays.
+
+    Example: invoke server.down
+    """
     with running(format, log_level) as run:
         from dbops import server
 
@@ -435,21 +541,30 @@ def server_down(context: Context, format: str = "text", log_level: str = "INFO")
         run.view.result(lambda console: console.print(text), {"stopped": ran})
 
 
-@task(name="status", help=OUTPUT)
+@task(klass=Verb, name="status", help=OUTPUT)
 def server_status(context: Context, format: str = "text", log_level: str = "INFO") -> None:
-    """Show the embedded server: installed, running, where, how large; exit code 0 if it runs, else 3."""
+    """Show whether the embedded server runs, and where.
+
+    Exit code 0 if it runs, else 3.
+
+    Example: invoke server.status --format json
+    """
     with running(format, log_level) as run:
         run.code = 0 if _show_server(run) == "running" else NOT_RUNNING
 
 
 @task(
+    klass=Verb,
     name="logs",
     help={"lines": "How many lines to show; default 50.", "follow": "Go on showing new lines until Ctrl-C.", **OUTPUT},
 )
 def server_logs(
     context: Context, lines: str = "50", follow: bool = False, format: str = "text", log_level: str = "INFO"
 ) -> None:
-    """Show the end of the embedded server's log."""
+    """Show the end of the embedded server's log.
+
+    Example: invoke server.logs -f -n 100
+    """
     with running(format, log_level, quiet=follow) as run:
         from dbops import server
         from dbops.report import embedded as views
@@ -460,9 +575,14 @@ def server_logs(
             views.log_lines((line,), run.view)
 
 
-@task(name="destroy", help={"yes": "Do not ask.", **OUTPUT})
+@task(klass=Verb, name="destroy", help={"yes": "Do not ask.", **OUTPUT})
 def server_destroy(context: Context, yes: bool = False, format: str = "text", log_level: str = "INFO") -> None:
-    """Stop the embedded server and remove its data directory, with every database in it, after consent."""
+    """Remove the embedded server with all of its databases.
+
+    Stops it and removes its data directory, after consent.
+
+    Example: invoke server.destroy
+    """
     with running(format, log_level) as run:
         from dbops import server
         from dbops.errors import ConsentError
@@ -573,12 +693,6 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End the program while nothing runs that would have to clean up: before, between and after verbs."""
-    os.write(2, b"interrupted: no task was running.\n")
-    os._exit(FIRST_SIGNAL_CODE + number)
-
-
 def _unforeseen(error: Exception, target: Target | None, *, details: bool) -> DbopsError:
     """Return an exception that nothing expected as an error: what and where, and the traceback if `details`."""
     from dbops.errors import UnforeseenError
@@ -632,13 +746,9 @@ def _show_server(run: Run) -> str:
     return found.state
 
 
-# From here on: before this file is loaded, Invoke answers signals.
-if Path(sys.argv[0]).name in ("invoke", "inv", "kapman") or sys.argv[0].endswith("invoke/__main__.py"):
-    for _number in SIGNALS:
-        if signal.getsignal(_number) != signal.SIG_IGN:
-            signal.signal(_number, _end)
-
 namespace = Collection(
-    Collection("db", rebuild, drop, create, migrate, verify, status, new, drift, fingerprint, diagram, wait),
+    Collection("db", rebuild, drop, create, migrate, verify, status, new, drift, fingerprint, diagram, psql, wait),
     Collection("server", server_install, server_up, server_down, server_status, server_logs, server_destroy),
 )
+
+cli.prepare(namespace)

@@ -14,6 +14,7 @@ import pytest
 from dbops.settings import ROOT, Target
 from tests.support import operators
 from tests.support.operators import PASSWORD
+from tests.support.servers import TestServer
 
 VALUE = "another-s3cret"
 
@@ -45,7 +46,26 @@ def test_password_never_appears_while_rebuilding(server, target, state, output):
     assert "CREATE DATABASE" in done.stderr
 
 
-def watched(task: str, target: Target, state: Path, output: str) -> tuple[subprocess.CompletedProcess[str], str]:
+def test_psql_gets_the_password_in_no_command_line(server: TestServer, target: Target, state: Path) -> None:
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        command = ("--command", "SELECT 'in ' || current_database(), current_user, pg_sleep(0.5)")
+        done, seen = watched("db.psql", operators.as_role(target, owner), state, "text", *command)
+    assert done.returncode == 0, done.stderr
+    assert f"in {target.database}" in done.stdout
+    assert owner in done.stdout
+    assert "pg_sleep(0.5)" in seen
+    assert PASSWORD not in done.stdout + done.stderr + seen
+
+
+def test_exit_code_of_psql_is_that_of_the_task(built: Target, state: Path) -> None:
+    done = operators.invoke("db.psql", "--command", "SELECT 1 / 0", target=built, state=state)
+    assert (done.returncode, "division by zero" in done.stderr) == (1, True)
+
+
+def watched(
+    task: str, target: Target, state: Path, output: str, *words: str
+) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run a task, and return it with all command lines that were seen meanwhile."""
     seen: list[str] = []
     over = threading.Event()
@@ -57,7 +77,7 @@ def watched(task: str, target: Target, state: Path, output: str) -> tuple[subpro
 
     thread = threading.Thread(target=watch)
     thread.start()
-    done = operators.invoke(task, "--log-level", "DEBUG", "--format", output, target=target, state=state)
+    done = operators.invoke(task, "--log-level", "DEBUG", "--format", output, *words, target=target, state=state)
     over.set()
     thread.join()
     return done, "\n".join(seen)

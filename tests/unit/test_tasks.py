@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 from invoke.exceptions import Exit
+from invoke.parser import Parser
 
+import dbops
 import tasks
 from dbops.settings import ROOT
 
@@ -24,6 +30,7 @@ VERBS = {
         "fingerprint",
         "migrate",
         "new",
+        "psql",
         "rebuild",
         "status",
         "verify",
@@ -49,7 +56,7 @@ def test_list_of_tasks_stays_light_and_complete() -> None:
     listed = invoke("--list")
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in listed.stderr.splitlines()}
     assert "dataclasses" in imported
-    assert not imported & {"dbops", "psycopg", "rich", "sqlfluff", "dotenv"}
+    assert not imported & {"psycopg", "rich", "sqlfluff", "dotenv"}
     for collection, verbs in VERBS.items():
         for verb in verbs:
             assert f"  {collection}.{verb} " in listed.stdout
@@ -68,7 +75,108 @@ def test_bytecode_of_what_a_verb_imports_is_kept_unless_the_environment_says_oth
     assert {"settings", "console", "conninfo"} <= bytecode(tmp_path / "kept")
 
 
-@pytest.mark.parametrize("task", [f"db.{verb}" for verb in VERBS["db"] if verb != "new"])
+TASKS = [f"{collection}.{verb}" for collection, verbs in VERBS.items() for verb in verbs]
+SHORT = {"-y": "--yes", "-u": "--url", "-e": "--env", "-p": "--plan", "-f": "--follow", "-n": "--lines"}
+
+
+def test_list_of_tasks_is_a_menu_with_one_line_a_verb() -> None:
+    lines = invoke("--list").stdout.splitlines()
+    assert lines[0] == "Available tasks:"
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == sorted(TASKS)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_of_each_task_has_an_example_that_its_parser_takes(task: str) -> None:
+    text = tasks.namespace[task].__doc__ or ""
+    [example] = re.findall("^ *Example: invoke (.*)$", text, re.MULTILINE)
+    [parsed] = Parser(contexts=tasks.namespace.to_contexts()).parse_argv(shlex.split(example))
+    assert parsed.name == task
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_short_flags_are_few_and_mean_the_same_everywhere() -> None:
+    for context in tasks.namespace.to_contexts():
+        for argument in context.args.values():
+            short = [f"-{name}" for name in argument.names if len(name) == 1]
+            assert all(SHORT[flag] == f"--{argument.name}" for flag in short)
+    assert "-y, --yes" in invoke("--help", "db.drop").stdout
+
+
+def test_help_after_a_task_that_needs_an_argument_is_its_help() -> None:
+    done = invoke("db.new", "--help")
+    assert (done.returncode, "Example: invoke db.new" in done.stdout) == (0, True)
+
+
+WRONG_WORDS = {
+    "db.rebiuld": ('there is no task "db.rebiuld"', "Did you mean `invoke db.rebuild`?"),
+    "rebuild": ('there is no task "rebuild"', "Did you mean `invoke db.rebuild`?"),
+    "db.status verfy": ('there is no task "verfy"', "Did you mean `invoke db.verify`?"),
+    "xyz": ('there is no task "xyz"', "`invoke --list` shows all tasks."),
+    "db.migrate --plann": ("unknown option --plann", "Did you mean --plan?"),
+    "db.migrate --password=s3kret": ("unknown option --password", "`invoke --help db.migrate`"),
+    "db.status --url": ("option --url needs a value", "`invoke --help db.status`"),
+    "db.new": ("'db.new' did not receive required positional arguments: 'name'", "`invoke --help db.new`"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS)
+def test_word_that_is_no_task_and_no_option_is_wrong_usage_with_a_suggestion(words: str) -> None:
+    what, hint = WRONG_WORDS[words]
+    done = subprocess.run(
+        [sys.executable, "-m", "invoke", *words.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    first, where, last = done.stderr.splitlines()
+    assert (done.returncode, first, where) == (2, f"error: {what}", "  --> the command line")
+    assert last.startswith(f"hint: {hint}")
+    assert "s3kret" not in done.stderr
+
+
+def kapman(*words: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "kapman"), *words]
+    base = {**os.environ, **environ}
+    return subprocess.run(command, cwd=directory, env=base, capture_output=True, text=True, check=False)
+
+
+def test_kapman_is_invoke_from_any_directory_with_a_version(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("raise SystemExit('the tasks of another project')")
+    assert kapman("--version", directory=tmp_path).stdout == f"kapman {dbops.__version__}\n"
+    assert kapman("--list", directory=tmp_path).stdout == invoke("--list").stdout
+    wrong = kapman("db.rebiuld", directory=tmp_path)
+    assert (wrong.returncode, "Did you mean `kapman db.rebuild`?" in wrong.stderr) == (2, True)
+
+
+def test_kapman_without_a_checkout_ends_with_a_sentence(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "dbops", tmp_path / "dbops", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-c", "from dbops.cli import main; main()", "--list"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert [line.split(" ")[0] for line in done.stderr.splitlines()] == ["error:", "", "hint:"]
+    assert "in a checkout" in done.stderr
+
+
+def test_completion_script_of_bash_completes_tasks_and_options_in_a_fresh_shell() -> None:
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb", "HOME": "/nonexistent"}
+    with pexpect.spawn(
+        "bash", ["--norc", "--noprofile", "-i"], cwd=ROOT, env=environ, encoding="utf-8", timeout=60
+    ) as shell:
+        shell.sendline("bind 'set bell-style none'; PS1='ready> '; source <(invoke --print-completion-script=bash)")
+        shell.expect("\nready> ")
+        shell.send("invoke db.rebu\t")
+        shell.expect_exact("invoke db.rebuild ")
+        shell.send("--rehe\t")
+        shell.expect_exact("--rehearsal")
+        shell.sendcontrol("c")
+        shell.sendline("exit")
+        shell.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_exists_for_each_shell(shell: str) -> None:
+    assert "--complete" in invoke(f"--print-completion-script={shell}").stdout
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task.startswith("db.") and task != "db.new"])
 def test_help_of_each_task_explains_the_common_options(task: str) -> None:
     text = invoke("--help", task).stdout
     for option in ("--url", "--env", "--format", "--log-level"):

@@ -1,0 +1,53 @@
+"""The command that opens psql on a target."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+
+from dbops.errors import ServerError, UsageError
+from dbops.settings import Target
+
+
+def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tuple[list[str], dict[str, str]]:
+    """Return the arguments and the environment of psql, to be run as they are; with `sql` it runs that and ends.
+
+    Arguments show in the process list, so that secrets are in the environment. Raises ServerError if psql is not
+    installed, UsageError for a secret that psql takes by no variable.
+    """
+    from psycopg import pq
+    from psycopg.conninfo import make_conninfo
+
+    program = shutil.which("psql", path=environ.get("PATH")) or _beside_the_embedded_server(environ)
+    if not program:
+        raise ServerError(
+            "psql is not installed",
+            where="this machine",
+            hint="Install it with `apt-get install postgresql-client`, or run `invoke server.install`.",
+        )
+    # psql's own encoding is that of the terminal.
+    shown = {key: value for key, value in target.parameters.items() if key != "client_encoding"}
+    given = {key: value for key, value in environ.items() if key != "PGSERVICE"}
+    for option in pq.Conninfo.get_defaults():
+        name = option.keyword.decode()
+        if name in shown and option.dispchar == b"*":
+            if not option.envvar:
+                raise UsageError(
+                    f"{name} cannot be passed to psql: it has no environment variable",
+                    where=str(target),
+                    hint=f"Put {name} into ~/.pg_service.conf and use PGSERVICE.",
+                )
+            given[option.envvar.decode()] = shown.pop(name)
+    arguments = [program, "--dbname", make_conninfo("", **{**shown, "dbname": target.database})]
+    return arguments + (["--command", sql] if sql else []), given
+
+
+def _beside_the_embedded_server(environ: Mapping[str, str]) -> str | None:
+    """Return psql of an installation of PostgreSQL that is not on the search path."""
+    from dbops.server.find import find
+
+    for installation in find(environ.get("PATH", "")):
+        if os.access(installation.binaries / "psql", os.X_OK):
+            return str(installation.binaries / "psql")
+    return None
