@@ -202,10 +202,13 @@ def create(
         "plan": "Print what would run, and run nothing.",
         "check": "Print what would run, apply it on the target itself, and roll it back.",
         "to": "Last migration to apply, as in 0007.",
-        "lock_timeout": "How long to wait for a lock before trying again, as in 2s; overrides the files' headers;"
-        " default 5s.",
+        "lock_timeout": "How long to wait for a lock before letting others pass, as in 2s; overrides headers;"
+        " default 1s.",
+        "lock_budget": "How long to go on trying to acquire locks, as in 30min; overrides the files' headers;"
+        " default 5min.",
         "statement_timeout": "How long one statement may take, as in 10min; overrides the files' headers;"
         " default no limit.",
+        "commit": "all commits once, at the end; file commits after each file; default all.",
         "timeout": "Seconds to wait for another operator, or another migration, of the same database; default 60.",
     },
 )
@@ -219,7 +222,9 @@ def migrate(
     check: bool = False,
     to: str = "",
     lock_timeout: str = "",
+    lock_budget: str = "",
     statement_timeout: str = "",
+    commit: str = "all",
     timeout: str = "60",
 ) -> None:
     """Apply pending migrations, all or nothing.
@@ -243,7 +248,13 @@ def migrate(
         planned = None
         if plan or check:
             planned = migrations.plan(
-                settings.target, files, to=last, lock_timeout=lock_timeout, statement_timeout=statement_timeout
+                settings.target,
+                files,
+                to=last,
+                lock_timeout=lock_timeout,
+                lock_budget=lock_budget,
+                statement_timeout=statement_timeout,
+                commit=commit,
             )
         if planned and not check:
             run.view.result(lambda console: views.plan_text(planned, console), planned)
@@ -253,8 +264,11 @@ def migrate(
             files,
             to=last,
             lock_timeout=lock_timeout,
+            lock_budget=lock_budget,
             statement_timeout=statement_timeout,
+            commit=commit,
             check=check,
+            with_times=log_level == "DEBUG",
             timeout=patience,
             report=run.view.event,
         )
@@ -338,7 +352,7 @@ def status(
 
         settings = run.settings(url, env)
         core.warn_of_fence(settings.target, run.view.event)
-        found = migrations.status(settings.target, migrations.discover(settings.migrations))
+        found = migrations.status(settings.target, migrations.discover(settings.migrations, allow_empty=True))
         run.view.result(lambda console: views.status_text(found, console), found)
         run.code = 0 if found.consistent else 1
 
@@ -373,7 +387,7 @@ def drift(
         from dbops.report import drift as views
 
         settings = run.settings(url, env)
-        files = migrations.discover(settings.migrations)
+        files = migrations.discover(settings.migrations, allow_empty=True)
         result = catalog.drift(settings.target, files, report=run.view.event)
         run.view.result(lambda console: views.text(result, console), views.data(result))
         run.code = 1 if result.found else 0

@@ -44,10 +44,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement of SQL ran; `seconds` is its time as seen from the client."""
+    """A statement of SQL ran; `seconds` is its time, where it is known."""
 
     sql: str
-    seconds: float
+    seconds: float | None
     where: str = ""
 
 

@@ -320,7 +320,7 @@ def is_direct(connection: Connection) -> bool:
 
 def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: float, report: Report) -> None:
     """Wait for the operator's lock, saying who holds it."""
-    text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {_holder(connection, key)}"
+    text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {lock_holder(connection, key)}"
     report(Message("INFO", text))
     try:
         connection.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
@@ -330,7 +330,7 @@ def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: fl
         raise PreflightError(
             f"another operator is at work on {target.database}",
             where=target.server,
-            notes=(f"held by {_holder(connection, key)}",),
+            notes=(f"held by {lock_holder(connection, key)}",),
             hint="Wait for it to finish, or wait longer with --timeout.",
         ) from None
     except Interrupted as interruption:
@@ -338,7 +338,7 @@ def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: fl
         raise
 
 
-def _holder(connection: Connection, key: int) -> str:
+def lock_holder(connection: Connection, key: int) -> str:
     """Return who holds a session advisory lock of this database."""
     pid = (
         "(SELECT l.pid FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"

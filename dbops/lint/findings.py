@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlfluff.core import FluffConfig, Lexer
 
-from dbops.migrations.statements import split
+from dbops.migrations.sqlsplit import split
 
 FORM = "-- lint: allow RULE because REASON"
 WAIVER = "waiver"

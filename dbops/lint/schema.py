@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dbops.migrations import headers
-from dbops.migrations.statements import split, without_comments
+from dbops.migrations import files
+from dbops.migrations.sqlsplit import split, without_comments
 
 # The last file of the first release: when these run, no table is in use.
 BASELINE = 6
@@ -100,7 +100,7 @@ def spots(text: str) -> tuple[Spot, ...]:
 def is_transactional(text: str) -> bool:
     """Return whether the runner applies a file in a transaction; one whose header is refused counts as such."""
     try:
-        return headers.parse(text).transactional
+        return files.parse_header(text).transactional
     except ValueError:
         return True
 

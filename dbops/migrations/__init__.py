@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dbops.migrations.files import Migration, discover, new_file
-from dbops.migrations.plan import Plan, PlannedMigration, plan, status, version_of
-from dbops.migrations.runner import MigrationResult, migrate
-from dbops.migrations.state import Item, LedgerStatus, State
+from dbops.migrations.ledger import Item, LedgerStatus, State, status
+from dbops.migrations.run import MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
 from dbops.migrations.work import AppliedMigration
 
 __all__ = [
@@ -17,6 +16,7 @@ __all__ = [
     "Plan",
     "PlannedMigration",
     "State",
+    "apply",
     "discover",
     "migrate",
     "new_file",

@@ -1,4 +1,4 @@
-"""Migration files: find them, judge them, read them, begin the next one."""
+"""Migration files: find and validate them, read their headers, begin the next one."""
 
 from __future__ import annotations
 
@@ -6,38 +6,86 @@ import codecs
 import hashlib
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from dbops.errors import UsageError
-from dbops.migrations import headers, rules
-from dbops.migrations.headers import Header
-from dbops.migrations.place import place_at
-from dbops.migrations.rules import UnlawfulError
-from dbops.migrations.statements import split
+from dbops.errors import Location, UsageError
+from dbops.migrations.sqlsplit import Statement, leading, location_at, split, without_comments
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
 _WORDS = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
-_LEFTOVER = re.compile(r"\..*|.*~|#.*#|.*\.(orig|rej|bak|md)")
-_NAME_RULE = "must be named NNNN_verb_object.sql, in lower case"
+_PASSED_OVER = re.compile(r"\..*|.*~|#.*#|.*\.(orig|rej|bak|md)")
 _HINT = "Correct the files, then see what would run with `invoke db.migrate --plan`."
 _MOST_NOTES = 20
 _NEW = """\
 -- Why:   what this is for, in a sentence.
 -- Needs: the migrations or the state of the data that this relies on.
--- Locks: which tables it locks, how strongly, and for how long; "none" for new objects only.
--- If the defaults do not fit, add `lock-timeout: 2s`, `statement-timeout: 10min` or `migrate: no-transaction`
--- as lines of their own, such as those above.
+-- Locks: "MODE on schema.table" for each table that is there before, or none; `db.migrate --rehearse` measures it.
+-- If the defaults do not fit, add `lock-timeout: 2s`, `lock-budget: 10min`, `statement-timeout: 10min`,
+-- `migrate: own-transaction` or `migrate: no-transaction` as lines of their own, such as those above.
 
 """
+
+# Headers: comment lines of the form `-- key: value` before the first statement.
+_LINE = re.compile(r"--[ \t]*(?P<key>[A-Za-z][A-Za-z_-]*)[ \t]*:(?P<value>.*)")
+_MORE = re.compile(r"--[ \t]{2,}(?P<value>\S.*)")
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SHORTEST = 0.001
+_LIMITS = ("lock-timeout", "lock-budget", "statement-timeout")
+_DIRECTIVES = ("migrate", *_LIMITS)
+_MODES = ("", "own-transaction", "no-transaction")
+_DIRECTIVE = re.compile(rf"(?:\A|(?<=[\r\n]))[ \t]*--[ \t]*(?:{'|'.join(_DIRECTIVES)})[ \t]*:", re.IGNORECASE)
+# What is meant as a directive and has not the form of one.
+_NEAR = re.compile(
+    r"(?:\A|(?<=[\r\n]))(?:[ \t]*--|[ \t]*/\*)?[ \t*]*+"
+    r"(?:(?:migrate\b\W*)?(?:own|no)\W?transaction[ \t]*(?:\*/)?(?=[\r\n]|\Z)"
+    r"|(?:lock|statement)\W?(?:timeout|budget)\W{0,3}\d[^\r\n]*)",
+    re.IGNORECASE,
+)
+_FORMS = "a directive is a line such as `-- migrate: no-transaction` or `-- lock-timeout: 2s`"
+
+_TRANSACTION_CONTROL = {
+    ("BEGIN",), ("START", "TRANSACTION"), ("COMMIT",), ("END",), ("ROLLBACK",), ("ABORT",),
+    ("SAVEPOINT",), ("RELEASE",), ("PREPARE", "TRANSACTION"),
+}  # fmt: skip
+
+_IDENTIFIER = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
+# Possessive throughout: CONCURRENTLY and ON are no names, even where that leaves nothing to match.
+_BUILDS = re.compile(
+    rf"CREATE\s++(?:UNIQUE\s++)?+INDEX\s++(?:CONCURRENTLY\b\s*+)?+(?:IF\s++NOT\s++EXISTS\b\s*+)?+(?P<name>{_IDENTIFIER})"
+    rf"\s*+ON\b\s*+(?:ONLY\b\s*+)?+(?P<table>{_IDENTIFIER}(?:\s*+\.\s*+{_IDENTIFIER})?+)",
+    re.IGNORECASE,
+)
+
+
+class InvalidMigrationError(Exception):
+    """What is wrong with one file, for people, and where in it if that is known."""
+
+    def __init__(self, what: str, location: Location | None = None) -> None:
+        super().__init__(what)
+        self.location = location
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the runner and the plan take from a file's header; empty where the file says nothing."""
+
+    locks: str = ""
+    transactional: bool = True
+    lock_timeout: str = ""
+    statement_timeout: str = ""
+    lock_budget: str = ""
+    own_transaction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A lawful file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes.
+    """A valid file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes.
 
-    `adds_enum_value` tells that what it adds to a type can be used only after a commit.
+    `statements` counts them; a file that is being written has none, and cannot be applied. `adds_enum_value` is
+    whether it adds a value to a type, which can be used only after a commit.
     """
 
     version: int
@@ -48,6 +96,7 @@ class Migration:
     statements: int
     header: Header
     adds_enum_value: bool
+    text: str = field(repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -55,36 +104,41 @@ class Migration:
         return label(self.path)
 
 
-def discover(directory: Path) -> tuple[Migration, ...]:
-    """Return a directory's migrations in order; UsageError names everything that is wrong with them at once."""
-    problems: list[tuple[Path, UnlawfulError]] = []
+@dataclass(frozen=True, slots=True)
+class IndexBuild:
+    """A CREATE INDEX: the index's name and its table, as the statement writes them."""
+
+    name: str
+    table: str
+
+
+def discover(directory: Path, *, allow_empty: bool = False) -> tuple[Migration, ...]:
+    """Return a directory's migrations in order.
+
+    Each file is read once: what is validated here is what will be sent. `allow_empty` lets pass files without
+    statements. Raises UsageError that names everything that is wrong at once.
+    """
+    problems: list[tuple[Path, InvalidMigrationError]] = []
     found: list[Migration] = []
     for path in _entries(directory):
         try:
-            found.append(_judge(path, directory))
-        except UnlawfulError as problem:
+            found.append(_validated(path, directory))
+            if not (found[-1].statements or allow_empty):
+                raise _empty(found[-1])
+        except InvalidMigrationError as problem:
             problems.append((path, problem))
     found.sort(key=lambda migration: (migration.version, migration.name))
-    if not problems:
-        problems = _order_problems(found)
+    problems = problems or _order_problems(found)
     if problems:
-        raise _refusal(directory, problems)
+        raise _error(directory, problems)
     return tuple(found)
 
 
-def read(migration: Migration) -> str:
-    """Return a migration's normalised text; UsageError if it is not what it was when it was discovered."""
-    try:
-        text = normalise(_bytes(migration.path))
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    if checksum(text) != migration.checksum:
-        raise UsageError(
-            f"migration {migration.name} changed while it was being worked on",
-            where=migration.label,
-            hint="Nothing of it was sent. Leave the files alone while a migration runs, and try again.",
-        )
-    return text
+def refuse_empty(migrations: tuple[Migration, ...]) -> None:
+    """Raise UsageError for migrations that have no statements yet."""
+    problems = [(migration.path, _empty(migration)) for migration in migrations if not migration.statements]
+    if problems:
+        raise _error(problems[0][0].parent, problems)
 
 
 def new_file(directory: Path, name: str) -> Path:
@@ -92,11 +146,11 @@ def new_file(directory: Path, name: str) -> Path:
     stem = re.sub(r"[\s-]+", "_", name.strip().lower())
     if not _WORDS.fullmatch(stem):
         raise UsageError(
-            f'"{name}" is no name for a migration',
+            f'invalid migration name "{name}"',
             where="the NAME argument",
             hint="Use a verb and an object, as in `invoke db.new add_tickers_exchange`.",
         )
-    migrations = discover(directory) if directory.is_dir() and any(_entries(directory)) else ()
+    migrations = discover(directory, allow_empty=True) if directory.is_dir() else ()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{migrations[-1].version + 1 if migrations else 1:04}_{stem}.sql"
     with path.open("x", encoding="utf-8", newline="\n") as file:
@@ -104,18 +158,66 @@ def new_file(directory: Path, name: str) -> Path:
     return path
 
 
+def seconds(duration: str) -> float:
+    """Return a duration such as `2s`, `10min` or `0` (no limit) in seconds; ValueError if it is not one."""
+    if duration.strip() == "0":
+        return 0.0
+    match = _DURATION.fullmatch(duration.strip())
+    if not match:
+        raise ValueError(
+            f'invalid duration "{duration}": write a number and ms, s, min or h, as in 2s, or 0 for no limit'
+        )
+    length = float(match["number"]) * _SECONDS[match["unit"]]
+    if 0 < length < _SHORTEST:
+        raise ValueError(f'"{duration}" is less than 1ms, which PostgreSQL would round to no limit at all')
+    return length
+
+
+def parse_header(text: str) -> Header:
+    """Return the header of a migration's text; ValueError for a directive that cannot be followed."""
+    values = _header_values(text)
+    mode = values.get("migrate", "")
+    if mode not in _MODES:
+        raise ValueError(f'unknown directive "migrate: {mode}": write no-transaction or own-transaction')
+    for key in _LIMITS:
+        if key in values:
+            seconds(values[key])
+    return Header(
+        locks=values.get("locks", ""),
+        transactional=mode != "no-transaction",
+        lock_timeout=values.get("lock-timeout", ""),
+        statement_timeout=values.get("statement-timeout", ""),
+        lock_budget=values.get("lock-budget", ""),
+        own_transaction=mode == "own-transaction",
+    )
+
+
+def _header_values(text: str) -> dict[str, str]:
+    """Return the header's values by key; a line indented by two blanks or more continues the one above."""
+    values: dict[str, str] = {}
+    last = ""
+    for part in leading(text):
+        if match := _LINE.fullmatch(part):
+            last = match["key"].lower().replace("_", "-")
+            if last in values and last in _DIRECTIVES:
+                raise ValueError(f'the header says "{last}" twice')
+            values[last] = match["value"].strip(" \t")
+        elif near := _NEAR.search(part):
+            raise ValueError(f'"{near.group().strip()}" would have no effect: {_FORMS}')
+        elif last and (more := _MORE.fullmatch(part)):
+            values[last] = f"{values[last]} {more['value'].rstrip()}"
+        elif part.count("\n") > 1 or not part.isspace():
+            last = ""
+    return values
+
+
 def normalise(content: bytes) -> str:
     """Return a file's text without BOM and with LF line ends: what is hashed, and what is sent."""
     return content.removeprefix(codecs.BOM_UTF8).decode("utf-8").replace("\r\n", "\n")
 
 
-def checksum(text: str) -> str:
-    """Return the sha256 of a normalised text, as 64 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def first_of(notes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return as many notes as anyone reads, and how many more there are."""
+    """Return the first notes, and how many more there are."""
     more = len(notes) - _MOST_NOTES
     return notes if more <= 0 else (*notes[:_MOST_NOTES], f"and {more} more")
 
@@ -128,10 +230,16 @@ def label(path: Path) -> str:
         return path.as_posix()
 
 
+def index_build(statement: str) -> IndexBuild | None:
+    """Return the index that a CREATE INDEX names; None for another statement, or one that names no index."""
+    match = _BUILDS.match(without_comments(statement))
+    return IndexBuild(match["name"], match["table"]) if match else None
+
+
 def _entries(directory: Path) -> list[Path]:
-    """Return what lies in the directory and might be meant as a migration."""
+    """Return the directory's entries that may be meant as migrations."""
     try:
-        return sorted(path for path in directory.iterdir() if not _LEFTOVER.fullmatch(path.name))
+        return sorted(path for path in directory.iterdir() if not _PASSED_OVER.fullmatch(path.name))
     except OSError as error:
         raise UsageError(
             f"cannot read the migrations directory: {error.strerror}",
@@ -140,51 +248,48 @@ def _entries(directory: Path) -> list[Path]:
         ) from None
 
 
-def _judge(path: Path, directory: Path) -> Migration:
-    """Return the migration in a file; UnlawfulError if it is none."""
+def _validated(path: Path, directory: Path) -> Migration:
+    """Return the migration in a file; raise InvalidMigrationError if it is not one."""
     content = _content(path, directory)
     match = _NAME.fullmatch(path.name)
     if not match or int(match["version"]) == 0:
-        raise UnlawfulError(_NAME_RULE)
+        raise InvalidMigrationError("must be named NNNN_verb_object.sql, in lower case")
     text = _text(path, content)
     try:
-        header = headers.parse(text)
+        header = parse_header(text)
     except ValueError as error:
-        raise UnlawfulError(str(error)) from None
+        raise InvalidMigrationError(str(error)) from None
     count, end, adds_enum_value = 0, -1, False
     for statement in split(text):
         if count:
-            rules.check_gap(label(path), text, end, statement.start)
+            _validate_gap(path, text, end, statement.start)
         end = statement.end
         count += 1
         adds_enum_value |= statement.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(statement.words)
-        rules.check_statement(label(path), text, statement)
-        if not header.transactional:
-            rules.check_index(label(path), text, statement)
-    rules.check_whole(text, header, count)
-    rules.check_gap(label(path), text, end, len(text))
-    version, size = int(match["version"]), len(content)
-    return Migration(version, path.stem, path, checksum(text), size, count, header, adds_enum_value)
+        _validate_statement(path, text, statement, header)
+    if count:
+        _validate_gap(path, text, end, len(text))
+    if count > 1 and not header.transactional:
+        raise InvalidMigrationError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    version = int(match["version"])
+    return Migration(version, path.stem, path, checksum, len(content), count, header, adds_enum_value, text)
 
 
 def _content(path: Path, directory: Path) -> bytes:
-    """Return a file's bytes, if it is a file of this tree that can be read."""
+    """Return the bytes of a regular file of this directory."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise UnlawfulError("is a directory; migrations lie side by side")
+            raise InvalidMigrationError("is a directory; migrations lie side by side")
         if not stat.S_ISREG(mode):
-            raise UnlawfulError("is not a regular file")
+            raise InvalidMigrationError("is not a regular file")
         if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
-            raise UnlawfulError(f"is a symlink out of the migrations directory, to {path.resolve()}")
-        return _bytes(path)
+            raise InvalidMigrationError(f"is a symlink out of the migrations directory, to {path.resolve()}")
+        with path.open("rb") as file:
+            return file.read()
     except OSError as error:
-        raise UnlawfulError(f"cannot be read: {error.strerror}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read()
+        raise InvalidMigrationError(f"cannot be read: {error.strerror}") from None
 
 
 def _text(path: Path, content: bytes) -> str:
@@ -195,26 +300,64 @@ def _text(path: Path, content: bytes) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = f"byte 0x{error.object[error.start]:02x} in line {line}"
         utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        raise UnlawfulError(f"is not UTF-8: {'it looks like UTF-16' if utf16 else byte}") from None
+        raise InvalidMigrationError(f"is not UTF-8: {'it looks like UTF-16' if utf16 else byte}") from None
     if "\0" in text:
-        raise UnlawfulError("contains a NUL character", place_at(text, text.index("\0"), label(path)))
+        raise InvalidMigrationError("contains a NUL character", location_at(text, text.index("\0"), label(path)))
     return text
 
 
-def _order_problems(found: list[Migration]) -> list[tuple[Path, UnlawfulError]]:
-    """Return what is wrong with the numbers of files that are lawful each by itself."""
+def _validate_statement(path: Path, text: str, statement: Statement, header: Header) -> None:
+    """Raise InvalidMigrationError for what a migration must not contain."""
+    words = statement.words
+    offset = statement.start
+    if statement.psql >= 0:
+        what, offset = "contains a backslash command, which only psql understands: write SQL only", statement.psql
+    elif any(statement.begins(*control) for control in _TRANSACTION_CONTROL):
+        what = f"contains {words[0]}: a migration must not contain transaction control"
+    elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
+        what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
+    elif not header.transactional and _builds_unnamed_index(text, statement):
+        what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"
+    else:
+        return
+    raise InvalidMigrationError(what, location_at(text, offset, label(path)))
+
+
+def _builds_unnamed_index(text: str, statement: Statement) -> bool:
+    """Return whether a statement builds an index that could not be found again if it failed."""
+    builds = statement.begins("CREATE", "INDEX") or statement.begins("CREATE", "UNIQUE", "INDEX")
+    return builds and index_build(text[statement.start : statement.end]) is None
+
+
+def _validate_gap(path: Path, text: str, start: int, end: int) -> None:
+    """Raise InvalidMigrationError for a directive between statements or after the last one."""
+    if late := _DIRECTIVE.search(text, start, end):
+        raise InvalidMigrationError(
+            "has a directive below its first statement, where it has no effect",
+            location_at(text, late.start(), label(path)),
+        )
+
+
+def _empty(migration: Migration) -> InvalidMigrationError:
+    if migration.text.strip():
+        return InvalidMigrationError("has comments only, and no statement")
+    return InvalidMigrationError("is empty")
+
+
+def _order_problems(found: list[Migration]) -> list[tuple[Path, InvalidMigrationError]]:
+    """Return what is wrong with the numbers of files that are valid each by itself."""
     problems = []
     for expected, (before, migration) in enumerate(zip([None, *found], found, strict=False), start=1):
         if before and before.version == migration.version:
-            problems.append((migration.path, UnlawfulError(f"has the same number as {before.name}")))
+            problems.append((migration.path, InvalidMigrationError(f"has the same number as {before.name}")))
         elif migration.version != (before.version + 1 if before else expected):
             gap = before.version + 1 if before else 1
-            problems.append((migration.path, UnlawfulError(f"leaves a gap: {gap:04} is missing")))
+            problems.append((migration.path, InvalidMigrationError(f"leaves a gap: {gap:04} is missing")))
     return problems
 
 
-def _refusal(directory: Path, problems: list[tuple[Path, UnlawfulError]]) -> UsageError:
-    """Return one error for all that is wrong: a single problem with its place, many as a list."""
+def _error(directory: Path, problems: list[tuple[Path, InvalidMigrationError]]) -> UsageError:
+    """Return one error for all problems: a single one with its location, many as a list."""
     if len(problems) == 1:
         path, problem = problems[0]
         return UsageError(f"{path.name} {problem}", where=label(path), location=problem.location, hint=_HINT)

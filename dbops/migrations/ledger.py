@@ -1,27 +1,33 @@
-"""The ledger: the one table that says which migrations a database has had."""
+"""The ledger: the one table that says which migrations a database has had, and how it stands to the files."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from enum import StrEnum
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from dbops import __version__
+from dbops import __version__, postgres
 from dbops.errors import MigrationError, PreflightError, ServerError
-from dbops.migrations.files import Migration
+from dbops.migrations.files import Migration, first_of
 from dbops.postgres import Connection
+from dbops.settings import Target
 
 SCHEMA = "dbops"
 TABLE = "schema_migrations"
 LEDGER = f"{SCHEMA}.{TABLE}"
+# How long to wait for a lock on the ledger before saying who holds it, in seconds.
+LOCK_SECONDS = 5.0
 
-_CREATE_TABLE = f"""
-CREATE TABLE {LEDGER} (
+CREATE_SCHEMA = f"CREATE SCHEMA {SCHEMA}"
+CREATE_TABLE = (
+    f"""CREATE TABLE {LEDGER} (
     version integer NOT NULL,
     name text NOT NULL,
     checksum text NOT NULL,
@@ -33,32 +39,44 @@ CREATE TABLE {LEDGER} (
     CONSTRAINT schema_migrations_version_check CHECK (version > 0),
     CONSTRAINT schema_migrations_checksum_check CHECK (checksum ~ '^[0-9a-f]{{64}}$'),
     CONSTRAINT schema_migrations_duration_ms_check CHECK (duration_ms >= 0)
-);
-COMMENT ON TABLE {LEDGER} IS 'Which migrations this database has had; written by the migration runner only';
-COMMENT ON COLUMN {LEDGER}.checksum IS 'sha256 of the file without BOM and with LF line ends';
-COMMENT ON COLUMN {LEDGER}.applied_at IS 'When the file was applied, or begun where it has not finished';
-COMMENT ON COLUMN {LEDGER}.applied_by IS 'Role that connected, whoever owns what it made';
-COMMENT ON COLUMN {LEDGER}.duration_ms IS
-    'How long the file took; NULL where it runs outside a transaction and has not finished';
-COMMENT ON COLUMN {LEDGER}.tool_version IS 'Version of the runner';
-"""
+)""",
+    f"COMMENT ON TABLE {LEDGER} IS 'Which migrations this database has had; written by the migration runner only'",
+    f"COMMENT ON COLUMN {LEDGER}.checksum IS 'sha256 of the file without BOM and with LF line ends'",
+    f"COMMENT ON COLUMN {LEDGER}.applied_at IS 'When the file was applied, or begun where it has not finished'",
+    f"COMMENT ON COLUMN {LEDGER}.applied_by IS 'Role that connected, whoever owns what it made'",
+    f"COMMENT ON COLUMN {LEDGER}.duration_ms IS "
+    "'How long the file took; NULL where it runs outside a transaction and has not finished'",
+    f"COMMENT ON COLUMN {LEDGER}.tool_version IS 'Version of the runner'",
+)
 
-_COLUMNS = """
-SELECT attname::text FROM pg_catalog.pg_attribute
-WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+# The first relation that is no extension's member and in no extension's schema: TimescaleDB's chunks lie in one of
+# those.
+_INSPECT = """
+SELECT
+    EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'dbops'),
+    EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.condeferrable),
+    (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
+     WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
+    EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid),
+    (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
+     FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid <> coalesce(l.oid, 0)
+       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e' AND (
+             (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
+             OR (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objid = n.oid)))
+     ORDER BY c.oid LIMIT 1),
+    pg_catalog.current_setting('server_version'),
+    (SELECT e.extversion::text FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb')
+FROM (SELECT 1) AS one LEFT JOIN (
+    SELECT c.oid, c.relkind, c.relhasrules, c.relrowsecurity
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+) AS l ON true
 """
-
-# Relations of nobody's extension, in no extension's schema: TimescaleDB's chunks lie in one of those.
-_FIRST_RELATION = """
-SELECT c.oid::regclass::text FROM pg_catalog.pg_class AS c
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
-  AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-  AND c.relnamespace <> 'pg_toast'::regnamespace
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e' AND (
-        (d.classid = 'pg_class'::regclass AND d.objid = c.oid)
-        OR (d.classid = 'pg_namespace'::regclass AND d.objid = c.relnamespace)))
-ORDER BY c.oid LIMIT 1
-"""
+_FIELDS = ("version", "name", "checksum", "applied_at", "applied_by", "duration_ms", "tool_version")
+_READ = f"SELECT {', '.join(_FIELDS)} FROM {LEDGER} ORDER BY version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +93,7 @@ class Entry:
 
     @property
     def finished(self) -> bool:
-        """Tell whether the file ran to its end."""
+        """Return whether the file ran to its end."""
         return self.duration_ms is not None
 
     @property
@@ -84,90 +102,279 @@ class Entry:
         return f"{self.applied_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-_FIELDS = ("version", "name", "checksum", "applied_at", "applied_by", "duration_ms", "tool_version")
+class State(StrEnum):
+    """How a version stands; the last four stop `db.migrate`, and `unfinished` is taken up again by it."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    EMPTY = "empty"
+    UNFINISHED = "unfinished"
+    EDITED = "edited"
+    RENAMED = "renamed"
+    REMOVED = "removed"
+    SKIPPED = "skipped"
 
 
-def exists(connection: Connection) -> bool:
-    """Tell whether the ledger is there; MigrationError if a table of its name is something else."""
-    columns = tuple(str(row[0]) for row in connection.execute(_COLUMNS, [LEDGER]))
-    if columns in ((), _FIELDS):
-        return bool(columns)
-    raise MigrationError(
-        f"{LEDGER} is there and is no ledger of this tool: its columns are {', '.join(columns)}",
-        where=f"database {connection.info.dbname}",
-        hint="Nothing was changed. Move that table away, or correct the database's name in DATABASE_URL.",
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A version in the ledger, among the files, or in both."""
+
+    version: int
+    name: str
+    state: State
+    migration: Migration | None
+    entry: Entry | None
+
+    @property
+    def explanation(self) -> str:
+        """Return in words what does not fit; empty for what does."""
+        entry, migration = self.entry, self.migration
+        when = f"{'applied' if entry.finished else 'begun'} {entry.when} UTC by {entry.applied_by}" if entry else ""
+        match self.state:
+            case State.EMPTY:
+                return "the file has no statements yet"
+            case State.EDITED if entry and migration:
+                return f"{when} with checksum {entry.checksum[:12]}, the file now has {migration.checksum[:12]}"
+            case State.RENAMED if entry:
+                return f"{when} as {entry.name}"
+            case State.REMOVED if entry and not entry.finished:
+                return f"{when} outside a transaction, not finished, and the file is gone"
+            case State.REMOVED if entry:
+                return f"{when} with checksum {entry.checksum[:12]}, the file is gone"
+            case State.SKIPPED:
+                return "not applied, though a later one is"
+            case State.UNFINISHED if entry:
+                return f"{when} outside a transaction, and did not finish"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """Every version that the ledger or the files know, in order; `has_ledger` is False on a new database.
+
+    `engine` is PostgreSQL and TimescaleDB with their versions, for people; `stranger` names a relation that is there
+    without any ledger; `problems` say in words what was done to the ledger itself; `has_schema` tells
+    whether its schema is there, `defers` whether any constraint can be deferred.
+    """
+
+    database: str
+    server: str
+    engine: str
+    has_ledger: bool
+    stranger: str
+    items: tuple[Item, ...]
+    problems: tuple[str, ...] = ()
+    has_schema: bool = field(default=False, repr=False)
+    defers: bool = field(default=False, repr=False)
+
+    def having(self, *states: State) -> tuple[Item, ...]:
+        """Return the items in any of these states."""
+        return tuple(item for item in self.items if item.state in states)
+
+    @property
+    def pending(self) -> tuple[Migration, ...]:
+        """Return the files that are still to be applied, unfinished and empty ones among them."""
+        items = self.having(State.PENDING, State.EMPTY, State.UNFINISHED)
+        return tuple(item.migration for item in items if item.migration)
+
+    @property
+    def summary(self) -> str:
+        """Return how many versions there are in each state, for people."""
+        counts = [f"{len(self.having(state))} {state}" for state in State if self.having(state)]
+        return ", ".join(counts) or "no migrations"
+
+    @property
+    def disagreements(self) -> tuple[Item, ...]:
+        """Return the items that stop `db.migrate`."""
+        return self.having(State.EDITED, State.RENAMED, State.REMOVED, State.SKIPPED)
+
+    @property
+    def consistent(self) -> bool:
+        """Return whether ledger, files and database agree and nothing was left half-way."""
+        return not (self.disagreements or self.having(State.UNFINISHED) or self.stranger or self.problems)
+
+    def assert_migratable(self) -> None:
+        """Raise PreflightError or MigrationError if files, ledger and database do not fit together."""
+        if self.stranger:
+            raise PreflightError(
+                f"the database has relations (such as {self.stranger}) but no ledger {LEDGER}",
+                where=f"database {self.database}",
+                notes=("which migrations they correspond to is not known: none is applied, and nothing is adopted",),
+                hint="Build it anew with `invoke db.rebuild`, or correct the database's name in DATABASE_URL.",
+            )
+        if self.problems:
+            raise MigrationError(
+                self.problems[0],
+                where=f"database {self.database}",
+                notes=self.problems[1:],
+                state="Nothing was applied.",
+                hint="Restore the ledger from a backup, or build the database anew with `invoke db.rebuild`.",
+            )
+        if wrong := self.disagreements:
+            kinds = ", ".join(f"{len(self.having(s))} {s}" for s in State if s in {item.state for item in wrong})
+            raise MigrationError(
+                f"files and ledger disagree: {kinds}",
+                where=f"database {self.database}",
+                notes=first_of(tuple(f"{item.name}: {item.state}; {item.explanation}" for item in wrong)),
+                state="Nothing was applied.",
+                hint="Restore what was released (see `invoke db.status`), "
+                "and write changes as a new file with `invoke db.new NAME`.",
+            )
+
+
+def status(target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
+    """Return how a database stands to the files; may raise ServerError."""
+    with postgres.translated(target), postgres.connect(target) as connection:
+        return read_status(connection, target, migrations)
+
+
+def read_status(connection: Connection, target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
+    """Return how the connected database stands to the files.
+
+    Raises ServerError if the role may not read the ledger, PreflightError if somebody keeps it locked.
+    """
+    with postgres.reading(connection, lock_timeout=LOCK_SECONDS):
+        row: Any = connection.execute(_INSPECT, [SCHEMA, TABLE]).fetchone()
+        has_schema, defers, columns, other_kind, rules, row_security, triggers, relation, postgresql, timescaledb = row
+        if columns and tuple(columns) != _FIELDS:
+            raise MigrationError(
+                f"{LEDGER} is not a ledger of this tool: its columns are {', '.join(columns)}",
+                where=f"database {target.database}",
+                state="Nothing was changed.",
+                hint="Move that table away, or correct the database's name in DATABASE_URL.",
+            )
+        with _readable(connection, target):
+            entries = read(connection) if columns else ()
+    problems = [
+        f"the ledger {LEDGER} {what}"
+        for found, what in (
+            (other_kind, "is not a plain table"),
+            (rules, "has a rule"),
+            (triggers, "has a trigger"),
+            (row_security, "has row-level security"),
+            (columns and not entries and relation, f"is empty, but the database has relations (such as {relation})"),
+        )
+        if found
+    ]
+    extension = f"TimescaleDB {timescaledb}" if timescaledb else "TimescaleDB not in this database"
+    return LedgerStatus(
+        database=target.database,
+        server=target.server,
+        engine=f"PostgreSQL {postgresql.split()[0]}, {extension}",
+        has_ledger=bool(columns),
+        stranger="" if columns else relation or "",
+        items=compare(migrations, entries),
+        problems=tuple(problems),
+        has_schema=has_schema,
+        defers=defers,
     )
 
 
+def read(connection: Connection) -> tuple[Entry, ...]:
+    """Return the ledger's rows in order of version."""
+    rows: list[Any] = connection.execute(_READ).fetchall()
+    return tuple(Entry(*row) for row in rows)
+
+
 @contextmanager
-def readable(connection: Connection) -> Iterator[None]:
-    """Turn a refusal to read the ledger into a ServerError that names the grants."""
+def _readable(connection: Connection, target: Target) -> Iterator[None]:
+    """Turn a refusal to read the ledger into a ServerError that names the grants, and a wait into a PreflightError."""
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         role = sql.Identifier(connection.info.user).as_string(connection)
         raise ServerError(
             f"role {connection.info.user} may not read the ledger {LEDGER}: {error.diag.message_primary}",
-            where=f"database {connection.info.dbname}",
+            where=f"database {target.database}",
             hint="Connect as the database's owner, or let it run: "
             f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {LEDGER} TO {role};",
         ) from None
+    except psycopg.errors.LockNotAvailable:
+        connection.execute("ROLLBACK")
+        raise PreflightError(
+            f"the ledger {LEDGER} could not be read for {LOCK_SECONDS:g} s: it is locked",
+            where=f"database {target.database}",
+            notes=postgres.tables_locked_against_reading(connection),
+            state="Nothing was applied.",
+            hint="End that session, or wait for it, and run the command again.",
+        ) from None
 
 
-def first_relation(connection: Connection) -> str:
-    """Return a relation that belongs to no extension, or nothing if there is none."""
-    row = connection.execute(_FIRST_RELATION).fetchone()
-    return str(row[0]) if row else ""
+def record(migration: Migration, duration_ms: str) -> str:
+    """Return the statement that writes a migration's row, or completes the one of a run that did not finish.
+
+    `duration_ms` is an expression. It returns what `assert_recorded` takes.
+    """
+    return f"""
+INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version)
+VALUES ({migration.version}, '{migration.name}', '{migration.checksum}', {duration_ms}, '{__version__}')
+ON CONFLICT (version) DO UPDATE SET name = excluded.name, checksum = excluded.checksum,
+    applied_at = excluded.applied_at, applied_by = excluded.applied_by,
+    duration_ms = excluded.duration_ms, tool_version = excluded.tool_version
+    WHERE {TABLE}.duration_ms IS NULL
+RETURNING version, name, checksum, duration_ms, (
+    SELECT c.relhasrules OR c.relhastriggers OR c.relrowsecurity FROM pg_catalog.pg_class AS c
+    WHERE c.oid = {TABLE}.tableoid
+)"""
 
 
-def refuse_stranger(database: str, relation: str) -> None:
-    """Raise PreflightError if a database without ledger has a relation of somebody's: it is not ours to adopt."""
-    if not relation:
-        return
-    raise PreflightError(
-        f"the database has relations (such as {relation}) but no ledger {LEDGER}",
-        where=f"database {database}",
-        notes=("nobody knows which migrations they correspond to, so none is applied and nothing is adopted",),
-        hint="Build it anew with `invoke db.rebuild`, or correct the database's name in DATABASE_URL.",
+def assert_recorded(migration: Migration, rows: list[tuple[str | None, ...]]) -> int:
+    """Return the milliseconds in the row that `record` has written; MigrationError if it is not what was to be written.
+
+    `rows` are the rows that the statement returned, as text.
+    """
+    wanted = (str(migration.version), migration.name, migration.checksum)
+    if len(rows) == 1 and rows[0][:3] == wanted and rows[0][4] == "f":
+        return int(rows[0][3] or 0)
+    raise changed(migration.label, f"migration {migration.name} changed the ledger {LEDGER}")
+
+
+def changed(where: str, what: str) -> MigrationError:
+    """Return the error for files that wrote to the ledger, or put a rule, a trigger or row-level security on it."""
+    return MigrationError(
+        what,
+        where=where,
+        state="Nothing of its transaction was applied.",
+        hint="Only the migration runner writes to the ledger: remove that from the file, and run `invoke db.migrate` "
+        "again.",
     )
 
 
-def create(connection: Connection) -> None:
-    """Create the ledger in the open transaction; its schema may be there already."""
-    row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [SCHEMA]).fetchone()
-    if not (row and row[0]):
-        connection.execute(f"CREATE SCHEMA {SCHEMA}".encode())
-    connection.execute(_CREATE_TABLE.encode())
+# What a run compares with `digest` of what it knows before it commits.
+DIGEST = f"""
+SELECT encode(sha256(convert_to(coalesce(string_agg(
+    concat_ws(' ', version, name, checksum, duration_ms IS NOT NULL), '/' ORDER BY version), ''), 'UTF8')), 'hex')
+FROM {LEDGER}
+"""
 
 
-def read(connection: Connection) -> tuple[Entry, ...]:
-    """Return the ledger's rows in order of version."""
-    rows = connection.execute(
-        "SELECT version, name, checksum, applied_at, applied_by, duration_ms, tool_version"
-        " FROM dbops.schema_migrations ORDER BY version"
-    ).fetchall()
-    return tuple(_entry(row) for row in rows)
+def digest(rows: dict[int, tuple[str, str, bool]]) -> str:
+    """Return the sha256 of rows by version: name, checksum, whether it is finished."""
+    lines = (f"{v} {name} {checksum} {'t' if done else 'f'}" for v, (name, checksum, done) in sorted(rows.items()))
+    return hashlib.sha256("/".join(lines).encode()).hexdigest()
 
 
-def _entry(row: tuple[object, ...]) -> Entry:
-    version, name, checksum, applied_at, applied_by, duration_ms, tool_version = row
-    return Entry(
-        version=cast("int", version),
-        name=str(name),
-        checksum=str(checksum),
-        applied_at=cast("datetime", applied_at),
-        applied_by=str(applied_by),
-        duration_ms=cast("int | None", duration_ms),
-        tool_version=str(tool_version),
-    )
+def compare(migrations: tuple[Migration, ...], entries: tuple[Entry, ...]) -> tuple[Item, ...]:
+    """Return how the files and the ledger's rows stand to each other, in order of version."""
+    files = {migration.version: migration for migration in migrations}
+    rows = {entry.version: entry for entry in entries}
+    last = max((entry.version for entry in entries if entry.finished), default=0)
+    items = []
+    for version in sorted(files.keys() | rows.keys()):
+        migration, entry = files.get(version), rows.get(version)
+        name = migration.name if migration else rows[version].name
+        items.append(Item(version, name, _state(version, migration, entry, last), migration, entry))
+    return tuple(items)
 
 
-def record(migration: Migration, duration_ms: int | None) -> sql.Composed:
-    """Return the statement that writes a migration's row, or completes the one of a run that did not finish."""
-    return sql.SQL(
-        "INSERT INTO dbops.schema_migrations (version, name, checksum, duration_ms, tool_version)"
-        " VALUES ({}, {}, {}, {}, {}) ON CONFLICT (version) DO UPDATE SET name = excluded.name,"
-        " checksum = excluded.checksum, applied_at = excluded.applied_at, applied_by = excluded.applied_by,"
-        " duration_ms = excluded.duration_ms, tool_version = excluded.tool_version"
-        " WHERE schema_migrations.duration_ms IS NULL"
-    ).format(migration.version, migration.name, migration.checksum, duration_ms, __version__)
+def _state(version: int, migration: Migration | None, entry: Entry | None, last: int) -> State:
+    if migration is None:
+        return State.REMOVED
+    if entry is None:
+        pending = State.PENDING if migration.statements else State.EMPTY
+        return State.SKIPPED if version < last else pending
+    if not entry.finished:
+        return State.UNFINISHED
+    if entry.checksum != migration.checksum:
+        return State.EDITED
+    return State.APPLIED if entry.name == migration.name else State.RENAMED

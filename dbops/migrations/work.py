@@ -1,24 +1,28 @@
-"""A run as it goes: what is committed, what is open, and what to say when something fails."""
+"""A run as it goes: what is committed, what is open, when to try again, and what to say when it fails."""
 
 from __future__ import annotations
 
+import random
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 
-from dbops import events
-from dbops.errors import Location, MigrationError
-from dbops.lifecycle import label
-from dbops.migrations import failures, ledger, place
-from dbops.migrations.files import Migration
-from dbops.migrations.headers import seconds
-from dbops.migrations.session import Session
-from dbops.migrations.statements import Statement
+from dbops import events, label
+from dbops.errors import MigrationError
+from dbops.migrations import errors, ledger
+from dbops.migrations.errors import StatementError
+from dbops.migrations.files import seconds
+from dbops.migrations.ledger import LedgerStatus
+from dbops.migrations.session import Command, Session
 
-TRIES = 5
+PAUSE_GROWTH = 1.5
+PAUSE_JITTER = 0.25
 MAX_PAUSE_SECONDS = 30.0
+_CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +35,32 @@ class AppliedMigration:
     seconds: float
 
 
-class RefusedError(Exception):
-    """The server's refusal of something in a migration, before anyone has decided what follows from it."""
-
-    def __init__(self, migration: Migration, error: psycopg.Error, location: Location | None = None) -> None:
-        super().__init__(str(error))
-        self.migration = migration
-        self.error = error
-        self.location = location
-
-    @property
-    def passing(self) -> bool:
-        """Tell whether the same may work a little later: a lock timeout or a deadlock."""
-        return self.error.sqlstate in ("55P03", "40P01")
-
-
 @dataclass(slots=True)
 class Work:
-    """A run: files that are committed, files in the open transaction, tries; `doubt` says what is not known."""
+    """A run: files that are committed, files in the open transaction; `doubt` says what is not known.
+
+    `defers` tells whether a constraint may be deferred.
+    `rows` are what the ledger is to hold: name, checksum and whether it is finished, by version.
+    """
 
     session: Session
+    has_schema: bool
     has_ledger: bool
+    defers: bool
+    rows: dict[int, tuple[str, str, bool]]
     committed: list[AppliedMigration] = field(default_factory=list)
     open: list[AppliedMigration] = field(default_factory=list)
     transactions: int = 0
     retries: int = 0
     doubt: str = ""
+    with_times: bool = False
+
+    @classmethod
+    def on(cls, session: Session, found: LedgerStatus, *, with_times: bool) -> Work:
+        """Return a run on a database of this status."""
+        entries = [item.entry for item in found.items if item.entry]
+        rows = {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
+        return cls(session, found.has_schema, found.has_ledger, found.defers, rows, with_times=with_times)
 
     def state(self) -> str:
         """Return in a sentence what the database has of what this run was to apply."""
@@ -64,62 +68,115 @@ class Work:
             return self.doubt
         if not self.committed:
             return "Nothing was applied."
-        names = [self.committed[0].name, self.committed[-1].name]
+        first, last = self.committed[0].name, self.committed[-1].name
+        where = self.session.target.database
         if len(self.committed) == 1:
-            return f"{names[0]} was applied by this run and stays; nothing after it was."
-        return f"{names[0]} to {names[1]} were applied by this run and stay; nothing after them was."
+            return f"{first} is committed in {where}; nothing after it was applied."
+        return f"{first} to {last} are committed in {where}; nothing after them was applied."
 
-    def announce(self, migration: Migration, more: int = 0) -> None:
-        """Report how many files are done, and which one is next."""
-        self.session.where = migration.label
-        self.session.report(events.Progress("migrate", len(self.committed) + len(self.open) + more, migration.name))
+    def timed(self, commands: Iterable[Command]) -> Iterator[Command]:
+        """Yield commands so that each statement of a file is reported when it is done.
 
-    def run(self, migration: Migration, text: str, statement: Statement, line: int) -> None:
-        """Run one statement of a file, which begins in this line; RefusedError says where in the file it failed."""
-        self.session.where = f"{migration.label}:{line}"
-        sql = text[statement.start : statement.end]
-        try:
-            spent = self.session.run(sql.encode(), migration)
-        except psycopg.Error as error:
-            offset = place.offset_of(text, statement, error.diag, counts_bytes=self.session.counts_bytes)
-            raise RefusedError(migration, error, place.place_at(text, offset, migration.label)) from None
-        self.session.report(events.Statement(sql, spent, self.session.where))
+        Where times are wanted, the server is asked for its clock before and after each.
+        """
+        clock: list[float] = []
+        for command in commands:
+            if command.statement is None:
+                yield command
+                clock = []
+                continue
+            if self.with_times and not clock:
+                yield Command(_CLOCK, command.migration, done=partial(_tick, clock))
+            yield replace(command, done=None if self.with_times else partial(self._report, command, None))
+            if self.with_times:
+                began, clock = clock, []
+                yield Command(_CLOCK, command.migration, done=partial(self._report, command, (began, clock)))
 
-    def ensure_ledger(self) -> None:
+    def _report(self, command: Command, clocks: tuple[list[float], list[float]] | None, result: PGresult) -> None:
+        """Report a statement that ran; `clocks` get and give the server's clock after and before it."""
+        spent = None
+        if clocks:
+            before, after = clocks
+            _tick(after, result)
+            spent = after[0] - before[0]
+        self.session.report(events.Statement(command.sql, spent, command.where))
+
+    def announce(self, command: Command) -> None:
+        """Report how many files are done, and which one is next, when a file begins."""
+        if command.begins:
+            done = len(self.committed) + len(self.open)
+            self.session.report(events.Progress("migrate", done, command.migration.name))
+
+    def create_ledger(self) -> None:
         """Create the ledger in the open transaction, if there is none, with the environment that it is in.
 
         Rows come in as soon as there are tables: from then on the database must say where it belongs.
         """
         if not self.has_ledger:
-            self.session.as_owner()
-            ledger.create(self.session.connection)
+            self.session.script(*([] if self.has_schema else [ledger.CREATE_SCHEMA]), *ledger.CREATE_TABLE)
             label.write(self.session.connection, self.session.target.environment)
 
     def roll_back(self) -> None:
-        """End whatever transaction is open; a connection that is in the middle of something is given up."""
+        """End an open transaction; a connection that is in the middle of something is given up."""
         connection = self.session.connection
         self.open = []
+        self.session.clean = False
         if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             connection.execute("ROLLBACK")
         elif connection.info.transaction_status == TransactionStatus.ACTIVE:
             connection.close()
 
-    def pause(self, failure: RefusedError, attempt: int) -> None:
-        """Let those pass who queued up behind this session, for as long as it made them wait."""
-        self.retries += 1
-        wait = min(seconds(self.session.timeouts.lock_for(failure.migration)) or 1.0, MAX_PAUSE_SECONDS)
-        who = "; ".join(self.session.watch.blockers) or "a session that was not seen"
-        what = failure.error.diag.message_primary
-        text = f"{what}; held by {who}; try {attempt + 1} of {TRIES} in {wait:g} s"
-        where = str(failure.location or failure.migration.label)
-        self.session.report(events.Message("WARNING", text, where))
-        time.sleep(wait)
+    def commit(self) -> None:
+        """Note that what is open is committed."""
+        self.committed += self.open
+        self.open = []
+        self.has_schema = self.has_ledger = True
 
-    def refusal(self, failure: RefusedError, tries: int = 1, extra: tuple[str, ...] = ()) -> MigrationError:
+    def error(self, failure: StatementError, attempts: int = 1, notes: tuple[str, ...] = ()) -> MigrationError:
         """Return the operator's error for a failure that ends the run."""
-        migration, error, source = failure.migration, failure.error, failure.location
         if self.session.connection.closed:
-            return failures.lost(migration, error, self.state(), source)
+            return errors.lost(failure.migration, failure.error, self.state(), failure.location)
         if failure.passing:
-            return failures.busy(migration, error, self.state(), source, self.session.watch.blockers, tries, extra)
-        return failures.failed(migration, error, self.state(), source, extra)
+            return errors.locked(failure, self.state(), self.session.watch.blockers, attempts, notes)
+        return errors.failed(failure, self.state(), notes)
+
+
+def _tick(clock: list[float], result: PGresult) -> None:
+    """Keep the server's clock, in seconds."""
+    clock.append(float(bytes(result.get_value(0, 0) or b"0")))
+
+
+class Attempts:
+    """The attempts to acquire what the statements of one transaction lock, within the lock budget."""
+
+    def __init__(self, work: Work) -> None:
+        self.count = 1
+        self._work = work
+        self._began = time.monotonic()
+        work.session.watch.told = False
+
+    def again(self, failure: StatementError) -> bool:
+        """Pause and return True; return False at once if the failure does not pass, or the budget is spent.
+
+        Whoever queued up behind this session passes meanwhile. Pauses grow, and differ at random, so that they do not
+        keep step with what holds the lock.
+        """
+        session = self._work.session
+        if not failure.passing or session.connection.closed:
+            return False
+        first = seconds(session.limits.lock_for(failure.migration)) or 1.0
+        pause = min(first * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)
+        pause *= random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311
+        budget = seconds(session.limits.budget_for(failure.migration))
+        if budget and time.monotonic() - self._began + pause > budget:
+            return False
+        self.count += 1
+        self._work.retries += 1
+        blockers = session.watch.blockers
+        holder = "still waiting" if session.watch.told else f"held by {'; '.join(blockers) or 'an unknown session'}"
+        session.watch.told |= bool(blockers)
+        what = failure.error.diag.message_primary
+        text = f"{what}; {holder}; attempt {self.count} in {pause:.1f} s"
+        session.report(events.Message("WARNING", text, str(failure.location or failure.migration.label)))
+        time.sleep(pause)
+        return True

@@ -124,7 +124,10 @@ def migrate(
     to: int | None = None,
     lock_timeout: str = "",
     statement_timeout: str = "",
+    lock_budget: str = "",
+    commit: str = "all",
     check: bool = False,
+    with_times: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
     report: Report = ignore,
 ) -> MigrationResult:
@@ -141,7 +144,10 @@ def migrate(
             to=to,
             lock_timeout=lock_timeout,
             statement_timeout=statement_timeout,
+            lock_budget=lock_budget,
+            commit=commit,
             check=check,
+            with_times=with_times,
             patience=timeout,
             report=report,
         )

@@ -75,9 +75,12 @@ class View(ABC):
 
 
 def plain(value: object) -> Any:
-    """Return a value as what JSON knows: dataclasses become objects, paths and times strings."""
+    """Return a value as what JSON knows: dataclasses become objects, paths and times strings.
+
+    Fields that repr leaves out are left out here, too.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -49,7 +49,7 @@ class JsonView(View):
                 "where": str(place or error.where),
                 "source": {"path": place.path, "line": place.line, "column": place.column} if place else None,
                 "sqlstate": error.sqlstate or None,
-                "hint": error.hint,
+                "hint": error.advice,
                 "notes": list(error.notes),
                 "exit_code": error.exit_code,
             }

@@ -78,7 +78,8 @@ class TextView(View):
                     where = f"{event.where}: " if event.where else ""
                     self._line(event.level.lower(), LABELS[event.level], "", where + event.text)
                 case events.Statement():
-                    self._line("sql", "dim", f"{event.seconds * 1000:.1f} ms", " ".join(event.sql.split()))
+                    spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
+                    self._line("sql", "dim", spent, " ".join(event.sql.split()))
 
     def result(self, text: Callable[[Console], None], data: object) -> None:
         """Draw the result on stdout."""

@@ -17,8 +17,8 @@ import pytest
 
 from dbops.errors import DbopsError, MigrationError, PreflightError
 from dbops.events import Event, Message, Progress, Statement
-from dbops.migrations import State, batch, discover, migrate, status, work
-from dbops.migrations.watch import LockWatch
+from dbops.migrations import State, discover, migrate, run, session, status
+from dbops.migrations.session import LockWatch
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.settings import Target
@@ -59,17 +59,25 @@ def test_lock_that_cannot_be_had_names_the_holder_after_a_bounded_number_of_trie
         holder.execute("BEGIN")
         holder.execute("SELECT * FROM public.t")
         pid = holder.info.backend_pid
-        with pytest.raises(MigrationError, match=f"could not have a lock in {work.TRIES} tries") as failure:
-            migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="200ms", report=events.append)
+        with pytest.raises(MigrationError, match=r"could not acquire a lock after \d+ attempts") as failure:
+            migrate(
+                empty,
+                written(tmp_path, COLUMN, first=2),
+                lock_timeout="200ms",
+                lock_budget="3s",
+                report=events.append,
+            )
     said = failure.value.render()
     assert "nightly report" in said
-    assert f"session {pid}" in said
+    assert f"process {pid}" in said
     assert "SELECT * FROM public.t" in said
     assert "0002_do_step2.sql:1:1" in said
     assert "Nothing was applied." in said
     tries = [event for event in events if isinstance(event, Message) and event.level == "WARNING"]
-    assert len(tries) == work.TRIES - 1
-    assert "nightly report" in tries[-1].text
+    assert failure.value.what.split(" attempts")[0].endswith(f" {len(tries) + 1}")
+    named_in = [event.text for event in events if isinstance(event, Message) and "nightly report" in event.text]
+    assert len(named_in) == 1
+    assert "still waiting" in tries[-1].text
     assert applied(empty) == [1]
 
 
@@ -96,7 +104,7 @@ def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Pat
     heard: list[str] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, Message) and "waits for a lock" in event.text:
+        if isinstance(event, Message) and "waiting for a lock" in event.text:
             heard.append(event.text)
             holder.close()
 
@@ -122,14 +130,14 @@ def test_statement_that_takes_too_long_is_ended_and_told(empty: Target, tmp_path
         migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), statement_timeout="100ms")
     assert failure.value.location is not None
     assert failure.value.location.line == 2
-    assert "--statement-timeout" in failure.value.hint
+    assert "--statement-timeout" in failure.value.advice
 
 
 def test_statement_that_somebody_cancels_is_not_said_to_need_longer(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="canceling statement due to user request") as failure:
         migrate(empty, written(tmp_path, "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60);"))
-    assert "Somebody canceled it" in failure.value.hint
-    assert "--statement-timeout" not in failure.value.hint
+    assert "Somebody canceled it" in failure.value.advice
+    assert "--statement-timeout" not in failure.value.advice
     assert failure.value.sqlstate == "57014"
 
 
@@ -179,7 +187,7 @@ def test_connection_that_is_lost_is_told_with_the_state(empty: Target, tmp_path:
         migrate(empty, written(tmp_path, text, first=2))
     assert failure.value.location is not None
     assert failure.value.location.line == 2
-    assert "Nothing was applied." in failure.value.hint
+    assert "Nothing was applied." in failure.value.advice
     assert [item.state for item in status(empty, discover(tmp_path)).items] == [State.APPLIED, State.PENDING]
 
 
@@ -203,10 +211,10 @@ def test_commit_whose_answer_is_lost_is_looked_up(
     with pytest.raises(MigrationError, match="the connection was lost during the commit") as failure:
         migrate(empty, written(tmp_path, TABLE))
     if committed:
-        assert "0001_do_step1 was applied by this run and stays" in failure.value.hint
+        assert "0001_do_step1 is committed" in failure.value.advice
         assert applied(empty) == [1]
     else:
-        assert "Nothing was applied." in failure.value.hint
+        assert "Nothing was applied." in failure.value.advice
         assert not status(empty, discover(tmp_path)).has_ledger
 
 
@@ -223,10 +231,10 @@ def test_commit_whose_fate_cannot_be_learnt_is_said_to_be_unknown(
         original(self, *statements)
 
     monkeypatch.setattr(Session, "script", script)
-    monkeypatch.setattr(batch, "_is_committed", lambda *_: None)
+    monkeypatch.setattr(run, "_is_committed", lambda *_: None)
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE))
-    assert "It is not known whether the last transaction was committed" in failure.value.hint
+    assert "It is not known whether the last transaction was committed" in failure.value.advice
 
 
 def interrupt_at(text: str) -> Callable[[Event], None]:
@@ -263,7 +271,7 @@ def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp
     holder.execute("LOCK TABLE public.t IN ROW EXCLUSIVE MODE")
 
     def watch(event: Event) -> None:
-        if isinstance(event, Message) and "waits for a lock" in event.text:
+        if isinstance(event, Message) and "waiting for a lock" in event.text:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as interrupted:
@@ -321,7 +329,7 @@ def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finis
 
     with pytest.raises(MigrationError, match="the connection was lost during migration 0160_do_step160") as failure:
         migrate(target, migrations, fresh=True, report=watch)
-    assert "0001_do_step1 to 0100_do_step100 were applied by this run and stay" in failure.value.hint
+    assert "0001_do_step1 to 0100_do_step100 are committed" in failure.value.advice
     start(cluster)
     assert applied(target) == list(range(1, 101))
     result = migrate(target, discover(write(tmp_path, "SELECT 1;", first=160)))
@@ -330,8 +338,6 @@ def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finis
 
 
 def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dbops.migrations.watch import LockWatch
-
     def broken(*_: object) -> None:
         raise psycopg.OperationalError("gone")
 
@@ -343,15 +349,17 @@ def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, mo
 def test_wait_that_ends_while_it_is_looked_at_does_not_end_the_watch(empty: Target) -> None:
     """The session at work may say that it waits no longer between any two looks at it."""
 
+    running = session._Running("file", "SELECT 1", 0.0, 0.25)
+
     class Fleeting(LockWatch):
         reads = 0
 
         def __getattribute__(self, name: str) -> object:
-            if name == "_since":
+            if name == "_running":
                 Fleeting.reads += 1
-                return 0.0 if Fleeting.reads % 2 else None
+                return running if Fleeting.reads % 2 else None
             return super().__getattribute__(name)
 
-    with Fleeting(empty, 0, lambda event: None) as watch:
+    with Fleeting(empty, 0, None, lambda event: None) as watch:
         until(lambda: Fleeting.reads > 3, seconds=20)
         assert watch._thread.is_alive()

@@ -10,7 +10,7 @@ import pytest
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.servers import TestServer
-from tests.unit.test_migration_statements import SINGLE
+from tests.unit.test_migration_sqlsplit import SINGLE
 
 # psql reads line by line and does not see that a string goes on; the server does.
 CONTINUED = "escape_string_continued_on_the_next_line"

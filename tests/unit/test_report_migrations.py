@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dbops.migrations import LedgerStatus, Plan, PlannedMigration
-from dbops.migrations.ledger import Entry
-from dbops.migrations.state import compare
+from dbops.migrations.ledger import Entry, compare
 from dbops.report import migrations as views
 from tests.support.migration_files import written
 

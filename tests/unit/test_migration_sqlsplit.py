@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbops.migrations.statements import split
+from dbops.migrations.sqlsplit import split
 
 
 def cut(text: str) -> list[str]:

@@ -57,7 +57,7 @@ def test_failure_outside_a_transaction_leaves_an_honest_state(empty: Target, tmp
     said = failure.value.render()
     assert "0002_do_step2.sql:2:1" in said
     assert "left behind: public.t_n_key, an invalid index; the next run drops and rebuilds it" in said
-    assert "0001_do_step1 was applied by this run and stays" in said
+    assert "0001_do_step1 is committed" in said
     assert "0002_do_step2 ran outside a transaction: the ledger has it as unfinished" in said
     found = status(empty, migrations)
     assert [item.state for item in found.items] == [State.APPLIED, State.UNFINISHED, State.PENDING]
@@ -135,7 +135,7 @@ def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path
         other.execute("SELECT FROM public.t")
         with pytest.raises(MigrationError) as failure:
             migrate(empty, migrations)
-    assert "in 1 try" in failure.value.what
+    assert "after 1 attempt:" in failure.value.what
     left = [note for note in failure.value.notes if note.startswith("left behind: ")]
     assert len(left) == len([name for name, valid in indexes(empty) if not valid]) == 1
 
@@ -143,7 +143,7 @@ def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path
 def test_statement_that_needs_no_transaction_is_told_how(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE, "CREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);"))
-    assert "-- migrate: no-transaction" in failure.value.hint
+    assert "-- migrate: no-transaction" in failure.value.advice
 
 
 def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""The errors of a run: what failed, at which location of which file, and what to do next."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+from psycopg.errors import Diagnostic
+
+from dbops.errors import Location, MigrationError
+from dbops.migrations.files import Migration
+from dbops.migrations.sqlsplit import Statement
+
+_AGAIN = "Fix the file and run `invoke db.migrate` again."
+_HINTS = {
+    "53200": "One transaction of so many files needs more locks than the server has room for: "
+    "raise max_locks_per_transaction, or commit each file with `invoke db.migrate --commit file`.",
+    "57014": "Somebody canceled it, as with pg_cancel_backend: ask who and why, then run `invoke db.migrate` again.",
+    "55P04": "A value that ALTER TYPE adds can be used only after a commit: put the ALTER TYPE in a file of its own, "
+    "with `-- migrate: own-transaction` in the header, or commit each file with `invoke db.migrate --commit file`.",
+    "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
+    "in the header, and run `invoke db.migrate` again.",
+}
+_TIMED_OUT = (
+    "If it needs longer, say so with --statement-timeout or in the file's header "
+    "(`-- statement-timeout: 10min`), and run `invoke db.migrate` again."
+)
+_PASSING = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
+_INLINE = re.compile(r"\binline_code_block\D+(?P<line>\d+)")
+_BODY = re.compile(r"\$\w*\$")
+_COMPARED_CHARACTERS = 200
+
+
+class StatementError(Exception):
+    """The server's error for something in a migration, before it is decided what follows from it.
+
+    `timed_out` tells that the statement ran for as long as its statement timeout.
+    """
+
+    def __init__(
+        self,
+        migration: Migration,
+        error: psycopg.Error,
+        location: Location | None = None,
+        *,
+        timed_out: bool = False,
+    ) -> None:
+        super().__init__(str(error))
+        self.migration = migration
+        self.error = error
+        self.location = location
+        self.timed_out = timed_out
+
+    @property
+    def passing(self) -> bool:
+        """Return whether the same may work a little later: after a lock timeout or a deadlock."""
+        return self.error.sqlstate in _PASSING
+
+
+def failed(failure: StatementError, state: str, notes: tuple[str, ...] = ()) -> MigrationError:
+    """Return the operator's error for a migration that the server refused."""
+    error = failure.error
+    words = error.diag.message_primary or str(error).strip().split("\n")[0]
+    hint = _TIMED_OUT if failure.timed_out else _HINTS.get(error.sqlstate or "", _AGAIN)
+    return _error(failure, f"migration {failure.migration.name} failed: {words}", (*_notes(error), *notes), state, hint)
+
+
+def locked(
+    failure: StatementError, state: str, holders: tuple[str, ...], tries: int, notes: tuple[str, ...] = ()
+) -> MigrationError:
+    """Return the operator's error for a lock that could not be acquired within the lock budget."""
+    attempts = "1 attempt" if tries == 1 else f"{tries} attempts"
+    return _error(
+        failure,
+        f"migration {failure.migration.name} could not acquire a lock after {attempts}: "
+        f"{failure.error.diag.message_primary}",
+        (
+            *(tuple(f"held by {holder}" for holder in holders) or ("who holds it was not seen",)),
+            *_notes(failure.error),
+            *notes,
+        ),
+        state,
+        "End that session or wait for it, or go on trying for longer with `invoke db.migrate --lock-budget 30min`.",
+    )
+
+
+def lost(migration: Migration | None, error: psycopg.Error, state: str, location: Location | None) -> MigrationError:
+    """Return the operator's error for a connection that ended during a migration, or during its commit."""
+    during = f"migration {migration.name}" if migration else "the commit"
+    return MigrationError(
+        f"the connection was lost during {during}",
+        where=migration.label if migration else "COMMIT",
+        location=location,
+        notes=tuple(f"server: {line}" for line in str(error).strip().split("\n")),
+        sqlstate=error.sqlstate or "",
+        state=state,
+        hint="When the server is back (`invoke db.wait`), run `invoke db.migrate` again.",
+    )
+
+
+def _error(failure: StatementError, what: str, notes: tuple[str, ...], state: str, hint: str) -> MigrationError:
+    return MigrationError(
+        what,
+        where=failure.migration.label,
+        location=failure.location,
+        notes=notes,
+        sqlstate=failure.error.sqlstate or "",
+        state=state,
+        hint=hint,
+    )
+
+
+def _notes(error: psycopg.Error) -> tuple[str, ...]:
+    """Return what else PostgreSQL says, one fact a line."""
+    diag = error.diag
+    facts = {
+        "SQLSTATE": f"{error.sqlstate} ({type(error).__name__})" if error.sqlstate else None,
+        "detail": diag.message_detail,
+        "server's hint": diag.message_hint,
+        "query": diag.internal_query,
+        "context": diag.context,
+    }
+    return tuple(
+        f"{key}: {value.strip().replace(chr(10), chr(10) + '      ')}" for key, value in facts.items() if value
+    )
+
+
+def offset_of(text: str, statement: Statement, diag: Diagnostic, *, counts_bytes: bool = False) -> int:
+    """Return the offset in the file that an error in one of its statements belongs to.
+
+    It is the server's own position if it gives one; else the line of a DO block that failed, or the position in
+    it of the query that failed; else where the statement begins. A server without an encoding (SQL_ASCII)
+    counts bytes.
+    """
+    sql = text[statement.start : statement.end]
+    if diag.statement_position:
+        position = int(diag.statement_position) - 1
+        offset = len(sql.encode()[:position].decode("utf-8", "ignore")) if counts_bytes else position
+        # An EXECUTE without arguments has nothing to point at: the position is one in the text that was prepared.
+        if offset <= len(sql) and not (statement.begins("EXECUTE") and "(" not in sql):
+            return statement.start + offset
+    return statement.start + (_offset_in_block(sql, statement, diag) or 0)
+
+
+def _offset_in_block(sql: str, statement: Statement, diag: Diagnostic) -> int | None:
+    """Return the offset in a DO statement of what failed, if the outermost context is a line of its own body."""
+    frames = (diag.context or "").rstrip().split("\n")
+    match = _INLINE.search(frames[-1])
+    body = _BODY.search(sql)
+    if not statement.begins("DO") or not match or not body:
+        return None
+    start = body.end()
+    for _ in range(int(match["line"]) - 1):
+        start = sql.find("\n", start) + 1
+        if not start:
+            return None
+    # The query is the block's own, and not that of a function which it called.
+    innermost = sum("function " in frame for frame in frames) == 1
+    if diag.internal_position and diag.internal_query and innermost:
+        query = _find_query(sql, start, diag.internal_query)
+        if query is not None:
+            return query + int(diag.internal_position) - 1
+    return start + len(sql[start:]) - len(sql[start:].lstrip(" \t"))
+
+
+def _find_query(sql: str, start: int, query: str) -> int | None:
+    """Return where a query of a block begins in it; PL/pgSQL blanks out what is its own, such as INTO targets."""
+    words = query.rstrip()[:_COMPARED_CHARACTERS]
+    found = re.compile("".join(r"[\s\S]" if c.isspace() else re.escape(c) for c in words)).search(sql, start)
+    return found.start() if found else None
