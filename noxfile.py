@@ -91,7 +91,7 @@ def engines(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed as ratios within one run, and memory."""
+    """Measure whole commands against psql and other tools, and the schema at scale; --quick after `--` for a few rows."""
     install(session, "test")
     have_server(session)
     session.run("python", "-m", "bench", *session.posargs)

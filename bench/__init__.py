@@ -1,1 +1,1 @@
-"""Measurements as ratios within one run, so that a slow machine does not fail them."""
+"""Measurements: how long whole commands take against the least that could be, and against other tools."""

@@ -1,10 +1,73 @@
-"""Run all measurements; the exit code is 1 if one is beyond its limit."""
+"""Measure, print one table, and write it down.
+
+python -m bench                  everything: writes docs/benchmarks.md and docs/benchmarks.json
+python -m bench --quick          the rows for everyday use, few runs each, nothing written
+python -m bench --only verify    the groups of these names, separated by commas, nothing written
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 
-from bench import migrations
+import psycopg
+
+from bench import jobs, peers, report, scale
+from bench.measure import BenchError, Row, say
+from bench.setting import Setting, server
+from dbops.settings import ROOT
+
+Group = Callable[[Setting, Sequence[peers.Peer]], Iterator[Row]]
+GROUPS: dict[str, Group] = {
+    "rebuild": jobs.rebuilds,
+    "slow": jobs.slow_rebuild,
+    "verify": jobs.verification,
+    "start": jobs.starting,
+    "server": jobs.embedded_server,
+    "many": jobs.many_files,
+    "scale": scale.schema,
+}
+QUICK = ("rebuild", "slow", "verify", "start")
+NEED_PEERS = {"rebuild", "slow"}
+
+
+def main() -> int:
+    """Run the groups that were chosen; the exit code is 1 if a measurement failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few rows, few runs, no other tools, nothing written")
+    parser.add_argument("--only", default="", metavar="NAMES", help=f"groups to run: {', '.join(GROUPS)}")
+    options = parser.parse_args()
+    chosen = [name for name in options.only.split(",") if name] or list(QUICK if options.quick else GROUPS)
+    if unknown := set(chosen) - set(GROUPS):
+        parser.error(f"unknown group: {', '.join(sorted(unknown))}")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    others, missing = ((), {}) if options.quick or not NEED_PEERS & set(chosen) else peers.available()
+    rows: list[Row] = []
+    failed = False
+    with server(options.quick) as setting:
+        for name in chosen:
+            try:
+                for row in GROUPS[name](setting, others):
+                    say(report.line(row))
+                    rows.append(row)
+            except (BenchError, psycopg.Error) as error:
+                say(f"error: {name}: {error}")
+                failed = True
+        result = report.Result(
+            date=datetime.now(UTC).date().isoformat(),
+            versions={**setting.versions, **{peer.name: peer.version for peer in others}},
+            missing=missing,
+            rows=tuple(rows),
+        )
+    print(report.markdown(result))
+    if not failed and not options.quick and not options.only:
+        (ROOT / "docs" / "benchmarks.md").write_text(report.page(result))
+        (ROOT / "docs" / "benchmarks.json").write_text(report.document(result))
+    return 1 if failed else 0
+
 
 if __name__ == "__main__":
-    sys.exit(0 if migrations.main() else 1)
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""What is measured: rebuilds, verification, start-up, the embedded server, test databases."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.measure import Command, Contender, Row, Run, interleave
+from bench.peers import Peer
+from bench.setting import Project, Setting
+from bench.slow_link import Counter, slow_link
+from dbops.settings import ROOT
+
+CHUNKS = 5_000
+CHUNKS_AT_ONCE = 250
+ADD_CHUNKS = """
+INSERT INTO public.ohlcv (ticker_id, date)
+SELECT t.id, date '1900-01-01' + 30 * n FROM public.tickers AS t, generate_series({first}, {last}) AS n
+"""
+
+
+def rebuilds(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
+    """Rebuild with the repository's six files, then with a hundred and a thousand."""
+    quick = setting.quick
+    jobs = [("rebuild-6", "rebuild, 6 files", setting.baseline(), 3 if quick else 9)]
+    jobs.append(("rebuild-100", "rebuild, 100 files", setting.tables(100), 2 if quick else 7))
+    if not quick:
+        jobs.append(("rebuild-1000", "rebuild, 1,000 files", setting.tables(1_000), 5))
+    for key, job, project, rounds in jobs:
+        yield _rebuild(setting, key, job, project, peers, rounds)
+
+
+def slow_rebuild(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
+    """Rebuild with six files, on a server that is 20 ms away."""
+    with _far(setting) as (socket, _):
+        near = [peer for peer in peers if peer.name == "dbmate"]
+        rounds = 2 if setting.quick else 7
+        project = setting.baseline()
+        yield _rebuild(setting, "rebuild-slow", "rebuild, 6 files, 20 ms away", project, near, rounds, socket)
+
+
+def many_files(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+    """Rebuild with 10,000 files: time against a thousand, and memory."""
+    ours = {
+        count: setting.invoke("db.rebuild", database=f"many{count}", project=setting.tables(count).directory)
+        for count in (1_000, 10_000)
+    }
+    few = interleave({"ours": ours[1_000]}, 1)["ours"]
+    many = interleave({"ours": _once(ours[10_000])}, 1)["ours"]
+    growth = many.median / few.median / 10
+    yield Row("rebuild-10000", "rebuild, 10,000 files", {"ours": many}, notes={"growth": growth, "MB": many.megabytes})
+
+
+def verification(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+    """Verify the baseline: here, far away, and with thousands of chunks."""
+    setting.invoke("db.rebuild", database="verified")()
+    verify = setting.invoke("db.verify", database="verified")
+    rounds = 3 if setting.quick else 9
+    yield Row("verify", "db.verify, 6 tables", interleave({"ours": verify}, rounds))
+    with _far(setting) as (socket, counter):
+        far = setting.invoke("db.verify", database="verified", socket=socket)
+        series = interleave({"ours": far}, rounds)
+        notes = {"round trips": counter.round_trips / (rounds + 1), "connections": counter.connections / (rounds + 1)}
+        yield Row("verify-slow", "db.verify, 20 ms away", series, notes=notes)
+    if not setting.quick:
+        _add_chunks(setting, "verified")
+        yield Row("verify-chunks", f"db.verify, {CHUNKS:,} chunks", interleave({"ours": verify}, 5))
+
+
+def starting(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+    """Start Python and Invoke, and do nothing."""
+    contenders = {"ours": setting.invoke("--list"), "python -c pass": _python(setting)}
+    rounds = 5 if setting.quick else 15
+    yield Row("list", "invoke --list", interleave(contenders, rounds), base="python -c pass")
+
+
+def embedded_server(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+    """Start an embedded server whose data directory is to be made, and one whose is there."""
+    directory = setting.directory / "another"
+    environ = {**setting.environ(), "KAPMAN_SERVER_DIR": str(directory)}
+
+    def task(*words: str) -> Command:
+        return Command([*setting.invoke(*words).arguments], environ, ROOT)
+
+    def cold() -> Run:
+        if directory.exists():
+            task("server.destroy", "--yes")()
+        return task("server.up")()
+
+    def warm() -> Run:
+        task("server.down")()
+        return task("server.up")()
+
+    rounds = 2 if setting.quick else 5
+    found = interleave({"cold": cold, "warm": warm}, rounds)
+    task("server.destroy", "--yes")()
+    yield Row("up-cold", "server.up, no data directory", {"ours": found["cold"]})
+    yield Row("up-warm", "server.up, stopped before", {"ours": found["warm"]})
+
+
+def _rebuild(
+    setting: Setting,
+    key: str,
+    job: str,
+    project: Project,
+    peers: Sequence[Peer],
+    rounds: int,
+    socket: Path | None = None,
+) -> Row:
+    """Measure a rebuild of a project's files by all who can."""
+    name = key.replace("-", "_")
+    contenders: dict[str, Contender] = {
+        "floor": setting.floor(f"{name}_floor", project.migrations, socket),
+        "ours": setting.invoke("db.rebuild", database=f"{name}_ours", project=project.directory, socket=socket),
+    }
+    for peer in peers:
+        if len(project.migrations) <= peer.most_files:
+            contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project, socket)
+    series = interleave(contenders, rounds, optional=[peer.name for peer in peers])
+    _drop(setting, name)
+    return Row(key, job, series, base="floor")
+
+
+def _drop(setting: Setting, prefix: str) -> None:
+    """Drop a row's databases, so that their schedulers do not keep the machine busy."""
+    with setting.connect("postgres") as connection:
+        query = "SELECT datname FROM pg_database WHERE starts_with(datname::text, %s)"
+        for (name,) in connection.execute(query, [prefix]).fetchall():
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+def _once(command: Command) -> Contender:
+    """Return a contender that needs no run before the one that counts, where nothing is left to warm up."""
+    runs: list[Run] = []
+
+    def contender() -> Run:
+        if not runs:
+            runs.append(command())
+        return runs[0]
+
+    return contender
+
+
+def _python(setting: Setting) -> Command:
+    python = setting.invoke().arguments[0]
+    return Command([Path(python).parent / "python", "-c", "pass"], setting.environ(), ROOT)
+
+
+@contextmanager
+def _far(setting: Setting) -> Iterator[tuple[Path, Counter]]:
+    """Yield a socket through which the server is 20 ms away, and what counts the round trips."""
+    directory = setting.directory / "far"
+    with slow_link(setting.socket / ".s.PGSQL.5432", directory) as counter:
+        yield directory, counter
+    shutil.rmtree(directory)
+
+
+def _add_chunks(setting: Setting, database: str) -> None:
+    with setting.connect(database) as connection:
+        connection.execute("INSERT INTO public.tickers (symbol) VALUES ('BENCH')")
+        for first in range(1, CHUNKS + 1, CHUNKS_AT_ONCE):
+            last = min(CHUNKS, first + CHUNKS_AT_ONCE - 1)
+            connection.execute(ADD_CHUNKS.format(first=first, last=last).encode())
