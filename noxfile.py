@@ -91,7 +91,7 @@ def engines(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure whole commands against psql and other tools, and the schema at scale; --quick after `--` for a few rows."""
+    """Measure whole commands and the schema at scale; after `--`, --quick for a few rows."""
     install(session, "test")
     have_server(session)
     session.run("python", "-m", "bench", *session.posargs)
