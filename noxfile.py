@@ -51,7 +51,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
-    install(session, "types", "lint")
+    install(session, "types", "lint", "test")
     session.run("mypy")
 
 

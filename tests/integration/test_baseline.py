@@ -11,7 +11,7 @@ from dbops.migrations import discover, migrate
 from dbops.settings import ROOT, Target
 from dbops.verification import verify
 from tests.support import servers
-from tests.support.servers import TestServer
+from tests.support.servers import TestServer, rows
 
 MIGRATIONS = ROOT / "db" / "migrations"
 CHECKS = ROOT / "db" / "verify"
@@ -23,11 +23,6 @@ TABLES = {
     "recommendations",
     "tickers",
 }
-
-
-def rows(target: Target, query: str) -> list[tuple[object, ...]]:
-    with servers.connect(target) as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 def test_schema_applies_from_scratch(empty: Target) -> None:

@@ -15,7 +15,7 @@ from dbops.catalog.drift import compare
 from dbops.errors import ServerError
 from dbops.settings import ROOT, Target
 from tests.support import servers
-from tests.support.servers import TestServer
+from tests.support.servers import TestServer, run
 
 
 def text_of(target: Target) -> str:
@@ -38,12 +38,6 @@ def shared(server: TestServer, template: str) -> Iterator[Shared]:
     with servers.connect(server.target(name)) as connection:
         yield Shared(connection, schema_text(connection))
     servers.drop_quietly(server, name)
-
-
-def run(target: Target, *statements: str) -> None:
-    with servers.connect(target) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 @pytest.mark.parametrize(

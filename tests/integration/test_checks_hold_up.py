@@ -15,7 +15,7 @@ from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from dbops.verification import Verification, verify
 from tests.support import servers
-from tests.support.servers import TestServer
+from tests.support.servers import TestServer, run
 
 CHECKS = ROOT / "db" / "verify"
 STORY = """
@@ -43,11 +43,6 @@ ITS_OBJECTS = [
     "column public.daily_snapshots.rsi_14",
     "view public.active_tickers",
 ]
-
-
-def run(target: Target, sql: str) -> None:
-    with servers.connect(target) as connection:
-        connection.execute(sql.encode())
 
 
 def complaints(result: Verification) -> dict[str, str]:

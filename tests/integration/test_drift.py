@@ -19,7 +19,7 @@ from dbops.events import Message
 from dbops.report import drift as report
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
-from tests.support.servers import TestServer
+from tests.support.servers import TestServer, run
 
 FILES = migrations.discover(ROOT / "db" / "migrations")
 SCHEMA = json.loads((ROOT / "docs" / "drift.schema.json").read_text(encoding="utf-8"))
@@ -30,12 +30,6 @@ def drawn(result: Drift, *, colour: bool = False) -> str:
     with console.capture() as capture:
         report.text(result, console)
     return capture.get()
-
-
-def change(target: Target, *statements: str) -> None:
-    with servers.connect(target) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def test_fresh_build_has_no_drift_and_is_only_read(built: Target, server: TestServer) -> None:
@@ -49,7 +43,7 @@ def test_fresh_build_has_no_drift_and_is_only_read(built: Target, server: TestSe
 
 
 def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
-    change(
+    run(
         built,
         "ALTER TABLE tickers ALTER symbol TYPE varchar(21)",
         "DROP TYPE outcome_status CASCADE",
@@ -84,7 +78,7 @@ def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp
     files = migrations.discover(tmp_path)
     migrations.migrate(built, files)
     assert not drift(built, files).found
-    change(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
+    run(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
     seen: list[object] = []
     result = drift(built, files, report=seen.append)
     assert result.found

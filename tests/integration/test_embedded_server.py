@@ -8,21 +8,24 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from dbops import server, settings
 from dbops.errors import ServerError
+from dbops.events import Event
 from dbops.server import access
-from dbops.server.cluster import Account, Cluster, postmaster
+from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
 from dbops.server.directory import Layout
 from tests.support import servers
 
 
 @pytest.fixture(scope="module")
-def prepared():
+def prepared() -> Iterator[Path]:
     """Return a directory whose data directory is made, to be copied: making one takes a while."""
     with servers.reachable_directory() as directory:
         cluster = Cluster(Layout(directory), servers.local_installation(), Account.current(), durable=False)
@@ -31,8 +34,8 @@ def prepared():
 
 
 @pytest.fixture
-def fresh():
-    """Return a place where nothing is yet; whatever runs there in the end is stopped and removed."""
+def fresh() -> Iterator[server.Embedded]:
+    """Return an embedded server without a directory; if it runs in the end, it is stopped and removed."""
     with servers.reachable_directory() as directory:
         installation = servers.local_installation()
         yield server.Embedded(Layout(directory / "server"), os.environ["PATH"])
@@ -41,33 +44,49 @@ def fresh():
 
 
 @pytest.fixture
-def place(fresh, prepared):
-    """Return a place whose server was made, but does not run."""
+def embedded(fresh: server.Embedded, prepared: Path) -> server.Embedded:
+    """Return an embedded server that has a data directory and does not run."""
     shutil.copytree(prepared, fresh.layout.directory)
     fresh.layout.marker.touch()
     return fresh
 
 
-def query(place, statement, *values):
+def query(embedded: server.Embedded, statement: str, *values: object) -> Any:
     """Run one statement on the embedded server and return its first value."""
-    url = access.by_socket(place.layout, postmaster(place.layout.data)).url("postgres")
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement, values)
-        return cursor.fetchone()[0] if cursor.description else None
+    with psycopg.connect(
+        access.by_socket(embedded.layout, running(embedded)).url("postgres"), autocommit=True
+    ) as session:
+        cursor = session.execute(statement.encode(), values)
+        rows: list[Any] = cursor.fetchall() if cursor.description else [(None,)]
+    return rows[0][0]
 
 
-def show(place, name):
-    return query(place, "SELECT current_setting(%s)", name)
+def running(embedded: server.Embedded) -> Postmaster:
+    """Return the process of a server that must be running."""
+    found = postmaster(embedded.layout.data)
+    assert found
+    return found
 
 
-def as_server(*command):
+def address(embedded: server.Embedded) -> str:
+    """Return the URL that `server.status` shows, for the database postgres."""
+    shown = server.status(embedded).address
+    assert shown
+    return shown.url("postgres")
+
+
+def show(embedded: server.Embedded, name: str) -> Any:
+    return query(embedded, "SELECT current_setting(%s)", name)
+
+
+def as_server(*command: str) -> subprocess.Popen[bytes]:
     """Start a program under the account that servers run as."""
     account = Account.current()
-    user = {"user": account.uid, "group": account.gid} if account.switch else {}
-    return subprocess.Popen(command, cwd="/", **user)
+    user, group = (account.uid, account.gid) if account.switch else (None, None)
+    return subprocess.Popen(command, cwd="/", user=user, group=group)
 
 
-def test_up_makes_a_server_with_the_settings_that_matter(fresh):
+def test_up_makes_a_server_with_the_settings_that_matter(fresh: server.Embedded) -> None:
     server.up(fresh)
     wanted = {
         "server_encoding": "UTF8",
@@ -82,16 +101,16 @@ def test_up_makes_a_server_with_the_settings_that_matter(fresh):
     assert query(fresh, "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'") == 1
 
 
-def test_socket_and_data_are_private_to_the_account_that_runs_the_server(place):
-    server.up(place)
-    for path in (place.layout.socket, place.layout.data, place.layout.log.parent):
+def test_socket_and_data_are_private_to_the_account_that_runs_the_server(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    for path in (embedded.layout.socket, embedded.layout.data, embedded.layout.log.parent):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
         assert path.stat().st_uid == Account.current().uid
     if os.geteuid() == 0:
         assert Account.current().uid != 0
 
 
-def test_second_up_and_two_at_once_give_one_server(fresh):
+def test_second_up_and_two_at_once_give_one_server(fresh: server.Embedded) -> None:
     environ = {"KAPMAN_SERVER_DIR": str(fresh.layout.directory)}
     both = [servers.start_invoke("server.up", **environ) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
@@ -99,43 +118,43 @@ def test_second_up_and_two_at_once_give_one_server(fresh):
     assert server.up(fresh) == running
 
 
-def test_killed_server_comes_back_with_its_data(place):
-    first = server.up(place)
-    query(place, "CREATE TABLE kept AS SELECT 42 AS answer")
+def test_killed_server_comes_back_with_its_data(embedded: server.Embedded) -> None:
+    first = server.up(embedded)
+    query(embedded, "CREATE TABLE kept AS SELECT 42 AS answer")
     os.kill(first.pid, signal.SIGKILL)
-    while postmaster(place.layout.data):
+    while postmaster(embedded.layout.data):
         time.sleep(0.01)
-    second = server.up(place)
+    second = server.up(embedded)
     assert second.pid != first.pid
-    assert query(place, "SELECT answer FROM kept") == 42
+    assert query(embedded, "SELECT answer FROM kept") == 42
 
 
-def test_pid_file_that_names_a_stranger_is_no_obstacle(place):
-    server.up(place)
-    pid_file = place.layout.data / "postmaster.pid"
-    lock_file = place.layout.socket / ".s.PGSQL.5432.lock"
+def test_pid_file_that_names_a_stranger_is_no_obstacle(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    pid_file = embedded.layout.data / "postmaster.pid"
+    lock_file = embedded.layout.socket / ".s.PGSQL.5432.lock"
     texts = {file: file.read_text().splitlines(keepends=True) for file in (pid_file, lock_file)}
-    server.down(place)
+    server.down(embedded)
     stranger = as_server("sleep", "60")
     try:
         for file, (_, *rest) in texts.items():
             file.write_text("".join([f"{stranger.pid}\n", *rest]))
-        assert server.status(place).state == "stopped"
-        assert server.up(place).pid != stranger.pid
+        assert server.status(embedded).state == "stopped"
+        assert server.up(embedded).pid != stranger.pid
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
 
 
-def test_half_made_data_directory_is_made_anew(fresh):
+def test_half_made_data_directory_is_made_anew(fresh: server.Embedded) -> None:
     fresh.layout.data.mkdir(parents=True)
     unfinished = fresh.layout.data.with_name("data.new-killed")
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("15\n")
     (fresh.layout.data / "PG_VERSION").write_text("15\n")
     fresh.layout.marker.touch()
-    events = []
+    events: list[Event] = []
     server.up(fresh, report=events.append)
     assert server.status(fresh).state == "running"
     assert not fresh.layout.unfinished()
@@ -144,7 +163,7 @@ def test_half_made_data_directory_is_made_anew(fresh):
     assert any(getattr(event, "level", "") == "WARNING" for event in events)
 
 
-def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh):
+def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh: server.Embedded) -> None:
     process = servers.start_invoke("server.up", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     while process.poll() is None and not list(fresh.layout.directory.glob("data.new-*/PG_VERSION")):
         time.sleep(0.01)
@@ -155,19 +174,19 @@ def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh):
     assert server.status(fresh).state == "running"
 
 
-def test_wrong_owner_and_permissions_are_put_right(place):
-    server.up(place)
-    server.down(place)
-    place.layout.data.chmod(0o755)
+def test_wrong_owner_and_permissions_are_put_right(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    server.down(embedded)
+    embedded.layout.data.chmod(0o755)
     if os.geteuid() == 0:
-        for path in (place.layout.data, *place.layout.data.rglob("*")):
+        for path in (embedded.layout.data, *embedded.layout.data.rglob("*")):
             os.chown(path, 0, 0)
-    server.up(place)
-    assert query(place, "SELECT 1") == 1
+    server.up(embedded)
+    assert query(embedded, "SELECT 1") == 1
 
 
 @pytest.mark.parametrize("name", ["it's odd, is it", "l" * 120])
-def test_directory_may_have_an_odd_or_a_long_name(fresh, name):
+def test_directory_may_have_an_odd_or_a_long_name(fresh: server.Embedded, name: str) -> None:
     elsewhere = server.Embedded(Layout(fresh.layout.directory.with_name(name)), fresh.search_path)
     server.up(elsewhere)
     assert query(elsewhere, "SELECT 1") == 1
@@ -177,10 +196,10 @@ def test_directory_may_have_an_odd_or_a_long_name(fresh, name):
     assert not elsewhere.layout.socket.exists()
 
 
-def test_port_listens_on_loopback_and_wants_the_password(place):
-    running = server.up(place, port=0)
-    assert show(place, "listen_addresses") == "127.0.0.1"
-    url = server.status(place).address.url("postgres")
+def test_port_listens_on_loopback_and_wants_the_password(embedded: server.Embedded) -> None:
+    running = server.up(embedded, port=0)
+    assert show(embedded, "listen_addresses") == "127.0.0.1"
+    url = address(embedded)
     with psycopg.connect(url) as connection:
         assert connection.info.host == "127.0.0.1"
         assert connection.pgconn.used_password
@@ -188,11 +207,11 @@ def test_port_listens_on_loopback_and_wants_the_password(place):
         psycopg.connect(f"postgresql://postgres@127.0.0.1:{running.port}/postgres?passfile=/dev/null")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(f"postgresql://postgres:wrong@127.0.0.1:{running.port}/postgres")
-    assert query(place, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%%' FROM pg_authid WHERE rolname = 'postgres'")
+    assert query(embedded, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%%' FROM pg_authid WHERE rolname = 'postgres'")
 
 
-def test_password_is_kept_private_and_printed_nowhere(place):
-    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
+def test_password_is_kept_private_and_printed_nowhere(embedded: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
     outputs = [
         servers.run_invoke(*words, **environ)
         for words in (
@@ -201,85 +220,85 @@ def test_password_is_kept_private_and_printed_nowhere(place):
         )
     ]
     assert [done.returncode for done in outputs] == [0, 0]
-    password = place.layout.password.read_text().strip().rpartition(":")[2]
+    password = embedded.layout.password.read_text().strip().rpartition(":")[2]
     assert len(password) > 30
-    assert stat.S_IMODE(place.layout.password.stat().st_mode) == 0o600
+    assert stat.S_IMODE(embedded.layout.password.stat().st_mode) == 0o600
     assert not any(password in done.stdout + done.stderr for done in outputs)
-    assert password not in place.layout.log.read_text()
-    assert f"passfile={place.layout.password}" in outputs[0].stdout
+    assert password not in embedded.layout.log.read_text()
+    assert f"passfile={embedded.layout.password}" in outputs[0].stdout
 
 
-def test_password_stays_the_same_over_a_restart(place):
-    server.up(place, port=0)
-    before = place.layout.password.read_text()
-    server.down(place)
-    server.up(place, port=0)
-    assert place.layout.password.read_text() == before
-    psycopg.connect(server.status(place).address.url("postgres")).close()
+def test_password_stays_the_same_over_a_restart(embedded: server.Embedded) -> None:
+    server.up(embedded, port=0)
+    before = embedded.layout.password.read_text()
+    server.down(embedded)
+    server.up(embedded, port=0)
+    assert embedded.layout.password.read_text() == before
+    psycopg.connect(address(embedded)).close()
 
 
-def test_port_restarts_an_idle_server_and_refuses_to_end_sessions(place):
-    first = server.up(place)
-    with psycopg.connect(access.by_socket(place.layout, first).url("postgres")):
+def test_port_restarts_an_idle_server_and_refuses_to_end_sessions(embedded: server.Embedded) -> None:
+    first = server.up(embedded)
+    with psycopg.connect(access.by_socket(embedded.layout, first).url("postgres")):
         with pytest.raises(ServerError, match="would end 1 session"):
-            server.up(place, port=0)
-        assert postmaster(place.layout.data) == first
-    second = server.up(place, port=0)
+            server.up(embedded, port=0)
+        assert postmaster(embedded.layout.data) == first
+    second = server.up(embedded, port=0)
     assert second.listens
     assert second.pid != first.pid
-    assert server.up(place, port=second.port) == second
-    assert server.up(place) == second
+    assert server.up(embedded, port=second.port) == second
+    assert server.up(embedded) == second
 
 
 @pytest.mark.parametrize("kind", ["taken", "privileged"])
-def test_port_that_cannot_be_used_leaves_a_running_server_as_it_is(place, kind):
-    first = server.up(place)
+def test_port_that_cannot_be_used_leaves_a_running_server_as_it_is(embedded: server.Embedded, kind: str) -> None:
+    first = server.up(embedded)
     with servers.listening_port() as taken, pytest.raises(ServerError, match="cannot be used") as refused:
-        server.up(place, port={"taken": taken, "privileged": 22}[kind])
+        server.up(embedded, port={"taken": taken, "privileged": 22}[kind])
     assert "--port auto" in refused.value.hint
     assert "destroy" not in refused.value.hint
-    assert postmaster(place.layout.data) == first
-    assert query(place, "SELECT 1") == 1
+    assert postmaster(embedded.layout.data) == first
+    assert query(embedded, "SELECT 1") == 1
 
 
-def test_port_is_remembered_until_it_is_given_up(place):
-    port = server.up(place, port=server.ANY_PORT).port
-    server.down(place)
-    assert server.up(place).port == port
-    assert server.up(place, port=server.ANY_PORT).port == port
-    psycopg.connect(server.status(place).address.url("postgres")).close()
-    assert not server.up(place, port=server.NO_PORT).listens
-    server.down(place)
-    assert not server.up(place).listens
+def test_port_is_remembered_until_it_is_given_up(embedded: server.Embedded) -> None:
+    port = server.up(embedded, port=server.ANY_PORT).port
+    server.down(embedded)
+    assert server.up(embedded).port == port
+    assert server.up(embedded, port=server.ANY_PORT).port == port
+    psycopg.connect(address(embedded)).close()
+    assert not server.up(embedded, port=server.NO_PORT).listens
+    server.down(embedded)
+    assert not server.up(embedded).listens
 
 
-def test_remembered_port_that_is_taken_by_now_does_not_keep_the_server_down(place):
-    port = server.up(place, port=server.ANY_PORT).port
-    server.down(place)
-    said = []
+def test_remembered_port_that_is_taken_by_now_does_not_keep_the_server_down(embedded: server.Embedded) -> None:
+    port = server.up(embedded, port=server.ANY_PORT).port
+    server.down(embedded)
+    said: list[Event] = []
     with socket.create_server(("127.0.0.1", port)):
-        assert not server.up(place, report=said.append).listens
+        assert not server.up(embedded, report=said.append).listens
     assert f"not listening on port {port}: the port cannot be used" in str(said)
-    server.down(place)
-    assert server.up(place).port == port
+    server.down(embedded)
+    assert server.up(embedded).port == port
 
 
-def test_taken_port_is_refused_before_anything_starts(fresh):
+def test_taken_port_is_refused_before_anything_starts(fresh: server.Embedded) -> None:
     with servers.listening_port() as port, pytest.raises(ServerError, match="cannot be used"):
         server.up(fresh, port=port)
     assert not fresh.layout.made
 
 
-def test_status_before_the_first_start_changes_nothing(fresh):
+def test_status_before_the_first_start_changes_nothing(fresh: server.Embedded) -> None:
     assert servers.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
     assert server.status(fresh).state == "installed"
     assert not fresh.layout.directory.exists()
 
 
-def test_status_prints_a_psql_command_that_works(place):
-    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
-    server.up(place)
-    query(place, "CREATE DATABASE kapman_dev")
+def test_status_prints_a_psql_command_that_works(embedded: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    server.up(embedded)
+    query(embedded, "CREATE DATABASE kapman_dev")
     done = servers.run_invoke("server.status", **environ)
     (command,) = (line for line in done.stdout.splitlines() if line.startswith("psql "))
     path = f"{servers.local_installation().binaries}:{os.environ['PATH']}"
@@ -288,7 +307,7 @@ def test_status_prints_a_psql_command_that_works(place):
     assert asked.stdout == "kapman_dev\n", asked.stderr
 
 
-def test_install_on_a_machine_where_all_is_installed_is_one_line(fresh):
+def test_install_on_a_machine_where_all_is_installed_is_one_line(fresh: server.Embedded) -> None:
     done = servers.run_invoke("server.install", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     installed = servers.local_installation()
     assert (done.returncode, done.stderr) == (0, "")
@@ -297,26 +316,28 @@ def test_install_on_a_machine_where_all_is_installed_is_one_line(fresh):
     ]
 
 
-def test_status_says_whether_the_server_runs(place):
-    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory)}
-    assert server.status(place).state == "stopped"
-    server.up(place)
-    running = server.status(place)
+def test_status_says_whether_the_server_runs(embedded: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    assert server.status(embedded).state == "stopped"
+    server.up(embedded)
+    running = server.status(embedded)
     assert (running.state, running.size > 10_000_000) == ("running", True)
     assert servers.run_invoke("server.status", **environ).returncode == 0
-    assert server.down(place)
-    assert server.status(place).state == "stopped"
-    assert not server.down(place)
+    assert server.down(embedded)
+    assert server.status(embedded).state == "stopped"
+    assert not server.down(embedded)
 
 
-def test_logs_show_the_end_and_follow_what_comes(place):
-    server.up(place)
+def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> None:
+    server.up(embedded)
     following = servers.start_invoke(
-        "server.logs", "--lines", "1", "--follow", KAPMAN_SERVER_DIR=str(place.layout.directory)
+        "server.logs", "--lines", "1", "--follow", KAPMAN_SERVER_DIR=str(embedded.layout.directory)
     )
+    assert following.stdout
+    assert following.stderr
     try:
-        assert following.stdout.readline().rstrip() in server.log_lines(place, 5)
-        query(place, "DO $$ BEGIN RAISE LOG 'a line for the log'; END $$")
+        assert following.stdout.readline().rstrip() in server.log_lines(embedded, 5)
+        query(embedded, "DO $$ BEGIN RAISE LOG 'a line for the log'; END $$")
         assert "a line for the log" in next(line for line in following.stdout if "the log" in line)
         following.send_signal(signal.SIGINT)
         assert following.wait() == 128 + signal.SIGINT
@@ -327,7 +348,7 @@ def test_logs_show_the_end_and_follow_what_comes(place):
 
 
 @pytest.mark.parametrize("lines", ["abc", "0", "-5"])
-def test_lines_of_the_log_are_a_positive_number(fresh, lines):
+def test_lines_of_the_log_are_a_positive_number(fresh: server.Embedded, lines: str) -> None:
     done = servers.run_invoke("server.logs", f"--lines={lines}", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     assert done.returncode == 2
     assert f'"{lines}"' in done.stderr
@@ -335,37 +356,37 @@ def test_lines_of_the_log_are_a_positive_number(fresh, lines):
     assert "hint: " in done.stderr
 
 
-def test_logs_of_a_server_that_never_ran_are_empty(fresh):
+def test_logs_of_a_server_that_never_ran_are_empty(fresh: server.Embedded) -> None:
     done = servers.run_invoke("server.logs", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_destroy_without_consent_keeps_everything(place):
-    server.up(place)
-    done = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
+def test_destroy_without_consent_keeps_everything(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    done = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert done.returncode == 5
     assert "server.destroy --yes" in done.stderr
-    assert server.status(place).state == "running"
+    assert server.status(embedded).state == "running"
 
 
-def test_destroy_with_consent_stops_and_removes_everything(place):
-    running = server.up(place, port=0)
-    done = servers.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(place.layout.directory))
+def test_destroy_with_consent_stops_and_removes_everything(embedded: server.Embedded) -> None:
+    running = server.up(embedded, port=0)
+    done = servers.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert done.returncode == 0, done.stderr
-    assert not place.layout.directory.exists()
+    assert not embedded.layout.directory.exists()
     assert not Path(f"/proc/{running.pid}/cwd").exists()
-    again = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(place.layout.directory))
+    again = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert again.returncode == 0
 
 
-def test_destroy_keeps_files_that_are_not_its_own(place):
-    server.up(place)
-    (place.layout.directory / "notes.txt").write_text("mine")
-    server.destroy(place)
-    assert [path.name for path in place.layout.directory.iterdir()] == ["notes.txt"]
+def test_destroy_keeps_files_that_are_not_its_own(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    (embedded.layout.directory / "notes.txt").write_text("mine")
+    server.destroy(embedded)
+    assert [path.name for path in embedded.layout.directory.iterdir()] == ["notes.txt"]
 
 
-def test_foreign_directory_is_neither_used_nor_destroyed(fresh):
+def test_foreign_directory_is_neither_used_nor_destroyed(fresh: server.Embedded) -> None:
     fresh.layout.directory.mkdir()
     (fresh.layout.directory / "notes.txt").write_text("mine")
     for verb in (server.up, server.destroy):
@@ -374,7 +395,7 @@ def test_foreign_directory_is_neither_used_nor_destroyed(fresh):
     assert [path.name for path in fresh.layout.directory.iterdir()] == ["notes.txt"]
 
 
-def test_unreachable_directory_is_told_with_the_setting_that_moves_it(fresh):
+def test_unreachable_directory_is_told_with_the_setting_that_moves_it(fresh: server.Embedded) -> None:
     if os.geteuid() != 0:
         fresh.layout.directory.mkdir(mode=0o500)
     else:
@@ -384,45 +405,45 @@ def test_unreachable_directory_is_told_with_the_setting_that_moves_it(fresh):
     assert "KAPMAN_SERVER_DIR" in caught.value.hint
 
 
-def test_data_of_another_major_version_is_told(place):
-    server.up(place)
-    server.down(place)
-    (place.layout.data / "PG_VERSION").write_text("14\n")
+def test_data_of_another_major_version_is_told(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    server.down(embedded)
+    (embedded.layout.data / "PG_VERSION").write_text("14\n")
     with pytest.raises(ServerError, match="PostgreSQL 14 with TimescaleDB is not installed"):
-        server.up(place)
+        server.up(embedded)
 
 
-def test_server_that_cannot_start_shows_the_end_of_its_log(place):
-    server.up(place)
-    server.down(place)
-    with (place.layout.data / "postgresql.conf").open("a") as file:
+def test_server_that_cannot_start_shows_the_end_of_its_log(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    server.down(embedded)
+    with (embedded.layout.data / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
     with pytest.raises(ServerError) as caught:
-        server.up(place)
+        server.up(embedded)
     assert "no_such_setting" in caught.value.render()
 
 
-def test_environment_of_the_caller_does_not_leak_into_the_server(place):
+def test_environment_of_the_caller_does_not_leak_into_the_server(embedded: server.Embedded) -> None:
     leaks = {"PGDATA": "/nowhere", "PGPORT": "1", "PGHOST": "/nowhere", "PGOPTIONS": "-c work_mem=1GB"}
-    done = servers.run_invoke("server.up", KAPMAN_SERVER_DIR=str(place.layout.directory), **leaks)
+    done = servers.run_invoke("server.up", KAPMAN_SERVER_DIR=str(embedded.layout.directory), **leaks)
     assert done.returncode == 0, done.stderr
-    assert query(place, "SELECT 1") == 1
+    assert query(embedded, "SELECT 1") == 1
 
 
-def test_ensure_running_gives_an_address_that_settings_understand(place):
-    environ = {"KAPMAN_SERVER_DIR": str(place.layout.directory), "PATH": os.environ["PATH"]}
+def test_ensure_running_gives_an_address_that_settings_understand(embedded: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory), "PATH": os.environ["PATH"]}
     loaded = settings.load(environ, lambda: server.ensure_running(environ), env="test")
     assert loaded.target.embedded
     assert loaded.target.database == "kapman_test"
-    assert postmaster(place.layout.data)
+    assert postmaster(embedded.layout.data)
 
 
-def test_install_changes_nothing_where_all_is_there(fresh):
+def test_install_changes_nothing_where_all_is_there(fresh: server.Embedded) -> None:
     assert server.install(fresh) == servers.local_installation()
     assert not fresh.layout.directory.exists()
 
 
-def test_leftovers_of_a_killed_install_do_not_stop_up(fresh):
+def test_leftovers_of_a_killed_install_do_not_stop_up(fresh: server.Embedded) -> None:
     fresh.layout.directory.mkdir()
     fresh.layout.lock.touch()
     server.up(fresh)

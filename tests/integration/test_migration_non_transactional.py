@@ -12,6 +12,7 @@ from dbops.migrations import State, discover, migrate, status
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
+from tests.support.servers import run
 
 TABLE = "CREATE TABLE public.t (n integer); INSERT INTO public.t VALUES (1), (1);"
 INDEX = "-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY t_n_key\n    ON public.t (n);"
@@ -29,12 +30,6 @@ def indexes(target: Target) -> list[tuple[object, ...]]:
         return connection.execute(
             "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'public.t'::regclass"
         ).fetchall()
-
-
-def run(target: Target, statement: str) -> None:
-    """Run a statement on the target."""
-    with servers.connect(target) as connection:
-        connection.execute(statement.encode())
 
 
 def test_file_outside_a_transaction_is_applied_between_two_transactions(empty: Target, tmp_path: Path) -> None:

@@ -18,18 +18,12 @@ from dbops.migrations import State, discover, migrate, plan, status
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.migration_files import write, written
-from tests.support.servers import TestServer, fresh_name
+from tests.support.servers import TestServer, fresh_name, rows
 
 TABLE = "CREATE TABLE public.t (id integer PRIMARY KEY);"
 COLUMN = "ALTER TABLE public.t ADD COLUMN n integer;"
 BROKEN = "SELECT 1 / 0;"
 INDEX = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);"
-
-
-def rows(target: Target, query: str) -> list[tuple[object, ...]]:
-    """Return what a query gives."""
-    with servers.connect(target) as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 def tables(target: Target) -> list[str]:

@@ -21,7 +21,7 @@ TERMINATED = [name for name in SINGLE if not name.startswith(("un", "no_semicolo
 def test_psql_sends_the_same_statement(server: TestServer, empty: Target, tmp_path: Path, name: str) -> None:
     path = tmp_path / "file.sql"
     path.write_text(f"SELECT 0;\n{SINGLE[name]}\nSELECT 9;\n")
-    command = ["psql", "-X", "-q", "-e", "-A", "-t", "-f", path, "-d", server.url(empty.database)]
+    command = ["psql", "-X", "-q", "-e", "-A", "-t", "-f", str(path), "-d", server.url(empty.database)]
     echoed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert f"\n{SINGLE[name]}\n" in echoed
 

@@ -17,7 +17,7 @@ from dbops import lock
 from dbops.lifecycle import label
 from dbops.settings import ROOT, Target
 from tests.support import servers
-from tests.support.servers import TestServer
+from tests.support.servers import TestServer, run
 
 COUNT = len(list((ROOT / "db" / "migrations").glob("*.sql")))
 
@@ -37,12 +37,6 @@ def invoke(server: TestServer, target: Target, *arguments: str) -> Ran:
     command = [sys.executable, "-m", "invoke", *arguments]
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
-
-
-def execute(target: Target, statement: str) -> None:
-    """Run a statement on the target."""
-    with servers.connect(target) as connection:
-        connection.execute(statement.encode())
 
 
 def test_migrate_applies_the_baseline_and_says_so(server: TestServer, empty: Target) -> None:
@@ -89,7 +83,7 @@ def test_status_is_green_for_what_is_as_it_should_be(server: TestServer, built: 
 
 
 def test_status_and_migrate_tell_an_edited_file(server: TestServer, built: Target) -> None:
-    execute(built, f"UPDATE dbops.schema_migrations SET checksum = '{'0' * 64}' WHERE version = 2")
+    run(built, f"UPDATE dbops.schema_migrations SET checksum = '{'0' * 64}' WHERE version = 2")
     ran = invoke(server, built, "db.status", "--format", "json")
     item = json.loads(ran.out)["items"][1]
     assert (ran.code, item["state"], item["entry"]["checksum"]) == (1, "edited", "0" * 64)
@@ -106,7 +100,7 @@ def test_status_counts_what_is_pending(server: TestServer, empty: Target) -> Non
 
 
 def test_tables_without_ledger_are_a_refusal_of_the_preflight(server: TestServer, empty: Target) -> None:
-    execute(empty, "CREATE TABLE public.somebodys (n integer)")
+    run(empty, "CREATE TABLE public.somebodys (n integer)")
     ran = invoke(server, empty, "db.migrate")
     assert ran.code == 3
     assert "no ledger dbops.schema_migrations" in ran.err

@@ -12,17 +12,12 @@ import pytest
 from dbops.catalog import fingerprint
 from dbops.settings import ROOT, Target
 from tests.support import servers
-from tests.support.servers import TestServer, run_invoke
+from tests.support.servers import TestServer, run, run_invoke
 
 
 @pytest.fixture
 def url(server: TestServer, built: Target) -> str:
     return server.url(built.database)
-
-
-def change(target: Target, statement: str) -> None:
-    with servers.connect(target) as connection:
-        connection.execute(statement)
 
 
 def test_verify_exits_with_0_and_counts(url: str) -> None:
@@ -33,8 +28,8 @@ def test_verify_exits_with_0_and_counts(url: str) -> None:
 
 
 def test_verify_exits_with_1_and_says_expected_and_actual(url: str, built: Target) -> None:
-    change(built, "DROP TABLE recommendation_outcomes")
-    change(built, "INSERT INTO tickers (symbol) VALUES ('A')")
+    run(built, "DROP TABLE recommendation_outcomes")
+    run(built, "INSERT INTO tickers (symbol) VALUES ('A')")
     done = run_invoke("db.verify", "--empty", "--format", "json", DATABASE_URL=url)
     assert done.returncode == 1
     failed = {check["name"]: check for check in json.loads(done.stdout)["checks"] if not check["passed"]}
@@ -95,11 +90,11 @@ def test_list_and_only_name_check_files(url: str) -> None:
 
 
 def test_drift_exits_with_1_even_if_only_the_order_of_columns_differs(url: str, built: Target) -> None:
-    change(built, "ALTER TABLE tickers DROP COLUMN sector")
+    run(built, "ALTER TABLE tickers DROP COLUMN sector")
     done = run_invoke("db.drift", DATABASE_URL=url)
     assert done.returncode == 1
     assert "-    column sector: character varying(100)" in done.stdout.splitlines()
-    change(built, "ALTER TABLE tickers ADD COLUMN sector varchar(100)")
+    run(built, "ALTER TABLE tickers ADD COLUMN sector varchar(100)")
     again = run_invoke("db.drift", "--format", "json", DATABASE_URL=url)
     assert [item["name"] for item in json.loads(again.stdout)["objects"]] == ["table public.tickers"]
 

@@ -82,6 +82,19 @@ def connect(target: Target, database: str | None = None) -> postgres.Connection:
     return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
 
 
+def run(target: Target, *statements: str) -> None:
+    """Run statements in one session, each in a transaction of its own."""
+    with connect(target) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def rows(target: Target, query: str) -> list[tuple[object, ...]]:
+    """Return what a query gives."""
+    with connect(target) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
 def local_installation() -> Installation:
     """Return the PostgreSQL with TimescaleDB to start servers of; without one, say how to get one."""
     if found := find(os.environ.get("PATH", "")):

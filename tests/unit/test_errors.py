@@ -4,7 +4,7 @@ from dbops import errors
 from dbops.errors import Location
 
 
-def test_error_says_what_where_and_what_to_do_in_three_lines():
+def test_error_says_what_where_and_what_to_do_in_three_lines() -> None:
     error = errors.UsageError("the name is wrong", where="--env", hint="Use another one.")
     assert error.render() == "error: the name is wrong\n  --> --env\nhint: Use another one."
 
@@ -18,14 +18,14 @@ def test_error_says_what_where_and_what_to_do_in_three_lines():
         ("'e\u0301' x", 6, "    ^"),
     ],
 )
-def test_caret_stands_under_its_character(text, column, caret):
+def test_caret_stands_under_its_character(text: str, column: int, caret: str) -> None:
     excerpt = Location("a.sql", 12, column, text).excerpt().splitlines()
     assert excerpt == ["   |", f"12 | {text}", f"   | {caret}"]
 
 
 @pytest.mark.parametrize("filler", ["a", "日"])
 @pytest.mark.parametrize("before", [0, 10, 5000, 10_000])
-def test_long_line_is_cut_around_its_caret(filler, before):
+def test_long_line_is_cut_around_its_caret(filler: str, before: int) -> None:
     line = filler * before + "X" + filler * (10_000 - before)
     _, shown, pointer = Location("a.sql", 1, before + 1, line).excerpt().splitlines()
     assert len(shown) < 80
@@ -35,7 +35,7 @@ def test_long_line_is_cut_around_its_caret(filler, before):
     assert shown.startswith("1 | …") == (before > 10)
 
 
-def test_each_kind_of_error_has_its_exit_code():
+def test_each_kind_of_error_has_its_exit_code() -> None:
     codes = {kind.__name__: kind.exit_code for kind in errors.DbopsError.__subclasses__()}
     assert codes == {
         "CheckError": 1,

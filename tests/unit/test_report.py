@@ -5,10 +5,10 @@ import pytest
 
 from dbops import report
 from dbops.errors import Location, UsageError
-from dbops.events import Message, Progress, Statement, StepFinished, StepStarted
+from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.report import text
 
-EVENTS = [
+EVENTS: list[Event] = [
     StepStarted("migrate", "6 pending", 6),
     Progress("migrate", 1, "0002_create_tickers"),
     Message("WARNING", "[bold]odd[/bold]", "0002.sql"),
@@ -17,26 +17,26 @@ EVENTS = [
 ]
 
 
-def play(output_format, log_level="INFO"):
+def play(output_format: str, log_level: str = "INFO") -> None:
     with report.view(output_format, log_level) as view:
         for event in EVENTS:
             view.event(event)
         view.result(lambda console: console.print("done [1]"), {"applied": 6})
 
 
-def test_text_view_prints_results_on_stdout_and_the_rest_on_stderr(capsys):
+def test_text_view_prints_results_on_stdout_and_the_rest_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     play("text")
     out, err = capsys.readouterr()
     assert out == "done [1]\n"
     assert err.splitlines() == ["  warning 0002.sql: [bold]odd[/bold]", "  ok      migrate   6 applied  0.50 s"]
 
 
-def test_debug_level_shows_statements_with_their_time(capsys):
+def test_debug_level_shows_statements_with_their_time(capsys: pytest.CaptureFixture[str]) -> None:
     play("text", "DEBUG")
     assert "sql     2.0 ms    SELECT 1" in capsys.readouterr().err
 
 
-def test_json_view_prints_one_object_a_line(capsys):
+def test_json_view_prints_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     play("json", "DEBUG")
     out, err = capsys.readouterr()
     assert json.loads(out) == {"applied": 6}
@@ -52,12 +52,14 @@ def test_json_view_prints_one_object_a_line(capsys):
 
 
 @pytest.mark.parametrize("output_format", ["text", "json"])
-def test_warning_level_hides_progress(capsys, output_format):
+def test_warning_level_hides_progress(capsys: pytest.CaptureFixture[str], output_format: str) -> None:
     play(output_format, "WARNING")
     assert "applied" not in capsys.readouterr().err
 
 
-def test_long_step_shows_a_heartbeat_where_there_is_no_terminal(capsys, monkeypatch):
+def test_long_step_shows_a_heartbeat_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text, "HEARTBEAT_SECONDS", 0.02)
     with report.view("text", "INFO") as view:
         view.event(StepStarted("migrate", "", 10))
@@ -66,13 +68,13 @@ def test_long_step_shows_a_heartbeat_where_there_is_no_terminal(capsys, monkeypa
     assert "...     migrate   5 of 10, 0006_x, 0 s so far, about 0 s to go" in capsys.readouterr().err
 
 
-def test_error_in_json_names_its_exit_code(capsys):
+def test_error_in_json_names_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.view("json", "INFO").error(UsageError("no", where="here", hint="Do this.")) == 2
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["what"], line["exit_code"]) == ("error", "no", 2)
 
 
-def test_error_in_json_has_its_place_and_sqlstate_as_fields(capsys):
+def test_error_in_json_has_its_place_and_sqlstate_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
     source = Location("db/a.sql", 12, 3, "SELECT 1 / 0")
     report.view("json", "INFO").error(UsageError("no", where="here", hint="Do.", location=source, sqlstate="22012"))
     line = json.loads(capsys.readouterr().err)
@@ -80,11 +82,11 @@ def test_error_in_json_has_its_place_and_sqlstate_as_fields(capsys):
     assert line["sqlstate"] == "22012"
 
 
-def test_error_in_json_that_is_not_the_servers_has_neither(capsys):
+def test_error_in_json_that_is_not_the_servers_has_neither(capsys: pytest.CaptureFixture[str]) -> None:
     report.view("json", "INFO").error(UsageError("no", where="here", hint="Do."))
     line = json.loads(capsys.readouterr().err)
     assert (line["source"], line["sqlstate"]) == (None, None)
 
 
-def test_nothing_is_asked_without_a_terminal():
+def test_nothing_is_asked_without_a_terminal() -> None:
     assert report.view("text", "INFO").ask("Really?") is None

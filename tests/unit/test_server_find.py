@@ -1,4 +1,6 @@
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +14,10 @@ echo "{root}/lib"
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path: Path) -> Callable[..., Path]:
     """Return what puts a PostgreSQL of a version on a pretended machine, complete with TimescaleDB."""
 
-    def install(version, suffix="so"):
+    def install(version: str, suffix: str = "so") -> Path:
         root = tmp_path / version
         binaries, extensions, libraries = root / "bin", root / "share" / "extension", root / "lib"
         for directory in (binaries, extensions, libraries):
@@ -32,23 +34,23 @@ def machine(tmp_path):
     return install
 
 
-def found(tmp_path, search_path=""):
+def found(tmp_path: Path, search_path: str = "") -> list[tuple[int, str]]:
     return [(i.major, i.timescaledb) for i in find(search_path, (f"{tmp_path}/*/bin",))]
 
 
-def test_postgresql_15_is_preferred_then_the_oldest(tmp_path, machine):
+def test_postgresql_15_is_preferred_then_the_oldest(tmp_path: Path, machine: Callable[..., Path]) -> None:
     for version in ("17.2", "15.20 (Debian 15.20-0+deb12u1)", "16.4"):
         machine(version)
     assert [major for major, _ in found(tmp_path)] == [15, 16, 17]
 
 
-def test_old_and_unreadable_versions_do_not_count(tmp_path, machine):
+def test_old_and_unreadable_versions_do_not_count(tmp_path: Path, machine: Callable[..., Path]) -> None:
     machine("14.9")
     machine("nonsense")
     assert found(tmp_path) == []
 
 
-def test_libraries_of_macos_count(tmp_path, machine):
+def test_libraries_of_macos_count(tmp_path: Path, machine: Callable[..., Path]) -> None:
     machine("17.2", suffix="dylib")
     assert found(tmp_path) == [(17, "2.19.3")]
 
@@ -63,14 +65,14 @@ def test_libraries_of_macos_count(tmp_path, machine):
         "bin/initdb",
     ],
 )
-def test_half_installed_timescaledb_does_not_count(tmp_path, machine, missing):
+def test_half_installed_timescaledb_does_not_count(tmp_path: Path, machine: Callable[..., Path], missing: str) -> None:
     root = machine("15.20")
     assert found(tmp_path) == [(15, "2.19.3")]
     (root / missing).unlink()
     assert found(tmp_path) == []
 
 
-def test_programs_on_the_path_count_once(tmp_path, machine):
+def test_programs_on_the_path_count_once(tmp_path: Path, machine: Callable[..., Path]) -> None:
     root = machine("15.20")
     shutil.copytree(root / "bin", tmp_path / "link" / "deep", symlinks=True)
     assert len(find(f"{root}/bin:{root}/bin/../bin:/nowhere", (f"{tmp_path}/15*/bin",))) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbops import settings
-from dbops.errors import ServerError
+from dbops.errors import ServerError, UsageError
 from dbops.server import packages
 from dbops.server.packages import Apt
 
@@ -15,20 +15,20 @@ REMOVED_KEYS = Path("/usr/share/keyrings/debian-archive-removed-keys.gpg")
 needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="this system has no apt-get")
 
 
-def test_mirror_is_the_main_archive_and_not_security(monkeypatch):
+def test_mirror_is_the_main_archive_and_not_security(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = ("Debian\tDebian-Security\tfile:/security", "Node\tNode\tfile:/node", "Debian\tDebian\tfile:/main")
     monkeypatch.setattr(packages, "ask", lambda *_: rows)
     assert packages.mirror() == "file:/main"
 
 
-def test_machine_without_a_debian_mirror_is_told(monkeypatch):
+def test_machine_without_a_debian_mirror_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "ask", lambda *_: ("Ubuntu\tUbuntu\tfile:/ubuntu", "Debian\tDebian\tcdrom:/x"))
     with pytest.raises(ServerError, match="no mirror"):
         packages.mirror()
 
 
 @pytest.fixture
-def repository(tmp_path):
+def repository(tmp_path: Path) -> Path:
     """Return an archive in a directory whose list of sources nobody has signed."""
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(0o755)
@@ -40,7 +40,7 @@ def repository(tmp_path):
 
 
 @needs_apt
-def test_unsigned_archive_is_refused(tmp_path, repository):
+def test_unsigned_archive_is_refused(tmp_path: Path, repository: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     with pytest.raises(ServerError, match="signature") as caught:
@@ -52,7 +52,7 @@ def test_unsigned_archive_is_refused(tmp_path, repository):
 @needs_apt
 @pytest.mark.skipif(not list(Path("/var/lib/apt/lists").glob("*_dists_*InRelease")), reason="apt has no lists yet")
 @pytest.mark.skipif(not REMOVED_KEYS.exists(), reason="Debian's retired keys are not here")
-def test_archive_signed_with_another_key_is_refused(tmp_path, repository):
+def test_archive_signed_with_another_key_is_refused(tmp_path: Path, repository: Path) -> None:
     signed = next(Path("/var/lib/apt/lists").glob("*_dists_*InRelease"))
     shutil.copy(signed, repository / "dists" / packages.SUITE / "InRelease")
     work = tmp_path / "work"
@@ -62,7 +62,7 @@ def test_archive_signed_with_another_key_is_refused(tmp_path, repository):
     assert "NO_PUBKEY" in caught.value.render()
 
 
-def test_failing_command_shows_the_end_of_its_log(tmp_path):
+def test_failing_command_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(ServerError) as caught:
         Apt((), tmp_path / "log").run("it failed", "sh", "-c", "seq 100; echo the reason; exit 3")
     assert caught.value.notes[-1] == "the reason"
@@ -70,7 +70,7 @@ def test_failing_command_shows_the_end_of_its_log(tmp_path):
     assert "invoke server.install" in caught.value.hint
 
 
-def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch):
+def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ServerError) as caught:
@@ -79,7 +79,7 @@ def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch):
     assert "compose.yaml" in caught.value.hint
 
 
-def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch):
+def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(packages, "_quiet", lambda *_: False)
@@ -89,7 +89,7 @@ def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch):
     assert packages.become_root(ask=False) == ("sudo", "-n")
 
 
-def test_system_without_apt_is_told_the_other_ways(tmp_path, monkeypatch):
+def test_system_without_apt_is_told_the_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ServerError) as caught:
         packages.install(tmp_path / "log", ask=False, report=lambda _: None)
@@ -97,20 +97,14 @@ def test_system_without_apt_is_told_the_other_ways(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_newest_package_wins_and_those_no_longer_offered_do_not_count(monkeypatch):
-    answers = {
-        "search": ("postgresql-9-timescaledb - x", "postgresql-18-timescaledb - x", "postgresql-17-timescaledb - x"),
-        "madison": {"postgresql-17-timescaledb": ("17",), "postgresql-9-timescaledb": ("9",)},
-    }
-    monkeypatch.setattr(
-        packages,
-        "ask",
-        lambda *words: answers["search"] if words[1] == "search" else answers["madison"].get(words[2], ()),
-    )
+def test_newest_package_wins_and_those_no_longer_offered_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = ("postgresql-9-timescaledb - x", "postgresql-18-timescaledb - x", "postgresql-17-timescaledb - x")
+    madison = {"postgresql-17-timescaledb": ("17",), "postgresql-9-timescaledb": ("9",)}
+    monkeypatch.setattr(packages, "ask", lambda *words: search if words[1] == "search" else madison.get(words[2], ()))
     assert Apt((), Path("log")).newest("x") == "postgresql-17-timescaledb"
 
 
-def test_server_directory_is_reachable_for_root_and_in_the_home_of_others(monkeypatch):
+def test_server_directory_is_reachable_for_root_and_in_the_home_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert settings.server_directory({"HOME": "/root"}) == Path("/var/lib/kapman-dbops")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -123,11 +117,11 @@ PORTS = {"": None, "auto": 0, "none": -1, "0": 0, "5433": 5433, "65535": 65535}
 
 
 @pytest.mark.parametrize(("text", "port"), PORTS.items())
-def test_port_is_a_number_or_auto(text, port):
+def test_port_is_a_number_or_auto(text: str, port: int | None) -> None:
     assert settings.port_number("--port", text) == port
 
 
 @pytest.mark.parametrize("text", ["65536", "-1", "x", "1.5", "٣"])
-def test_nonsense_for_a_port_is_wrong_usage(text):
-    with pytest.raises(settings.UsageError, match="invalid port"):
+def test_nonsense_for_a_port_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match="invalid port"):
         settings.port_number("--port", text)

@@ -19,6 +19,7 @@ from invoke.parser import Parser
 
 import dbops
 import tasks
+from dbops.cli import SIGNALS
 from dbops.settings import ROOT
 
 VERBS = {
@@ -235,8 +236,8 @@ def test_unforeseen_exception_before_the_target_is_known_shows_no_value(capsys: 
 
 
 def test_signal_handlers_are_those_of_the_caller_again_after_a_verb() -> None:
-    before = [signal.getsignal(number) for number in tasks.SIGNALS]
+    before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(Exit), tasks.running("text", "INFO") as run:  # noqa: PT012
-        assert [signal.getsignal(number) for number in tasks.SIGNALS] != before
+        assert [signal.getsignal(number) for number in SIGNALS] != before
         run.code = 1
-    assert [signal.getsignal(number) for number in tasks.SIGNALS] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
