@@ -19,11 +19,11 @@ STEP = "drift"
 
 @dataclass(frozen=True, slots=True)
 class ObjectDrift:
-    """One object that is not as built: `change` is missing, extra or changed; `diff` has unified lines, no heads."""
+    """An object that is not as built: `change` is missing, extra or changed; `lines` begin with - as built, + as is."""
 
     name: str
     change: str
-    diff: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def compare(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
 
 def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:
     change = "changed" if built and live else "missing" if built else "extra"
-    lines = tuple(difflib.unified_diff(built, live, lineterm="", n=1))
-    return ObjectDrift(name, change, lines[2:])
+    lines = list(difflib.unified_diff(built, live, lineterm="", n=0))[2:]
+    return ObjectDrift(name, change, tuple(line for line in lines if not line.startswith("@@")))
 
 
 def _blocks(text: str) -> dict[str, list[str]]:

@@ -12,8 +12,8 @@ from dbops.postgres import Answer, Connection, ask, reading, tables_locked_again
 Row = tuple[object, ...]
 Rows = tuple[Row, ...]
 
-QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb")
-TIMESCALEDB = ("timescaledb", "diagram_dimensions")
+QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb", "chunks")
+TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
 
 # How long to wait for a table that another session has locked, in seconds.
 LOCK_TIMEOUT = 5.0
@@ -22,16 +22,8 @@ ATTEMPTS = 4
 LOCK_NOT_AVAILABLE = "55P03"
 INTERNAL_ERROR = "XX000"
 
-NO_CHUNKS = "chunk AS (SELECT NULL::oid AS oid WHERE false)"
-
-# Nothing but its chunks can inherit from a hypertable.
-CHUNKS = """chunk AS MATERIALIZED (
-    SELECT i.inhrelid AS oid
-    FROM pg_inherits AS i
-    JOIN pg_class AS p ON p.oid = i.inhparent
-    JOIN pg_namespace AS n ON n.oid = p.relnamespace
-    JOIN _timescaledb_catalog.hypertable AS h ON h.schema_name = n.nspname AND h.table_name = p.relname
-)"""
+NOTHING = "(SELECT NULL::oid AS oid WHERE false)"
+NOTHING_KNOWN = f"known AS {NOTHING}, known_trigger AS {NOTHING}"
 
 
 def schema_text(connection: Connection) -> str:
@@ -43,6 +35,8 @@ def schema_text(connection: Connection) -> str:
     blocks: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     for rows in read(connection, QUERIES):
         for subject, section, number, line in rows:
+            if subject is None:
+                continue
             block = blocks[str(subject)]
             if line is not None:
                 block.append((int(str(section)), int(str(number)), str(line)))
@@ -80,7 +74,7 @@ def read(connection: Connection, names: tuple[str, ...], *, attempts: int = ATTE
 
 def _read(connection: Connection, names: tuple[str, ...]) -> list[Answer]:
     row = connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'").fetchone()
-    prelude = _query("prelude").replace("WITH\n", f"WITH\n{NO_CHUNKS if row is None else CHUNKS},\n", 1)
+    prelude = _query("prelude").replace("WITH\n", f"WITH\n{NOTHING_KNOWN if row is None else _query('known')},\n", 1)
     asked = [name for name in names if row is not None or name not in TIMESCALEDB]
     answers = dict(zip(asked, ask(connection, [(f"{prelude}\n{_query(name)}", ()) for name in asked]), strict=True))
     return [answers.get(name, Answer()) for name in names]

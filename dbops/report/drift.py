@@ -1,4 +1,4 @@
-"""What `db.drift` shows: a unified diff, grouped by object, in colour on a terminal."""
+"""What `db.drift` shows: the lines that differ, grouped by object, in colour on a terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.text import Text
 from dbops.catalog import Drift
 from dbops.report.base import plain
 
-STYLES = {"+": "green", "-": "red", "@": "cyan"}
+STYLES = {"+": "green", "-": "red"}
 
 
 def text(result: Drift, console: Console) -> None:
     """Draw the differences, then one line that sums them up."""
     for line in _lines(result):
         console.print(
-            Text(line, STYLES.get(line[0], "") if not line.startswith(("---", "+++")) else "bold"), soft_wrap=True
+            Text(line, STYLES.get(line[0], "cyan") if not line.startswith(("---", "+++")) else "bold"), soft_wrap=True
         )
     for name in result.disagreements:
         console.print(
@@ -40,7 +40,7 @@ def _lines(result: Drift) -> list[str]:
         return []
     lines = [f"--- {_build(result)}", f"+++ {result.target}"]
     for item in result.objects:
-        lines += [f"{line} {item.name} ({item.change})" if line.startswith("@@") else line for line in item.diff]
+        lines += [f"{item.change} {item.name}", *item.lines]
     return lines
 
 

@@ -1,12 +1,31 @@
 -- Nothing in the database acts by itself: what runs, and when, is decided outside. What TimescaleDB brings
--- (members of the extension, and jobs with an id below 1000) and the internal triggers of foreign keys are
--- looked past.
+-- (what its script made, its trigger on hypertables, and jobs with an id below 1000) and the internal triggers of
+-- foreign keys are looked past. A member that ALTER EXTENSION ... ADD made is the database's own.
 WITH member (class, object) AS MATERIALIZED (
     SELECT
-        classid,
-        objid
-    FROM pg_catalog.pg_depend
-    WHERE refclassid = 'pg_catalog.pg_extension'::regclass AND deptype = 'e'
+        dependency.classid,
+        dependency.objid
+    FROM pg_catalog.pg_depend AS dependency
+    WHERE
+        dependency.refclassid = 'pg_catalog.pg_extension'::regclass
+        AND dependency.deptype = 'e'
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_depend AS original
+            WHERE
+                original.classid = dependency.classid
+                AND original.objid = dependency.objid
+                AND original.deptype = 'n'
+                AND age(original.xmin) > age(dependency.xmin)
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_namespace AS namespace
+            WHERE
+                dependency.classid = 'pg_catalog.pg_namespace'::regclass
+                AND namespace.oid = dependency.objid
+                AND age(namespace.xmin) > age(dependency.xmin)
+        )
 ),
 
 relation (object, name, row_security) AS MATERIALIZED (
@@ -35,10 +54,19 @@ found (kind, name) AS (
     INNER JOIN relation ON trigger_of.tgrelid = relation.object
     WHERE
         NOT trigger_of.tgisinternal
-        AND NOT EXISTS (
-            SELECT
-            FROM member
-            WHERE member.class = 'pg_catalog.pg_proc'::regclass AND member.object = trigger_of.tgfoid
+        AND NOT (
+            trigger_of.tgname = 'ts_insert_blocker'
+            AND trigger_of.tgenabled = 'O'
+            AND trigger_of.tgfoid IN (
+                SELECT routine.oid
+                FROM pg_catalog.pg_proc AS routine
+                INNER JOIN member ON routine.oid = member.object AND member.class = 'pg_catalog.pg_proc'::regclass
+                WHERE routine.proname = 'insert_blocker'
+            )
+            AND relation.name IN (
+                SELECT hypertable.schema_name || '.' || hypertable.table_name
+                FROM _timescaledb_catalog.hypertable AS hypertable
+            )
         )
     UNION ALL
     SELECT
@@ -70,6 +98,36 @@ found (kind, name) AS (
             FROM member
             WHERE member.class = 'pg_catalog.pg_event_trigger'::regclass AND member.object = event_trigger.oid
         )
+    UNION ALL
+    SELECT
+        'disabled event triggers',
+        event_trigger.evtname
+    FROM pg_catalog.pg_event_trigger AS event_trigger
+    WHERE event_trigger.evtenabled != 'O'
+    UNION ALL
+    SELECT
+        'default privileges',
+        concat_ws(
+            ' ', 'for ' || pg_get_userbyid(default_acl.defaclrole), 'in schema ' || namespace.nspname,
+            'on objects of kind ' || default_acl.defaclobjtype::text
+        )
+    FROM pg_catalog.pg_default_acl AS default_acl
+    LEFT JOIN pg_catalog.pg_namespace AS namespace ON default_acl.defaclnamespace = namespace.oid
+    UNION ALL
+    SELECT
+        'settings that switch off triggers and inserts',
+        setting.name
+    FROM (
+        SELECT unnest(role_setting.setconfig)
+        FROM pg_catalog.pg_db_role_setting AS role_setting
+        LEFT JOIN pg_catalog.pg_database AS database ON role_setting.setdatabase = database.oid
+        WHERE role_setting.setdatabase = 0 OR database.datname = current_database()
+        UNION
+        SELECT 'timescaledb.restoring=' || current_setting('timescaledb.restoring', true)
+    ) AS setting (name)
+    WHERE
+        setting.name ~* '^timescaledb\.restoring=(on|t|tr|tru|true|y|ye|yes|1)$'
+        OR setting.name ~* '^session_replication_role=(replica|local)$'
     UNION ALL
     SELECT
         'publications',
@@ -107,6 +165,9 @@ expected (kind) AS (
     ('rules'),
     ('row-level security'),
     ('event triggers'),
+    ('disabled event triggers'),
+    ('default privileges'),
+    ('settings that switch off triggers and inserts'),
     ('publications'),
     ('subscriptions'),
     ('jobs and policies of TimescaleDB'),

@@ -44,6 +44,7 @@ actual (table_name, index_name, definition) AS (
                 || substring(pg_get_indexdef(index_of.indexrelid) FROM ' USING (.*)$')
                 || CASE WHEN index_of.indisvalid AND index_of.indisready THEN '' ELSE ', invalid' END
                 || CASE WHEN index_of.indimmediate THEN '' ELSE ', deferrable' END
+                || CASE WHEN index_relation.reltablespace = 0 THEN '' ELSE ', in a tablespace of its own' END
         END
     FROM pg_catalog.pg_index AS index_of
     INNER JOIN pg_catalog.pg_class AS relation ON index_of.indrelid = relation.oid

@@ -1,27 +1,42 @@
--- In schemas public and dbops nobody may create by a grant to PUBLIC: whoever can, can put a function or a
--- table in the way of others. PostgreSQL 15 gives that right to the database's owner alone.
+-- Schemas public and dbops belong to the database's owner (public to the role that stands for him), and nobody may
+-- create in them by a grant to PUBLIC: whoever can, can put a function or a table in the way of others.
 WITH expected (name) AS (
     VALUES
     ('dbops'),
     ('public')
 ),
 
-actual (name, public_grants) AS (
+actual (name, owner, public_grants) AS (
     SELECT
         namespace.nspname,
+        CASE
+            WHEN namespace.nspowner = current_database.datdba THEN 'the database''s owner'
+            WHEN namespace.nspname = 'public' AND pg_get_userbyid(namespace.nspowner) = 'pg_database_owner'
+                THEN 'the database''s owner'
+            ELSE pg_get_userbyid(namespace.nspowner)
+        END,
         coalesce(string_agg(acl_item.privilege_type, ', ') FILTER (
             WHERE acl_item.grantee = 0 AND acl_item.privilege_type = 'CREATE'
         ), 'nothing')
     FROM pg_catalog.pg_namespace AS namespace
+    INNER JOIN pg_catalog.pg_database AS current_database ON current_database.datname = current_database()
     LEFT JOIN LATERAL aclexplode(namespace.nspacl) AS acl_item ON true
-    GROUP BY namespace.nspname
+    GROUP BY namespace.nspname, namespace.nspowner, current_database.datdba
+),
+
+compared (name, expected, actual) AS (
+    SELECT
+        expected.name,
+        'owner: the database''s owner, granted to PUBLIC beside USAGE: nothing',
+        'owner: ' || actual.owner || ', granted to PUBLIC beside USAGE: ' || actual.public_grants
+    FROM expected
+    LEFT JOIN actual ON expected.name = actual.name
 )
 
 SELECT
-    'schema ' || expected.name AS check_name,
-    coalesce(actual.public_grants = 'nothing', false) AS passed,
-    'granted to PUBLIC beside USAGE: nothing' AS expected,
-    coalesce('granted to PUBLIC beside USAGE: ' || actual.public_grants, 'missing') AS actual
-FROM expected
-LEFT JOIN actual ON expected.name = actual.name
-ORDER BY expected.name;
+    'schema ' || name AS check_name,
+    coalesce(actual = expected, false) AS passed,
+    expected,
+    coalesce(actual, 'missing') AS actual
+FROM compared
+ORDER BY name;

@@ -1,6 +1,6 @@
--- Each table of the baseline, and the ledger of migrations, is an ordinary, logged table of the database's
--- owner, open to nobody by a grant to PUBLIC, and without row-level security. Grants to single roles are the
--- operator's: they aren't looked at.
+-- Each table of the baseline, and the ledger of migrations, is an ordinary, logged table of the database's owner, who
+-- has all rights on it, in the default tablespace, without a grant to PUBLIC and row-level security. Grants
+-- to single roles are the operator's: they aren't looked at.
 WITH expected (table_schema, table_name) AS (
     VALUES
     ('dbops', 'schema_migrations'),
@@ -12,7 +12,7 @@ WITH expected (table_schema, table_name) AS (
     ('public', 'tickers')
 ),
 
-actual (table_schema, table_name, kind, storage, owner, public_grants, row_security) AS (
+actual (table_schema, table_name, kind, storage, owner, public_grants, row_security, exceptions) AS (
     SELECT
         namespace.nspname,
         relation.relname,
@@ -37,7 +37,24 @@ actual (table_schema, table_name, kind, storage, owner, public_grants, row_secur
             CROSS JOIN LATERAL aclexplode(acl_list.acl) AS acl_item
             WHERE acl_item.grantee = 0
         ), 'nothing'),
-        CASE WHEN relation.relrowsecurity THEN 'on' ELSE 'off' END
+        CASE WHEN relation.relrowsecurity THEN 'on' ELSE 'off' END,
+        concat(
+            CASE WHEN relation.reltablespace != 0 THEN ', in a tablespace of its own' END,
+            (
+                SELECT
+                    ', revoked from the owner: '
+                    || string_agg(usual.privilege_type, ', ' ORDER BY usual.privilege_type)
+                FROM aclexplode(acldefault('r', relation.relowner)) AS usual
+                WHERE
+                    relation.relacl IS NOT null
+                    AND usual.grantee = relation.relowner
+                    AND NOT EXISTS (
+                        SELECT
+                        FROM aclexplode(relation.relacl) AS held
+                        WHERE held.grantee = usual.grantee AND held.privilege_type = usual.privilege_type
+                    )
+            )
+        )
     FROM pg_catalog.pg_class AS relation
     INNER JOIN pg_catalog.pg_namespace AS namespace ON relation.relnamespace = namespace.oid
     INNER JOIN pg_catalog.pg_database AS current_database ON current_database.datname = current_database()
@@ -50,6 +67,7 @@ compared (name, expected, actual) AS (
         'logged table, owner: the database''s owner, granted to PUBLIC: nothing, row-level security: off',
         actual.storage || ' ' || actual.kind || ', owner: ' || actual.owner
         || ', granted to PUBLIC: ' || actual.public_grants || ', row-level security: ' || actual.row_security
+        || actual.exceptions
     FROM expected
     LEFT JOIN actual
         ON expected.table_schema = actual.table_schema AND expected.table_name = actual.table_name

@@ -46,7 +46,8 @@ SELECT
     || coalesce(' when tag in ' || e.evttags::text, '')
     || CASE WHEN e.evtenabled = 'O' THEN '' ELSE ' (enabled: ' || e.evtenabled::text || ')' END
 FROM pg_event_trigger AS e
-WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_event_trigger'::regclass AND m.objid = e.oid)
+WHERE e.evtenabled <> 'O'
+OR NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_event_trigger'::regclass AND m.objid = e.oid)
 UNION ALL
 SELECT
     'server ' || quote_ident(s.srvname), 0, 2,
@@ -58,11 +59,24 @@ SELECT
     CASE c.castcontext WHEN 'i' THEN 'implicit' WHEN 'a' THEN 'as assignment' ELSE 'explicit' END
     || CASE c.castmethod WHEN 'f' THEN ' with ' || c.castfunc::regprocedure::text WHEN 'i' THEN ' with inout' ELSE '' END
 FROM pg_cast AS c CROSS JOIN LATERAL pg_identify_object('pg_cast'::regclass, c.oid, 0) AS i
-WHERE c.oid >= 16384
+WHERE c.oid >= 16384 AND i.identity !~ '\mpg_temp(_\d+)?\.'
 AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_cast'::regclass AND m.objid = c.oid)
 UNION ALL
 SELECT i.type || ' ' || i.identity, 0, 0, NULL
 FROM rare AS r CROSS JOIN LATERAL pg_identify_object(r.tableoid, r.oid, 0) AS i
 WHERE r.oid >= 16384
 AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = r.tableoid AND m.objid = r.oid)
-AND coalesce(i.schema, '') NOT LIKE 'pg_temp%'
+AND i.identity !~ '\mpg_temp(_\d+)?\.'
+UNION ALL
+-- Settings with which rows are not what the schema says: triggers and foreign keys are off, hypertables take no rows.
+SELECT 'database', 0, 0, 'setting ' || s.setting || coalesce(' of role ' || r.name, '')
+FROM (
+    SELECT d.setrole, unnest(d.setconfig) AS setting
+    FROM pg_db_role_setting AS d
+    WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database()))
+    UNION
+    SELECT 0, 'timescaledb.restoring=' || current_setting('timescaledb.restoring', true)
+) AS s
+LEFT JOIN role AS r ON r.oid = s.setrole AND r.oid <> 0
+WHERE s.setting ~* '^timescaledb\.restoring=(on|t|tr|tru|true|y|ye|yes|1)$'
+OR s.setting ~* '^session_replication_role=(replica|local)$'

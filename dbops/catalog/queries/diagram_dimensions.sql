@@ -6,5 +6,5 @@ SELECT
         d.num_partitions::text || ' partitions'
     )
 FROM timescaledb_information.dimensions AS d
-JOIN relation AS r ON r.oid = format('%I.%I', d.hypertable_schema, d.hypertable_name)::regclass
+JOIN relation AS r ON r.name = format('%I.%I', d.hypertable_schema, d.hypertable_name)
 ORDER BY r.name COLLATE "C", d.dimension_number

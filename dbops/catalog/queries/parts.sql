@@ -6,7 +6,8 @@
         r.object, 3 AS section, 'pg_constraint' AS class, c.oid,
         'constraint ' || quote_ident(c.conname) AS name, pg_get_constraintdef(c.oid) AS definition
     FROM relation AS r JOIN pg_constraint AS c ON c.conrelid = r.oid
-    WHERE c.contype IN ('c', 'f', 'p', 'u', 'x') OR c.contype = 'n' AND NOT c.convalidated
+    WHERE (c.contype IN ('c', 'f', 'p', 'u', 'x') OR c.contype = 'n' AND NOT c.convalidated)
+    AND c.confrelid NOT IN (SELECT k.oid FROM known AS k)
     UNION ALL
     SELECT
         r.object, 4, 'pg_class', x.oid, 'index ' || quote_ident(x.relname),
@@ -23,13 +24,14 @@
     JOIN pg_index AS i ON i.indrelid = r.oid
     JOIN pg_class AS x ON x.oid = i.indexrelid
     LEFT JOIN pg_tablespace AS t ON t.oid = x.reltablespace
+    WHERE x.oid NOT IN (SELECT b.oid FROM being_rebuilt AS b)
     UNION ALL
     SELECT
         r.object, 5, 'pg_trigger', t.oid, 'trigger ' || quote_ident(t.tgname),
         pg_get_triggerdef(t.oid)
         || CASE WHEN t.tgenabled = 'O' THEN '' ELSE ' (enabled: ' || t.tgenabled::text || ')' END
     FROM relation AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND NOT t.tgisinternal
-    WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_proc'::regclass AND m.objid = t.tgfoid)
+    WHERE t.oid NOT IN (SELECT k.oid FROM known_trigger AS k)
     UNION ALL
     SELECT
         r.object, 6, 'pg_rewrite', w.oid, 'rule ' || quote_ident(w.rulename),
@@ -65,4 +67,4 @@ SELECT DISTINCT
 FROM relation AS r
 JOIN pg_constraint AS c ON c.conrelid = r.oid
 JOIN pg_trigger AS t ON t.tgconstraint = c.oid AND t.tgisinternal AND t.tgenabled <> 'O'
-WHERE t.tgrelid NOT IN (SELECT k.oid FROM chunk AS k)
+WHERE t.tgrelid NOT IN (SELECT k.oid FROM known AS k)

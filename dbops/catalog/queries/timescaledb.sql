@@ -2,19 +2,19 @@
 -- Numbers that TimescaleDB gives out (of jobs, hypertables, materialisations) and times of the next run are left out.
 SELECT r.object, 1, 0, 'hypertable' || CASE WHEN h.compression_enabled THEN ' (compression enabled)' ELSE '' END
 FROM timescaledb_information.hypertables AS h
-JOIN relation AS r ON r.oid = format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass
+JOIN relation AS r ON r.name = format('%I.%I', h.hypertable_schema, h.hypertable_name)
 UNION ALL
 SELECT
     r.object, 1, 0,
     format('chunk sizing %I.%I to %s bytes', h.chunk_sizing_func_schema, h.chunk_sizing_func_name, h.chunk_target_size)
 FROM _timescaledb_catalog.hypertable AS h
-JOIN relation AS r ON r.oid = format('%I.%I', h.schema_name, h.table_name)::regclass
+JOIN relation AS r ON r.name = format('%I.%I', h.schema_name, h.table_name)
 WHERE h.chunk_target_size > 0
 UNION ALL
 SELECT r.object, 1, 0, 'chunks in tablespace ' || quote_ident(t.tablespace_name)
 FROM _timescaledb_catalog.hypertable AS h
 JOIN _timescaledb_catalog.tablespace AS t ON t.hypertable_id = h.id
-JOIN relation AS r ON r.oid = format('%I.%I', h.schema_name, h.table_name)::regclass
+JOIN relation AS r ON r.name = format('%I.%I', h.schema_name, h.table_name)
 UNION ALL
 SELECT
     r.object, 1, d.dimension_number::integer,
@@ -23,7 +23,7 @@ SELECT
     || coalesce(' chunk interval ' || d.integer_interval::text, '')
     || coalesce(' now by ' || d.integer_now_func::text, '') || coalesce(' partitions ' || d.num_partitions::text, '')
 FROM timescaledb_information.dimensions AS d
-JOIN relation AS r ON r.oid = format('%I.%I', d.hypertable_schema, d.hypertable_name)::regclass
+JOIN relation AS r ON r.name = format('%I.%I', d.hypertable_schema, d.hypertable_name)
 UNION ALL
 SELECT
     r.object, 1, 100 + s.attnum,
@@ -36,10 +36,10 @@ SELECT
 FROM (
     SELECT c.*, a.attnum
     FROM timescaledb_information.compression_settings AS c
-    JOIN pg_attribute AS a
-        ON a.attrelid = format('%I.%I', c.hypertable_schema, c.hypertable_name)::regclass AND a.attname = c.attname
+    JOIN relation AS t ON t.name = format('%I.%I', c.hypertable_schema, c.hypertable_name)
+    JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attname = c.attname
 ) AS s
-JOIN relation AS r ON r.oid = format('%I.%I', s.hypertable_schema, s.hypertable_name)::regclass
+JOIN relation AS r ON r.name = format('%I.%I', s.hypertable_schema, s.hypertable_name)
 UNION ALL
 SELECT
     format('continuous aggregate %I.%I', c.view_schema, c.view_name), 0, 0,

@@ -1,34 +1,44 @@
--- add_trigger: no triggers => spy on public.tickers
+-- add_trigger
+-- verify: no triggers => spy on public.tickers
 CREATE TRIGGER spy BEFORE UPDATE ON public.tickers
 FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 
--- add_trigger_to_hypertable: no triggers => spy on public.ohlcv
+-- add_trigger_to_hypertable
+-- verify: no triggers => spy on public.ohlcv
 CREATE TRIGGER spy BEFORE UPDATE ON public.ohlcv
 FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 
--- add_rule: no rules => quiet on public.tickers
+-- add_rule
+-- verify: no rules => quiet on public.tickers
 CREATE RULE quiet AS ON DELETE TO public.tickers DO INSTEAD NOTHING;
 
--- add_event_trigger: no event triggers => watch
+-- add_event_trigger
+-- verify: no event triggers => watch
 CREATE FUNCTION public.watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION public.watch();
 
--- add_policy: no row-level security => mine on public.tickers
+-- add_policy
+-- verify: no row-level security => mine on public.tickers
 CREATE POLICY mine ON public.tickers;
 
--- add_publication: no publications => everything
+-- add_publication
+-- verify: no publications => everything
 CREATE PUBLICATION everything FOR ALL TABLES;
 
--- add_subscription: no subscriptions => elsewhere
+-- add_subscription
+-- verify: no subscriptions => elsewhere
 CREATE SUBSCRIPTION elsewhere CONNECTION 'host=nowhere.invalid' PUBLICATION everything WITH (connect = false);
 
--- chunk_interval: hypertable public.ohlcv => date (date), chunks of 7 days
+-- chunk_interval
+-- verify: hypertable public.ohlcv => date (date), chunks of 7 days
 SELECT public.set_chunk_time_interval('public.ohlcv', interval '7 days');
 
--- second_dimension: hypertable public.ohlcv => ticker_id (uuid), 4 partitions
+-- second_dimension
+-- verify: hypertable public.ohlcv => ticker_id (uuid), 4 partitions
 SELECT public.add_dimension('public.ohlcv', 'ticker_id', number_partitions => 4);
 
--- plain_table_in_place_of_hypertable: hypertable public.ohlcv => not a hypertable
+-- plain_table_in_place_of_hypertable
+-- verify: hypertable public.ohlcv => not a hypertable
 CREATE TABLE public.copy (LIKE public.ohlcv INCLUDING ALL);
 DROP TABLE public.ohlcv;
 ALTER TABLE public.copy RENAME TO ohlcv;
@@ -36,7 +46,8 @@ ALTER TABLE public.copy RENAME TO ohlcv;
 -- The Apache build refuses jobs, policies, compression and continuous aggregates, so from here on TimescaleDB's
 -- catalog is written to as its functions would. From 2.25 bgw_job is a view of a table in another schema.
 
--- user_job: no jobs and policies of TimescaleDB => 1000 public.nightly
+-- user_job
+-- verify: no jobs and policies of TimescaleDB => 1000 public.nightly
 DO $$
 BEGIN
     EXECUTE format(
@@ -46,7 +57,8 @@ BEGIN
     );
 END $$;
 
--- retention_policy: no jobs and policies of TimescaleDB => policy_retention on ohlcv
+-- retention_policy
+-- verify: no jobs and policies of TimescaleDB => policy_retention on ohlcv
 DO $$
 BEGIN
     EXECUTE format(
@@ -58,10 +70,12 @@ BEGIN
     );
 END $$;
 
--- columnstore: no compression or columnstore settings => public.ohlcv
+-- columnstore
+-- verify: no compression or columnstore settings => public.ohlcv
 UPDATE _timescaledb_catalog.hypertable SET compression_state = 1, status = status | 4;
 
--- continuous_aggregate: no continuous aggregates => public.weekly
+-- continuous_aggregate
+-- verify: no continuous aggregates => public.weekly
 CREATE VIEW public.weekly AS SELECT ticker_id FROM public.ohlcv;
 CREATE VIEW _timescaledb_internal._partial_view_9 AS SELECT ticker_id FROM public.ohlcv;
 CREATE VIEW _timescaledb_internal._direct_view_9 AS SELECT ticker_id FROM public.ohlcv;

@@ -1,44 +1,58 @@
--- add_label: type public.recommendation_status => {active,closed,expired,cancelled}
+-- add_label
+-- verify: type public.recommendation_status => {active,closed,expired,cancelled}
 ALTER TYPE public.recommendation_status ADD VALUE 'cancelled';
 
--- rename_label: type public.option_strategy => COVERED_CALL
+-- rename_label
+-- verify: type public.option_strategy => COVERED_CALL
 ALTER TYPE public.option_strategy RENAME VALUE 'CSP' TO 'COVERED_CALL';
 
--- order_of_labels: type public.option_type => {P,C}
+-- order_of_labels
+-- verify: type public.option_type => {P,C}
 UPDATE pg_catalog.pg_enum SET enumsortorder = -enumsortorder
 WHERE enumtypid = 'public.option_type'::regtype;
 
--- drop_label: type public.outcome_status => {WIN,LOSS}
+-- drop_label
+-- verify: type public.outcome_status => {WIN,LOSS}
 DELETE FROM pg_catalog.pg_enum WHERE enumtypid = 'public.outcome_status'::regtype AND enumlabel = 'NEUTRAL';
 
--- label_that_looks_like_two: type public.option_type => {"C, P"}
+-- label_that_looks_like_two
+-- verify: type public.option_type => {"C, P"}
 DELETE FROM pg_catalog.pg_enum WHERE enumtypid = 'public.option_type'::regtype AND enumlabel = 'P';
 UPDATE pg_catalog.pg_enum SET enumlabel = 'C, P'
 WHERE enumtypid = 'public.option_type'::regtype;
 
--- rename_type: type public.recommendation_action
+-- rename_type
+-- verify: type public.recommendation_action
 ALTER TYPE public.recommendation_action RENAME TO action;
 
--- rename_type_is_extra: nothing extra: type public.action
+-- rename_type_is_extra
+-- verify: nothing extra: type public.action
 ALTER TYPE public.recommendation_action RENAME TO action;
 
--- move_type: type public.recommendation_direction
+-- move_type
+-- verify: type public.recommendation_direction
 ALTER TYPE public.recommendation_direction SET SCHEMA dbops;
 
--- type_owner: type public.outcome_status => owner: pg_monitor
+-- type_owner
+-- verify: type public.outcome_status => owner: pg_monitor
 ALTER TYPE public.outcome_status OWNER TO pg_monitor;
 
--- add_enum: nothing extra: type public.mood
+-- add_enum
+-- verify: nothing extra: type public.mood
 CREATE TYPE public.mood AS ENUM ('good', 'bad');
 
--- add_composite_type: nothing extra: composite type public.pair
+-- add_composite_type
+-- verify: nothing extra: composite type public.pair
 CREATE TYPE public.pair AS (a integer, b integer);
 
--- add_range_type: nothing extra: type public.prices
+-- add_range_type
+-- verify: nothing extra: type public.prices
 CREATE TYPE public.prices AS RANGE (subtype = numeric);
 
--- add_domain: nothing extra: type public.price
+-- add_domain
+-- verify: nothing extra: type public.price
 CREATE DOMAIN public.price AS numeric;
 
--- add_domain_over_array: nothing extra: type public.events
+-- add_domain_over_array
+-- verify: nothing extra: type public.events
 CREATE DOMAIN public.events AS text[];

@@ -1,0 +1,37 @@
+-- What TimescaleDB made and its catalog knows: chunks that inherit from their hypertable, the hypertables behind
+-- compression and continuous aggregates, and these aggregates' internal views. A name alone proves nothing.
+named AS (
+    SELECT c.oid, n.nspname AS space, c.relname AS name
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+),
+known AS MATERIALIZED (
+    SELECT k.oid
+    FROM _timescaledb_catalog.chunk AS c
+    JOIN _timescaledb_catalog.hypertable AS h ON h.id = c.hypertable_id
+    JOIN named AS k ON k.space = c.schema_name AND k.name = c.table_name
+    JOIN named AS p ON p.space = h.schema_name AND p.name = h.table_name
+    JOIN pg_inherits AS i ON i.inhrelid = k.oid AND i.inhparent = p.oid
+    UNION ALL
+    SELECT k.oid
+    FROM _timescaledb_catalog.hypertable AS h
+    JOIN named AS k ON k.space = h.schema_name AND k.name = h.table_name
+    WHERE h.id IN (
+        SELECT o.compressed_hypertable_id FROM _timescaledb_catalog.hypertable AS o WHERE o.compressed_hypertable_id <> o.id
+        UNION ALL
+        SELECT a.mat_hypertable_id FROM _timescaledb_catalog.continuous_agg AS a
+    )
+    UNION ALL
+    SELECT k.oid
+    FROM _timescaledb_catalog.continuous_agg AS a
+    JOIN named AS k
+        ON k.space = a.partial_view_schema AND k.name = a.partial_view_name
+        OR k.space = a.direct_view_schema AND k.name = a.direct_view_name
+),
+known_trigger AS MATERIALIZED (
+    SELECT t.oid
+    FROM _timescaledb_catalog.hypertable AS h
+    JOIN named AS k ON k.space = h.schema_name AND k.name = h.table_name
+    JOIN pg_trigger AS t ON t.tgrelid = k.oid AND t.tgname = 'ts_insert_blocker' AND t.tgenabled = 'O'
+    JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.proname = 'insert_blocker'
+    JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+)
