@@ -33,8 +33,8 @@ from dbops import cli
 from dbops.cli import FIRST_SIGNAL_CODE, SIGNALS
 
 if TYPE_CHECKING:
+    from dbops.database.rebuild import Options
     from dbops.errors import DbopsError
-    from dbops.rebuild import Options
     from dbops.report import View
     from dbops.server import Embedded
     from dbops.settings import Settings, Target
@@ -114,7 +114,8 @@ def rebuild(
     Example: invoke db.rebuild --plan
     """
     with running(format, log_level) as run:
-        from dbops import rebuild as core
+        from dbops.database import rebuild as core
+        from dbops.database.preflight import assert_passed
         from dbops.report import lifecycle as views
         from dbops.settings import positive_integer
 
@@ -123,7 +124,7 @@ def rebuild(
         if plan:
             planned = core.plan(settings.target, options, report=run.view.event)
             run.view.result(lambda console: views.plan_text(planned, console), views.plan_data(planned))
-            planned.assert_possible(settings.target)
+            assert_passed(planned.findings, settings.target)
             return
         results = core.repeat(
             settings.target,
@@ -137,7 +138,16 @@ def rebuild(
         run.view.result(lambda console: views.rebuilt(results, console), views.rebuilt_data(results))
 
 
-@task(klass=Verb, help={**DATABASE, "yes": YES, "confirm": CONFIRM, "timeout": TIMEOUT})
+@task(
+    klass=Verb,
+    help={
+        **DATABASE,
+        "yes": YES,
+        "confirm": CONFIRM,
+        "forget": "Leave nothing behind: lose owner, privileges, settings and comment of the database too.",
+        "timeout": TIMEOUT,
+    }
+)
 def drop(
     context: Context,
     url: str | None = None,
@@ -146,25 +156,27 @@ def drop(
     log_level: str = "INFO",
     yes: bool = False,
     confirm: str = "",
+    forget: bool = False,
     timeout: str = "30",
 ) -> None:
     """Drop the database; its properties are kept for db.create.
 
-    Ends every session in it. Asks only if data would be lost.
+    An empty, closed database keeps them until then. Ends every session in it. Asks only if data would be lost.
 
     Example: invoke db.drop --url postgresql://owner@localhost/kapman_dev
     """
     with running(format, log_level) as run:
-        from dbops import rebuild as core
+        from dbops.database import rebuild as core
         from dbops.report import lifecycle as views
 
         settings = run.settings(url, env)
         result = core.drop(
             settings.target,
             _options(run, settings, timeout, yes=yes, confirm=confirm),
+            forget=forget,
             report=run.view.event,
             announce=lambda found: run.view.header(
-                lambda console: views.stakes(found, console), views.stakes_data(found)
+                lambda console: views.impact(found, console), views.impact_data(found)
             ),
         )
         run.view.result(lambda console: views.dropped(result, console), result)
@@ -187,7 +199,7 @@ def create(
     Example: invoke db.create --env test
     """
     with running(format, log_level) as run:
-        from dbops import rebuild as core
+        from dbops.database import rebuild as core
         from dbops.report import lifecycle as views
 
         settings = run.settings(url, env)
@@ -237,7 +249,7 @@ def migrate(
     """
     with running(format, log_level) as run:
         from dbops import migrations
-        from dbops import rebuild as core
+        from dbops.database import rebuild as core
         from dbops.report import migrations as views
         from dbops.settings import seconds
 
@@ -347,11 +359,11 @@ def status(
     """
     with running(format, log_level) as run:
         from dbops import migrations
-        from dbops import rebuild as core
+        from dbops.database import rebuild as core
         from dbops.report import migrations as views
 
         settings = run.settings(url, env)
-        core.warn_of_fence(settings.target, run.view.event)
+        core.warn_of_closed(settings.target, run.view.event)
         found = migrations.status(settings.target, migrations.discover(settings.migrations, allow_empty=True))
         run.view.result(lambda console: views.status_text(found, console), found)
         run.code = 0 if found.consistent else 1
@@ -487,7 +499,7 @@ def wait(
     Example: invoke db.wait --timeout 120
     """
     with running(format, log_level) as run:
-        from dbops import wait as core
+        from dbops.database import wait as core
         from dbops.report import lifecycle as views
         from dbops.settings import seconds
 
@@ -732,19 +744,17 @@ def _options(
     run: Run, settings: Settings, timeout: str, *, yes: bool = False, confirm: str = "", rehearse: bool = True
 ) -> Options:
     """Return what drop, create and rebuild take from the command line."""
-    from dbops.rebuild import Options
+    from dbops.database.consent import Agreement
+    from dbops.database.rebuild import Options
     from dbops.report import lifecycle as views
     from dbops.settings import seconds
 
     return Options(
         migrations=settings.migrations,
-        verify=settings.verify,
-        state=settings.state,
+        checks=settings.verify,
         timeout=seconds("--timeout", timeout),
         rehearse=rehearse,
-        yes=yes,
-        confirm=confirm,
-        ask=lambda found: run.view.ask(views.question(found)),
+        agreement=Agreement(yes=yes, confirm=confirm, ask=lambda found: run.view.ask(views.question(found))),
     )
 
 

@@ -20,8 +20,10 @@ ENVIRONMENTS = ("dev", "test", "prod")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 MAX_NAME_BYTES = 63
 ROOT = Path(__file__).resolve().parent.parent
-MIGRATIONS = ROOT / "db" / "migrations"
-CHECKS = ROOT / "db" / "verify"
+# In a checkout they stand beside the package; an installed package brings them with it.
+_SQL = ROOT / "db" if (ROOT / "db" / "migrations").is_dir() else Path(__file__).resolve().parent / "db"
+MIGRATIONS = _SQL / "migrations"
+CHECKS = _SQL / "verify"
 # The databases that this tool makes for itself (rehearsals, successors) have this prefix and twelve hexadecimal digits.
 SCRATCH_PREFIX = "kapman_scratch_"
 
@@ -59,7 +61,6 @@ class Settings:
     target: Target
     migrations: Path = MIGRATIONS
     verify: Path = CHECKS
-    state: Path = Path()
 
 
 class Environ(dict[str, str]):
@@ -166,7 +167,7 @@ def load(
         )
     check_database_name(database, source)
     parameters["client_encoding"] = "UTF8"
-    return Settings(target=Target(parameters, database, environment, embedded), state=state_directory(environ))
+    return Settings(target=Target(parameters, database, environment, embedded))
 
 
 def choose_environment(environ: Mapping[str, str], env: str | None = None) -> str:
@@ -361,14 +362,6 @@ def check_database_name(name: str, source: str) -> None:
         )
 
 
-def state_directory(environ: Mapping[str, str]) -> Path:
-    """Return where state that must outlive a crash is kept."""
-    if own := variable(environ, "KAPMAN_STATE_DIR")[0]:
-        return Path(own)
-    home = _home(environ)
-    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "kapman-dbops"
-
-
 def server_directory(environ: Mapping[str, str]) -> Path:
     """Return where the embedded server lives; root's must be where the account `postgres` can reach it."""
     if own := variable(environ, "KAPMAN_SERVER_DIR")[0]:
@@ -387,5 +380,5 @@ def _home(environ: Mapping[str, str]) -> Path:
         raise UsageError(
             "this account has no home directory to keep state in",
             where="HOME",
-            hint="Set HOME, or KAPMAN_STATE_DIR and KAPMAN_SERVER_DIR, to directories that it may write.",
+            hint="Set HOME, or KAPMAN_SERVER_DIR, to a directory that it may write.",
         ) from None

@@ -6,8 +6,8 @@ import difflib
 import time
 from dataclasses import dataclass
 
-from dbops import lifecycle
 from dbops.catalog.text import fingerprint, schema_text
+from dbops.database.lifecycle import scratch_database
 from dbops.errors import PreflightError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, Migration, migrate, status
@@ -59,7 +59,7 @@ def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report =
     ledger = status(target, migrations)
     live = _text(target)
     built = _applied(ledger, migrations)
-    with lifecycle.scratch(target, report=report) as scratch:
+    with scratch_database(target, report) as scratch:
         migrate(scratch, migrations, to=built[-1].version if built else None, fresh=True, report=report)
         expected = _text(scratch)
     result = Drift(

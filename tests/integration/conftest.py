@@ -15,12 +15,6 @@ from tests.support.servers import TestServer
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    """Return a directory of its own for what must outlive a crash."""
-    return tmp_path / "state"
-
-
-@pytest.fixture
 def served(server: TestServer, built: Target) -> Target:
     """Return the baseline with TimescaleDB's scheduler at work in it, which a clone does not start by itself."""
     server.execute("SELECT _timescaledb_functions.start_background_workers()", built.database)
@@ -61,4 +55,4 @@ def small(tmp_path: Path) -> dict[str, Path]:
         (tmp_path / "sound" / suite).mkdir(parents=True)
         query = f"SELECT '{suite}' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual;\n"
         (tmp_path / "sound" / suite / f"{suite}.sql").write_text(query)
-    return {"migrations": tmp_path / "least", "verify": tmp_path / "sound"}
+    return {"migrations": tmp_path / "least", "checks": tmp_path / "sound"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from dbops import rebuild
+from dbops.database import rebuild
 from dbops.events import Event
 from dbops.settings import Target
 from tasks import running
@@ -36,7 +36,7 @@ def main() -> None:
                 if plan["at"] and (plan["at"] == line.split()[0] or plan["at"] in str(event)):
                     os.kill(os.getpid(), signal.Signals[plan["action"]])
 
-            rebuild.rebuild(target, options(Path(plan["state"]), yes=True, **chosen), report=watch)
+            rebuild.rebuild(target, options(yes=True, **chosen), report=watch)
     except Exit as end:
         sys.exit(end.code)
 

@@ -11,14 +11,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dbops import rebuild as core
-from dbops.lifecycle import workers
+from dbops.database import lifecycle
+from dbops.database.consent import Agreement
+from dbops.database.rebuild import Options
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.servers import TestServer
@@ -27,10 +28,9 @@ PASSWORD = "kn0wn-s3cret"
 ROWS = 1000
 
 
-def options(state: Path, **changes: object) -> core.Options:
+def options(*, yes: bool = False, confirm: str = "", **changes: Any) -> Options:
     """Return how to rebuild from the repository's own SQL."""
-    chosen = {"migrations": ROOT / "db" / "migrations", "verify": ROOT / "db" / "verify", "state": state, **changes}
-    return core.Options(**chosen)  # type: ignore[arg-type]
+    return Options(agreement=Agreement(yes=yes, confirm=confirm), **changes)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def scheduler_runs(server: TestServer, name: str, patience: float = 10.0) -> boo
     """Return whether TimescaleDB's scheduler is at work in a database, or comes to be within `patience` seconds."""
     query = sql.SQL("SELECT 1 FROM pg_stat_activity WHERE datname = {} AND application_name = {}")
     deadline = time.monotonic() + patience
-    while not (found := server.execute(query.format(sql.Literal(name), sql.Literal(workers.SCHEDULER)))):
+    while not (found := server.execute(query.format(sql.Literal(name), sql.Literal(lifecycle.SCHEDULER)))):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
@@ -141,18 +141,18 @@ class Clients:
 
 
 def operator(
-    target: Target, state: Path, *, at: str = "", action: str = "", **chosen: object
+    target: Target, *, at: str = "", action: str = "", **chosen: object
 ) -> subprocess.CompletedProcess[str]:
     """Rebuild in a process of its own, which does something to itself when an event with a certain text comes.
 
     `action` is a signal's name. The process ends as a task does: exit code, and one line on stderr if interrupted.
     """
-    process = started(target, state, at=at, action=action, **chosen)
+    process = started(target, at=at, action=action, **chosen)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def started(target: Target, state: Path, *, at: str = "", action: str = "", **chosen: object) -> subprocess.Popen[str]:
+def started(target: Target, *, at: str = "", action: str = "", **chosen: object) -> subprocess.Popen[str]:
     """Start such a process and return it at once; what it is to do stands in no command line."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.operator_process"],
@@ -165,7 +165,7 @@ def started(target: Target, state: Path, *, at: str = "", action: str = "", **ch
     plan = {"parameters": dict(target.parameters), "database": target.database, "environment": target.environment}
     assert process.stdin
     json.dump(
-        {**plan, "state": str(state), "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}},
+        {**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}},
         process.stdin,
     )
     process.stdin.write("\n")
@@ -173,14 +173,14 @@ def started(target: Target, state: Path, *, at: str = "", action: str = "", **ch
     return process
 
 
-def invoke(*words: str, target: Target, state: Path) -> subprocess.CompletedProcess[str]:
+def invoke(*words: str, target: Target) -> subprocess.CompletedProcess[str]:
     """Run a task as an operator does."""
     command = [sys.executable, "-m", "invoke", *words]
     return subprocess.run(
-        command, cwd=ROOT, env=surroundings(target, state), text=True, capture_output=True, timeout=60, check=False
+        command, cwd=ROOT, env=surroundings(target), text=True, capture_output=True, timeout=60, check=False
     )
 
 
-def surroundings(target: Target, state: Path) -> dict[str, str]:
+def surroundings(target: Target) -> dict[str, str]:
     """Return the environment in which a task works on a target."""
-    return {**os.environ, "DATABASE_URL": dsn(target), "KAPMAN_STATE_DIR": str(state)}
+    return {**os.environ, "DATABASE_URL": dsn(target)}

@@ -10,14 +10,13 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 
 from dbops import postgres
+from dbops.database.inspection import TIMESCALEDB
+from dbops.database.preflight import INSTALL, PRELOAD
 from dbops.errors import ServerError
 from dbops.events import Message, Report, ignore
-from dbops.preflight import TIMESCALEDB
 from dbops.settings import Target
 
 PAUSE_SECONDS = 0.25
-INSTALL = "Install it there, or use a server that has it: `invoke server.install`, `invoke server.up`."
-PRELOAD = "Add timescaledb to shared_preload_libraries and restart the server."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,503 @@
+"""Read once what preflight, consent, header and summary need to know of a server and a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from dbops import label, postgres
+from dbops.database.properties import Database, Properties, databases, databases_query
+from dbops.errors import DbopsError
+from dbops.label import Label
+from dbops.postgres import Connection, Session, ask, reading
+from dbops.settings import Target, is_scratch_name
+
+# How long the search for rows may run, and wait for a lock, in seconds.
+STATEMENT_TIMEOUT = 10.0
+LOCK_TIMEOUT = 1.0
+
+TIMESCALEDB = """
+SELECT v.version, v.trusted,
+       pg_catalog.current_setting('timescaledb.max_background_workers', true) IS NOT NULL
+FROM pg_catalog.pg_available_extensions AS e
+JOIN pg_catalog.pg_available_extension_versions AS v ON v.name = e.name AND v.version = e.default_version
+WHERE e.name = 'timescaledb'
+"""
+_SERVER = """
+SELECT (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c),
+       pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version'),
+       r.rolname, r.rolsuper, r.rolcreatedb, pg_catalog.pg_is_in_recovery(),
+       pg_catalog.pg_encoding_to_char(d.encoding), d.datlocprovider::text, d.datcollate, d.datctype,
+       coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale'), t.spcname
+FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d
+JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
+WHERE r.rolname = current_user AND d.datname = 'template0'
+"""
+# What the role may do with the roles that own databases.
+_ROLES = """
+SELECT r.rolname, pg_catalog.pg_has_role(r.oid, 'USAGE'),
+       pg_catalog.pg_has_role(
+           r.oid,
+           CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+FROM pg_catalog.pg_roles AS r
+WHERE r.oid IN (SELECT d.datdba FROM pg_catalog.pg_database AS d)
+"""
+_ATTACHED = """
+SELECT 'prepared transactions', p.gid FROM pg_catalog.pg_prepared_xacts AS p WHERE p.database = %s
+UNION ALL
+SELECT 'replication slots', s.slot_name FROM pg_catalog.pg_replication_slots AS s WHERE s.database = %s
+UNION ALL
+SELECT 'subscriptions', s.subname FROM pg_catalog.pg_subscription AS s
+JOIN pg_catalog.pg_database AS d ON d.oid = s.subdbid WHERE d.datname = %s
+ORDER BY 1, 2
+"""
+_SIZE = """
+SELECT pg_catalog.pg_database_size(d.oid) FROM pg_catalog.pg_database AS d
+WHERE d.datname = %s AND (pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+                          OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'))
+"""
+
+# Objects of a database that neither PostgreSQL nor an extension made, and what of them says who built it.
+_OBJECTS = """
+WITH member AS (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
+    WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+), own AS (
+    SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+      AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
+      AND NOT EXISTS (SELECT FROM member AS m
+                      WHERE m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND m.objid = n.oid)
+), thing AS (
+    SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+                          WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind,
+           'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid, o.nspname, c.relname AS name
+    FROM pg_catalog.pg_class AS c JOIN own AS o ON o.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    UNION ALL
+    SELECT 'function', 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, o.nspname, p.proname
+    FROM pg_catalog.pg_proc AS p JOIN own AS o ON o.oid = p.pronamespace
+    UNION ALL
+    SELECT 'type', 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, o.nspname, t.typname
+    FROM pg_catalog.pg_type AS t JOIN own AS o ON o.oid = t.typnamespace
+    WHERE t.typrelid = 0 AND t.typelem = 0
+    UNION ALL
+    SELECT 'schema', 'pg_catalog.pg_namespace'::pg_catalog.regclass, o.oid, o.nspname, o.nspname
+    FROM own AS o WHERE o.nspname <> 'public'
+    UNION ALL
+    SELECT 'extension', NULL, NULL, '', e.extname
+    FROM pg_catalog.pg_extension AS e WHERE e.extname NOT IN ('plpgsql', 'timescaledb')
+    UNION ALL
+    SELECT 'publication', NULL, NULL, '', p.pubname FROM pg_catalog.pg_publication AS p
+    UNION ALL
+    SELECT 'event trigger', 'pg_catalog.pg_event_trigger'::pg_catalog.regclass, t.oid, '', t.evtname
+    FROM pg_catalog.pg_event_trigger AS t
+)
+SELECT t.kind, pg_catalog.count(*),
+       pg_catalog.array_agg(t.name::text) FILTER (WHERE t.kind = 'table'
+           AND t.name IN ('alembic_version', 'flyway_schema_history', 'ar_internal_metadata', 'schema_migrations',
+                          'django_migrations', 'pgmigrations', 'databasechangelog', '_prisma_migrations'))
+FROM thing AS t
+WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = t.class AND m.objid = t.oid)
+GROUP BY t.kind ORDER BY t.kind = 'table' DESC, t.kind
+"""
+MAKERS = {
+    "ar_internal_metadata": "Rails",
+    "alembic_version": "Alembic",
+    "flyway_schema_history": "Flyway",
+    "django_migrations": "Django",
+    "pgmigrations": "node-pg-migrate",
+    "databasechangelog": "Liquibase",
+    "_prisma_migrations": "Prisma",
+    "schema_migrations": "dbmate, Rails or golang-migrate",
+}
+
+# The tables and materialized views whose rows could be lost, each with the table that people know it by: a chunk's
+# hypertable, a partition's parent. The ledger is not one of them (a rebuild writes it again), nor is what TimescaleDB
+# keeps for itself. Planning a query evaluates immutable functions in the expressions of a table's indexes and
+# statistics, so a table where those are not all PostgreSQL's or an extension's is never queried.
+_RELATIONS = """
+WITH RECURSIVE timescale AS (
+    SELECT d.objid FROM pg_catalog.pg_depend AS d
+    JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
+    WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+      AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+), leaf AS (
+    SELECT c.oid, n.nspname, c.relname, c.reltuples
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      AND (n.nspname, c.relname) <> ('dbops', 'schema_migrations')
+      AND NOT EXISTS (SELECT FROM timescale AS t WHERE t.objid = c.oid)
+), part AS (
+    SELECT l.oid AS leaf, coalesce(k.main, l.oid) AS root FROM leaf AS l LEFT JOIN {chunks} AS k ON k.chunk = l.oid
+    UNION ALL
+    SELECT p.leaf, i.inhparent FROM part AS p JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = p.root
+), root AS (
+    SELECT DISTINCT ON (p.leaf) p.leaf, p.root FROM part AS p
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = p.root)
+    ORDER BY p.leaf, p.root
+), foreign_code AS (
+    SELECT x.relation FROM (
+        SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::pg_catalog.regclass AS class, i.indexrelid AS oid
+        FROM pg_catalog.pg_index AS i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+        UNION ALL
+        SELECT s.stxrelid, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
+        FROM pg_catalog.pg_statistic_ext AS s
+    ) AS x
+    JOIN pg_catalog.pg_depend AS d ON d.classid = x.class AND d.objid = x.oid
+    WHERE d.refobjid >= 16384
+      AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,
+                           'pg_catalog.pg_type'::pg_catalog.regclass)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS e
+                      WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
+)
+SELECT l.nspname, l.relname, n.nspname, r.relname,
+       greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
+       pg_catalog.pg_total_relation_size(l.oid), pg_catalog.pg_relation_size(l.oid) > 0,
+       EXISTS (SELECT FROM foreign_code AS f WHERE f.relation IN (l.oid, r.oid)),
+       (SELECT a.attname FROM pg_catalog.pg_index AS i
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = r.oid AND i.indisvalid
+          AND a.atttypid IN ('pg_catalog.date'::pg_catalog.regtype, 'pg_catalog.timestamp'::pg_catalog.regtype,
+                             'pg_catalog.timestamptz'::pg_catalog.regtype)
+        ORDER BY a.attnum LIMIT 1),
+       {compressed}
+FROM leaf AS l
+JOIN root AS o ON o.leaf = l.oid
+JOIN pg_catalog.pg_class AS r ON r.oid = o.root
+JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+ORDER BY l.reltuples DESC, 1, 2
+"""
+_PLAIN = {"{chunks}": "(SELECT NULL::oid AS chunk, NULL::oid AS main WHERE false)", "{compressed}": "false"}
+_TIMESCALE = {
+    "{chunks}": """(
+        SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', c.schema_name, c.table_name))::oid AS chunk,
+               pg_catalog.to_regclass(pg_catalog.format('%I.%I', m.schema_name, m.table_name))::oid AS main
+        FROM _timescaledb_catalog.chunk AS c
+        JOIN _timescaledb_catalog.hypertable AS h ON h.id = c.hypertable_id
+        JOIN _timescaledb_catalog.hypertable AS m
+          ON m.id = coalesce((SELECT u.id FROM _timescaledb_catalog.hypertable AS u
+                              WHERE u.compressed_hypertable_id = h.id), h.id)
+        WHERE NOT c.dropped)""",
+    "{compressed}": """EXISTS (SELECT FROM _timescaledb_catalog.hypertable AS h
+        WHERE h.schema_name = n.nspname AND h.table_name = r.relname AND h.compressed_hypertable_id IS NOT NULL)""",
+}
+_EXTENSION = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'"
+_LEDGER = """
+SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'dbops' AND c.relname = 'schema_migrations'
+"""
+# TimescaleDB's own estimate, which knows compressed chunks; only if it is the extension's function.
+_APPROXIMATE = """
+SELECT n.nspname FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e'
+     AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
+WHERE p.proname = 'approximate_row_count'
+"""
+_LARGE_OBJECT = "SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server as one role sees it; `version` is like 150020; `timescaledb` is empty where it is not installed.
+
+    `template0` are the properties of a database that is created without any said; `roles` says of each role that owns
+    a database whether this role may act for it, and may give it a database.
+    """
+
+    system_identifier: str
+    version: int
+    version_text: str
+    role: str
+    superuser: bool
+    createdb: bool
+    in_recovery: bool
+    direct: bool
+    timescaledb: str
+    timescaledb_trusted: bool
+    timescaledb_preloaded: bool
+    template0: Properties
+    roles: dict[str, tuple[bool, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class TableImpact:
+    """One table: rows as the server estimates them, bytes with indexes, its newest time where an index tells."""
+
+    name: str
+    estimated_rows: int
+    size: int
+    newest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What would be lost with a database.
+
+    `evidence` names a table in which a row was `seen`, or says why rows could not be looked for; without it there is
+    no row. `readable` is False for a database that could not be connected to. `objects` says what is in a database
+    that has neither ledger nor label, and `maker` the tool that seems to have built it.
+    """
+
+    evidence: str = ""
+    seen: bool = False
+    readable: bool = True
+    tables: tuple[TableImpact, ...] = ()
+    label: Label | None = None
+    has_ledger: bool = False
+    objects: str = ""
+    maker: str = ""
+
+    @property
+    def rows(self) -> bool:
+        """Return whether rows would be lost, or could be for all that is known."""
+        return bool(self.evidence)
+
+    @property
+    def foreign(self) -> bool:
+        """Return whether this tool did not build the database, and it is not empty."""
+        return bool(self.objects) and not self.has_ledger and self.label is None
+
+    @property
+    def estimated_rows(self) -> int:
+        """Return the server's estimate over all tables."""
+        return sum(table.estimated_rows for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found: the server, the target's database if it is there, what would be lost, what stands in the way.
+
+    `scratch` are the databases with scratch names, `attached` the names of what blocks a drop, by kind.
+    """
+
+    target: Target
+    server: Server
+    database: Database | None
+    scratch: tuple[Database, ...]
+    sessions: tuple[Session, ...]
+    attached: dict[str, tuple[str, ...]]
+    size: int | None
+    impact: Impact
+
+    @property
+    def exists(self) -> bool:
+        """Return whether there is a database that is not partly dropped."""
+        return self.database is not None and not self.database.invalid
+
+    @property
+    def successor(self) -> Database | None:
+        """Return the successor that waits for the target's name, if there is one."""
+        name = self.target.database
+        found = (d for d in self.scratch if d.marker and d.marker.kind == "successor" and d.marker.database == name)
+        return next(found, None)
+
+    @property
+    def wanted(self) -> Properties:
+        """Return the properties that the target has when it is created next: its own, its successor's, the defaults."""
+        for database in (self.database, self.successor):
+            if database:
+                return database.properties
+        return self.server.template0
+
+
+def inspect(connection: Connection, target: Target, *, inside: bool = True) -> Inspection:
+    """Return what there is, read over a maintenance session and, if the database is there, one session inside it.
+
+    Without `inside`, what would be lost is not looked for.
+    """
+    name = target.database
+    with reading(connection):
+        answers = ask(
+            connection,
+            [
+                (_SERVER, []),
+                (TIMESCALEDB, []),
+                (_ROLES, []),
+                databases_query(name),
+                (_ATTACHED, [name, name, name]),
+                (_SIZE, [name]),
+                ("SELECT pg_catalog.pg_backend_pid()", []),
+            ],
+        )
+        sessions = postgres.sessions_in(connection, name)
+    server, timescaledb, roles, found, attached, size, pid = (answer.fetched() for answer in answers)
+    all_databases = databases(found)
+    database = next((d for d in all_databases if d.name == name), None)
+    blockers: dict[str, tuple[str, ...]] = {}
+    for kind, item in attached:
+        blockers[kind] = (*blockers.get(kind, ()), item)
+    look = inside and database is not None and not database.invalid
+    return Inspection(
+        target=target,
+        server=_server(server[0], timescaledb, roles, direct=pid[0][0] == connection.info.backend_pid),
+        database=database,
+        scratch=tuple(d for d in all_databases if d is not database and is_scratch_name(d.name)),
+        sessions=sessions,
+        attached=blockers,
+        size=size[0][0] if size else None,
+        impact=look_inside(target) if look else Impact(),
+    )
+
+
+def _server(row: Any, timescaledb: list[Any], roles: list[Any], *, direct: bool) -> Server:
+    (
+        identifier,
+        version,
+        text,
+        role,
+        superuser,
+        createdb,
+        recovery,
+        encoding,
+        provider,
+        collate,
+        ctype,
+        locale,
+        space,
+    ) = row
+    utf8 = encoding == "UTF8"
+    available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
+    template0 = Properties(
+        owner=role,
+        encoding="UTF8",
+        provider=provider if utf8 else "c",
+        collate=collate if utf8 else "C",
+        ctype=ctype if utf8 else "C",
+        locale=locale if utf8 else None,
+        icu_rules=None,
+        tablespace=space,
+    )
+    return Server(
+        system_identifier=identifier,
+        version=version,
+        version_text=text,
+        role=role,
+        superuser=superuser,
+        createdb=createdb,
+        in_recovery=recovery,
+        direct=direct,
+        timescaledb=available,
+        timescaledb_trusted=trusted,
+        timescaledb_preloaded=preloaded,
+        template0=template0,
+        roles={name: (use, give) for name, use, give in roles},
+    )
+
+
+def look_inside(target: Target) -> Impact:
+    """Return what is in a database; one that cannot be connected to counts as full."""
+    try:
+        with postgres.translated(target), postgres.connect(target) as connection:
+            return impact(connection)
+    except DbopsError as error:
+        return Impact(f"it cannot be connected to ({error.what})", readable=False)
+
+
+def impact(connection: Connection) -> Impact:
+    """Return what is in the connected database, looking for a row in every table, and at large objects."""
+    with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
+        found = ask(connection, [(q, []) for q in (label.QUERY, _LEDGER, _OBJECTS, _EXTENSION, _APPROXIMATE)])
+        labels, ledger, objects, extension, approximate = (answer.fetched() for answer in found)
+        relations, large_object = ask(connection, [(_relations(bool(extension)), []), (_LARGE_OBJECT, [])])
+        no_tables: tuple[TableImpact, ...] = ()
+        if relations.error:
+            evidence, seen, tables = _unreadable(relations.error), False, no_tables
+        else:
+            evidence, seen, tables = _rows(connection, relations.rows, approximate[0][0] if approximate else "")
+        if not evidence and large_object.rows:
+            evidence, seen = "a large object", True
+    names = {name for _, _, tables_of_others in objects for name in tables_of_others or ()}
+    return Impact(
+        evidence=evidence,
+        seen=seen,
+        tables=tables,
+        label=label.parse(labels),
+        has_ledger=bool(ledger),
+        objects=", ".join(f"{count:,} {kind}{'' if count == 1 else 's'}" for kind, count, _ in objects),
+        maker=next((maker for table, maker in MAKERS.items() if table in names), ""),
+    )
+
+
+def _relations(timescaledb: bool) -> str:
+    query = _RELATIONS
+    for name, text in (_TIMESCALE if timescaledb else _PLAIN).items():
+        query = query.replace(name, text)
+    return query
+
+
+def _unreadable(error: psycopg.Error) -> str:
+    return f"its rows cannot be read ({error.diag.message_primary or error})"
+
+
+def _rows(connection: Connection, relations: list[Any], approximate: str) -> tuple[str, bool, tuple[TableImpact, ...]]:
+    """Return the first table that holds a row, whether one was seen, and all tables, the largest first."""
+    tables: dict[tuple[str, str], list[Any]] = {}
+    probes: list[tuple[str, postgres.Query]] = []
+    evidence = ""
+    for schema, name, root_schema, root_name, rows, size, has_pages, foreign_code, newest, compressed in relations:
+        root = tables.setdefault((root_schema, root_name), [0, 0, newest, compressed, foreign_code])
+        root[0] += rows
+        root[1] += size
+        root[4] |= foreign_code
+        if not has_pages:
+            continue
+        shown = f"{root_schema}.{root_name}"
+        if foreign_code:
+            evidence = evidence or f"{shown} is not empty on disk, and an index on it calls a function of its owner"
+        else:
+            probe = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(schema, name))
+            probes.append((shown, (probe, [])))
+    seen = False
+    for (shown, _), answer in zip(probes, ask(connection, [query for _, query in probes]), strict=True):
+        if answer.error:
+            evidence = evidence or _unreadable(answer.error)
+        elif answer.rows[0][0]:
+            evidence, seen = shown, True
+            break
+    return evidence, seen, _tables(connection, tables, approximate) if evidence else ()
+
+
+def _tables(
+    connection: Connection, tables: dict[tuple[str, str], list[Any]], approximate: str
+) -> tuple[TableImpact, ...]:
+    """Return each table with its newest time, as far as an index and a second tell it."""
+    queries: list[tuple[tuple[str, str], int, postgres.Query]] = []
+    for (schema, name), (_, _, newest, compressed, foreign_code) in tables.items():
+        table = sql.Identifier(schema, name)
+        if newest and not foreign_code:
+            query = sql.SQL("SELECT pg_catalog.max({})::text FROM {}").format(sql.Identifier(newest), table)
+            queries.append(((schema, name), 2, (query, [])))
+        if compressed and approximate:
+            query = sql.SQL("SELECT {}({}::pg_catalog.regclass)").format(
+                sql.Identifier(approximate, "approximate_row_count"), table.as_string(connection)
+            )
+            queries.append(((schema, name), 0, (query, [])))
+    for table_facts in tables.values():
+        table_facts[2] = None
+    connection.execute("SET LOCAL statement_timeout = '1s'")
+    for (key, position, _), answer in zip(queries, ask(connection, [query for _, _, query in queries]), strict=True):
+        if not answer.error and answer.rows:
+            tables[key][position] = answer.rows[0][0]
+    shown = [
+        TableImpact(f"{s}.{n}", int(rows), int(size), newest) for (s, n), (rows, size, newest, *_) in tables.items()
+    ]
+    return tuple(sorted(shown, key=lambda table: (-table.estimated_rows, table.name)))
+
+
+def count_rows(connection: Connection) -> int:
+    """Return how many rows there are in all tables; meant for a database that was just built."""
+    with reading(connection):
+        (extension,) = ask(connection, [(_EXTENSION, [])])
+        (relations,) = ask(connection, [(_relations(bool(extension.fetched())), [])])
+        names = [(row[0], row[1]) for row in relations.fetched() if row[6]]
+        counts: list[postgres.Query] = [
+            (sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*n)), []) for n in names
+        ]
+        return sum(int(answer.fetched()[0][0]) for answer in ask(connection, counts))

@@ -1,0 +1,157 @@
+"""Judge an inspection: what would make a drop or a create fail halfway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dbops.database.inspection import Inspection
+from dbops.errors import PreflightError
+from dbops.settings import Target
+
+OLDEST_TIMESCALEDB = (2, 10)
+NEXT_TIMESCALEDB = (3,)
+PROTECTED = ("postgres", "template0", "template1")
+INSTALL = "Install it there, or use a server that has it: `invoke server.install`, `invoke server.up`."
+PRELOAD = "Add timescaledb to shared_preload_libraries and restart the server."
+ATTACHED = {
+    "prepared transactions": "Commit or roll back each: COMMIT PREPARED '...' in that database.",
+    "replication slots": "Drop each that is no longer read from: SELECT pg_drop_replication_slot('...').",
+    "subscriptions": "Drop each, connected to that database: DROP SUBSCRIPTION ...",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One condition; one that is not met has a reason, and a remedy as a full sentence."""
+
+    name: str
+    passed: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+def judged(name: str, passed: bool, reason: str, remedy: str) -> Finding:
+    """Return a finding, with its reason and remedy only if the condition is not met."""
+    return Finding(name, True) if passed else Finding(name, False, reason, remedy)
+
+
+def assert_passed(findings: tuple[Finding, ...], target: Target) -> None:
+    """Raise PreflightError with every condition that is not met, if there is one."""
+    refused = [finding for finding in findings if not finding.passed]
+    if not refused:
+        return
+    first = refused[0]
+    more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    raise PreflightError(
+        f"preflight refused: {first.reason}{more}",
+        where=str(target),
+        notes=tuple(f"{finding.name}: {finding.reason}. {finding.remedy}" for finding in refused if more),
+        hint=first.remedy,
+        state="Nothing was changed.",
+    )
+
+
+def preflight(inspection: Inspection, *, dropping: bool, creating: bool) -> tuple[Finding, ...]:
+    """Return what speaks for or against dropping, creating or both."""
+    findings = [
+        judged(
+            "database name",
+            inspection.target.database not in {*PROTECTED, inspection.target.maintenance_database},
+            f"{inspection.target.database} is a database of the server itself",
+            "Name another database in DATABASE_URL.",
+        ),
+        judged(
+            "primary server",
+            not inspection.server.in_recovery,
+            "the server is a standby, or is still recovering",
+            "Connect to the primary server.",
+        ),
+        judged(
+            "direct connection",
+            inspection.server.direct,
+            "the connection goes through a pooler, which cannot hold a lock for one operator",
+            "Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
+        ),
+    ]
+    if dropping and inspection.database:
+        findings += _dropping(inspection)
+    if creating:
+        findings += [_may_create(inspection), *_timescaledb(inspection)]
+    return tuple(findings)
+
+
+def _dropping(inspection: Inspection) -> Iterator[Finding]:
+    """Yield whether the database can be dropped."""
+    assert inspection.database  # noqa: S101
+    name, role = inspection.target.database, inspection.server.role
+    owner = inspection.database.properties.owner
+    yield judged(
+        "right to drop",
+        inspection.server.superuser or inspection.server.roles.get(owner, (False, False))[0],
+        f"{name} belongs to {owner}, and {role} may not drop it",
+        f"Connect as {owner} or as a superuser.",
+    )
+    yield judged(
+        "not a template",
+        not inspection.database.template,
+        f"{name} is marked as a template",
+        f'If it is not used as one, run ALTER DATABASE "{name}" IS_TEMPLATE false.',
+    )
+    for kind, remedy in ATTACHED.items():
+        names = inspection.attached.get(kind, ())
+        yield judged(f"no {kind}", not names, f"there are {kind} in {name}: {', '.join(names)}", remedy)
+    others = [session for session in inspection.sessions if not session.endable]
+    yield judged(
+        "sessions can be ended",
+        not others,
+        f"{role} may not end " + "; ".join(str(session) for session in others),
+        "Ask their owners to disconnect, or connect as a superuser or as a member of pg_signal_backend.",
+    )
+
+
+def _may_create(inspection: Inspection) -> Finding:
+    """Return whether the role may create a database and give it to its owner."""
+    server, owner = inspection.server, inspection.wanted.owner
+    if not (server.superuser or server.createdb):
+        remedy = f'As a superuser, run ALTER ROLE "{server.role}" CREATEDB.'
+        return Finding("right to create", False, f"{server.role} may not create databases", remedy)
+    return judged(
+        "right to create",
+        server.superuser or owner == server.role or server.roles.get(owner, (False, False))[1],
+        f"{server.role} may not give a database to {owner}",
+        f"Connect as {owner} or as a superuser.",
+    )
+
+
+def is_supported(version: str) -> bool:
+    """Return whether a version of TimescaleDB, such as 2.19.3 or 2.20.0-dev, is supported."""
+    number = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+    return OLDEST_TIMESCALEDB <= number < NEXT_TIMESCALEDB
+
+
+def _timescaledb(inspection: Inspection) -> Iterator[Finding]:
+    """Yield whether TimescaleDB is installed, supported and loaded, and may be created."""
+    server = inspection.server
+    missing = "TimescaleDB is not installed on the server"
+    yield judged("TimescaleDB available", bool(server.timescaledb), missing, INSTALL)
+    if not server.timescaledb:
+        return
+    yield judged(
+        "TimescaleDB version",
+        is_supported(server.timescaledb),
+        f"TimescaleDB {server.timescaledb} is not supported",
+        "Install TimescaleDB 2.10 or a newer 2.x.",
+    )
+    yield judged(
+        "TimescaleDB preloaded",
+        server.timescaledb_preloaded,
+        "TimescaleDB is installed, but the server does not load it",
+        PRELOAD,
+    )
+    yield judged(
+        "right to create TimescaleDB",
+        server.superuser or server.timescaledb_trusted,
+        f"only a superuser may create the extension here, and {server.role} is not one",
+        "Connect as a superuser.",
+    )

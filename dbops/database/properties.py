@@ -1,0 +1,351 @@
+"""What DROP DATABASE loses beside the tables: read it, apply it to another database, compare; and the marker.
+
+While a database is closed, its comment is a marker: JSON that keeps the values which closing hides. The properties of
+a database are the catalog's values, overlaid with those of its marker.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from psycopg import sql
+
+from dbops.events import Report
+from dbops.postgres import MARKER, Connection, Query, run
+from dbops.settings import SCRATCH_PREFIX
+
+# A leftover of pg_restore that would keep TimescaleDB switched off in the new database.
+NEVER_APPLIED = "timescaledb.restoring"
+# pg_database.datconnlimit of a database whose DROP was interrupted (DATCONNLIMIT_INVALID_DB in pg_database.h).
+INVALID = -2
+# The connection limit that each database of ours is created with: one of it, closed, under a scratch name and without
+# a comment, was created by a run that ended before it wrote the marker.
+UNMARKED = 1_262_571_597
+PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
+# The parameters whose stored value is a list of quoted names: GUC_LIST_QUOTE in PostgreSQL's guc_tables.c.
+QUOTED_LISTS = {
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+}
+_LIST_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]*[^,"\s]))\s*(?:,|$)')
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One `ALTER DATABASE ... SET`, or `ALTER ROLE ... IN DATABASE ... SET` if it names a role."""
+
+    role: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One privilege of an ACL; an empty grantee is PUBLIC."""
+
+    grantor: str
+    grantee: str
+    privilege: str
+    grantable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityLabel:
+    """One label of a security provider."""
+
+    provider: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """All of a database that DROP DATABASE loses and CREATE DATABASE does not bring back.
+
+    `provider` is the letter in pg_database: c (libc), i (ICU) or b (builtin). `acl` is None where no privilege was
+    ever granted or revoked. `connection_limit` is -1 for none.
+    """
+
+    owner: str
+    encoding: str
+    provider: str
+    collate: str
+    ctype: str
+    locale: str | None
+    icu_rules: str | None
+    tablespace: str
+    connection_limit: int = -1
+    allow_connections: bool = True
+    acl: tuple[Grant, ...] | None = None
+    comment: str | None = None
+    settings: tuple[Setting, ...] = ()
+    security_labels: tuple[SecurityLabel, ...] = ()
+
+    def effective_acl(self) -> frozenset[Grant]:
+        """Return the privileges as they work: PostgreSQL's defaults where the ACL was never touched."""
+        if self.acl is not None:
+            return frozenset(self.acl)
+        everyone = [Grant(self.owner, "", privilege, False) for privilege in ("CONNECT", "TEMPORARY")]
+        owner = [Grant(self.owner, self.owner, privilege, False) for privilege in PRIVILEGES]
+        return frozenset(everyone + owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What the comment of a closed database says: why it is closed, for which database, since when, what that hides.
+
+    `kind` is `successor` (created beside the old database, not yet in use), `building` (has its name, is not yet
+    verified), `blocked` (about to be dropped) or `rehearsal` (a scratch database). `since` is in UTC.
+    """
+
+    kind: str
+    database: str
+    since: str
+    connection_limit: int = -1
+    allow_connections: bool = True
+    acl: tuple[Grant, ...] | None = None
+    comment: str | None = None
+
+    def text(self) -> str:
+        """Return the comment."""
+        return MARKER + json.dumps(asdict(self), ensure_ascii=False)
+
+
+KINDS = ("successor", "building", "blocked", "rehearsal")
+
+
+def parse_marker(comment: str | None) -> Marker | None:
+    """Return the marker that a comment holds, or None; a comment is its owner's text, so nothing in it is believed."""
+    if not comment or not comment.startswith(MARKER):
+        return None
+    try:
+        data = json.loads(comment[len(MARKER) :])
+        acl = data["acl"]
+        marker = Marker(
+            kind=str(data["kind"]),
+            database=str(data["database"]),
+            since=str(data["since"]),
+            connection_limit=int(data["connection_limit"]),
+            allow_connections=data["allow_connections"] is True,
+            acl=None if acl is None else tuple(Grant(**item) for item in acl),
+            comment=None if data["comment"] is None else str(data["comment"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+    sound = marker.kind in KINDS and marker.connection_limit >= -1
+    return marker if sound and all(grant.privilege in PRIVILEGES for grant in marker.acl or ()) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that is there; `invalid` means partly dropped, `unmarked` created by this tool and not yet marked.
+
+    Its oid tells it from another database of the same name. `catalog` are its properties as the catalog has them,
+    `properties` as they are when it is open.
+    """
+
+    oid: int
+    name: str
+    invalid: bool
+    template: bool
+    accepts_connections: bool
+    marker: Marker | None
+    unmarked: bool
+    catalog: Properties
+    properties: Properties
+
+
+DATABASES = r"""
+SELECT d.oid::pg_catalog.int8, d.datname, d.datconnlimit, d.datistemplate, d.datallowconn,
+       pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datlocprovider::text,
+       d.datcollate, d.datctype,
+       coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale'),
+       pg_catalog.to_jsonb(d) ->> 'daticurules', t.spcname,
+       CASE WHEN d.datacl IS NOT NULL THEN (
+           SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(
+               pg_catalog.pg_get_userbyid(a.grantor),
+               CASE a.grantee WHEN 0 THEN '' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END,
+               a.privilege_type, a.is_grantable) ORDER BY a.n), '[]')
+           FROM pg_catalog.aclexplode(d.datacl) WITH ORDINALITY
+               AS a (grantor, grantee, privilege_type, is_grantable, n)) END,
+       pg_catalog.shobj_description(d.oid, 'pg_database'),
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+            s.role, pg_catalog.split_part(s.item, '=', 1),
+            pg_catalog.substr(s.item, pg_catalog.strpos(s.item, '=') + 1)) ORDER BY s.role, s.n)
+        FROM (SELECT CASE r.setrole WHEN 0 THEN '' ELSE pg_catalog.pg_get_userbyid(r.setrole)::text END AS role,
+                     c.item, c.n
+              FROM pg_catalog.pg_db_role_setting AS r, pg_catalog.unnest(r.setconfig) WITH ORDINALITY AS c (item, n)
+              WHERE r.setdatabase = d.oid) AS s),
+       (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(l.provider, l.label) ORDER BY l.provider)
+        FROM pg_catalog.pg_shseclabel AS l
+        WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.objoid = d.oid)
+FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
+WHERE d.datname = %s OR d.datname LIKE %s
+ORDER BY d.datname
+"""
+
+
+def databases_query(name: str) -> Query:
+    """Return the query for a database and for every database with a scratch name; `databases` reads its rows."""
+    return DATABASES, [name, SCRATCH_PREFIX.replace("_", r"\_") + "%"]
+
+
+def databases(rows: list[Any]) -> tuple[Database, ...]:
+    """Return the databases that rows of `databases_query` describe."""
+    return tuple(_database(*row) for row in rows)
+
+
+def find(connection: Connection, name: str) -> Database | None:
+    """Return the database of this name, or None."""
+    rows = connection.execute(DATABASES, [name, ""]).fetchall()
+    return databases(rows)[0] if rows else None
+
+
+def _database(
+    oid: int, name: str, limit: int, template: bool, accepts: bool, owner: str, encoding: str, provider: str,
+    collate: str, ctype: str, locale: str | None, rules: str | None, tablespace: str, acl: list[Any] | None,
+    comment: str | None, settings: list[Any] | None, labels: list[Any] | None,
+) -> Database:  # fmt: skip
+    """Return the database that one row describes."""
+    marker = parse_marker(comment)
+    catalog = properties = Properties(
+        owner=owner,
+        encoding=encoding,
+        provider=provider,
+        collate=collate,
+        ctype=ctype,
+        locale=locale,
+        icu_rules=rules,
+        tablespace=tablespace,
+        connection_limit=max(limit, -1),
+        allow_connections=accepts,
+        acl=None if acl is None else tuple(Grant(*item) for item in acl),
+        comment=comment,
+        settings=tuple(Setting(*item) for item in settings or () if str(item[1]).lower() != NEVER_APPLIED),
+        security_labels=tuple(SecurityLabel(*item) for item in labels or ()),
+    )
+    if marker:
+        properties = replace(
+            properties,
+            connection_limit=marker.connection_limit,
+            allow_connections=marker.allow_connections,
+            acl=marker.acl,
+            comment=marker.comment,
+        )
+    unmarked = limit == UNMARKED and not accepts and comment is None
+    return Database(oid, name, limit == INVALID, template, accepts, marker, unmarked, catalog, properties)
+
+
+def create(connection: Connection, name: str, wanted: Properties, template0: Properties, report: Report) -> None:
+    """Create a closed database from template0, with what can be said only in CREATE DATABASE.
+
+    From template0, since template1 may hold an extension that a plain owner could never drop.
+    """
+    if wanted.provider == "c":
+        provider: sql.Composable = sql.SQL("LOCALE_PROVIDER libc")
+    elif wanted.provider == "b":
+        provider = sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(sql.Literal(wanted.locale))
+    else:
+        provider = sql.SQL("LOCALE_PROVIDER icu ICU_LOCALE {}").format(sql.Literal(wanted.locale))
+        if wanted.icu_rules:
+            provider += sql.SQL(" ICU_RULES {}").format(sql.Literal(wanted.icu_rules))
+    statement = sql.SQL(
+        "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {} {}"
+    ).format(
+        sql.Identifier(name),
+        sql.Identifier(wanted.owner),
+        sql.Literal(wanted.encoding),
+        sql.Literal(wanted.collate),
+        sql.Literal(wanted.ctype),
+        provider,
+    )
+    # Naming a tablespace needs a privilege on it, even if it is the default.
+    if wanted.tablespace != template0.tablespace:
+        statement += sql.SQL(" TABLESPACE {}").format(sql.Identifier(wanted.tablespace))
+    statement += sql.SQL(" ALLOW_CONNECTIONS false CONNECTION LIMIT {}").format(sql.Literal(UNMARKED))
+    run(connection, statement, report)
+
+
+def apply_settings(connection: Connection, name: str, wanted: Properties, report: Report) -> None:
+    """Give a database its settings and security labels, in the open transaction."""
+    database = sql.Identifier(name)
+    for setting in wanted.settings:
+        role = sql.SQL("ALTER ROLE {} IN ").format(sql.Identifier(setting.role)) if setting.role else sql.SQL("ALTER ")
+        head = role + sql.SQL("DATABASE {} SET {} TO ").format(database, sql.Identifier(*setting.name.split(".")))
+        # A value may be a secret.
+        run(
+            connection,
+            head + setting_value(setting.name, setting.value),
+            report,
+            shown=head.as_string(connection) + "...",
+        )
+    for label in wanted.security_labels:
+        statement = sql.SQL("SECURITY LABEL FOR {} ON DATABASE {} IS {}")
+        run(connection, statement.format(sql.Identifier(label.provider), database, sql.Literal(label.label)), report)
+
+
+def apply_hidden(connection: Connection, found: Database, wanted: Properties, report: Report) -> None:
+    """Give a database, in the open transaction, what closing hides: comment, privileges, limit, connections."""
+    database = sql.Identifier(found.name)
+    run(connection, sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment)), report)
+    if found.catalog.effective_acl() != wanted.effective_acl():
+        for statement in _grants(database, wanted):
+            run(connection, statement, report)
+    for clause, value in (
+        ("CONNECTION LIMIT", wanted.connection_limit),
+        ("ALLOW_CONNECTIONS", wanted.allow_connections),
+    ):
+        run(connection, sql.SQL("ALTER DATABASE {} {} {}").format(database, sql.SQL(clause), value), report)
+
+
+def mark(connection: Connection, name: str, marker: Marker, report: Report) -> None:
+    """Write a marker into a database's comment."""
+    statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker.text()))
+    run(connection, statement, report)
+
+
+def _grants(database: sql.Identifier, wanted: Properties) -> Iterator[sql.Composable]:
+    """Yield what makes a database's privileges those of an ACL, each granted by its grantor, in their order."""
+    if wanted.acl is None:
+        yield sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(database)
+        return
+    for role in (sql.SQL("PUBLIC"), sql.Identifier(wanted.owner)):
+        yield sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, role)
+    for grant in wanted.acl:
+        grantee = sql.Identifier(grant.grantee) if grant.grantee else sql.SQL("PUBLIC")
+        option = sql.SQL(" WITH GRANT OPTION" if grant.grantable else "")
+        if grant.grantor != wanted.owner:
+            yield sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(grant.grantor))
+        yield sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(grant.privilege), database, grantee) + option
+        if grant.grantor != wanted.owner:
+            yield sql.SQL("RESET ROLE")
+
+
+def differences(found: Properties, wanted: Properties) -> tuple[str, ...]:
+    """Return the names of the properties in which two databases differ."""
+    names = [field.name for field in fields(Properties) if field.name not in ("acl", "settings")]
+    different = [name for name in names if getattr(found, name) != getattr(wanted, name)]
+    if set(found.settings) != set(wanted.settings):
+        different.append("settings")
+    if found.effective_acl() != wanted.effective_acl():
+        different.append("acl")
+    return tuple(different)
+
+
+def setting_value(name: str, value: str) -> sql.Composable:
+    """Return a parameter's stored value as SQL: one literal, or a list of them where it is a list of names."""
+    if name.lower() not in QUOTED_LISTS or not value.strip():
+        return sql.Literal(value)
+    return sql.SQL(", ").join([sql.Literal(item) for item in split_list(value)])
+
+
+def split_list(value: str) -> list[str]:
+    """Return the names in a stored list; doubled quotes inside quotes stand for one."""
+    return [quoted.replace('""', '"') if plain == "" else plain for quoted, plain in _LIST_ITEM.findall(value)]

@@ -1,0 +1,534 @@
+"""Drop, create, migrate and verify a database as one operation, and each of the steps alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from dbops import catalog, label, migrations, postgres, verification
+from dbops.database import consent, lifecycle
+from dbops.database.consent import NOT_AGREED, Agreement, Required
+from dbops.database.inspection import Inspection, count_rows, inspect
+from dbops.database.lifecycle import DropResult
+from dbops.database.preflight import Finding, assert_passed, preflight
+from dbops.database.properties import find
+from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError
+from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
+from dbops.migrations import Migration, MigrationResult
+from dbops.postgres import TIMEOUT, Connection, Session, sessions_in
+from dbops.settings import CHECKS, MIGRATIONS, Target
+
+SHOWN_FAILURES = 10
+# How long preflight waits for sessions that the role may not end: a job of TimescaleDB's, which runs as the superuser,
+# is over in a moment. In seconds.
+JOBS_TIMEOUT = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to rebuild: where the SQL is, how many seconds to wait for others, what the operator agreed to."""
+
+    migrations: Path = MIGRATIONS
+    checks: Path = CHECKS
+    timeout: float = TIMEOUT
+    rehearse: bool = True
+    agreement: Agreement = NOT_AGREED
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a rebuild is about to do, judged before anything is done; `began` is in UTC."""
+
+    began: datetime
+    inspection: Inspection
+    findings: tuple[Finding, ...]
+    consent: Required
+    migrations: tuple[Migration, ...]
+    rehearse: bool
+
+    @property
+    def refusals(self) -> tuple[Finding, ...]:
+        """Return the conditions that are not met."""
+        return tuple(finding for finding in self.findings if not finding.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSeconds:
+    """How long one step took."""
+
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """What was built and verified.
+
+    `kept_out` says whom the database was closed to until then, `rehearsed` whether the build was tried before the
+    drop, `rows` counts what the new database holds: no ingestion has run.
+    """
+
+    database: str
+    server: str
+    environment: str
+    migrations: int
+    checks: int
+    fingerprint: str
+    rehearsed: bool
+    ended: tuple[Session, ...]
+    kept_out: str
+    rows: int
+    steps: tuple[StepSeconds, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResult:
+    """What a create did: `created` is False where the database was there, `opened` True where it was closed.
+
+    `kept` is whether it has the properties of the database that was dropped before.
+    """
+
+    database: str
+    server: str
+    environment: str
+    created: bool
+    opened: bool
+    kept: bool
+    seconds: float
+
+
+Announce = Callable[[Plan], None]
+
+
+def not_announced(plan: object) -> None:
+    """Show nothing before the work begins."""
+
+
+def rebuild(
+    target: Target, options: Options, *, report: Report = ignore, announce: Announce = not_announced
+) -> RebuildResult:
+    """Replace the target's database by a new one, built from the migrations and verified, or leave it as it is.
+
+    `announce` gets the plan before anything is changed. Raises PreflightError, ConsentError, MigrationError,
+    CheckError or ServerError; these and Interrupted say in their state what is left.
+    """
+    began = time.monotonic()
+    steps = Steps(report)
+    with postgres.translated(target), postgres.operator(target, timeout=options.timeout, report=report) as connection:
+        with unchanged(target):
+            with steps.timed("preflight") as outcome:
+                found = settled(connection, lifecycle.recovered(connection, target, report))
+                planned = judge(found, options)
+                announce(planned)
+                outcome.append(f"{len(planned.findings)} conditions met")
+                assert_passed(planned.findings, target)
+            consent.agree(found, options.agreement)
+            expected = _rehearse(connection, planned, options, steps) if planned.rehearse else ""
+            with steps.timed("create") as outcome:
+                waiting = found.successor if found.database is None else None
+                successor = (
+                    waiting.name if waiting else lifecycle.create_successor(connection, found, found.wanted, report)
+                )
+                outcome.append(f"closed to {lifecycle.kept_out(found.server)}")
+        with steps.timed("drop") as outcome:
+            dropped = lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+            count = len(dropped.ended)
+            ended = f"{count} session{'' if count == 1 else 's'} ended"
+            outcome.append(ended if dropped.existed else "there was none")
+        with _partly_built(connection, target, options, report):
+            lifecycle.name_successor(connection, found, successor, report)
+            built = build(target, planned.migrations, options.checks, steps)
+            _assert_same(target, built.fingerprint, expected)
+            with steps.timed("open") as outcome:
+                lifecycle.open_database(connection, target, report)
+                outcome.append("properties restored, clients may connect")
+    return RebuildResult(
+        database=target.database,
+        server=target.server,
+        environment=target.environment,
+        migrations=built.migrations,
+        checks=built.checks,
+        fingerprint=built.fingerprint,
+        rehearsed=planned.rehearse,
+        ended=dropped.ended,
+        kept_out=lifecycle.kept_out(found.server),
+        rows=built.rows,
+        steps=tuple(steps.seconds),
+        seconds=time.monotonic() - began,
+    )
+
+
+def repeat(
+    target: Target, options: Options, times: int, *, report: Report = ignore, announce: Announce = not_announced
+) -> tuple[RebuildResult, ...]:
+    """Rebuild several times; CheckError as soon as a fingerprint differs from the first."""
+    results: list[RebuildResult] = []
+    for _ in range(times):
+        results.append(rebuild(target, options, report=report, announce=announce))
+        _assert_same(target, results[-1].fingerprint, results[0].fingerprint)
+        announce = not_announced
+    return tuple(results)
+
+
+def plan(target: Target, options: Options, *, report: Report = ignore) -> Plan:
+    """Return what a rebuild would do, and what speaks against it.
+
+    The target is only read. If nothing speaks against it, a scratch database with the target's properties is created
+    and dropped. Raises ServerError if the server cannot be reached.
+    """
+    with postgres.maintenance(target) as connection:
+        found = settled(connection, inspect(connection, target))
+        planned = judge(found, options)
+        if planned.refusals:
+            return planned
+        try:
+            successor = lifecycle.create_successor(connection, found, found.wanted, report)
+            lifecycle.drop_scratch(connection, successor, report)
+            trial = Finding("properties can be restored", True)
+        except DbopsError as error:
+            trial = Finding("properties can be restored", False, error.what, error.hint)
+        return replace(planned, findings=(*planned.findings, trial))
+
+
+def judge(found: Inspection, options: Options) -> Plan:
+    """Return what an inspection and the migration files mean for a rebuild."""
+    findings = preflight(found, dropping=True, creating=True)
+    files: tuple[Migration, ...] = ()
+    try:
+        files = migrations.discover(options.migrations)
+        reason = "" if files else f"there are none in {options.migrations}"
+        remedy = "Write one with `invoke db.new`."
+    except DbopsError as error:
+        reason = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
+        remedy = error.hint
+    return Plan(
+        began=datetime.now(UTC),
+        inspection=found,
+        findings=(*findings, Finding("migration files", not reason, reason, remedy if reason else "")),
+        consent=consent.required(found),
+        migrations=files,
+        rehearse=options.rehearse and found.impact.rows,
+    )
+
+
+def settled(connection: Connection, found: Inspection) -> Inspection:
+    """Return the inspection with the sessions read again for a moment while there are some the role may not end."""
+    deadline = time.monotonic() + JOBS_TIMEOUT
+    while any(not session.endable for session in found.sessions) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        found = replace(found, sessions=sessions_in(connection, found.target.database))
+    return found
+
+
+# The build: the same for the rehearsal and for the new database.
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A database that was migrated and verified; `rows` counts what it holds."""
+
+    migrations: int
+    checks: int
+    fingerprint: str
+    rows: int
+
+
+@dataclass(slots=True)
+class Steps:
+    """Times the steps, and reports those that do not report themselves."""
+
+    report: Report
+    seconds: list[StepSeconds] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, name: str, *, quiet: bool = False) -> Iterator[list[str]]:
+        """Time a step; what is put into the yielded list is reported as its outcome."""
+        outcome: list[str] = []
+        began = time.monotonic()
+        if not quiet:
+            self.report(StepStarted(name))
+        yield outcome
+        spent = time.monotonic() - began
+        self.seconds.append(StepSeconds(name, spent))
+        if not quiet:
+            self.report(StepFinished(name, "; ".join(outcome), spent))
+
+
+def build(target: Target, files: tuple[Migration, ...], checks: Path, steps: Steps) -> Built:
+    """Migrate and verify the target's database; MigrationError or CheckError if it does not come out right."""
+    with steps.timed("migrate", quiet=True):
+        migrated = migrations.migrate(target, files, fresh=True, report=steps.report)
+    with steps.timed("verify", quiet=True):
+        verified = verification.verify(target, checks, baseline=True, report=steps.report)
+    if verified.failed:
+        failed = verified.failed
+        lines = [f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed[:SHOWN_FAILURES]]
+        more = len(failed) - len(lines)
+        raise CheckError(
+            f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
+            where=str(target),
+            notes=(*lines, f"and {more} more") if more else tuple(lines),
+            hint="Fix the migration or the check, then run `invoke db.rebuild` again.",
+        )
+    with (
+        steps.timed("fingerprint", quiet=True),
+        postgres.translated(target),
+        postgres.connect(target) as connection,
+    ):
+        fingerprint = catalog.fingerprint(catalog.schema_text(connection))
+        rows = count_rows(connection)
+    return Built(len(migrated.applied), len(verified.checks), fingerprint, rows)
+
+
+def _rehearse(connection: Connection, planned: Plan, options: Options, steps: Steps) -> str:
+    """Build in a scratch database with the target's properties, and return the fingerprint of what came out."""
+    found = planned.inspection
+
+    def within(event: Event) -> None:
+        """Report the steps of the rehearsal as its progress."""
+        match event:
+            case StepStarted():
+                steps.report(Progress("rehearse", 0, event.step))
+            case Progress():
+                steps.report(Progress("rehearse", event.done, f"{event.step} {event.item}"))
+            case StepFinished():
+                steps.report(Message("DEBUG", f"{event.step}: {event.detail}", "rehearse"))
+            case _:
+                steps.report(event)
+
+    with steps.timed("rehearse") as outcome:
+        try:
+            with lifecycle.scratch(connection, found, found.wanted, steps.report) as scratch:
+                built = build(scratch, planned.migrations, options.checks, Steps(within))
+        except DbopsError as error:
+            error.state = f"This was the rehearsal: {found.target.database} was not changed, and nothing was dropped."
+            error.hint = "Fix the cause and run `invoke db.rebuild` again."
+            raise
+        outcome.append(f"the build works: {built.migrations} migrations, {built.checks} checks")
+    return built.fingerprint
+
+
+def _assert_same(target: Target, fingerprint: str, expected: str) -> None:
+    """Raise CheckError if a second build has another fingerprint than the first."""
+    if expected in ("", fingerprint):
+        return
+    raise CheckError(
+        f"the same migrations built another schema: fingerprint {fingerprint[:12]}, and {expected[:12]} before",
+        where=str(target),
+        hint="Look with `invoke db.drift` for what differs, then run `invoke db.rebuild` again.",
+    )
+
+
+@contextmanager
+def unchanged(target: Target) -> Iterator[None]:
+    """Say in the state of an interruption that the target was not changed."""
+    try:
+        yield
+    except Interrupted as interruption:
+        interruption.state = f"{target.database} was not changed: run the same command to begin again."
+        raise
+
+
+@contextmanager
+def _partly_built(connection: Connection, target: Target, options: Options, report: Report) -> Iterator[None]:
+    """After a failure leave the closed, partly built database to look at; after an interruption leave a successor."""
+    name = target.database
+    try:
+        with postgres.translated(target):
+            yield
+    except DbopsError as error:
+        error.state = f"{name} is partly built and stays closed to other roles; its properties are kept."
+        error.hint = "Fix the cause and run `invoke db.rebuild` again; `invoke db.create` opens it as it is."
+        raise
+    except BaseException as interruption:
+        state = _undo_build(connection, target, options, report)
+        if isinstance(interruption, Interrupted):
+            interruption.state = state
+        raise
+
+
+def _undo_build(connection: Connection, target: Target, options: Options, report: Report) -> str:
+    """Drop what was built so far, unless it is complete or holds rows; return in a sentence what there is now."""
+    name = target.database
+    try:
+        found = inspect(connection, target)
+        if found.database and found.database.marker is None:
+            return f"{name} is rebuilt and open: nothing is left to do."
+        if found.database:
+            successor = lifecycle.create_successor(connection, found, found.wanted, report)
+            lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+    except (DbopsError, psycopg.Error) as error:
+        what = error.what if isinstance(error, DbopsError) else str(error)
+        return f"{name} is partly built and closed ({what}): `invoke db.rebuild` continues."
+    return f"{name} is dropped; its properties are kept: `invoke db.rebuild` continues."
+
+
+# The steps alone.
+
+
+def drop(
+    target: Target,
+    options: Options,
+    *,
+    forget: bool = False,
+    report: Report = ignore,
+    announce: Callable[[Inspection], None] = not_announced,
+) -> DropResult:
+    """Drop the target's database with consent; a successor keeps its properties for `create`, unless `forget`.
+
+    `announce` gets the inspection, which says what would be lost. Raises as `rebuild` does.
+    """
+    with postgres.translated(target), postgres.operator(target, timeout=options.timeout, report=report) as connection:
+        with unchanged(target):
+            found = settled(connection, lifecycle.recovered(connection, target, report))
+            assert_passed(preflight(found, dropping=True, creating=False), target)
+            if found.database and not forget:
+                _refuse_without_successor(found)
+            announce(found)
+            consent.agree(found, options.agreement)
+            waiting = found.successor
+            successor = waiting.name if waiting else ""
+            if found.database and not forget:
+                successor = lifecycle.create_successor(connection, found, found.wanted, report)
+            elif waiting and forget:
+                lifecycle.drop_scratch(connection, waiting.name, report)
+                successor = ""
+        return lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+
+
+def _refuse_without_successor(found: Inspection) -> None:
+    """Raise PreflightError if the role may drop the database, but not create a successor to keep its properties."""
+    server = found.server
+    if server.superuser or server.createdb:
+        return
+    raise PreflightError(
+        f"{server.role} may not create databases, so {found.target.database} would lose its properties with the drop",
+        where=str(found.target),
+        hint=f'Add --forget to lose them; or, as a superuser, run ALTER ROLE "{server.role}" CREATEDB.',
+        state="Nothing was dropped.",
+    )
+
+
+def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
+    """Create the target's database and open it, unless it is there.
+
+    It gets the properties of the database that was dropped before, if that left a successor, else the server's
+    defaults. A database that an interrupted run left closed is opened.
+    """
+    began = time.monotonic()
+    with (
+        postgres.translated(target),
+        postgres.operator(target, timeout=options.timeout, report=report) as connection,
+        _created(connection, target),
+    ):
+        found = lifecycle.recovered(connection, target, report)
+        if found.database and found.database.invalid:
+            raise PreflightError(
+                f"{target.database} is partly dropped: an interrupted DROP DATABASE left it, and it cannot be used",
+                where=str(target),
+                hint="Run `invoke db.drop` or `invoke db.rebuild`.",
+            )
+        closed = found.database is not None and found.database.marker is not None
+        waiting = found.successor
+        if found.database is None:
+            assert_passed(preflight(found, dropping=False, creating=True), target)
+            successor = waiting.name if waiting else lifecycle.create_successor(connection, found, found.wanted, report)
+            lifecycle.name_successor(connection, found, successor, report)
+        if found.database is None or closed:
+            lifecycle.open_database(connection, target, report)
+    return CreateResult(
+        database=target.database,
+        server=target.server,
+        environment=target.environment,
+        created=found.database is None,
+        opened=closed,
+        kept=closed or waiting is not None,
+        seconds=time.monotonic() - began,
+    )
+
+
+@contextmanager
+def _created(connection: Connection, target: Target) -> Iterator[None]:
+    """Say in the state of an interruption what there is of the database."""
+    name = target.database
+    try:
+        yield
+    except Interrupted as interruption:
+        try:
+            found = find(connection, name)
+        except psycopg.Error as error:
+            interruption.state = f"It is not known whether {name} was created ({error}): run the same command again."
+            raise interruption from None
+        if found is None:
+            interruption.state = (
+                f"There is no {name}: `invoke db.create` creates it, with its properties if any are kept."
+            )
+        elif found.marker:
+            interruption.state = f"{name} is there, and closed: `invoke db.create` opens it."
+        else:
+            interruption.state = f"{name} is there and open."
+        raise
+
+
+def migrate(
+    target: Target,
+    files: tuple[Migration, ...],
+    *,
+    to: int | None = None,
+    lock_timeout: str = "",
+    statement_timeout: str = "",
+    check: bool = False,
+    timeout: float = TIMEOUT,
+    report: Report = ignore,
+) -> MigrationResult:
+    """Apply pending migrations as the only operator, on a database of the environment that was chosen.
+
+    The options are those of `migrations.migrate`; `timeout` is how many seconds to wait for another operator.
+    """
+    with postgres.translated(target), postgres.operator(target, timeout=timeout, report=report) as connection:
+        lifecycle.refuse_closed(find(connection, target.database), target)
+        with postgres.connect(target) as inside:
+            assert_environment(label.read(inside), target)
+        return migrations.migrate(
+            target,
+            files,
+            to=to,
+            lock_timeout=lock_timeout,
+            statement_timeout=statement_timeout,
+            check=check,
+            patience=timeout,
+            report=report,
+        )
+
+
+def assert_environment(found: label.Label | None, target: Target) -> None:
+    """Raise ConsentError if a database is labelled as another environment's than the one chosen, and one is prod."""
+    if found is None or not found.native or found.environment == target.environment:
+        return
+    if "prod" in (found.environment, target.environment):
+        hint = f"`invoke db.rebuild --confirm {target.database}` changes its environment."
+        # On the embedded server another environment is another database.
+        if not target.embedded:
+            hint = f"Choose --env {found.environment} to migrate this database; {hint}"
+        raise ConsentError(
+            f"{target.database} is a {found.environment} database, and the environment chosen is {target.environment}",
+            where=str(target),
+            hint=hint,
+            state="Nothing was applied.",
+        )
+
+
+def warn_of_closed(target: Target, report: Report) -> None:
+    """Report if the target's database is closed: a run is building it, or was interrupted."""
+    with postgres.translated(target), postgres.connect(target) as connection:
+        try:
+            lifecycle.refuse_closed(find(connection, target.database), target)
+        except PreflightError as closed:
+            report(Message("WARNING", f"{closed.what}. {closed.hint}"))
