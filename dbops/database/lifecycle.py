@@ -297,8 +297,7 @@ def drop(
     """Drop the database, ending all sessions in it, over the operator's session.
 
     Where the inspection saw no row, rows are looked for once more after the database is closed: ConsentError if there
-    are any. Raises PreflightError if it cannot be dropped within `timeout` seconds. After any failure or interruption
-    the database works as before, and the successor is gone.
+    are any. Raises PreflightError if it cannot be dropped within `timeout` seconds. Run it within `unharmed`.
     """
     target = found.target
     names = (target.database, target.server, target.environment)
@@ -306,25 +305,24 @@ def drop(
     if found.database is None:
         return DropResult(*names, existed=False, successor=successor)
     ended: dict[int, Session] = {}
-    with unharmed(connection, found, report):
-        if found.database.invalid:
-            run(connection, _drop_statement(target, force=False), report)
-        else:
-            inside = None
-            if not found.impact.rows and found.database.accepts_connections:
-                inside = postgres.connect(target)
-            try:
-                block(connection, found.database, report)
-                own = (inside.info.backend_pid,) if inside else ()
-                left = _end_sessions(connection, target, ended, own, began + timeout, report)
-                if inside:
-                    _assert_no_rows(inside, target)
-            finally:
-                if inside:
-                    inside.close()
-            if left:
-                raise _given_up(target, "sessions in it do not end", left)
-            _drop(connection, target, ended, began + timeout, report)
+    if found.database.invalid:
+        run(connection, _drop_statement(target, force=False), report)
+    else:
+        inside = None
+        if not found.impact.rows and found.database.accepts_connections:
+            inside = postgres.connect(target)
+        try:
+            block(connection, found.database, report)
+            own = (inside.info.backend_pid,) if inside else ()
+            left = _end_sessions(connection, target, ended, own, began + timeout, report)
+            if inside:
+                _assert_no_rows(inside, target)
+        finally:
+            if inside:
+                inside.close()
+        if left:
+            raise _given_up(target, "sessions in it do not end", left)
+        _drop(connection, target, ended, began + timeout, report)
     return DropResult(*names, True, tuple(ended.values()), successor, time.monotonic() - began)
 
 

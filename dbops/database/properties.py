@@ -302,7 +302,8 @@ def apply_hidden(connection: Connection, found: Database, wanted: Properties, re
         ("CONNECTION LIMIT", wanted.connection_limit),
         ("ALLOW_CONNECTIONS", wanted.allow_connections),
     ):
-        run(connection, sql.SQL("ALTER DATABASE {} {} {}").format(database, sql.SQL(clause), value), report)
+        value_text = sql.SQL(str(value).lower())
+        run(connection, sql.SQL("ALTER DATABASE {} {} {}").format(database, sql.SQL(clause), value_text), report)
 
 
 def mark(connection: Connection, name: str, marker: Marker, report: Report) -> None:

@@ -131,17 +131,18 @@ def rebuild(
                 assert_passed(planned.findings, target)
             consent.agree(found, options.agreement)
             expected = _rehearse(connection, planned, options, steps) if planned.rehearse else ""
+        with lifecycle.unharmed(connection, found, report):
             with steps.timed("create") as outcome:
                 waiting = found.successor if found.database is None else None
                 successor = (
                     waiting.name if waiting else lifecycle.create_successor(connection, found, found.wanted, report)
                 )
                 outcome.append(f"closed to {lifecycle.kept_out(found.server)}")
-        with steps.timed("drop") as outcome:
-            dropped = lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
-            count = len(dropped.ended)
-            ended = f"{count} session{'' if count == 1 else 's'} ended"
-            outcome.append(ended if dropped.existed else "there was none")
+            with steps.timed("drop") as outcome:
+                dropped = lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+                count = len(dropped.ended)
+                ended = f"{count} session{'' if count == 1 else 's'} ended"
+                outcome.append(ended if dropped.existed else "there was none")
         with _partly_built(connection, target, options, report):
             lifecycle.name_successor(connection, found, successor, report)
             built = build(target, planned.migrations, options.checks, steps)
@@ -332,7 +333,7 @@ def unchanged(target: Target) -> Iterator[None]:
     try:
         yield
     except Interrupted as interruption:
-        interruption.state = f"{target.database} was not changed: run the same command to begin again."
+        interruption.state = f"{target.database} was not changed."
         raise
 
 
@@ -393,6 +394,7 @@ def drop(
                 _refuse_without_successor(found)
             announce(found)
             consent.agree(found, options.agreement)
+        with lifecycle.unharmed(connection, found, report):
             waiting = found.successor
             successor = waiting.name if waiting else ""
             if found.database and not forget:
@@ -400,7 +402,7 @@ def drop(
             elif waiting and forget:
                 lifecycle.drop_scratch(connection, waiting.name, report)
                 successor = ""
-        return lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+            return lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
 
 
 def _refuse_without_successor(found: Inspection) -> None:

@@ -3,143 +3,182 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from dbops import lifecycle, rebuild
-from dbops.errors import PreflightError, ServerError
-from dbops.lifecycle.scratch import new_name
-from dbops.lock import operator_lock
-from dbops.settings import Target
+from dbops import postgres
+from dbops.database import lifecycle, properties, rebuild
+from dbops.database.inspection import inspect, look_inside
+from dbops.database.lifecycle import scratch_database
+from dbops.errors import Interrupted, PreflightError
+from dbops.events import ignore
+from dbops.settings import SCRATCH_PREFIX, Target
 from tests.support import operators
 from tests.support.operators import as_role, dsn, exists, options, scheduler_runs
-from tests.support.servers import drop_quietly, renamed
+from tests.support.servers import TestServer, drop_quietly, renamed
 
 NAMES = ("Capital", "two words", 'a "quoted" one', "o'clock", "größe-数据", "%s {} \\", "x" * 63, "é" * 31)
 
 
-def create(target: Target, state: Path, **changes):
-    with operator_lock(target) as lock:
-        return lifecycle.create(lock, state, **changes)
+def create(target: Target) -> rebuild.CreateResult:
+    return rebuild.create(target, options())
 
 
-def test_new_database_is_utf8_and_without_traces(server, target, state):
-    assert create(target, state).created
+@contextlib.contextmanager
+def closed(target: Target) -> Iterator[str]:
+    """Create the target's database as a rebuild does, yield what keeps clients out, then open it."""
+    with postgres.operator(target) as connection:
+        found = inspect(connection, target)
+        lifecycle.name_successor(connection, found, lifecycle.create_successor(connection, found, found.wanted))
+        yield lifecycle.kept_out(found.server)
+        lifecycle.open_database(connection, target)
+
+
+def leave_behind(server: TestServer, target: Target, kind: str = "rehearsal") -> str:
+    """Make a scratch database with a marker, as a run leaves it that was killed; return its name."""
+    name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    with postgres.maintenance(target) as connection:
+        found = properties.find(connection, name)
+    assert found
+    marker = lifecycle.marker_for(kind, target.database, found.properties).text()
+    server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker)))
+    return name
+
+
+def test_new_database_is_utf8_and_without_traces(server, target):
+    assert create(target).created
     query = "SELECT pg_encoding_to_char(encoding), datconnlimit, datacl FROM pg_database WHERE datname = "
     assert server.execute(f"{query}'{target.database}'") == [("UTF8", -1, None)]
-    assert list(state.iterdir()) == []
     assert operators.scratch_databases(server) == []
 
 
-def test_create_of_an_existing_database_changes_nothing(server, target, state):
-    create(target, state)
+def test_create_of_an_existing_database_changes_nothing(server, target):
+    create(target)
     operators.fill(target)
-    assert not create(target, state).created
+    assert not create(target).created
     assert operators.rows_left(target) == operators.ROWS
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_can_be_created_looked_at_and_dropped(server, target, state, name):
+def test_any_name_can_be_created_looked_at_and_dropped(server, target, name):
     odd = renamed(target, name)
     try:
-        assert create(odd, state).created
+        assert create(odd).created
         operators.fill(odd, 1)
-        assert lifecycle.stakes(odd).evidence == "public.precious"
-        with operator_lock(odd) as lock:
-            assert lifecycle.drop(lock, state).existed
+        assert look_inside(odd).evidence == "public.precious"
+        assert rebuild.drop(odd, options(confirm=name), forget=True).existed
         assert not exists(server, name)
     finally:
         drop_quietly(server, name)
 
 
-def test_superusers_fence_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server, target, state):
-    with operators.role(server) as stranger, operator_lock(target) as lock:
-        assert lifecycle.create(lock, state, fenced=True).kept_out == "all but superusers"
-        server.execute("CREATE EXTENSION timescaledb", target.database)
-        with pytest.raises(psycopg.OperationalError, match="too many connections"):
-            psycopg.connect(dsn(as_role(target, stranger)))
-        assert scheduler_runs(server, target.database)
-        lifecycle.open_up(lock, state)
+def test_new_database_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server, target):
+    with operators.role(server) as stranger:
+        with closed(target) as kept_out:
+            assert kept_out == "all but superusers"
+            server.execute("CREATE EXTENSION timescaledb", target.database)
+            with pytest.raises(psycopg.OperationalError, match="too many connections"):
+                psycopg.connect(dsn(as_role(target, stranger)))
+            assert scheduler_runs(server, target.database)
         psycopg.connect(dsn(as_role(target, stranger))).close()
 
 
-def test_owners_fence_keeps_other_roles_out(server, target, state):
-    with (
-        operators.role(server) as owner,
-        operators.role(server) as stranger,
-        operator_lock(as_role(target, owner)) as lock,
-    ):
-        assert owner in lifecycle.create(lock, state, fenced=True).kept_out
-        with pytest.raises(psycopg.OperationalError, match="permission denied"):
-            psycopg.connect(dsn(as_role(target, stranger)))
-        psycopg.connect(dsn(as_role(target, owner))).close()
-        lifecycle.open_up(lock, state)
+def test_new_database_of_an_owner_keeps_other_roles_out(server, target):
+    with operators.role(server) as owner, operators.role(server) as stranger:
+        with closed(as_role(target, owner)) as kept_out:
+            assert owner in kept_out
+            with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                psycopg.connect(dsn(as_role(target, stranger)))
+            psycopg.connect(dsn(as_role(target, owner))).close()
         psycopg.connect(dsn(as_role(target, stranger))).close()
 
 
-def test_half_dropped_database_is_not_taken_for_one_that_is_there(server, empty, state):
+def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server, empty):
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
-    with pytest.raises(PreflightError, match="half dropped"):
-        create(empty, state)
+    with pytest.raises(PreflightError, match="partly dropped"):
+        create(empty)
 
 
-def test_failed_create_leaves_no_scratch_database_and_no_state(server, target, state):
-    with (
-        operators.role(server, "LOGIN") as nobody,
-        operator_lock(as_role(target, nobody)) as lock,
-        pytest.raises(ServerError, match="permission denied"),
-    ):
-        lifecycle.create(lock, state)
-    assert operators.scratch_databases(server) == []
-    assert not state.exists() or list(state.iterdir()) == []
+def test_failed_create_leaves_no_scratch_database(server, target):
+    before = operators.scratch_databases(server)
+    with operators.role(server, "LOGIN") as stranger, pytest.raises(PreflightError, match="may not create databases"):
+        create(as_role(target, stranger))
+    with operators.role(server) as owner, postgres.operator(as_role(target, owner)) as connection:
+        found = inspect(connection, as_role(target, owner))
+        with pytest.raises(PreflightError, match="could not create") as refused:
+            lifecycle.create_successor(connection, found, replace(found.wanted, owner="postgres"))
+    assert refused.value.state == "Nothing was changed."
+    assert set(operators.scratch_databases(server)) <= set(before)
+    assert not exists(server, target.database)
 
 
 def test_scratch_database_is_gone_even_after_a_failure(server, target):
-    with contextlib.suppress(ZeroDivisionError), lifecycle.scratch(target) as made:
+    with contextlib.suppress(ZeroDivisionError), scratch_database(target) as made:
         assert exists(server, made.database)
         raise ZeroDivisionError
     assert not exists(server, made.database)
-    assert operators.scratch_databases(server) == []
 
 
-def leftover(server):
-    """Make a database as an operator leaves it that was killed, and return its name."""
-    name = new_name()
-    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-    return name
-
-
-def test_sweep_leaves_the_scratch_databases_of_the_living_alone(server, target):
-    left = leftover(server)
-    with lifecycle.scratch(target) as made:
-        assert left in lifecycle.sweep(target)
-        assert exists(server, made.database)
+def test_rehearsal_left_over_is_dropped_and_that_of_a_run_at_work_is_not(server, target):
+    left = leave_behind(server, target)
+    with scratch_database(target) as made:
+        create(target)
         assert not exists(server, left)
+        assert exists(server, made.database)
 
 
-def test_sweep_claims_no_drop_that_the_role_may_not_do(server, target):
-    left, said = leftover(server), []
+def test_database_named_like_a_scratch_one_is_not_touched(server, target):
+    name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    try:
+        create(target)
+        rebuild.drop(target, options(), forget=True)
+        assert exists(server, name)
+    finally:
+        drop_quietly(server, name)
+
+
+def test_database_that_has_no_marker_yet_is_dropped_once_its_run_is_gone(server, target):
+    with postgres.maintenance(target) as connection:
+        found = inspect(connection, target)
+        name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
+        properties.create(connection, name, found.wanted, found.server.template0, ignore)
+    assert exists(server, name)
+    create(target)
+    assert not exists(server, name)
+
+
+def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server, target):
+    left = leave_behind(server, target)
+    said: list[object] = []
     with operators.role(server) as stranger:
-        assert lifecycle.sweep(as_role(target, stranger), said.append) == ()
-    assert said == []
-    assert left in lifecycle.sweep(target)
+        with postgres.operator(as_role(target, stranger)) as connection:
+            lifecycle.recovered(connection, as_role(target, stranger), said.append)
+        assert said == []
+        assert exists(server, left)
+    create(target)
+    assert not exists(server, left)
 
 
-def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server, target, state):
+def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server, target):
     def interrupt(event):
-        if "RENAME TO" in str(event):
-            raise KeyboardInterrupt
+        if "CONNECTION LIMIT -1" in str(event):
+            raise Interrupted
 
-    with pytest.raises(KeyboardInterrupt) as interrupted:
-        rebuild.create(target, options(state), report=interrupt)
-    assert interrupted.value.__notes__ == [f"{target.database} is there, fenced: `invoke db.create` opens it."]
-    assert not rebuild.create(target, options(state)).created
+    with pytest.raises(Interrupted) as interrupted:
+        rebuild.create(target, options(), report=interrupt)
+    assert interrupted.value.state == f"{target.database} is there, and closed: `invoke db.create` opens it."
+    assert not rebuild.create(target, options()).created
     limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
     assert server.execute(limit) == [(-1,)]
 
 
-def test_create_of_what_is_there_wants_no_rights(server, empty, state):
-    with operators.role(server, "LOGIN") as nobody:
-        assert not rebuild.create(as_role(empty, nobody), options(state)).created
+def test_create_of_a_database_that_exists_needs_no_rights(server, empty):
+    with operators.role(server, "LOGIN") as stranger:
+        assert not rebuild.create(as_role(empty, stranger), options()).created

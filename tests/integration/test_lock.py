@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from dbops import lifecycle, rebuild
-from dbops.errors import PreflightError
-from dbops.lock import operator_lock
+from dbops.database import rebuild
+from dbops.errors import DbopsError, PreflightError
+from dbops.postgres import operator
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.operators import options
@@ -20,55 +20,49 @@ from tests.support.servers import renamed
 
 def test_second_operator_waits_and_then_names_the_holder(target):
     said = []
-    with (
-        operator_lock(target) as lock,
-        pytest.raises(PreflightError) as refused,
-        operator_lock(target, timeout=0.5, report=said.append),
-    ):
-        pass
+    with operator(target) as holding:
+        pid = holding.info.backend_pid
+        with pytest.raises(PreflightError) as refused, operator(target, timeout=0.5, report=said.append):
+            pass
     assert "another operator is at work" in refused.value.what
-    assert f":{os.getpid()} " in refused.value.notes[0]
-    assert f"process {lock.pid}" in refused.value.notes[0]
-    assert "is at work on it" in said[0].text
+    assert f":{os.getpid()}," in refused.value.notes[0]
+    assert f"process {pid} (" in refused.value.notes[0]
+    assert "is locked by process" in said[0].text
 
 
 def test_other_database_is_not_held_up(target):
-    with operator_lock(target), operator_lock(renamed(target, f"{target.database}_other"), timeout=0.1):
+    with operator(target), operator(renamed(target, f"{target.database}_other"), timeout=0.1):
         pass
 
 
 def test_lock_is_free_again_after_its_session(target):
-    with operator_lock(target):
+    with operator(target):
         pass
-    with operator_lock(target, timeout=0.1):
+    with operator(target, timeout=0.1):
         pass
 
 
-def test_lost_lock_is_noticed_before_anything_is_destroyed(server, built, state):
-    with operator_lock(built) as lock:
-        server.execute(f"SELECT pg_terminate_backend({lock.pid}, 5000)")
-        with pytest.raises(PreflightError, match="is lost"):
-            lifecycle.drop(lock, state)
-        with pytest.raises(PreflightError, match="is lost"):
-            lifecycle.create(lock, state)
-    assert operators.exists(server, built.database)
+def test_operation_that_loses_its_session_and_so_its_lock_stops_and_leaves_all_as_it_was(server, precious):
+    def end_operator(event: object) -> None:
+        if "ALLOW_CONNECTIONS false" in str(event) and precious.database in str(event):
+            holders = f"application_name LIKE 'kapman-dbops %:{os.getpid()}'"
+            server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {holders}")
+
+    with pytest.raises(DbopsError, match="terminating connection") as lost:
+        rebuild.drop(precious, options(yes=True), report=end_operator)
+    assert lost.value.state == f"{precious.database} was not dropped and works as before."
+    assert operators.works(server, precious)
+    assert operators.scratch_databases(server) == []
 
 
-def test_lock_taken_by_another_session_is_noticed(server, target):
-    with operator_lock(target) as lock:
-        lock.connection.execute("SELECT pg_advisory_unlock_all()")
-        with pytest.raises(PreflightError, match="is lost"):
-            lock.assert_held()
-
-
-def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target, state):
+def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target):
     other = renamed(target, f"{target.database}_other")
     said: list[list[object]] = [[], [], []]
     spans: list[tuple[float, float]] = []
 
     def work(number: int, chosen: Target) -> None:
         began = time.monotonic()
-        rebuild.rebuild(chosen, options(state, timeout=60), report=said[number].append)
+        rebuild.rebuild(chosen, options(timeout=60), report=said[number].append)
         spans.append((began, time.monotonic()))
 
     threads = [threading.Thread(target=work, args=pair) for pair in ((0, target), (1, target), (2, other))]
@@ -78,7 +72,7 @@ def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target, s
         for thread in threads:
             thread.join()
     finally:
-        rebuild.drop(other, options(state))
+        rebuild.drop(other, options(), forget=True)
     waited = [any("waiting up to" in str(event) for event in events) for events in said]
     assert sorted(waited[:2]) == [False, True]
     assert not waited[2]
@@ -87,12 +81,12 @@ def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target, s
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
-def test_destructive_operations_refuse_a_pooler(server, built, state, mode):
+def test_destructive_operations_refuse_a_pooler(server, built, mode):
     with pooler_of(server, mode) as pooler:
-        planned = rebuild.plan(pooler.target(built.database), options(state))
-        assert [finding.name for finding in planned.preflight.refusals] == ["direct connection"]
+        planned = rebuild.plan(pooler.target(built.database), options())
+        assert [finding.name for finding in planned.refusals] == ["direct connection"]
         for operation in (rebuild.rebuild, rebuild.drop, rebuild.create):
             with pytest.raises(PreflightError, match="goes through a pooler") as refused:
-                operation(pooler.target(built.database), options(state))
+                operation(pooler.target(built.database), options())
             assert "directly" in refused.value.hint
     assert operators.exists(server, built.database)

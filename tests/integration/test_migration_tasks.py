@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from dbops.lifecycle import label
 
 from dbops import lock
-from dbops.lifecycle import label
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.servers import TestServer, run

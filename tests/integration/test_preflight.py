@@ -7,10 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
-from dbops import postgres, rebuild
-from dbops.errors import ConsentError, PreflightError, ServerError
-from dbops.events import ignore
 from dbops.lifecycle import state as kept
 from dbops.lifecycle.properties import find
 from dbops.lifecycle.server import read as server_of
@@ -18,6 +14,10 @@ from dbops.preflight import Preflight, preflight
 from dbops.preflight.model import View
 from dbops.preflight.server import is_primary
 from dbops.wait import wait
+
+from dbops import postgres, rebuild
+from dbops.errors import ConsentError, PreflightError, ServerError
+from dbops.events import ignore
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options, works
 

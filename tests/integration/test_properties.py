@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-
-from dbops import lifecycle, postgres, rebuild
 from dbops.lifecycle.properties import Grant, Properties, Setting, find
 from dbops.lock import operator_lock
+
+from dbops import lifecycle, postgres, rebuild
 from tests.support import operators, servers
 from tests.support.operators import options
 from tests.support.servers import local_installation

@@ -7,12 +7,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from dbops.wait import Ready, wait
 
 from dbops.errors import ServerError
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.settings import Target
-from dbops.wait import Ready, wait
 from tests.support import servers
 
 

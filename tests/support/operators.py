@@ -140,9 +140,7 @@ class Clients:
         self._process.stdin.flush()
 
 
-def operator(
-    target: Target, *, at: str = "", action: str = "", **chosen: object
-) -> subprocess.CompletedProcess[str]:
+def operator(target: Target, *, at: str = "", action: str = "", **chosen: object) -> subprocess.CompletedProcess[str]:
     """Rebuild in a process of its own, which does something to itself when an event with a certain text comes.
 
     `action` is a signal's name. The process ends as a task does: exit code, and one line on stderr if interrupted.

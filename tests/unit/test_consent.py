@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-
-from dbops.errors import ConsentError
 from dbops.lifecycle import Stakes, TableStakes, agree
 from dbops.lifecycle.guc import split_list
 from dbops.lifecycle.label import Label
+
+from dbops.errors import ConsentError
 
 EMPTY = Stakes("kapman_dev", "localhost:5432", "dev", exists=True)
 FULL = replace(EMPTY, evidence="public.tickers", seen=True)

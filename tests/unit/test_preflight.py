@@ -1,5 +1,4 @@
 import pytest
-
 from dbops.preflight.server import is_supported
 
 
