@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dbops.settings import ROOT, Target
+from dbops import testing
+from dbops.settings import Target
 from tests.support import servers
 from tests.support.processes import give_children_default_signals
 from tests.support.servers import TestServer
@@ -76,22 +77,14 @@ def empty(server: TestServer, target: Target) -> Target:
 
 
 @pytest.fixture(scope="session")
-def template(server: TestServer) -> Iterator[str]:
-    """Build the baseline once and return its database's name, for cloning."""
-    from dbops import migrations
-
-    name = servers.fresh_name("template")
-    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-    migrations.migrate(server.target(name), migrations.discover(ROOT / "db" / "migrations"))
-    server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-    with servers.connect(server.target("postgres")) as connection:
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
-    yield name
-    servers.drop_quietly(server, name)
+def template(server: TestServer) -> str:
+    """Return the name of a database that holds the baseline, for cloning; it stays on a server that was given."""
+    return testing.build_template(server.target())
 
 
 @pytest.fixture
 def built(server: TestServer, target: Target, template: str) -> Target:
     """Return a target that holds the baseline, as a clone of the template."""
-    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+    with servers.connect(server.target()) as connection:
+        testing.clone(connection, template, target.database)
     return target

@@ -10,10 +10,10 @@ from pathlib import Path
 import pexpect
 import psycopg
 import pytest
+from dbops.lifecycle import label
 
 from dbops import lifecycle, migrations, rebuild
 from dbops.errors import ConsentError
-from dbops.lifecycle import label
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options
