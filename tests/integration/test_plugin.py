@@ -37,8 +37,6 @@ def test_fails(kapman_db):
 def run_pytest(
     python: Path | str, directory: Path, server: TestServer, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    python: Path | str, directory: Path, server: TestServer, *options: str
-) -> subprocess.CompletedProcess[str]:
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
     return subprocess.run(
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
