@@ -6,6 +6,7 @@ The server's system identifier goes with it, to tell a copy of a database from t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +30,14 @@ class Label:
     native: bool
 
 
-def parse(rows: list[Any]) -> Label | None:
+def parse(rows: Sequence[Any]) -> Label | None:
     """Return the label that the rows of QUERY hold, or None if there is none or it makes no sense."""
     try:
         comment, identifier = rows[0]
         data = json.loads(comment)
         environment = str(data["environment"])
         return Label(environment, str(data["system_identifier"]) == identifier) if environment in ENVIRONMENTS else None
-    except (IndexError, ValueError, KeyError, TypeError):
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -62,6 +62,8 @@ def required(inspection: Inspection) -> Required:
             return Required(BY_NAME, f"{name} is a copy of another server's prod database")
         if impact.label.native:
             return Required(BY_NAME, f"{name} is a {labelled} database, and the environment chosen is {environment}")
+    if impact.label and impact.label.environment == "prod" and not impact.rows:
+        return Required(BY_NAME, f"{name} is a prod database")
     if impact.foreign:
         maker = f", seems to be built with {impact.maker}" if impact.maker else ""
         return Required(BY_NAME, f"{name} was not built by this tool: it holds {impact.objects}{maker}")

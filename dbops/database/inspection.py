@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +189,7 @@ _TIMESCALE = {
 }
 _EXTENSION = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'"
 _LEDGER = """
-SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = 'dbops' AND c.relname = 'schema_migrations'
 """
 # TimescaleDB's own estimate, which knows compressed chunks; only if it is the extension's function.
@@ -200,7 +201,7 @@ JOIN pg_catalog.pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
 WHERE p.proname = 'approximate_row_count'
 """
-_LARGE_OBJECT = "SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
+_LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +347,7 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
     )
 
 
-def _server(row: Any, timescaledb: list[Any], roles: list[Any], *, direct: bool) -> Server:
+def _server(row: Any, timescaledb: Sequence[Any], roles: Sequence[Any], *, direct: bool) -> Server:
     (
         identifier,
         version,
@@ -436,7 +437,9 @@ def _unreadable(error: psycopg.Error) -> str:
     return f"its rows cannot be read ({error.diag.message_primary or error})"
 
 
-def _rows(connection: Connection, relations: list[Any], approximate: str) -> tuple[str, bool, tuple[TableImpact, ...]]:
+def _rows(
+    connection: Connection, relations: Sequence[Any], approximate: str
+) -> tuple[str, bool, tuple[TableImpact, ...]]:
     """Return the first table that holds a row, whether one was seen, and all tables, the largest first."""
     tables: dict[tuple[str, str], list[Any]] = {}
     probes: list[tuple[str, postgres.Query]] = []

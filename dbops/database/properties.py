@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -137,10 +137,15 @@ def parse_marker(comment: str | None) -> Marker | None:
             acl=None if acl is None else tuple(Grant(**item) for item in acl),
             comment=None if data["comment"] is None else str(data["comment"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     sound = marker.kind in KINDS and marker.connection_limit >= -1
-    return marker if sound and all(grant.privilege in PRIVILEGES for grant in marker.acl or ()) else None
+    return marker if sound and all(_is_sound(grant) for grant in marker.acl or ()) else None
+
+
+def _is_sound(grant: Grant) -> bool:
+    names = isinstance(grant.grantor, str) and isinstance(grant.grantee, str)
+    return names and grant.privilege in PRIVILEGES and isinstance(grant.grantable, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,7 @@ def databases_query(name: str) -> Query:
     return DATABASES, [name, SCRATCH_PREFIX.replace("_", r"\_") + "%"]
 
 
-def databases(rows: list[Any]) -> tuple[Database, ...]:
+def databases(rows: Sequence[Any]) -> tuple[Database, ...]:
     """Return the databases that rows of `databases_query` describe."""
     return tuple(_database(*row) for row in rows)
 

@@ -511,10 +511,13 @@ def migrate(
 
 
 def assert_environment(found: label.Label | None, target: Target) -> None:
-    """Raise ConsentError if a database is labelled as another environment's than the one chosen, and one is prod."""
-    if found is None or not found.native or found.environment == target.environment:
+    """Raise ConsentError if a database is labelled as another environment's than the one chosen, and one is prod.
+
+    A label that says prod is believed wherever it was written, any other one only on the server that it names.
+    """
+    if found is None or found.environment == target.environment:
         return
-    if "prod" in (found.environment, target.environment):
+    if found.environment == "prod" or (found.native and target.environment == "prod"):
         hint = f"`invoke db.rebuild --confirm {target.database}` changes its environment."
         # On the embedded server another environment is another database.
         if not target.embedded:

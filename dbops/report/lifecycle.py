@@ -72,7 +72,7 @@ def impact(found: Inspection, console: Console) -> None:
         console.print(Text(f"Nothing would be lost: there is no database {found.target.database}."), soft_wrap=True)
         return
     if not lost.rows and not lost.foreign:
-        console.print(Text("Nothing would be lost: there are no rows in it."), soft_wrap=True)
+        console.print(Text(f"Nothing would be lost: there are no rows in {found.target}."), soft_wrap=True)
     else:
         console.print(Text("This deletes, for good:", "bold red"), soft_wrap=True)
         labelled = f", labelled {lost.label.environment}" if lost.label else ""

@@ -1,112 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from dbops.lifecycle import Stakes, TableStakes, agree
-from dbops.lifecycle.guc import split_list
-from dbops.lifecycle.label import Label
 
+from dbops.database.consent import ANY, BY_NAME, NONE, Agreement, agree, required
+from dbops.database.inspection import Impact, Inspection, TableImpact
 from dbops.errors import ConsentError
+from dbops.label import Label
+from tests.support.inspections import DATABASE, inspection
 
-EMPTY = Stakes("kapman_dev", "localhost:5432", "dev", exists=True)
-FULL = replace(EMPTY, evidence="public.tickers", seen=True)
-DARK = replace(EMPTY, evidence="it lets nobody look", readable=False)
-PROD = replace(FULL, environment="prod")
-
-
-def answer(text):
-    return lambda _stakes: text
-
-
-def never(_stakes):
-    raise AssertionError("nobody should be asked")
+EMPTY = inspection(impact=Impact(label=Label("dev", native=True), has_ledger=True))
+FULL = inspection(impact=Impact("public.tickers", seen=True, label=Label("dev", native=True), has_ledger=True))
+UNREADABLE = inspection(impact=Impact("it cannot be connected to", readable=False))
+PROD = inspection("prod", impact=Impact("public.tickers", seen=True, label=Label("prod", native=True), has_ledger=True))
+EMPTY_PROD = inspection("prod", impact=Impact(label=Label("prod", native=True), has_ledger=True))
+MISSING = inspection(database=None)
+OTHERS = inspection(impact=Impact(objects="1 view", maker="Rails"))
 
 
-@pytest.mark.parametrize("stakes", [EMPTY, replace(EMPTY, exists=False), replace(EMPTY, environment="prod")])
-def test_nobody_is_asked_when_no_row_is_at_stake(stakes):
-    agree(stakes, yes=False, confirm="", ask=never)
+def having(found: Inspection, **changes: Any) -> Inspection:
+    """Return an inspection that found something else in the database."""
+    return replace(found, impact=replace(found.impact, **changes))
+
+
+def answer(text: str | None) -> Callable[[Inspection], str | None]:
+    return lambda _found: text
+
+
+def never(_found: Inspection) -> str | None:
+    raise AssertionError("the operator should not be asked")
+
+
+@pytest.mark.parametrize("found", [EMPTY, MISSING, inspection("prod", database=None), inspection(), inspection("prod")])
+def test_nothing_is_asked_when_no_row_would_be_lost(found: Inspection) -> None:
+    assert required(found).kind == NONE
+    agree(found, Agreement(ask=never))
 
 
 @pytest.mark.parametrize(
-    ("stakes", "yes", "confirm"),
-    [(FULL, True, ""), (FULL, False, "kapman_dev"), (PROD, False, "kapman_dev"), (DARK, False, "kapman_dev")],
+    ("found", "yes", "confirm"),
+    [
+        (FULL, True, ""),
+        (FULL, False, DATABASE),
+        (PROD, False, DATABASE),
+        (EMPTY_PROD, False, DATABASE),
+        (UNREADABLE, False, DATABASE),
+        (OTHERS, False, DATABASE),
+    ],
 )
-def test_consent_that_was_given_is_enough(stakes, yes, confirm):
-    agree(stakes, yes=yes, confirm=confirm, ask=never)
+def test_consent_that_was_given_is_enough(found: Inspection, yes: bool, confirm: str) -> None:
+    agree(found, Agreement(yes, confirm, never))
 
 
-def test_name_that_is_typed_is_enough():
-    agree(FULL, yes=False, confirm="", ask=answer(" kapman_dev "))
+def test_name_that_is_typed_is_enough() -> None:
+    assert required(FULL).kind == ANY
+    agree(FULL, Agreement(ask=answer(f" {DATABASE} ")))
 
 
-def test_name_with_blanks_around_it_can_be_typed():
-    agree(replace(FULL, database=" odd "), yes=False, confirm="", ask=answer(" odd "))
+def test_name_with_blanks_around_it_can_be_typed() -> None:
+    odd = replace(FULL, target=replace(FULL.target, database=" odd "))
+    agree(odd, Agreement(ask=answer(" odd ")))
 
 
 @pytest.mark.parametrize("typed", ["", "y", "yes", "KAPMAN_DEV", "kapman", None])
-def test_anything_else_that_is_typed_is_not(typed):
-    with pytest.raises(ConsentError):
-        agree(FULL, yes=False, confirm="", ask=answer(typed))
+def test_anything_else_that_is_typed_is_not(typed: str | None) -> None:
+    with pytest.raises(ConsentError) as refused:
+        agree(FULL, Agreement(ask=answer(typed)))
+    assert refused.value.state == "Nothing was dropped."
 
 
 @pytest.mark.parametrize(
-    ("stakes", "words"),
-    [
-        (replace(FULL, seen=False, evidence="its rows cannot be read (x)"), "may hold rows: its rows cannot be read"),
-        (replace(FULL, tables=(TableStakes("public.t", 1, 8192, None),)), r"\Arows would be lost"),
-        (replace(FULL, tables=(TableStakes("public.t", 2000, 8192, None),)), r"\Aabout 2,000 rows would be lost"),
-    ],
+    ("typed", "words"),
+    [("", "no name was typed"), ("yes", "the name typed is not the database's name"), (None, "rows would be lost")],
 )
-def test_refusal_tells_what_was_seen_from_what_could_not_be(stakes, words):
+def test_refusal_tells_a_wrong_name_from_none_and_from_no_terminal(typed: str | None, words: str) -> None:
     with pytest.raises(ConsentError, match=words):
-        agree(stakes, yes=False, confirm="")
-
-
-@pytest.mark.parametrize("stakes", [PROD, DARK])
-def test_only_the_confirmed_name_counts_in_prod_and_where_nobody_can_look(stakes):
-    with pytest.raises(ConsentError, match=r"lost|may hold"):
-        agree(stakes, yes=True, confirm="", ask=answer("kapman_dev"))
-
-
-@pytest.mark.parametrize("stakes", [EMPTY, FULL])
-def test_confirmation_of_another_name_stops_even_where_nothing_is_at_stake(stakes):
-    with pytest.raises(ConsentError, match="another"):
-        agree(stakes, yes=True, confirm="another")
-
-
-@pytest.mark.parametrize("stakes", [EMPTY, FULL])
-def test_prod_database_reached_through_a_dev_setting_is_refused(stakes):
-    labelled = replace(stakes, label=Label("prod", native=True))
-    with pytest.raises(ConsentError, match="is a prod database") as refused:
-        agree(labelled, yes=True, confirm="kapman_dev")
-    assert "--env prod" in refused.value.hint
-
-
-def test_label_of_another_server_is_told_and_ignored():
-    said = []
-    agree(replace(FULL, label=Label("prod", native=False)), yes=True, confirm="", report=said.append)
-    assert "copy of another server's prod database" in said[0].text
-
-
-def test_empty_database_may_change_its_environment():
-    said = []
-    agree(replace(EMPTY, label=Label("test", native=True)), yes=False, confirm="", report=said.append)
-    assert "becomes dev" in said[0].text
-
-
-def test_full_database_may_not_change_its_environment():
-    with pytest.raises(ConsentError, match="is a test database"):
-        agree(replace(FULL, label=Label("test", native=True)), yes=True, confirm="")
+        agree(FULL, Agreement(ask=answer(typed)))
 
 
 @pytest.mark.parametrize(
-    ("stored", "names"),
+    ("found", "words"),
     [
-        ("public", ["public"]),
-        ('"$user", public', ["$user", "public"]),
-        ('"Odd, ""name""", x', ['Odd, "name"', "x"]),
-        ('""', [""]),
-        ("a,b , c", ["a", "b", "c"]),
+        (
+            having(FULL, seen=False, evidence="its rows cannot be read (x)"),
+            "may hold rows: its rows cannot be read",
+        ),
+        (having(FULL, tables=(TableImpact("public.t", 1, 8192, None),)), r"\Arows would be lost"),
+        (having(FULL, tables=(TableImpact("public.t", 2000, 8192, None),)), r"\Aabout 2,000 rows would be lost"),
     ],
 )
-def test_stored_lists_of_names_are_read_back(stored, names):
-    assert split_list(stored) == names
+def test_refusal_tells_what_was_seen_from_what_could_not_be(found: Inspection, words: str) -> None:
+    with pytest.raises(ConsentError, match=words):
+        agree(found, Agreement())
+
+
+@pytest.mark.parametrize("found", [PROD, EMPTY_PROD, UNREADABLE, OTHERS])
+def test_only_the_confirmed_name_counts_in_prod_and_for_a_database_that_is_not_understood(found: Inspection) -> None:
+    assert required(found).kind == BY_NAME
+    with pytest.raises(ConsentError, match=r"lost|may hold|is a prod database|not built by this tool") as refused:
+        agree(found, Agreement(yes=True, ask=answer(DATABASE)))
+    assert f"--confirm {DATABASE}" in refused.value.hint
+
+
+@pytest.mark.parametrize("found", [EMPTY, FULL, MISSING])
+def test_confirmation_of_another_name_stops_even_where_nothing_would_be_lost(found: Inspection) -> None:
+    with pytest.raises(ConsentError, match="another"):
+        agree(found, Agreement(yes=True, confirm="another"))
+
+
+@pytest.mark.parametrize("found", [EMPTY, FULL])
+def test_prod_database_reached_through_a_dev_setting_is_refused(found: Inspection) -> None:
+    labelled = having(found, label=Label("prod", native=True))
+    with pytest.raises(ConsentError, match="is a prod database, and the environment chosen is dev") as refused:
+        agree(labelled, Agreement(yes=True, ask=answer(DATABASE)))
+    assert "--env prod" in refused.value.hint
+    agree(labelled, Agreement(confirm=DATABASE))
+
+
+@pytest.mark.parametrize("found", [EMPTY, FULL])
+def test_label_of_another_server_counts_if_it_says_prod(found: Inspection) -> None:
+    copy = having(found, label=Label("prod", native=False))
+    with pytest.raises(ConsentError, match="copy of another server's prod database") as refused:
+        agree(copy, Agreement(yes=True, ask=answer(DATABASE)))
+    assert "--env" not in refused.value.hint
+    agree(copy, Agreement(confirm=DATABASE))
+    agree(having(found, label=Label("test", native=False)), Agreement(yes=True))
+
+
+@pytest.mark.parametrize("found", [EMPTY, FULL])
+@pytest.mark.parametrize(("written", "chosen"), [("test", "dev"), ("dev", "test"), ("dev", "prod")])
+def test_change_of_environment_needs_the_name_rows_or_not(found: Inspection, written: str, chosen: str) -> None:
+    other = having(replace(found, target=replace(found.target, environment=chosen)), label=Label(written, native=True))
+    with pytest.raises(ConsentError, match=f"is a {written} database, and the environment chosen is {chosen}"):
+        agree(other, Agreement(yes=True, ask=answer(DATABASE)))
+    agree(other, Agreement(confirm=DATABASE))
+
+
+def test_change_of_environment_on_the_embedded_server_does_not_point_to_another_database() -> None:
+    other = having(replace(EMPTY, target=replace(EMPTY.target, embedded=True)), label=Label("test", native=True))
+    with pytest.raises(ConsentError) as refused:
+        agree(other, Agreement())
+    assert "--env" not in refused.value.hint
+    assert f"--confirm {DATABASE}" in refused.value.hint
+
+
+@pytest.mark.parametrize("changes", [{"has_ledger": True}, {"label": Label("dev", native=True)}, {"objects": ""}])
+def test_database_with_a_ledger_or_a_label_or_nothing_in_it_is_one_of_ours(changes: dict[str, Any]) -> None:
+    assert required(having(OTHERS, **changes)).kind == NONE
+
+
+def test_database_of_another_tool_is_described() -> None:
+    with pytest.raises(ConsentError, match="was not built by this tool: it holds 1 view, seems to be built with Rails"):
+        agree(OTHERS, Agreement(yes=True))
+
+
+@pytest.mark.parametrize("found", [EMPTY, FULL, PROD, OTHERS])
+def test_consent_is_described_for_a_plan(found: Inspection) -> None:
+    needed = required(found)
+    words = needed.words(DATABASE)
+    assert needed.reason in words
+    assert ("--yes" in words) == (needed.kind == ANY)
+    assert (f"--confirm {DATABASE}" in words) == (needed.kind != NONE)

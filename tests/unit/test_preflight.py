@@ -1,10 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
 import pytest
+<<<<<<< HEAD
 from dbops.preflight.server import is_supported
+=======
+
+from dbops.database.inspection import Inspection
+from dbops.database.preflight import is_supported, preflight
+from tests.support.inspections import SERVER, TARGET, THERE, inspection
+>>>>>>> 639bdad (Ask for the name of any prod database, tell ledgers and large objects from none, refuse markers that make no sense)
 
 
 @pytest.mark.parametrize(
     ("version", "supported"),
     [("2.9.3", False), ("2.10.0", True), ("2.19.3", True), ("2.20.0-dev", True), ("3.0.0", False), ("1.7.5", False)],
 )
-def test_version_of_timescaledb_is_supported_or_not(version, supported):
+def test_version_of_timescaledb_is_supported_or_not(version: str, supported: bool) -> None:
     assert is_supported(version) is supported
+
+
+def refused(found: Inspection, *, dropping: bool = True, creating: bool = True) -> set[str]:
+    """Return the names of the conditions that are not met, each of which has a reason and a remedy."""
+    findings = [f for f in preflight(found, dropping=dropping, creating=creating) if not f.passed]
+    assert all(finding.reason and finding.remedy.endswith(".") for finding in findings)
+    return {finding.name for finding in findings}
+
+
+CONDITIONS = {
+    "primary server": inspection(server=replace(SERVER, in_recovery=True)),
+    "direct connection": inspection(server=replace(SERVER, direct=False)),
+    "right to drop": inspection(
+        database=replace(THERE, properties=replace(THERE.properties, owner="other")),
+        server=replace(SERVER, roles={"other": (False, True)}),
+    ),
+    "not a template": inspection(database=replace(THERE, template=True)),
+    "no subscriptions": replace(inspection(), attached={"subscriptions": ("news",)}),
+    "TimescaleDB available": inspection(server=replace(SERVER, timescaledb="")),
+    "TimescaleDB version": inspection(server=replace(SERVER, timescaledb="2.9.3")),
+    "TimescaleDB preloaded": inspection(server=replace(SERVER, timescaledb_preloaded=False)),
+    "right to create": inspection(server=replace(SERVER, createdb=False)),
+    "right to create TimescaleDB": inspection(server=replace(SERVER, timescaledb_trusted=False)),
+    "database name": replace(inspection(), target=replace(TARGET, database="template1")),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_each_condition_that_is_not_met_is_named_alone(name: str) -> None:
+    assert refused(inspection()) == set()
+    assert refused(CONDITIONS[name]) == {name}
+
+
+def test_role_that_may_not_give_a_database_to_its_owner_is_refused() -> None:
+    database = replace(THERE, properties=replace(THERE.properties, owner="other"))
+    found = inspection(database=database, server=replace(SERVER, roles={"other": (True, False)}))
+    assert refused(found) == {"right to create"}
+
+
+def test_conditions_of_a_create_do_not_matter_for_a_drop() -> None:
+    found = inspection(server=replace(SERVER, timescaledb="", createdb=False))
+    assert refused(found, creating=False) == set()
+    assert refused(found, dropping=False) == {"TimescaleDB available", "right to create"}
