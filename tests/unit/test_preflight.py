@@ -3,14 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-<<<<<<< HEAD
-from dbops.preflight.server import is_supported
-=======
 
 from dbops.database.inspection import Inspection
 from dbops.database.preflight import is_supported, preflight
 from tests.support.inspections import SERVER, TARGET, THERE, inspection
->>>>>>> 639bdad (Ask for the name of any prod database, tell ledgers and large objects from none, refuse markers that make no sense)
 
 
 @pytest.mark.parametrize(
