@@ -146,7 +146,7 @@ def rebuild(
         "confirm": CONFIRM,
         "forget": "Leave nothing behind: lose owner, privileges, settings and comment of the database too.",
         "timeout": TIMEOUT,
-    }
+    },
 )
 def drop(
     context: Context,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from psycopg import sql
 
-from dbops import postgres, rebuild
+from dbops import postgres
 from dbops.catalog import fingerprint, schema_text, text
 from dbops.catalog.drift import compare
+from dbops.database import rebuild
 from dbops.errors import ServerError
 from dbops.settings import ROOT, Target
 from tests.support import servers
@@ -157,9 +157,9 @@ ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati", "Eur
 
 
 def test_five_rebuilds_under_other_locales_zones_names_and_owners_have_one_fingerprint(
-    server: TestServer, tmp_path: Path
+    server: TestServer,
 ) -> None:
-    options = rebuild.Options(ROOT / "db" / "migrations", ROOT / "db" / "verify", tmp_path)
+    options = rebuild.Options(ROOT / "db" / "migrations", ROOT / "db" / "verify")
     found = set()
     for number, (locale, zone) in enumerate(zip(LOCALES, ZONES, strict=True)):
         role, name = servers.fresh_name("owner"), f"{servers.fresh_name('Größe')} {number}"

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dbops.lifecycle import label
 
-from dbops import lock
+from dbops import label, postgres
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.servers import TestServer, run
@@ -112,12 +111,12 @@ def test_database_of_another_environment_is_refused(server: TestServer, built: T
     with servers.connect(built) as connection:
         label.write(connection, "prod")
     refused = invoke(server, built, "db.migrate", "--env", "dev")
-    assert (refused.code, "is a prod database, and dev was chosen" in refused.err) == (5, True)
+    assert (refused.code, "is a prod database, and the environment chosen is dev" in refused.err) == (5, True)
     assert invoke(server, built, "db.migrate", "--env", "prod").code == 0
 
 
 def test_second_operator_waits_and_is_told_who_is_first(server: TestServer, built: Target) -> None:
-    with lock.operator_lock(built):
+    with postgres.operator(built):
         ran = invoke(server, built, "db.migrate", "--timeout", "0.2")
     assert (ran.code, "another operator is at work" in ran.err) == (3, True)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import stat
 import subprocess
 from contextlib import contextmanager
-from dataclasses import replace
 
+import psycopg
 import pytest
-from dbops.lifecycle.properties import Grant, Properties, Setting, find
-from dbops.lock import operator_lock
 
-from dbops import lifecycle, postgres, rebuild
+from dbops import catalog, migrations, postgres
+from dbops.database import rebuild
+from dbops.database.properties import Properties, find
 from tests.support import operators, servers
 from tests.support.operators import options
 from tests.support.servers import local_installation
@@ -61,6 +60,11 @@ def odd_database(server, target):
         server.execute(f'DROP TABLESPACE "{tablespace}"')
 
 
+def fingerprint(target):
+    with postgres.connect(target) as connection:
+        return catalog.fingerprint(catalog.schema_text(connection))
+
+
 def properties(target) -> Properties:
     with postgres.maintenance(target) as connection:
         found = find(connection, target.database)
@@ -79,70 +83,94 @@ def test_fixture_is_as_odd_as_it_says(odd):
     assert len({grant.grantor for grant in had.acl}) == 2
 
 
-def test_all_properties_survive_a_rebuild(odd, state, small):
+def test_all_properties_survive_a_rebuild(server, odd, small):
     target, had = odd
-    rebuild.rebuild(target, options(state, **small))
+    rebuild.rebuild(target, options(**small))
     assert properties(target) == had
-    assert list(state.iterdir()) == []
+    assert operators.scratch_databases(server) == []
 
 
-def test_all_properties_survive_a_drop_and_a_create_later(server, odd, state):
+def test_all_properties_survive_a_drop_and_a_create_later(server, odd):
     target, had = odd
-    rebuild.drop(target, options(state))
+    dropped = rebuild.drop(target, options())
     assert not operators.exists(server, target.database)
-    (file,) = state.iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(state.stat().st_mode) == 0o700
-    assert rebuild.create(target, options(state)).restored
+    assert operators.scratch_databases(server) == [dropped.successor]
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        servers.connect(target, dropped.successor)
+    # A second drop finds nothing to drop, and keeps what the first one left.
+    assert not rebuild.drop(target, options()).existed
+    assert rebuild.create(target, options()).kept
     assert properties(target) == had
-    assert list(state.iterdir()) == []
+    assert operators.scratch_databases(server) == []
 
 
-def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, state, small):
+def test_drop_that_forgets_leaves_nothing(server, odd):
     target, had = odd
-    died = operators.operator(target, state, **small, at="StepFinished(step='drop'", action="SIGKILL")
+    rebuild.drop(target, options())
+    assert operators.scratch_databases(server) != []
+    rebuild.drop(target, options(), forget=True)
+    assert operators.scratch_databases(server) == []
+    assert not rebuild.create(target, options()).kept
+    assert properties(target).owner != had.owner
+
+
+def test_the_four_verbs_give_what_a_rebuild_gives(server, odd, small):
+    target, had = odd
+    rebuild.drop(target, options())
+    rebuild.create(target, options())
+    rebuild.migrate(target, migrations.discover(small["migrations"]))
+    first = fingerprint(target)
+    assert properties(target) == had
+    rebuild.rebuild(target, options(yes=True, **small))
+    assert fingerprint(target) == first
+    assert properties(target) == had
+
+
+def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, small):
+    target, had = odd
+    died = operators.operator(target, **small, at="StepFinished(step='drop'", action="SIGKILL")
     assert died.returncode == -9, died.stderr
     assert not operators.exists(server, target.database)
-    rebuild.rebuild(target, options(state, **small))
+    rebuild.rebuild(target, options(**small))
     assert properties(target) == had
 
 
-def test_owner_restores_what_an_owner_may_set(server, target, state, small):
+def test_owner_restores_what_an_owner_may_set(server, target, small):
     with operators.role(server) as owner, operators.role(server, "LOGIN") as reader:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 CONNECTION LIMIT 9')
         server.execute(f'GRANT CONNECT ON DATABASE "{target.database}" TO {reader}')
         server.execute(f"COMMENT ON DATABASE \"{target.database}\" IS 'mine'")
         server.execute(f"ALTER DATABASE \"{target.database}\" SET work_mem TO '5MB'")
         had = properties(target)
-        rebuild.rebuild(operators.as_role(target, owner), options(state, **small))
+        rebuild.rebuild(operators.as_role(target, owner), options(**small))
         assert properties(target) == had
 
 
-def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target, state, small):
+def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target, small):
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         had = properties(target)
         assert had.acl is None
-        rebuild.rebuild(operators.as_role(target, owner), options(state, **small))
+        rebuild.rebuild(operators.as_role(target, owner), options(**small))
         assert properties(target).effective_acl() == had.effective_acl()
 
 
-def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, state, small):
+def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, small):
     target, _ = odd
-    rebuild.drop(target, options(state, **small))
+    rebuild.drop(target, options(**small))
     server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 CONNECTION LIMIT 3')
-    rebuild.rebuild(target, options(state, **small))
+    rebuild.rebuild(target, options(**small))
     assert properties(target).connection_limit == 3
-    assert list(state.iterdir()) == []
+    assert operators.scratch_databases(server) == []
 
 
-def test_roles_and_other_databases_stay_byte_for_byte_the_same(own_server, state, small):
+def test_roles_and_other_databases_stay_byte_for_byte_the_same(own_server, small):
     target = own_server.target(servers.fresh_name())
     with odd_database(own_server, target), servers.database(own_server) as other:
         own_server.execute(f"ALTER DATABASE \"{other.database}\" SET work_mem TO '9MB'")
         own_server.execute(f'GRANT CREATE ON DATABASE "{other.database}" TO PUBLIC')
         before = surroundings(own_server, target)
-        rebuild.rebuild(target, options(state, **small))
+        rebuild.rebuild(target, options(**small))
         assert surroundings(own_server, target) == before
 
 
@@ -164,41 +192,16 @@ def surroundings(server, target):
     return roles, json.dumps(databases, default=str)
 
 
-def test_difference_in_any_property_is_seen():
-    base = Properties(
-        "o", "UTF8", "c", "C", "C", None, None, "pg_default", -1, True, None, None, (Setting("", "a", "1"),), ()
-    )
-    changes = {
-        "owner": "p",
-        "encoding": "LATIN1",
-        "provider": "i",
-        "collate": "de",
-        "ctype": "de",
-        "locale": "de",
-        "icu_rules": "&a < b",
-        "tablespace": "fast",
-        "connection_limit": 3,
-        "acl": (Grant("o", "x", "CONNECT", False),),
-        "comment": "x",
-        "settings": (),
-        "security_labels": (1,),
-    }
-    different = lifecycle.properties.differences
-    assert different(base, base) == ()
-    for name, value in changes.items():
-        assert name in different(replace(base, **{name: value}), base)
-
-
-def test_restoring_flag_of_a_restore_is_left_behind(server, odd, state, small):
+def test_restoring_flag_of_a_restore_is_left_behind(server, odd, small):
     target, _ = odd
-    rebuild.rebuild(target, options(state, **small))
+    rebuild.rebuild(target, options(**small))
     query = f"""SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
                 WHERE datname = '{target.database}'"""
     assert server.execute(query)
     assert not server.execute(f"{query} AND array_to_string(setconfig, ',') LIKE '%restoring%'")
 
 
-def test_lock_is_free_after_a_rebuild(target, state, small):
-    rebuild.rebuild(target, options(state, **small))
-    with operator_lock(target, timeout=0.1):
+def test_lock_is_free_after_a_rebuild(target, small):
+    rebuild.rebuild(target, options(**small))
+    with postgres.operator(target, timeout=0.1):
         pass

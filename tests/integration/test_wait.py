@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from dbops.wait import Ready, wait
 
+from dbops.database.wait import Ready, wait
 from dbops.errors import ServerError
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout

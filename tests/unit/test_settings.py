@@ -249,12 +249,9 @@ def test_connection_service_that_is_not_defined_is_refused(tmp_path: Path) -> No
     assert caught.value.where == "PGSERVICE"
 
 
-def test_account_without_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_without_home_needs_none_for_a_server_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError
 
     monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(UsageError, match="no home directory") as caught:
-        load({"DATABASE_URL": "postgresql://h/d"})
-    assert "KAPMAN_STATE_DIR" in caught.value.hint
-    assert load({"DATABASE_URL": "postgresql://h/d", "KAPMAN_STATE_DIR": "/s"}).state == Path("/s")
+    assert str(load({"DATABASE_URL": "postgresql://h/d"}).target) == "d on h:5432"
