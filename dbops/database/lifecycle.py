@@ -332,7 +332,8 @@ def unharmed(connection: Connection, found: Inspection, report: Report) -> Itera
     try:
         yield
     except (DbopsError, Interrupted) as error:
-        error.state = _put_back(connection, found, report)
+        state = _put_back(connection, found, report)
+        error.state = error.state or state
         raise
     except psycopg.Error as error:
         failure = postgres.translate(error, found.target, found.target.database)
