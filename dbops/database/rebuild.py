@@ -145,7 +145,7 @@ def rebuild(
                 outcome.append(ended if dropped.existed else "there was none")
         with _partly_built(connection, target, options, report):
             lifecycle.name_successor(connection, found, successor, report)
-            built = build(target, planned.migrations, options.checks, steps)
+            built = build(target, planned.migrations, options.checks, steps, connection)
             _assert_same(target, built.fingerprint, expected)
             with steps.timed("open") as outcome:
                 lifecycle.open_database(connection, target, report)
@@ -262,29 +262,30 @@ class Steps:
             self.report(StepFinished(name, "; ".join(outcome), spent))
 
 
-def build(target: Target, files: tuple[Migration, ...], checks: Path, steps: Steps) -> Built:
-    """Migrate and verify the target's database; MigrationError or CheckError if it does not come out right."""
-    with steps.timed("migrate", quiet=True):
-        migrated = migrations.migrate(target, files, fresh=True, report=steps.report)
-    with steps.timed("verify", quiet=True):
-        verified = verification.verify(target, checks, baseline=True, report=steps.report)
-    if verified.failed:
-        failed = verified.failed
-        lines = [f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed[:SHOWN_FAILURES]]
-        more = len(failed) - len(lines)
-        raise CheckError(
-            f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
-            where=str(target),
-            notes=(*lines, f"and {more} more") if more else tuple(lines),
-            hint="Fix the migration or the check, then run `invoke db.rebuild` again.",
-        )
-    with (
-        steps.timed("fingerprint", quiet=True),
-        postgres.translated(target),
-        postgres.connect(target) as connection,
-    ):
-        fingerprint = catalog.fingerprint(catalog.schema_text(connection))
-        rows = count_rows(connection)
+def build(target: Target, files: tuple[Migration, ...], checks: Path, steps: Steps, observer: Connection) -> Built:
+    """Migrate and verify the target's database over one connection, and return what came out.
+
+    `observer` is the operator's session, which watches for lock waits meanwhile. Raises MigrationError or CheckError
+    if the database does not come out right.
+    """
+    with postgres.translated(target), postgres.connect(target) as connection:
+        with steps.timed("migrate", quiet=True):
+            migrated = migrations.apply(connection, target, files, observer=observer, fresh=True, report=steps.report)
+        with steps.timed("verify", quiet=True):
+            suites = verification.list_checks(checks, baseline=True)
+            verified = verification.run(connection, suites, report=steps.report)
+        if failed := verified.failed:
+            lines = [f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed[:SHOWN_FAILURES]]
+            more = len(failed) - len(lines)
+            raise CheckError(
+                f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
+                where=str(target),
+                notes=(*lines, f"and {more} more") if more else tuple(lines),
+                hint="Fix the migration or the check, then run `invoke db.rebuild` again.",
+            )
+        with steps.timed("fingerprint", quiet=True):
+            fingerprint = catalog.fingerprint(catalog.schema_text(connection))
+            rows = count_rows(connection)
     return Built(len(migrated.applied), len(verified.checks), fingerprint, rows)
 
 
@@ -307,7 +308,7 @@ def _rehearse(connection: Connection, planned: Plan, options: Options, steps: St
     with steps.timed("rehearse") as outcome:
         try:
             with lifecycle.scratch(connection, found, found.wanted, steps.report) as scratch:
-                built = build(scratch, planned.migrations, options.checks, Steps(within))
+                built = build(scratch, planned.migrations, options.checks, Steps(within), connection)
         except DbopsError as error:
             error.state = f"This was the rehearsal: {found.target.database} was not changed, and nothing was dropped."
             error.hint = "Fix the cause and run `invoke db.rebuild` again."
@@ -486,28 +487,42 @@ def migrate(
     to: int | None = None,
     lock_timeout: str = "",
     statement_timeout: str = "",
+    lock_budget: str = "",
+    commit: str = "all",
     check: bool = False,
+    with_times: bool = False,
     timeout: float = TIMEOUT,
     report: Report = ignore,
 ) -> MigrationResult:
     """Apply pending migrations as the only operator, on a database of the environment that was chosen.
 
-    The options are those of `migrations.migrate`; `timeout` is how many seconds to wait for another operator.
+    The options are those of `migrations.run.apply`; `timeout` is how many seconds to wait for another operator.
+    Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
     with postgres.translated(target), postgres.operator(target, timeout=timeout, report=report) as connection:
         lifecycle.refuse_closed(find(connection, target.database), target)
         with postgres.connect(target) as inside:
-            assert_environment(label.read(inside), target)
-        return migrations.migrate(
-            target,
-            files,
-            to=to,
-            lock_timeout=lock_timeout,
-            statement_timeout=statement_timeout,
-            check=check,
-            patience=timeout,
-            report=report,
-        )
+            before = label.read(inside)
+            assert_environment(before, target)
+            result = migrations.apply(
+                inside,
+                target,
+                files,
+                observer=connection,
+                to=to,
+                lock_timeout=lock_timeout,
+                statement_timeout=statement_timeout,
+                lock_budget=lock_budget,
+                commit=commit,
+                check=check,
+                with_times=with_times,
+                patience=timeout,
+                report=report,
+            )
+            same = before is None or before.environment == target.environment
+            if same and not (before and before.native) and not check and not inside.closed:
+                label.write(inside, target.environment)
+        return result
 
 
 def assert_environment(found: label.Label | None, target: Target) -> None:
