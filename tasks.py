@@ -161,7 +161,8 @@ def drop(
 ) -> None:
     """Drop the database; its properties are kept for db.create.
 
-    An empty, closed database keeps them until then. Ends every session in it. Asks only if data would be lost.
+    An empty, closed database keeps them until then. Ends every session in the
+    database that is dropped. Asks only if data would be lost.
 
     Example: invoke db.drop --url postgresql://owner@localhost/kapman_dev
     """

@@ -320,9 +320,9 @@ def is_direct(connection: Connection) -> bool:
 
 def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: float, report: Report) -> None:
     """Wait for the operator's lock, saying who holds it."""
-    text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {lock_holder(connection, key)}"
-    report(Message("INFO", text))
     try:
+        text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {lock_holder(connection, key)}"
+        report(Message("INFO", text))
         connection.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
         connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [key])
         connection.execute("SET lock_timeout = 0")
@@ -365,7 +365,8 @@ def _whoami() -> str:
 class Session:
     """One session; `endable` is whether the connecting role may end it; `since` is when its state began.
 
-    Another role's session shows neither its state nor its query to a role without rights.
+    Another role's session shows neither its state nor its query to a role without rights; a query that may hold a
+    password is not shown at all.
     """
 
     pid: int
@@ -388,7 +389,7 @@ _SESSIONS = """
 SELECT a.pid, coalesce(a.usename, ''), a.application_name,
        coalesce(pg_catalog.host(a.client_addr), 'local'), coalesce(a.state, 'unknown'),
        pg_catalog.to_char(coalesce(a.state_change, a.backend_start), 'YYYY-MM-DD HH24:MI:SS "UTC"'),
-       CASE WHEN a.state = 'active' OR a.state LIKE 'idle in transaction%%' THEN
+       CASE WHEN (a.state = 'active' OR a.state LIKE 'idle in transaction%%') AND a.query !~* 'password' THEN
            pg_catalog.left(pg_catalog.regexp_replace(a.query, '\\s+', ' ', 'g'), 60) ELSE '' END,
        me.rolsuper OR (NOT coalesce(r.rolsuper, TRUE) AND
            (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))
