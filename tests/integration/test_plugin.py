@@ -54,7 +54,7 @@ def kept_databases(server: TestServer) -> list[str]:
     ]
 
 
-def test_database_of_a_failed_test_is_kept_and_its_address_is_printed(server, tmp_path):
+def test_database_of_a_failed_test_is_kept_and_its_address_is_printed(server: TestServer, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(FAILS)
     before = kept_databases(server)
     done = run_pytest(sys.executable, tmp_path, server)
@@ -65,7 +65,7 @@ def test_database_of_a_failed_test_is_kept_and_its_address_is_printed(server, tm
     server.execute(f'DROP DATABASE "{name}"')
 
 
-def test_template_is_built_once_and_again_if_a_run_was_interrupted_while_building_it(server):
+def test_template_is_built_once_and_again_if_a_run_was_interrupted_while_building_it(server: TestServer) -> None:
     target = server.target("postgres")
     name = testing.build_template(target)
     oid = f"SELECT oid, datallowconn, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'"
@@ -82,12 +82,12 @@ def test_template_is_built_once_and_again_if_a_run_was_interrupted_while_buildin
     "parameters",
     [{"host": "/a b/c", "port": "1"}, {"host": "::1", "port": "2", "user": "a@b", "password": "p:/?"}, {"user": "x"}],
 )
-def test_address_holds_what_a_connection_needs(parameters):
+def test_address_holds_what_a_connection_needs(parameters: dict[str, str]) -> None:
     parsed = conninfo_to_dict(testing.url_of(Target(parameters, "odd name")))
     assert parsed == {**parameters, "dbname": "odd name"}
 
 
-def test_small_repository_that_installs_the_wheel_gets_databases_of_its_own(server, tmp_path):
+def test_small_repository_that_installs_the_wheel_gets_databases_of_its_own(server: TestServer, tmp_path: Path) -> None:
     uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
     subprocess.run([uv, "build", "-q", "--wheel", "-o", str(tmp_path / "wheel"), str(ROOT)], check=True)
     (wheel,) = (tmp_path / "wheel").glob("*.whl")
@@ -107,7 +107,7 @@ def test_small_repository_that_installs_the_wheel_gets_databases_of_its_own(serv
 
 
 @pytest.mark.parametrize("name", ["kapman_server", "kapman_template"])
-def test_fixtures_are_there_without_an_import(server, tmp_path, name):
+def test_fixtures_are_there_without_an_import(server: TestServer, tmp_path: Path, name: str) -> None:
     (tmp_path / "test_it.py").write_text(f"def test_it({name}):\n    assert {name}\n")
     done = run_pytest(sys.executable, tmp_path, server)
     assert done.returncode == 0, done.stdout

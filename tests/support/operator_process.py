@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from invoke.exceptions import Exit
 
@@ -21,7 +22,7 @@ from tests.support.operators import options
 def main() -> None:
     plan = json.loads(sys.stdin.readline())
     target = Target(plan["parameters"], plan["database"], plan["environment"])
-    chosen = {name: Path(value) for name, value in plan["options"].items()}
+    chosen: dict[str, Any] = {name: Path(value) for name, value in plan["options"].items()}
 
     numbers = itertools.count(1)
 
