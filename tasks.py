@@ -370,8 +370,15 @@ def status(
         run.code = 0 if found.consistent else 1
 
 
-@task(klass=Verb, help={"name": "What it does: a verb and an object, as in add_tickers_exchange.", **OUTPUT})
-def new(context: Context, name: str, format: str = "text", log_level: str = "INFO") -> None:
+@task(
+    klass=Verb,
+    help={
+        "name": "What it does: a verb and an object, as in add_tickers_exchange; with --renumber a file.",
+        "renumber": "Give the file NAME the next number instead, as is needed after a merge.",
+        **OUTPUT,
+    },
+)
+def new(context: Context, name: str, renumber: bool = False, format: str = "text", log_level: str = "INFO") -> None:
     """Write the next migration file, and print its path.
 
     Example: invoke db.new add_tickers_exchange
@@ -380,6 +387,12 @@ def new(context: Context, name: str, format: str = "text", log_level: str = "INF
         from dbops import migrations
         from dbops.settings import MIGRATIONS
 
+        if renumber:
+            renamed = migrations.renumber(MIGRATIONS, name, released=migrations.released_names(MIGRATIONS))
+            lines = [f"{old.name} -> {new.name}" for old, new in renamed] or [f"{name} is the last file already."]
+            data = [{"from": old, "to": new} for old, new in renamed]
+            run.view.result(lambda console: console.print("\n".join(lines), soft_wrap=True), {"renamed": data})
+            return
         path = migrations.new_file(MIGRATIONS, name)
         run.view.result(lambda console: console.print(str(path), soft_wrap=True), {"path": path})
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from sqlfluff.core import FluffConfig, Linter
 
 from dbops.errors import DbopsError
-from dbops.lint import released, schema, squawk
+from dbops.lint import schema, squawk, unchanged
 from dbops.lint.findings import UNPARSABLE, Finding, settle
+from dbops.migrations import released
 from dbops.migrations.files import label
 from dbops.settings import ROOT
 
@@ -61,7 +62,7 @@ def main(arguments: list[str]) -> int:
         return error.exit_code
     try:
         release = released.find(chosen.migrations)
-        all_findings += released.check(chosen.migrations, release)
+        all_findings += unchanged.check(chosen.migrations, release)
         print(f"Released migrations: {len(release.names)}, {release.description}.")  # noqa: T201
     except released.UnknownHistoryError as problem:
         failed = bool(os.environ.get("CI"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dbops.migrations.files import Migration, discover, new_file
+from dbops.migrations.files import Migration, discover, new_file, renumber
 from dbops.migrations.ledger import Item, LedgerStatus, State, status
+from dbops.migrations.released import released_names
 from dbops.migrations.run import MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
 from dbops.migrations.work import AppliedMigration
 
@@ -21,6 +22,8 @@ __all__ = [
     "migrate",
     "new_file",
     "plan",
+    "released_names",
+    "renumber",
     "status",
     "version_of",
 ]

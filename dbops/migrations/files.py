@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import re
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -156,6 +157,42 @@ def new_file(directory: Path, name: str) -> Path:
     with path.open("x", encoding="utf-8", newline="\n") as file:
         file.write(_NEW)
     return path
+
+
+def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> tuple[tuple[Path, Path], ...]:
+    """Give a file the number after all others, as is needed after a merge; return what was renamed, old and new path.
+
+    `name` is the file's name or path. If its old number is then missing, the files above it move down by one. Nothing
+    is renamed where the file is the last already. Raises UsageError if there is no such migration, or a file would be
+    renamed that is one of the `released` names.
+    """
+    numbers = {path: int(match["version"]) for path in _entries(directory) if (match := _NAME.fullmatch(path.name))}
+    chosen = directory / Path(name).name
+    if chosen not in numbers:
+        raise UsageError(
+            f'no migration "{name}"',
+            where=label(directory),
+            hint="Name a file of this directory, as in `invoke db.new --renumber 0007_add_splits_table.sql`.",
+        )
+    old = numbers.pop(chosen)
+    last = max(numbers.values(), default=0)
+    wanted = {chosen: last + 1}
+    if old < last and old not in numbers.values():
+        wanted = {path: number - 1 for path, number in numbers.items() if number > old} | {chosen: last}
+    renamed = [(path, path.with_name(f"{number:04}_{path.name.partition('_')[2]}")) for path, number in wanted.items()]
+    renamed = [(path, new) for path, new in sorted(renamed) if path != new]
+    if fixed := [path.name for path, _ in renamed if path.name in released]:
+        raise UsageError(
+            f"{fixed[0]} is released and keeps its number",
+            where=label(directory / fixed[0]),
+            hint="Renumber the files that are not released.",
+        )
+    # By way of hidden names, since a new name may be that of a file that is still to be renamed.
+    for path, _ in renamed:
+        path.rename(path.with_name(f".{path.name}"))
+    for path, new in renamed:
+        path.with_name(f".{path.name}").rename(new)
+    return tuple(renamed)
 
 
 def seconds(duration: str) -> float:

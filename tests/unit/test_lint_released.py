@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dbops.lint import __main__ as lint
-from dbops.lint import released
-from dbops.lint.released import UnknownHistoryError
+from dbops.lint import unchanged
+from dbops.migrations import released
+from dbops.migrations.released import UnknownHistoryError
 from dbops.settings import ROOT
 
 HEADER = "-- Why: a test.\n-- Needs: nothing.\n-- Locks: none.\n\n"
@@ -48,7 +49,7 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "--message=Change something")
 
     def findings(self) -> list[tuple[str, int, str]]:
-        found = released.check(self.directory, released.find(self.directory))
+        found = unchanged.check(self.directory, released.find(self.directory))
         return [(Path(finding.path).name, finding.line, finding.rule) for finding in found]
 
     def known(self) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def test_file_that_is_gone_or_renamed_is_found(repository: Repository) -> None:
     (repository.directory / "0001_create_a.sql").unlink()
     (repository.directory / "0002_create_b.sql").rename(repository.directory / "0003_create_b.sql")
     release = released.find(repository.directory)
-    found = list(released.check(repository.directory, release))
+    found = list(unchanged.check(repository.directory, release))
     assert [finding.rule for finding in found] == ["released-removed", "released-removed"]
     assert "was removed" in found[0].why
     assert "was renamed to 0003_create_b.sql" in found[1].why
@@ -136,6 +137,7 @@ def test_new_file_is_numbered_above_the_released_ones(repository: Repository, na
 
 def test_branch_without_a_tag_is_compared_with_where_it_left_main(repository: Repository) -> None:
     repository.git("switch", "--quiet", "--create", "topic")
+    assert len(repository.known()) == 2
     repository.commit("0003_create_c.sql")
     assert len(repository.known()) == 2
     repository.write("0001_create_a.sql", "SELECT 2;\n")
@@ -151,6 +153,17 @@ def test_merge_of_main_releases_what_it_brings(repository: Repository) -> None:
     assert repository.findings() == []
     repository.git("merge", "--quiet", "--no-edit", "main")
     assert repository.findings() == [("0003_create_mine.sql", 1, "released-number")]
+
+
+def test_commit_of_main_by_its_hash_is_as_main(repository: Repository) -> None:
+    repository.git("switch", "--quiet", "--detach", "main")
+    assert repository.known() == ()
+
+
+def test_names_of_released_files_are_none_where_git_cannot_tell(repository: Repository, tmp_path: Path) -> None:
+    repository.git("tag", "v1.0.0")
+    assert len(released.released_names(repository.directory)) == 2
+    assert released.released_names(tmp_path) == ()
 
 
 def test_plain_clone_of_main_passes(repository: Repository, tmp_path: Path) -> None:

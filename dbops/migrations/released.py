@@ -1,25 +1,20 @@
-"""Released migrations are immutable: compare the directory with what git knows as released.
+"""What git knows as released of the migrations, and what released files contained.
 
 What is released is, in this order:
 
 1. what the newest `v*` tag contains that HEAD descends from;
 2. without such a tag, on a branch: what the main branch contained when the branch left it;
-3. without such a tag, on the main branch itself: nothing.
+3. without such a tag, on the main branch itself or a commit of it: nothing.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbops.lint.findings import Finding
-from dbops.migrations import files
-
 MAIN = ("origin/main", "main")
-NEXT = "Restore it, and write the change as a new migration: `invoke db.new NAME`."
 
 
 class UnknownHistoryError(Exception):
@@ -49,37 +44,22 @@ def find(directory: Path) -> Release:
     if not main:
         raise UnknownHistoryError(f"neither {' nor '.join(MAIN)} is here: run `git fetch origin main:main --tags`")
     base = _git(directory, "merge-base", "HEAD", main)
-    if base == head:
+    if base == head and _git(directory, "branch", "--show-current") in ("main", ""):
         return Release("", "nothing is released: there is no v* tag")
     return _release(directory, base, f"{main}, where this branch left it ({base[:9]})")
 
 
-def check(directory: Path, release: Release) -> Iterator[Finding]:
-    """Yield what contradicts that released files are unchanged and new ones are numbered above them."""
-    if not release.commit:
-        return
-    here = {path.name: path for path in directory.glob("*.sql")}
-    new = {name: path for name, path in here.items() if name not in release.names}
-    for name in release.names:
-        label = files.label(directory / name)
-        before = _normalised(_git_bytes(directory, "show", f"{release.commit}:./{name}"))
-        if name in here:
-            after = _normalised(here[name].read_bytes())
-            if after != before:
-                why = f"This file is released ({release.description}) and was edited; comments count."
-                yield Finding(label, _first_difference(before, after), 1, "released-edited", why, NEXT)
-        else:
-            copy = next((n for n, path in new.items() if _normalised(path.read_bytes()) == before), "")
-            what = f"was renamed to {copy}" if copy else "was removed"
-            yield Finding(
-                label, 1, 1, "released-removed", f"{name} is released ({release.description}) and {what}.", NEXT
-            )
-    highest = max((_number(name) for name in release.names), default=0)
-    for name, path in sorted(new.items()):
-        if 0 < _number(name) <= highest:
-            why = f"A new migration must be numbered above {highest:04}, the last released one ({release.description})."
-            renumber = f"Run `invoke db.new --renumber {name}`."
-            yield Finding(files.label(path), 1, 1, "released-number", why, renumber)
+def released_names(directory: Path) -> tuple[str, ...]:
+    """Return the names of the files that are released; none where git cannot tell."""
+    try:
+        return find(directory).names
+    except UnknownHistoryError:
+        return ()
+
+
+def content(directory: Path, release: Release, name: str) -> bytes:
+    """Return what a released file contained."""
+    return _git_bytes(directory, "show", f"{release.commit}:./{name}")
 
 
 def _release(directory: Path, commit: str, description: str) -> Release:
@@ -112,23 +92,3 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise UnknownHistoryError(said[0] if said else f"git {arguments[0]} failed")
     return done.stdout
-
-
-def _normalised(content: bytes) -> str:
-    """Return a text as its checksum sees it; what is not UTF-8 is compared all the same."""
-    try:
-        return files.normalise(content)
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def _first_difference(before: str, after: str) -> int:
-    """Return the first line, from 1, in which two texts differ."""
-    old, new = before.splitlines(), after.splitlines()
-    same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-    return max(1, min(same + 1, len(new)))
-
-
-def _number(name: str) -> int:
-    number = name.split("_")[0]
-    return int(number) if number.isdecimal() else 0
