@@ -33,6 +33,8 @@ from dbops import cli
 from dbops.cli import FIRST_SIGNAL_CODE, SIGNALS
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dbops.database.rebuild import Options
     from dbops.errors import DbopsError
     from dbops.report import View
@@ -251,11 +253,12 @@ def migrate(
     with running(format, log_level) as run:
         from dbops import migrations
         from dbops.database import rebuild as core
-        from dbops.report import migrations as views
+        from dbops.report import text
         from dbops.settings import seconds
 
         settings = run.settings(url, env)
         patience = seconds("--timeout", timeout)
+        run.view.begin("Migrate", settings.target)
         files = migrations.discover(settings.migrations)
         last = migrations.version_of(to)
         planned = None
@@ -270,7 +273,9 @@ def migrate(
                 commit=commit,
             )
         if planned and not check:
-            run.view.result(lambda console: views.plan_text(planned, console), planned)
+            run.view.result(lambda console: text.plan(planned, console), planned)
+            if run.view.github:
+                run.view.github.plan(planned)
             return
         result = core.migrate(
             settings.target,
@@ -286,10 +291,14 @@ def migrate(
             report=run.view.event,
         )
         if planned:
-            data = {"plan": planned, "result": result}
-            run.view.result(lambda console: views.check_text(planned, result, console), data)
+
+            def draw(console: Console) -> None:
+                text.plan(planned, console)
+                text.migrated(result, console)
+
+            run.view.result(draw, {"plan": planned, "result": result})
         else:
-            run.view.result(lambda console: views.result_text(result, console), result)
+            run.view.result(lambda console: text.migrated(result, console), result)
 
 
 @task(
@@ -322,26 +331,33 @@ def verify(
     """
     with running(format, log_level, formats=(*FORMATS, "junit")) as run:
         from dbops import verification
-        from dbops.report import documents
-        from dbops.report import verification as views
+        from dbops.report import json, junit, opened, text
 
         settings = run.settings(url, env)
         names = tuple(name.strip() for name in only.split(",") if name.strip())
         if list:
             files = verification.select(verification.list_checks(settings.verify, baseline=empty), names)
-            run.view.result(lambda console: views.listing(files, console), views.listing_data(files))
+            run.view.result(lambda console: text.check_files(files, console), json.check_files(files))
             return
-        with documents.opened(output) as write:
+        run.view.begin("Verify", settings.target)
+        with opened(output) as write:
             started = datetime.now(UTC)
             result = verification.verify(
                 settings.target, settings.verify, baseline=empty, only=names, report=run.view.event
             )
-            document = views.document(result, format, server=settings.target.server, started=started)
+            if format == "junit":
+                document = junit.xml(result, server=settings.target.server, started=started)
+            elif format == "json":
+                document = json.verification_document(result)
+            else:
+                document = text.drawn(lambda console: text.verification(result, console))
             write(document)
         if format == "junit" and not output:
-            run.view.result(lambda console: documents.print_as_is(document, console), None)
+            run.view.result(lambda console: text.print_as_is(document, console), None)
         else:
-            run.view.result(lambda console: views.text(result, console), views.data(result))
+            run.view.result(lambda console: text.verification(result, console), json.verification(result))
+        if run.view.github:
+            run.view.github.verification(result)
         run.code = 0 if result.passed else 1
 
 
@@ -361,12 +377,13 @@ def status(
     with running(format, log_level) as run:
         from dbops import migrations
         from dbops.database import rebuild as core
-        from dbops.report import migrations as views
+        from dbops.report import text
 
         settings = run.settings(url, env)
+        run.view.begin("Status of", settings.target)
         core.warn_of_closed(settings.target, run.view.event)
         found = migrations.status(settings.target, migrations.discover(settings.migrations, allow_empty=True))
-        run.view.result(lambda console: views.status_text(found, console), found)
+        run.view.result(lambda console: text.status(found, console), found)
         run.code = 0 if found.consistent else 1
 
 
@@ -410,12 +427,15 @@ def drift(
     """
     with running(format, log_level) as run:
         from dbops import catalog, migrations
-        from dbops.report import drift as views
+        from dbops.report import json, text
 
         settings = run.settings(url, env)
+        run.view.begin("Drift of", settings.target)
         files = migrations.discover(settings.migrations, allow_empty=True)
         result = catalog.drift(settings.target, files, report=run.view.event)
-        run.view.result(lambda console: views.text(result, console), views.data(result))
+        run.view.result(lambda console: text.drift(result, console), json.drift(result))
+        if run.view.github:
+            run.view.github.drift(result)
         run.code = 1 if result.found else 0
 
 
@@ -436,14 +456,14 @@ def fingerprint(
     """
     with running(format, log_level) as run:
         from dbops import catalog, postgres
-        from dbops.report import documents
+        from dbops.report.text import print_as_is
 
         target = run.settings(url, env).target
         with postgres.connect(target) as connection, postgres.translated(target):
             schema = catalog.schema_text(connection)
         value = catalog.fingerprint(schema)
         data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
-        run.view.result(lambda console: documents.print_as_is(schema if text else f"{value}\n", console), data)
+        run.view.result(lambda console: print_as_is(schema if text else f"{value}\n", console), data)
 
 
 @task(klass=Verb, help={**DATABASE, "output": "File to write; default docs/schema.md of this repository."})
@@ -463,16 +483,16 @@ def diagram(
     """
     with running(format, log_level) as run:
         from dbops import catalog, postgres
-        from dbops.report import documents
+        from dbops.report import opened, text
         from dbops.settings import ROOT
 
         target = run.settings(url, env).target
         path = output or str(ROOT / "docs" / "schema.md")
         with postgres.connect(target) as connection, postgres.translated(target):
             document = catalog.diagram(connection)
-        with documents.opened(path) as write:
+        with opened(path) as write:
             write(document)
-        run.view.result(lambda console: documents.print_as_is(f"Written: {path}\n", console), {"output": path})
+        run.view.result(lambda console: text.print_as_is(f"Written: {path}\n", console), {"output": path})
 
 
 @task(klass=Verb, help={**DATABASE, "command": "Run this SQL and end."})
@@ -607,12 +627,12 @@ def server_logs(
     """
     with running(format, log_level, quiet=follow) as run:
         from dbops import server
-        from dbops.report import embedded as views
+        from dbops.report import text
         from dbops.settings import positive_integer
 
-        views.log_lines(server.log_lines(run.embedded(), positive_integer("--lines", lines)), run.view)
+        text.log_lines(server.log_lines(run.embedded(), positive_integer("--lines", lines)), run.view)
         for line in server.follow_log(run.embedded()) if follow else ():
-            views.log_lines((line,), run.view)
+            text.log_lines((line,), run.view)
 
 
 @task(klass=Verb, name="destroy", help={"yes": "Do not ask.", **OUTPUT})
@@ -626,18 +646,18 @@ def server_destroy(context: Context, yes: bool = False, format: str = "text", lo
     with running(format, log_level) as run:
         from dbops import server
         from dbops.errors import ConsentError
-        from dbops.report import embedded as views
+        from dbops.report import text
 
         found = server.status(run.embedded())
-        if found.size and not yes and (run.view.ask(views.question(found)) or "").strip().lower() != "yes":
+        if found.size and not yes and (run.view.ask(text.server_question(found)) or "").strip().lower() != "yes":
             raise ConsentError(
                 "removing the embedded server's databases was not confirmed",
                 where=str(found.directory),
                 hint="Nothing was removed. Answer yes on a terminal, or run `invoke server.destroy --yes`.",
             )
         gone = server.destroy(run.embedded(), report=run.view.event)
-        text = f"Removed {found.directory}." if gone else "There is no embedded server's directory to remove."
-        run.view.result(lambda console: console.print(text), {"removed": gone, "directory": found.directory})
+        said = f"Removed {found.directory}." if gone else "There is no embedded server's directory to remove."
+        run.view.result(lambda console: console.print(said), {"removed": gone, "directory": found.directory})
 
 
 # What the verbs share
@@ -685,13 +705,17 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
     from dbops import report, settings
     from dbops.errors import DbopsError, Interrupted, UsageError
 
-    view = report.plain_view()
+    # What GitHub sets is never in a settings file.
+    actions = os.environ.get("GITHUB_ACTIONS") == "true"
+    github = report.GitHub(os.environ.get("GITHUB_STEP_SUMMARY", "")) if actions else None
+    view = report.view("text", "WARNING", github)
     run = Run(view, {})
     with _handling(_interrupt):
         try:
             view = report.view(
                 settings.choice("format", format, formats, "--format"),
                 settings.choice("log level", log_level, settings.LOG_LEVELS, "--log-level"),
+                github,
             )
             run = Run(view, settings.read_environ(os.environ))
             with view:
@@ -775,12 +799,12 @@ def _options(
 def _show_server(run: Run) -> str:
     """Print what there is of the embedded server and return its state."""
     from dbops import server
-    from dbops.report import embedded as views
+    from dbops.report import json, text
     from dbops.settings import choose_environment
 
     found = server.status(run.embedded())
     url = found.address.url(f"kapman_{choose_environment(run.environ)}") if found.address else ""
-    run.view.result(lambda console: views.status(found, url, console), views.status_data(found, url))
+    run.view.result(lambda console: text.server_status(found, url, console), json.server_status(found, url))
     return found.state
 
 

@@ -5,18 +5,15 @@ Results go to stdout, progress and errors to stderr.
 
 from __future__ import annotations
 
-from dbops.report.base import View
-from dbops.report.json_lines import JsonView
-from dbops.report.text import TextView
+from dbops.report.base import View, opened, plain
+from dbops.report.github import GitHub
 
-__all__ = ["JsonView", "TextView", "View", "plain_view", "view"]
-
-
-def view(output_format: str, log_level: str) -> View:
-    """Return the view for a format (json, or anything else for people) and a log level."""
-    return JsonView(log_level) if output_format == "json" else TextView(log_level)
+__all__ = ["GitHub", "View", "opened", "plain", "view"]
 
 
-def plain_view() -> View:
-    """Return the view for errors that come before the options are known to be sound."""
-    return TextView("WARNING")
+def view(output_format: str, log_level: str, github: GitHub | None = None) -> View:
+    """Return the view for a format (json, or anything else for people) and a log level; `github` adds what it shows."""
+    from dbops.report.json import JsonView
+    from dbops.report.text import TextView
+
+    return JsonView(log_level, github) if output_format == "json" else TextView(log_level, github)

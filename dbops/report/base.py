@@ -17,6 +17,8 @@ from rich.console import Console
 
 from dbops.errors import DbopsError, UsageError
 from dbops.events import Event, Statement
+from dbops.report.github import GitHub
+from dbops.settings import Target
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
 SILENT = 100
@@ -25,8 +27,9 @@ SILENT = 100
 class View(ABC):
     """Shows events while a task runs, then its result or its error. Use it as a context manager around the work."""
 
-    def __init__(self, log_level: str) -> None:
+    def __init__(self, log_level: str, github: GitHub | None = None) -> None:
         self.threshold = LEVELS[log_level]
+        self.github = github
 
     def __enter__(self) -> Self:
         return self
@@ -58,9 +61,20 @@ class View(ABC):
     def header(self, text: Callable[[Console], None], data: object) -> None:
         """Print on stderr what is about to happen: `text` draws it for people, `data` is what machines get."""
 
-    @abstractmethod
+    def begin(self, verb: str, target: Target) -> None:  # noqa: B027
+        """Say on stderr what a verb is about to work on, where people read."""
+
     def error(self, error: DbopsError) -> int:
         """Print an error on stderr and return its exit code."""
+        self.close()
+        self.show_error(error)
+        if self.github:
+            self.github.error(error)
+        return error.exit_code
+
+    @abstractmethod
+    def show_error(self, error: DbopsError) -> None:
+        """Print an error on stderr."""
 
     @abstractmethod
     def interrupted(self, state: str) -> None:
@@ -77,7 +91,7 @@ class View(ABC):
 def plain(value: object) -> Any:
     """Return a value as what JSON knows: dataclasses become objects, paths and times strings.
 
-    Fields that repr leaves out are left out here, too.
+    Fields that repr leaves out are left out here, too. Seconds are rounded to milliseconds.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr}
@@ -89,7 +103,9 @@ def plain(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, Enum):
         return value.value
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, float):
+        return round(value, 3)
+    if value is None or isinstance(value, bool | int | str):
         return value
     return value.as_posix() if isinstance(value, Path) else str(value)
 
@@ -97,6 +113,39 @@ def plain(value: object) -> Any:
 def hush(stream: TextIO) -> None:
     """Send the rest of a stream nowhere: its reader is gone, as in `invoke db.status | head -1`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Callable[[str], None]]:
+    """Empty the file at a path, so that no older result can be taken for this one, and yield what writes it.
+
+    Without a path, the document goes nowhere. Raises UsageError if it cannot be written.
+    """
+    with _emptied(path) as file:
+
+        def write(document: str) -> None:
+            with _refused(path), file:
+                file.write(document)
+
+        yield write
+
+
+def _emptied(path: str) -> TextIO:
+    with _refused(path):
+        return Path(path or os.devnull).open("w", encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def _refused(path: str) -> Iterator[None]:
+    """Turn what the file system says into a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the result: {error.strerror}",
+            where=path,
+            hint="Give --output a file in a directory that exists, that you may write to, and that has room.",
+        ) from None
 
 
 @contextmanager

@@ -1,33 +1,77 @@
-"""The view for people: live progress on a terminal, plain lines and a heartbeat elsewhere."""
+"""What people see: the view with its live progress, and how each result is drawn.
+
+Every task has one look: what it works on, its steps, tables with aligned columns, one line with the result, what to do
+next. A line begins with its state in a column of its own; colour only repeats what a word says.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TextIO, cast
+from itertools import groupby
+from typing import TYPE_CHECKING, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.filesize import decimal
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError
-from dbops.report.base import View, hush, writing
+from dbops.report.base import LEVELS, View, hush, writing
+from dbops.report.github import GitHub
+from dbops.settings import Target
+
+if TYPE_CHECKING:
+    from dbops.catalog import Drift
+    from dbops.migrations import LedgerStatus, MigrationResult, Plan
+    from dbops.server import Status
+    from dbops.verification import Check, CheckFile, Verification
 
 HEARTBEAT_SECONDS = 5.0
-LOG_COLUMNS = 110
-LABELS = {"DEBUG": "dim", "INFO": "cyan", "WARNING": "yellow"}
+# Where nothing is wrapped: a pipe, a file. Tables take what they need.
+UNLIMITED = 10_000
+# From these widths on there is room for what one seldom looks for, and for long texts beside each other.
+WIDE = 100
+WIDEST = 160
+SHOWN_MIGRATIONS = 20
+STYLES = {
+    "ok": "green",
+    "FAIL": "bold red",
+    "warning": "yellow",
+    "info": "cyan",
+    "next": "cyan",
+    "applied": "green",
+    "pending": "cyan",
+    "empty": "cyan",
+    "unfinished": "bold yellow",
+    "missing": "red",
+    "extra": "green",
+    "changed": "yellow",
+    "debug": "dim",
+    "sql": "dim",
+    "...": "dim",
+}
+Row = Sequence[str | Text | Group]
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -53,8 +97,8 @@ class _Step:
 class TextView(View):
     """Draws on stderr while work runs, and prints results on stdout."""
 
-    def __init__(self, log_level: str) -> None:
-        super().__init__(log_level)
+    def __init__(self, log_level: str, github: GitHub | None = None) -> None:
+        super().__init__(log_level, github)
         self.err = _console(stderr=True)
         self.out = _console(stderr=False)
         self._step: _Step | None = None
@@ -73,13 +117,18 @@ class TextView(View):
                     self._advance(event)
                 case events.StepFinished():
                     self.close()
-                    self._line("ok", "green", event.step, event.detail, f"{event.seconds:.2f} s")
+                    self._line("ok", event.step, event.detail, f"{event.seconds:.2f} s")
                 case events.Message():
                     where = f"{event.where}: " if event.where else ""
-                    self._line(event.level.lower(), LABELS[event.level], "", where + event.text)
+                    self._line(event.level.lower(), "", where + event.text)
                 case events.Statement():
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
-                    self._line("sql", "dim", spent, " ".join(event.sql.split()))
+                    self._line("sql", spent, " ".join(event.sql.split()))
+
+    def begin(self, verb: str, target: Target) -> None:
+        """Print what a verb is about to work on."""
+        if self.threshold <= LEVELS["INFO"]:
+            self.header(lambda console: heading(console, verb, f"{target} ({target.environment})"), None)
 
     def result(self, text: Callable[[Console], None], data: object) -> None:
         """Draw the result on stdout."""
@@ -92,14 +141,12 @@ class TextView(View):
         self.close()
         text(self.err)
 
-    def error(self, error: DbopsError) -> int:
-        """Print an error on stderr, its first word in colour, and return its exit code."""
-        self.close()
-        rendered = Text(error.render())
+    def show_error(self, error: DbopsError) -> None:
+        """Print an error, its first word in colour."""
+        rendered = Text(shown(error.render()))
         rendered.highlight_regex(r"^error:", "bold red")
         rendered.highlight_regex(r"(?m)^hint:", "bold cyan")
         self.err.print(rendered, soft_wrap=True)
-        return error.exit_code
 
     def interrupted(self, state: str) -> None:
         """Print one line on stderr."""
@@ -138,7 +185,7 @@ class TextView(View):
     def _begin(self, event: events.StepStarted) -> None:
         self.close()
         self._step = _Step(event.step, event.total, time.monotonic(), item=event.detail)
-        if self.err.is_terminal:
+        if self.err.is_terminal and not self.err.is_dumb_terminal:
             self._live = _progress(self.err, counted=event.total is not None)
             self._live.add_task(event.step, total=event.total, item=event.detail)
             self._live.start()
@@ -157,10 +204,10 @@ class TextView(View):
         while not stop.wait(HEARTBEAT_SECONDS):
             with self._lock:
                 if self._step and not stop.is_set():
-                    self._line("...", "dim", self._step.name, self._step.heartbeat())
+                    self._line("...", self._step.name, self._step.heartbeat())
 
-    def _line(self, state: str, style: str, name: str, detail: str, tail: str = "") -> None:
-        line = Text.assemble(("  " + state.ljust(7), style), f" {name:<9} " if name else " ", detail)
+    def _line(self, state: str, name: str, detail: str, tail: str = "") -> None:
+        line = Text.assemble(label(state), f"{name:<9} " if name else "", shown(detail))
         if tail:
             line.append(f"  {tail}", "dim")
         self.err.print(line, soft_wrap=True)
@@ -175,23 +222,366 @@ class _Console(Console):
 
 
 def _console(*, stderr: bool) -> Console:
-    """Return a console that wraps nothing narrow in a log and never guesses at colours in text."""
+    """Return a console that wraps nothing where nobody looks, and never guesses at colours in text."""
     console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = LOG_COLUMNS
+        console.width = UNLIMITED
     return console
+
+
+class _Remaining(ProgressColumn):
+    """The time that remains, where it can be estimated."""
+
+    def render(self, task: Task) -> Text:
+        """Return the estimate, or nothing."""
+        return Text("" if not task.time_remaining else f"about {task.time_remaining:.0f} s to go", "dim")
 
 
 def _progress(console: Console, *, counted: bool) -> Progress:
     """Return the live line: spinner, step, time so far; if the total is known, a bar, counts and what remains."""
-    bar = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(compact=True)) if counted else ()
+    bar = (BarColumn(bar_width=20), MofNCompleteColumn()) if counted else ()
     return Progress(
         TextColumn(" "),
         SpinnerColumn(),
         TextColumn("    {task.description:<9}"),
         *bar,
         TimeElapsedColumn(),
+        *((_Remaining(),) if counted else ()),
         TextColumn("{task.fields[item]}", markup=False),
         console=console,
         transient=True,
     )
+
+
+# What all drawings are made of
+
+
+def shown(text: str) -> str:
+    """Return a text without characters that a terminal would obey: names and values are other people's."""
+    return CONTROL.sub("\ufffd", text)
+
+
+def value(text: str | None) -> str:
+    """Return a value of SQL for people."""
+    return "NULL" if text is None else shown(text)
+
+
+def count(number: int, what: str, plural: str = "") -> str:
+    """Return a number and what it counts, singular or plural."""
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def label(state: str) -> Text:
+    """Return the first column of a line."""
+    return Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state)))
+
+
+def heading(console: Console, verb: str, text: str) -> None:
+    """Draw what a task works on."""
+    console.print(Text.assemble((verb, "bold"), " ", shown(text)), soft_wrap=True)
+
+
+def say(console: Console, state: str, text: str) -> None:
+    """Draw a line with its state in the first column, wrapped below itself."""
+    _flow(console, label(state), text)
+
+
+def facts(console: Console, found: dict[str, str]) -> None:
+    """Draw names and values, one a line."""
+    for name, text in found.items():
+        _flow(console, Text(f"  {name:<12} ", "dim"), text)
+
+
+def table(
+    console: Console, columns: dict[str, str], rows: Iterable[Sequence[str | Text | Group]], *, indent: int = 2
+) -> None:
+    """Draw rows below headings, without padding at the end of a line.
+
+    `columns` maps headings to `left`, `right`, or `text`: only the latter is wrapped where the terminal is too
+    narrow; from the others an ellipsis says that something is missing.
+    """
+    grid = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(map(str.strip, columns)), header_style="bold"
+    )
+    for heading_, kind in columns.items():
+        grid.add_column(
+            heading_,
+            justify="right" if kind == "right" else "left",
+            no_wrap=kind != "text",
+            overflow="fold" if kind == "text" else "ellipsis",
+        )
+    for row in rows:
+        grid.add_row(*(Text(shown(cell)) if isinstance(cell, str) else cell for cell in row))
+    options = console.options.update_width(max(1, console.width - indent))
+    for segments in console.render_lines(grid, options, pad=False):
+        line = Text(" " * indent).append_text(Text.assemble(*((part.text, part.style or "") for part in segments)))
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+
+
+def _flow(console: Console, prefix: Text, text: str) -> None:
+    """Draw a text behind a prefix, wrapped at words so that it stays beside the prefix."""
+    room = max(20, console.width - len(prefix) - 1)
+    lines = [
+        part
+        for line in shown(text).split("\n")
+        for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    for number, line in enumerate(lines or [""]):
+        first = prefix if number == 0 else Text(" " * len(prefix))
+        whole = Text.assemble(first, line)
+        whole.rstrip()
+        console.print(whole, soft_wrap=True)
+
+
+def print_as_is(document: str, console: Console) -> None:
+    """Print a document without wrapping or colouring it."""
+    console.file.write(document)
+    console.file.flush()
+
+
+def drawn(draw: Callable[[Console], None]) -> str:
+    """Return what is drawn on a console as plain text."""
+    console = Console(file=io.StringIO(), width=UNLIMITED, highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        draw(console)
+    return capture.get()
+
+
+# db.migrate, db.status
+
+
+def plan(found: Plan, console: Console) -> None:
+    """Draw what db.migrate would run."""
+    rows: list[list[str | Group]] = []
+    for migration in found.pending:
+        limits = migration.lock_timeout
+        if migration.statement_timeout != "0":
+            limits += f", statement {migration.statement_timeout}"
+        locks = Padding(Text(shown(migration.locks or "locks not declared"), "dim"), (0, 0, 0, 2))
+        rows.append(
+            [
+                "alone" if migration.transaction is None else str(migration.transaction),
+                Group(Text(shown(migration.name)), locks),
+                f"{migration.statements:,}",
+                f"{migration.size:,}",
+                limits,
+            ]
+        )
+    columns = {"tx": "right", "migration and its locks": "text", "statements": "right", "bytes": "right"}
+    if rows:
+        table(console, {**columns, "lock timeout": "left"}, rows)
+    more = f"; {found.later:,} more stay pending, beyond --to" if found.later else ""
+    say(console, "ok", f"{found.applied:,} applied, {len(found.pending):,} to apply{more}")
+    if found.pending:
+        say(console, "info", _transactions(found))
+        say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
+
+
+def _transactions(found: Plan) -> str:
+    alone = len([migration for migration in found.pending if migration.transaction is None])
+    if not alone and found.transactions == 1:
+        return "all in one transaction: all or nothing"
+    if not alone:
+        return f"in {found.transactions} transactions: a failure keeps what came before"
+    return (
+        f"in {count(found.transactions, 'transaction')}, and {count(alone, 'file')} outside of any:"
+        " a failure keeps what came before"
+    )
+
+
+def status(found: LedgerStatus, console: Console) -> None:
+    """Draw how ledger and files compare."""
+    _flow(console, Text(""), f"{found.server}: {found.engine}")
+    wide = console.width >= WIDE
+    columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left", "ms": "right"}
+    rows: list[list[str | Text]] = []
+    for item in found.items:
+        entry = item.entry
+        checksum = entry.checksum if entry else item.migration.checksum if item.migration else ""
+        ms = "" if entry is None or entry.duration_ms is None else f"{entry.duration_ms:,}"
+        state: list[str | Text] = [Text(item.state, STYLES.get(item.state, "bold red")), item.name]
+        when = [entry.when, entry.applied_by] if entry else ["", ""]
+        rows.append([*state, *when, ms, *([checksum[:12]] if wide else [])])
+    if rows:
+        table(console, {**columns, **({"checksum": "left"} if wide else {})}, rows)
+    for item in found.items:
+        if item.explanation:
+            say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
+    for problem in found.problems:
+        say(console, "warning", problem)
+    if found.stranger:
+        text = f"{found.stranger} exists without a ledger: `invoke db.migrate` refuses such a database"
+        say(console, "warning", text)
+    elif not found.has_ledger:
+        say(console, "info", "no ledger: no migration has been applied")
+    say(console, "ok" if found.consistent else "FAIL", f"{found.database}: {found.summary}")
+    if not found.consistent:
+        say(console, "next", "restore the files as they were applied, or run `invoke db.rebuild`")
+    elif found.pending:
+        say(console, "next", "`invoke db.migrate` applies what is pending")
+
+
+def migrated(result: MigrationResult, console: Console) -> None:
+    """Draw what a run did."""
+    if result.applied:
+        if len(result.applied) > SHOWN_MIGRATIONS:
+            say(console, "info", f"the last {SHOWN_MIGRATIONS} of {len(result.applied):,}:")
+        rows = [
+            (migration.name, f"{migration.statements:,}", f"{migration.seconds:.3f}")
+            for migration in result.applied[-SHOWN_MIGRATIONS:]
+        ]
+        table(console, {"migration": "text", "statements": "right", "seconds": "right"}, rows)
+    what = "applied and rolled back" if result.rolled_back else "applied"
+    did = f"{len(result.applied):,} {what} in {result.seconds:.2f} s" if result.applied else "nothing to apply"
+    say(console, "ok", f"{result.database}: {did}, {result.before:,} applied before, {result.pending:,} pending")
+    if result.rolled_back:
+        say(console, "next", "`invoke db.migrate` applies it")
+    elif result.applied and not result.pending:
+        say(console, "next", "`invoke db.verify` checks the schema")
+
+
+# db.verify, db.drift
+
+
+def verification(result: Verification, console: Console) -> None:
+    """Draw the failed checks by file, then each file with its counts."""
+    tables = [check for check in result.checks if re.fullmatch(r"table \S+", check.name)]
+    missing = frozenset(check.name.partition(" ")[2] for check in tables if check.actual == "missing")
+    if len(tables) > 1 and len(missing) == len(tables):
+        say(console, "FAIL", f"none of the {len(tables)} tables exists: no migration has been applied")
+        say(console, "FAIL", _counted(result))
+        say(console, "next", "`invoke db.migrate` applies the migrations")
+        return
+    telling = [check for check in result.failed if not _follows_from(check, missing)]
+    for file, group in groupby(telling, key=lambda check: check.file):
+        say(console, "FAIL", file)
+        _failures(tuple(group), console)
+    for name, number in Counter(_follows_from(check, missing) for check in result.failed).items():
+        if name:
+            fail = f"{count(number, 'check')} of its parts {'fails' if number == 1 else 'fail'} too"
+            say(console, "FAIL", f"{name} is missing, and so {fail}")
+    if telling:
+        console.print()
+    rows = []
+    for name, group in groupby(result.checks, key=lambda check: check.file):
+        checks = tuple(group)
+        passed = sum(check.passed for check in checks)
+        state = "ok" if passed == len(checks) else "FAIL"
+        counted = f"{passed:,} passed" + (f", {len(checks) - passed:,} failed" if passed < len(checks) else "")
+        seconds = sum(check.seconds for check in checks)
+        rows.append((Text(f"{state:<6}", STYLES[state]), name, counted, Text(f"{seconds * 1000:.1f} ms", "dim")))
+    table(console, {"": "left", " ": "text", "  ": "left", "   ": "right"}, rows)
+    say(console, "ok" if result.passed else "FAIL", _counted(result))
+    if not result.passed:
+        say(
+            console,
+            "next",
+            "`invoke db.drift` shows the differences as a diff; keep a change with `invoke db.new NAME`, discard it"
+            " with `invoke db.rebuild`",
+        )
+
+
+def _counted(result: Verification) -> str:
+    server = sum(check.seconds for check in result.checks)
+    return f"{result.summary} in {result.seconds:.2f} s, {server * 1000:.0f} ms of it in the server"
+
+
+def _follows_from(check: Check, missing: frozenset[str]) -> str | None:
+    """Return the missing table whose part a check found missing: the reader needs to be told of the table only."""
+    subject = check.name.partition(" ")[2]
+    if check.actual != "missing" or subject in missing:
+        return None
+    owned = (
+        t for t in missing if subject.startswith((f"{t}.", f"{t}:")) or (check.expected or "").startswith(f"on {t}:")
+    )
+    return next(owned, None)
+
+
+def _failures(failed: tuple[Check, ...], console: Console) -> None:
+    """Draw what failed in one file: in columns where they fit, else one below the other; an extra object is one row."""
+    extra = [check.name.removeprefix("nothing extra: ") for check in failed if check.name.startswith("nothing extra: ")]
+    others = [check for check in failed if not (extra and check.name.startswith("nothing extra"))]
+    for name in extra:
+        _flow(console, Text.assemble("    ", ("extra   ", STYLES["extra"]), " "), name)
+    cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if (
+        cells
+        and sum(widths) + 8 <= min(console.width, WIDEST)
+        and not any("\n" in cell for row in cells for cell in row)
+    ):
+        table(console, {"check": "left", "expected": "left", "actual": "left"}, cells, indent=4)
+    else:
+        for name, expected, actual in cells:
+            _flow(console, Text("    "), name)
+            _flow(console, Text("      expected  ", "dim"), expected)
+            _flow(console, Text("      actual    ", "dim"), actual)
+    for location in (check.location for check in others if check.location):
+        console.print(Text(shown(f"  --> {location}\n{location.excerpt()}\n")), soft_wrap=True)
+
+
+def check_files(files: tuple[CheckFile, ...], console: Console) -> None:
+    """Draw the names of check files, and what each says it is about."""
+    table(console, {"file": "left", "about": "text"}, [(file.name, file.about or _flaw(file)) for file in files])
+
+
+def _flaw(file: CheckFile) -> str:
+    return file.flaw[0] if file.flaw else ""
+
+
+def drift(result: Drift, console: Console) -> None:
+    """Draw the differences, object by object, then one line that sums them up."""
+    build = f"a fresh build of {result.built[0]} to {result.built[-1]}" if result.built else "an empty database"
+    if result.found:
+        console.print(Text(shown(f"--- {build}\n+++ {result.target}"), "bold"), soft_wrap=True)
+    for item in result.objects:
+        heading(console, item.change, item.name)
+        for line in item.lines:
+            console.print(Text(shown(line), {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
+    for name in result.disagreements:
+        say(console, "warning", f"the ledger disagrees with the files: {name}")
+    if result.pending:
+        say(console, "pending", f"compared without what is pending: {', '.join(result.pending)}")
+    if not result.found:
+        say(console, "ok", f"no drift: the schema is {build} (fingerprint {result.actual_fingerprint[:12]})")
+        return
+    kinds = ", ".join(f"{n} {change}" for change, n in sorted(Counter(i.change for i in result.objects).items()))
+    differ = "differs" if len(result.objects) == 1 else "differ"
+    say(console, "FAIL", f"drift: {count(len(result.objects), 'object')} {differ} ({kinds})")
+    say(console, "next", "keep a change with `invoke db.new NAME`, discard it with `invoke db.rebuild`")
+
+
+# server
+
+
+def server_status(found: Status, url: str, console: Console) -> None:
+    """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
+    installed = found.installation
+    lines = {
+        "state": found.state,
+        "postgresql": installed.version if installed else "",
+        "timescaledb": installed.timescaledb if installed else "",
+        "programs": str(installed.binaries) if installed else "",
+        "directory": str(found.directory),
+        "pid": str(found.running.pid) if found.running else "",
+        "size": decimal(found.size) if found.size else "",
+    }
+    for name, text in lines.items():
+        if text:
+            console.out(f"{name:<12} {text}")
+    if url:
+        console.out(f"DATABASE_URL='{url}'")
+        console.out(f"psql '{url}'")
+
+
+def server_question(found: Status) -> str:
+    """Return what an operator at a terminal is asked before a server is removed."""
+    size = decimal(found.size)
+    return f"Remove the embedded server in {found.directory}, with all of its databases ({size})? Type yes:"
+
+
+def log_lines(lines: tuple[str, ...], view: View) -> None:
+    """Print lines of a log as they are."""
+    if lines:
+        view.result(lambda console: console.out("\n".join(lines)), {"lines": lines})

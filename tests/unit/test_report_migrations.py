@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dbops.migrations import LedgerStatus, Plan, PlannedMigration
 from dbops.migrations.ledger import Entry, compare
-from dbops.report import migrations as views
+from dbops.report import text as views
 from tests.support.migration_files import written
 
 NAME = "0001_create_timescaledb_extension"
@@ -41,7 +41,7 @@ def status_of(*items: Entry, directory: Path | None = None) -> LedgerStatus:
 
 def test_status_keeps_names_and_times_whole_in_utc(tmp_path: Path) -> None:
     console = terminal()
-    views.status_text(status_of(entry(12)), console)
+    views.status(status_of(entry(12)), console)
     lines = drawn(console)
     assert any(NAME in line and "2024-02-29 20:30:00" in line and "postgres" in line for line in lines)
     assert "applied, UTC" in lines[1]
@@ -49,8 +49,11 @@ def test_status_keeps_names_and_times_whole_in_utc(tmp_path: Path) -> None:
 
 def test_status_explains_below_the_table(tmp_path: Path) -> None:
     console = terminal(200)
-    views.status_text(status_of(entry(12), directory=tmp_path), console)
-    assert "is edited: applied 2024-02-29 20:30:00 UTC by postgres with checksum 000000000000" in drawn(console)[-2]
+    views.status(status_of(entry(12), directory=tmp_path), console)
+    said, summary, advice = drawn(console)[-3:]
+    assert "is edited: applied 2024-02-29 20:30:00 UTC by postgres with checksum 000000000000" in said
+    assert summary.startswith("  FAIL    ")
+    assert advice.startswith("  next    ")
 
 
 def test_unfinished_file_that_is_gone_was_begun_and_not_applied() -> None:
@@ -62,9 +65,9 @@ def test_plan_has_the_locks_below_the_whole_name() -> None:
     locks = "ACCESS EXCLUSIVE on public.tickers for as long as it takes to look at each of its rows"
     planned = PlannedMigration(1, NAME, "p", 12345, 12, locks, "5s", "0", 1)
     console = terminal()
-    views.plan_text(Plan("d", "s", 0, (planned,), 0, 1), console)
+    views.plan(Plan("d", "s", 0, (planned,), 0, 1), console)
     lines = drawn(console)
     [name] = [number for number, line in enumerate(lines) if NAME in line]
-    assert "12345" in lines[name]
+    assert "12,345" in lines[name]
     assert "ACCESS EXCLUSIVE on public.tickers" in lines[name + 1]
     assert all(len(line) <= 80 for line in lines)

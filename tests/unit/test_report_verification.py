@@ -13,8 +13,8 @@ import xmlschema
 from rich.console import Console
 
 from dbops.errors import Location
-from dbops.report import junit
-from dbops.report import verification as report
+from dbops.report import json as machine
+from dbops.report import junit, text
 from dbops.settings import ROOT
 from dbops.verification import Check, Verification
 
@@ -40,7 +40,11 @@ RESULT = Verification(
 
 
 def document(output_format: str, result: Verification = RESULT) -> str:
-    return report.document(result, output_format, server="host:5432", started=STARTED)
+    if output_format == "json":
+        return machine.verification_document(result)
+    if output_format == "junit":
+        return junit.xml(result, server="host:5432", started=STARTED)
+    return text.drawn(lambda console: text.verification(result, console))
 
 
 def test_text_shows_failures_first_and_counts_what_passed() -> None:
@@ -52,13 +56,47 @@ def test_text_shows_failures_first_and_counts_what_passed() -> None:
     assert "--> db/verify/structure/b.sql:2:8\n  |\n2 | SELECT oops\n  |        ^" in text
     assert "table public.a" not in text
     assert "1 passed, 1 failed" in text
-    assert lines[-1] == "  FAIL   2 of 4 checks failed in 1.50 s, 1000 ms of it in the server"
+    assert lines[-2] == "  FAIL    2 of 4 checks failed in 1.50 s, 1000 ms of it in the server"
+    assert lines[-1].startswith("  next    `invoke db.drift` shows the differences")
 
 
 def test_text_shows_expected_and_actual_as_they_are() -> None:
     text = document("text", Verification((Check("a.sql", "[red]c", False, "x [bold]", "y"),), 0.1))
-    assert "FAIL a.sql" in text
-    assert " [red]c   x [bold]   y " in text
+    assert "  FAIL    a.sql\n" in text
+    assert "    [red]c  x [bold]  y\n" in text
+
+
+def test_text_has_one_below_the_other_what_does_not_fit_beside_each_other() -> None:
+    text = document("text", Verification((Check("a.sql", "column t.c", False, "x" * 100, "y" * 100),), 0.1))
+    assert f"    column t.c\n      expected  {'x' * 100}\n      actual    {'y' * 100}\n" in text
+
+
+def test_text_has_one_row_for_an_extra_object() -> None:
+    failed = (
+        Check("nothing_extra.sql", "nothing extra", False, "no object that no check names", "1 object"),
+        Check("nothing_extra.sql", "nothing extra: view public.v", False, "no such object", "there is a view public.v"),
+    )
+    text = document("text", Verification(failed, 0.1))
+    assert text.count("view public.v") == 1
+    assert "    extra    view public.v\n" in text
+
+
+def test_text_of_a_database_without_migrations_says_that_and_nothing_else() -> None:
+    failed = tuple(
+        Check(f"{kind}s.sql", f"{kind} public.{name}", False, "a table", "missing")
+        for kind in ("table", "index")
+        for name in ("a", "b")
+    )
+    assert document("text", Verification(failed, 0.1)).splitlines() == [
+        "  FAIL    none of the 2 tables exists: no migration has been applied",
+        "  FAIL    4 of 4 checks failed in 0.10 s, 0 ms of it in the server",
+        "  next    `invoke db.migrate` applies the migrations",
+    ]
+
+
+def test_characters_that_a_terminal_would_obey_are_replaced() -> None:
+    assert "\x1b" not in document("text")
+    assert "\ufffd[31m" in document("text")
 
 
 def test_text_says_once_that_a_table_is_missing() -> None:
@@ -68,6 +106,7 @@ def test_text_says_once_that_a_table_is_missing() -> None:
         Check("columns.sql", "column public.t.b", False, "integer", "text"),
         Check("indexes.sql", "index public.t_a_idx", False, "on public.t: btree (a)", "missing"),
         Check("tables.sql", "table public.t", False, "a table", "missing"),
+        Check("tables.sql", "table public.tt", True, "a table", "a table"),
     )
     text = document("text", Verification(failed, 0.1))
     assert "public.t is missing, and so 2 checks of its parts fail too" in text
@@ -87,7 +126,7 @@ def test_text_of_success_is_one_line_a_file_and_a_sum() -> None:
 
 def test_state_is_a_word_before_it_is_a_colour() -> None:
     console = Console(file=io.StringIO(), width=110, force_terminal=True, color_system="standard")
-    report.text(RESULT, console)
+    text.verification(RESULT, console)
     assert "\x1b[1;31mFAIL\x1b[0m" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

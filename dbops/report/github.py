@@ -1,0 +1,112 @@
+"""What GitHub Actions shows beside the log: errors at their line of a file, and tables in the summary of a step.
+
+See "Workflow commands for GitHub Actions" in GitHub's documentation.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dbops.errors import DbopsError, Location
+
+if TYPE_CHECKING:
+    from dbops.catalog import Drift
+    from dbops.migrations import Plan
+    from dbops.verification import Verification
+
+# GitHub shows no more errors than this of one step.
+SHOWN_ERRORS = 10
+CHECKS = "db/verify"
+
+
+@dataclass(frozen=True, slots=True)
+class GitHub:
+    """One step of a workflow; `summary` is the file to append Markdown to, empty if there is none."""
+
+    summary: str = ""
+
+    def error(self, error: DbopsError) -> None:
+        """Show an error, at its line if it has one."""
+        notes = "".join(f"\n{note}" for note in error.notes)
+        _annotate("kapman-dbops", f"{error.what}{notes}\nhint: {error.advice}", error.location)
+
+    def verification(self, result: Verification) -> None:
+        """Show the failed checks as errors, and all of them as a table."""
+        for check in result.failed[:SHOWN_ERRORS]:
+            location = check.location or Location(f"{CHECKS}/{check.file}", 1, 1, "")
+            _annotate(check.name, f"expected {_cell(check.expected)}, actual {_cell(check.actual)}", location)
+        rows = [(check.file, check.name, _cell(check.expected), _cell(check.actual)) for check in result.failed]
+        self._append(f"db.verify: {result.summary}", ("file", "check", "expected", "actual"), rows)
+
+    def drift(self, result: Drift) -> None:
+        """Show the objects that differ as a table, and their diff."""
+        verdict = "drift" if result.found else "no drift"
+        rows = [(item.change, item.name) for item in result.objects]
+        diff = "\n".join(line for item in result.objects for line in item.lines)
+        self._append(f"db.drift: {verdict} in {result.target}", ("change", "object"), rows, diff)
+
+    def plan(self, plan: Plan) -> None:
+        """Show the migrations that would run as a table."""
+        rows = [
+            (item.name, str(item.statements), item.locks or "not declared", item.lock_timeout) for item in plan.pending
+        ]
+        heading = f"db.migrate --plan: {len(rows)} to apply to {plan.database} on {plan.server}"
+        self._append(heading, ("migration", "statements", "locks", "lock timeout"), rows)
+
+    def _append(self, heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]], diff: str = "") -> None:
+        """Append a table to the summary; a summary that cannot be written does not fail the step."""
+        lines = [f"### {_cell(heading)}", ""]
+        rows = list(rows)
+        if rows:
+            lines += [
+                _row(columns),
+                _row(["---"] * len(columns)),
+                *(_row([_cell(cell) for cell in r]) for r in rows),
+                "",
+            ]
+        if diff:
+            # A fence that is longer than any in the text cannot be closed by it.
+            lines += ["````````diff", diff.replace("`" * 8, "'" * 8), "````````", ""]
+        if not self.summary:
+            return
+        try:
+            with Path(self.summary).open("a", encoding="utf-8", errors="replace") as file:
+                file.write("\n".join(lines) + "\n")
+        except OSError as error:
+            _command("warning", {}, f"cannot write the step summary: {error.strerror}")
+
+
+def _annotate(title: str, message: str, location: Location | None) -> None:
+    properties = {"title": title}
+    if location:
+        properties |= {"file": location.path, "line": str(location.line), "col": str(location.column)}
+    _command("error", properties, message)
+
+
+def _command(name: str, properties: dict[str, str], message: str) -> None:
+    """Print a workflow command; on stderr, which GitHub reads too, so that stdout stays the result's."""
+    given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+    sys.stderr.write(f"::{name}{' ' if given else ''}{given}::{_escaped(message)}\n")
+    sys.stderr.flush()
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for character in f"%\r\n{more}":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(value: str | None) -> str:
+    """Return a value as Markdown shows it literally in a cell of a table."""
+    text = "NULL" if value is None else " ".join(value.split())
+    for character in "\\`*_[]<>|~#":
+        text = text.replace(character, f"&#{ord(character)};")
+    return text

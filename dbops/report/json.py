@@ -1,0 +1,124 @@
+"""The view for machines: events and errors as JSON, one a line, on stderr; the result as one object on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from dbops.errors import DbopsError
+from dbops.events import Event
+from dbops.report.base import View, hush, plain, writing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dbops.catalog import Drift
+    from dbops.server import Status
+    from dbops.verification import CheckFile, Verification
+
+NAMES = {
+    "StepStarted": "step_started",
+    "Progress": "progress",
+    "StepFinished": "step_finished",
+    "Message": "message",
+    "Statement": "statement",
+}
+
+
+class JsonView(View):
+    """Prints JSON only, so that nothing needs to be scraped."""
+
+    def show(self, event: Event) -> None:
+        """Print an event as one line."""
+        self._line({"event": NAMES[type(event).__name__], **plain(event)})
+
+    def result(self, text: Callable[[Console], None], data: object) -> None:
+        """Print the result as one JSON object."""
+        with writing():
+            _write(plain(data), sys.stdout)
+
+    def header(self, text: Callable[[Console], None], data: object) -> None:
+        """Print what is about to happen as one line."""
+        self._line({"event": "header", "about": plain(data)})
+
+    def show_error(self, error: DbopsError) -> None:
+        """Print an error as one line."""
+        location = error.location
+        self._line(
+            {
+                "event": "error",
+                "what": error.what,
+                "where": str(location or error.where),
+                "source": (
+                    {"path": location.path, "line": location.line, "column": location.column} if location else None
+                ),
+                "sqlstate": error.sqlstate or None,
+                "hint": error.advice,
+                "notes": list(error.notes),
+                "exit_code": error.exit_code,
+            }
+        )
+
+    def interrupted(self, state: str) -> None:
+        """Print the interruption as one line."""
+        self._line({"event": "interrupted", "state": state})
+
+    def _line(self, fields: dict[str, object]) -> None:
+        _write({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}, sys.stderr)
+
+
+def _write(fields: object, stream: TextIO) -> None:
+    try:
+        print(json.dumps(fields, ensure_ascii=False), file=stream, flush=True)
+    except BrokenPipeError:
+        hush(stream)
+
+
+def verification(result: Verification) -> dict[str, object]:
+    """Return the result as docs/verify.schema.json describes it."""
+    data: dict[str, object] = plain(
+        {
+            "passed": result.passed,
+            "summary": {
+                "total": len(result.checks),
+                "passed": len(result.checks) - len(result.failed),
+                "failed": len(result.failed),
+                "seconds": result.seconds,
+            },
+            "checks": [*result.failed, *(check for check in result.checks if check.passed)],
+        }
+    )
+    return data
+
+
+def verification_document(result: Verification) -> str:
+    """Return the result as the text of a file."""
+    return json.dumps(verification(result), ensure_ascii=False, indent=2) + "\n"
+
+
+def check_files(files: tuple[CheckFile, ...]) -> dict[str, object]:
+    """Return the names of check files, and what each says it is about."""
+    return {"files": [{"name": file.name, "about": file.about} for file in files]}
+
+
+def drift(result: Drift) -> dict[str, object]:
+    """Return the result as docs/drift.schema.json describes it."""
+    fields: dict[str, object] = plain(result)
+    return {"drift": result.found, **fields}
+
+
+def server_status(found: Status, url: str) -> dict[str, object]:
+    """Return what there is of the embedded server; `url` is empty where it does not run."""
+    return {
+        "state": found.state,
+        "postgresql": found.installation.version if found.installation else "",
+        "timescaledb": found.installation.timescaledb if found.installation else "",
+        "programs": str(found.installation.binaries) if found.installation else "",
+        "directory": str(found.directory),
+        "pid": found.running.pid if found.running else None,
+        "size_bytes": found.size,
+        "database_url": url,
+    }
