@@ -16,7 +16,8 @@ from dbops import migrations
 from dbops.catalog import Drift, drift
 from dbops.errors import DbopsError, PreflightError
 from dbops.events import Message
-from dbops.report import drift as report
+from dbops.report import json as machine
+from dbops.report import text
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.servers import TestServer, run
@@ -28,7 +29,7 @@ SCHEMA = json.loads((ROOT / "docs" / "drift.schema.json").read_text(encoding="ut
 def drawn(result: Drift, *, colour: bool = False) -> str:
     console = Console(file=io.StringIO(), width=110, force_terminal=colour, color_system="standard" if colour else None)
     with console.capture() as capture:
-        report.text(result, console)
+        text.drift(result, console)
     return capture.get()
 
 
@@ -38,7 +39,7 @@ def test_fresh_build_has_no_drift_and_is_only_read(built: Target, server: TestSe
     assert not result.found
     assert result.expected_fingerprint == result.actual_fingerprint
     assert "no drift" in drawn(result)
-    jsonschema.validate(report.data(result), SCHEMA)
+    jsonschema.validate(machine.drift(result), SCHEMA)
     assert operators.scratch_databases(server) == []
 
 
@@ -64,9 +65,10 @@ def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
     assert lines[lines.index("extra view public.v") + 1] == "+view public.v"
     assert not [line for line in lines if line.startswith("@@")]
     assert "\x1b[31m-    column symbol: character varying(20) not null\x1b[0m" in drawn(result, colour=True)
-    assert lines[-1] == "  FAIL    drift, objects that differ: 4 (2 changed, 1 extra, 1 missing)"
-    jsonschema.validate(report.data(result), SCHEMA)
-    assert report.data(result)["drift"] is True
+    assert lines[-2] == "  FAIL    drift: 4 objects differ (2 changed, 1 extra, 1 missing)"
+    assert lines[-1] == "  next    keep a change with `invoke db.new NAME`, discard it with `invoke db.rebuild`"
+    jsonschema.validate(machine.drift(result), SCHEMA)
+    assert machine.drift(result)["drift"] is True
 
 
 def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp_path: Path) -> None:
