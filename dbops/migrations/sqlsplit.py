@@ -25,15 +25,16 @@ _TOKEN = re.compile(
   | (?P<dollar> \$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$ )
   | (?P<word> {_WORD} )
   | (?P<end> ; )
-  | (?P<open> \( )
-  | (?P<close> \) )
+  | (?P<open> \(+ )
+  | (?P<close> \)+ )
   | (?P<backslash> \\ )
-  | (?P<other> [0-9]+ | . )
+  | (?P<other> [0-9,.=<>+*|:]+ | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
 # What needs no look inside parentheses, many tokens at a time: rows of VALUES are most of a large file.
 _RUN = re.compile(rf"(?:[ \t\n\r\f\v0-9,.:=<>+*|]++|(?>{_WORD})(?!')|'[^']*+')++")
+_BETWEEN = re.compile(r"[ \t\n\r\f\v;]+")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPED_REST = re.compile(r"(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)", re.DOTALL)
 _CONTINUED = re.compile(r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+'")
@@ -98,6 +99,8 @@ def split(text: str) -> Iterator[Statement]:
         if current.depth and (run := _RUN.match(text, position)):
             position = current.end = run.end()
             continue
+        if current.start < 0 and (between := _BETWEEN.match(text, position)):
+            position = between.end()
         match = _TOKEN.match(text, position)
         if match is None:
             break
@@ -106,8 +109,6 @@ def split(text: str) -> Iterator[Statement]:
         position = len(text) if end < 0 else end
         # A comment that never ends belongs to a statement, so that the server refuses it.
         if kind == "skip" or (kind == "comment" and end >= 0):
-            continue
-        if kind == "end" and current.start < 0:
             continue
         _feed(current, kind, match, position)
         if kind == "end" and not current.depth and not current.blocks:
@@ -145,9 +146,9 @@ def location_at(text: str, offset: int, path: str) -> Location:
 def leading(text: str) -> Iterator[str]:
     """Yield the comments, and the blanks between them, that stand before the first statement."""
     position = 0
-    while match := _TOKEN.match(text, position):
+    while match := _BETWEEN.match(text, position) or _TOKEN.match(text, position):
         end = _end_of(str(match.lastgroup), match, text)
-        if match.lastgroup not in ("skip", "comment", "end") or end < 0:
+        if match.lastgroup not in (None, "skip", "comment") or end < 0:
             return
         yield text[position:end]
         position = end
@@ -175,9 +176,9 @@ def _feed(current: _Open, kind: str, match: re.Match[str], end: int) -> None:
     elif kind == "quoted" and not current.depth and len(current.words) < _KEPT_WORDS:
         current.words.append(match.group())
     elif kind == "open":
-        current.depth += 1
+        current.depth += len(match.group())
     elif kind == "close":
-        current.depth = max(0, current.depth - 1)
+        current.depth = max(0, current.depth - len(match.group()))
     elif kind == "backslash" and current.psql < 0:
         current.psql = match.start()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from dbops.migrations import State, discover, migrate, status
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
-from tests.support.servers import run
+from tests.support.servers import TestServer, fresh_name, run
 
 TABLE = "CREATE TABLE public.t (n integer); INSERT INTO public.t VALUES (1), (1);"
 INDEX = "-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY t_n_key\n    ON public.t (n);"
@@ -173,3 +176,66 @@ def test_hypertables_index_is_built_chunk_by_chunk_and_taken_up_again(empty: Tar
     migrate(empty, migrations)
     assert ("t_n_idx", True) in indexes(empty)
     assert states(empty, tmp_path) == [State.APPLIED] * 2
+
+
+def test_index_whose_name_the_server_cuts_is_taken_up_again(empty: Target, tmp_path: Path) -> None:
+    name = "t_n_" + "é" * 40
+    migrations = written(tmp_path, TABLE, INDEX.replace("t_n_key", name))
+    with pytest.raises(MigrationError, match="could not create unique index"):
+        migrate(empty, migrations)
+    run(empty, "DELETE FROM public.t WHERE ctid = (SELECT min(ctid) FROM public.t)")
+    migrate(empty, migrations)
+    assert [valid for _, valid in indexes(empty)] == [True]
+
+
+def test_index_of_a_hypertable_that_cannot_be_dropped_concurrently_is_dropped_plainly(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TimescaleDB 2.28 refuses DROP INDEX CONCURRENTLY for a hypertable; here a trigger refuses it in its place."""
+    run(
+        empty,
+        """
+        CREATE FUNCTION public.refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF current_query() ILIKE 'DROP INDEX CONCURRENTLY%' THEN
+                RAISE feature_not_supported USING MESSAGE = 'does not support dropping multiple objects';
+            END IF;
+        END $$;
+        CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('DROP INDEX') EXECUTE FUNCTION public.refuse();
+        CREATE SCHEMA dbops;
+        """,
+    )
+    migrations = written(tmp_path, TABLE, INDEX)
+    with pytest.raises(MigrationError, match="could not create unique index"):
+        migrate(empty, migrations)
+    run(empty, "DELETE FROM public.t WHERE ctid = (SELECT min(ctid) FROM public.t)")
+    migrate(empty, migrations)
+    assert indexes(empty) == [("t_n_key", True)]
+
+
+def test_index_that_another_role_is_building_is_not_blamed_on_a_file(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
+    """The database's owner does not see in pg_stat_progress_create_index what another role builds."""
+    owner = fresh_name("owner")
+    server.execute(f"CREATE ROLE {owner} LOGIN")
+    server.execute(f'ALTER DATABASE "{empty.database}" OWNER TO {owner}')
+    target = replace(empty, parameters={**empty.parameters, "user": owner})
+    migrate(target, written(tmp_path, "CREATE TABLE public.mine ();"))
+    run(empty, "CREATE TABLE public.other (n integer)")
+    # A transaction that holds a lock on the table keeps CREATE INDEX CONCURRENTLY waiting with an invalid index.
+    with servers.connect(empty) as blocker, ThreadPoolExecutor(1) as pool:
+        blocker.execute("BEGIN; LOCK TABLE public.other IN ROW EXCLUSIVE MODE")
+        building = pool.submit(run, empty, "CREATE INDEX CONCURRENTLY other_n_idx ON public.other (n)")
+        with servers.connect(empty) as looking:
+            query = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+            deadline = time.monotonic() + 30
+            while looking.execute(query.encode()).fetchall() != [(1,)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        text = "-- migrate: no-transaction\nVACUUM public.mine;"
+        assert len(migrate(target, discover(write(tmp_path, text, first=2))).applied) == 1
+        blocker.execute("COMMIT")
+        building.result(30)
+    server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
+    server.execute(f"DROP ROLE {owner}")

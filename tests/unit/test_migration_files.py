@@ -339,3 +339,19 @@ def test_new_file_refuses_a_bad_name(tmp_path: Path, name: str) -> None:
 
 def test_new_file_in_a_new_directory_is_the_first(tmp_path: Path) -> None:
     assert new_file(tmp_path / "migrations", "create_tickers").name == "0001_create_tickers.sql"
+
+
+def test_directive_below_the_first_statement_is_refused_where_lines_end_in_carriage_returns(tmp_path: Path) -> None:
+    said = refusal(write(tmp_path, "-- Why: x\rSELECT 1;\r-- migrate: no-transaction\r"))
+    assert "0001_do_step1.sql:3:1" in said
+    assert "has no effect" in said
+
+
+def test_header_is_read_where_lines_end_in_carriage_returns(tmp_path: Path) -> None:
+    [migration] = written(tmp_path, "-- Why: x\r-- lock-timeout: 2s\r-- migrate: own-transaction\rSELECT 1;\r")
+    assert migration.header == Header(lock_timeout="2s", own_transaction=True)
+
+
+def test_header_may_set_a_budget(tmp_path: Path) -> None:
+    [migration] = written(tmp_path, "-- lock-budget: 10min\nSELECT 1;\n")
+    assert migration.header.lock_budget == "10min"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+from contextlib import suppress
+
 import pytest
 
+from dbops.migrations.files import index_build, parse_header
 from dbops.migrations.sqlsplit import split
 
 
@@ -74,3 +79,64 @@ def test_backslash_outside_quotes_is_told() -> None:
 
 def test_begin_as_a_transaction_is_no_body() -> None:
     assert cut("BEGIN; CREATE TABLE t (a int); END;") == ["BEGIN;", "CREATE TABLE t (a int);", "END;"]
+
+
+MEGABYTE = 1 << 20
+# A beginning, and what is repeated after it.
+NASTY = {
+    "dashes_after_an_escape_string": ("COMMENT ON TABLE public.t IS E'x' ", "-"),
+    "dashes_and_blanks_after_an_escape_string": ("SELECT E'x' -- ", "- -- "),
+    "comments_after_an_escape_string": ("SELECT E'x'\n", "--\n"),
+    "escape_strings_with_comments": ("SELECT ", "E'x' --\n"),
+    "doubled_quotes": ("SELECT E'", "''"),
+    "backslashes": ("SELECT E'", "\\"),
+    "escaped_newlines": ("SELECT E'", "\\\n"),
+    "plain_doubled_quotes": ("SELECT '", "''"),
+    "parentheses": ("SELECT ", "("),
+    "quotes_in_parentheses": ("SELECT (", "'"),
+    "words_in_parentheses": ("SELECT (", "e "),
+    "escape_strings_in_parentheses": ("SELECT (", "E'x'--\n"),
+    "one_word_in_parentheses": ("SELECT (", "e"),
+    "open_comments": ("", "/*"),
+    "slashes_and_stars": ("SELECT ", "/ * "),
+    "dollars": ("", "$"),
+    "dollar_quotes": ("$a$ ", "$b$ "),
+    "dollar_names": ("SELECT a", "$b"),
+    "quoted_names": ('SELECT "', '""'),
+    "semicolons": ("", ";"),
+    "statements": ("", "CREATE TABLE public.t ();"),
+    "blanks": ("-- Why: a", " "),
+    "blanks_in_a_header": ("-- Why: a\n--  ", "b "),
+    "carriage_returns": ("SELECT 1", "\r"),
+    "almost_directives": ("", "-- migrate no transaction x\n"),
+    "stars": ("/* ", "* "),
+    "blanks_in_a_build": ("CREATE INDEX", " "),
+    "dots_in_a_build": ("CREATE INDEX i ON a", " . a"),
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_reading_takes_time_in_proportion_to_the_size(name: str) -> None:
+    """A megabyte takes seconds at most, where anything but linear time would take minutes or years."""
+    begin, repeated = NASTY[name]
+    for size, end in ((MEGABYTE // 8, " '*/\nSELECT 1;"), (MEGABYTE, "")):
+        text = begin + repeated * (size // len(repeated)) + end
+        began = time.process_time()
+        covered = sum(statement.end - statement.start for statement in split(text))
+        with suppress(ValueError):
+            parse_header(text)
+        index_build(text)
+        assert time.process_time() - began < 30
+        assert covered <= len(text)
+
+
+@pytest.mark.parametrize("repeated", ["\\n", "''", "ab\\n''c", "a"])
+def test_large_escape_string_takes_less_than_ten_times_its_size(repeated: str) -> None:
+    text = "SELECT E'" + repeated * (5 * MEGABYTE // len(repeated)) + "';"
+    tracemalloc.start()
+    try:
+        assert len(list(split(text))) == 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(text)

@@ -1,0 +1,136 @@
+"""The ledger is not believed unseen: what a file does to it is found, and so is what was done to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dbops.errors import MigrationError, PreflightError
+from dbops.migrations import State, discover, ledger, migrate, status
+from dbops.settings import Target
+from tests.support import servers
+from tests.support.migration_files import write, written
+from tests.support.servers import run
+
+TABLE = "CREATE TABLE public.t (n integer);"
+FUNCTION = """
+CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} END $$;
+CREATE TRIGGER f BEFORE INSERT ON dbops.schema_migrations FOR EACH ROW EXECUTE FUNCTION public.f();
+"""
+
+CHANGES = {
+    "rule": "CREATE RULE r AS ON INSERT TO dbops.schema_migrations DO INSTEAD NOTHING;",
+    "rule_that_does_nothing_yet": "CREATE RULE r AS ON DELETE TO dbops.schema_migrations DO INSTEAD NOTHING;",
+    "trigger_that_drops_the_row": FUNCTION.format("RETURN NULL;"),
+    "trigger_that_changes_the_row": FUNCTION.format("NEW.name := 'other'; RETURN NEW;"),
+    "trigger_that_does_nothing": FUNCTION.format("RETURN NEW;"),
+    "row_security": "ALTER TABLE dbops.schema_migrations ENABLE ROW LEVEL SECURITY;",
+    "row_of_its_own": "INSERT INTO dbops.schema_migrations (version, name, checksum, duration_ms, tool_version)"
+    " VALUES (2, '0002_do_step2', repeat('0', 64), 1, '1');",
+    "row_of_a_later_version": "INSERT INTO dbops.schema_migrations (version, name, checksum, duration_ms, tool_version)"
+    " VALUES (9, '0009_do_step9', repeat('0', 64), 1, '1');",
+    "deletion": "DELETE FROM dbops.schema_migrations;",
+    "update": "UPDATE dbops.schema_migrations SET checksum = repeat('0', 64);",
+    "truncation": "TRUNCATE dbops.schema_migrations;",
+    "replacement": "ALTER TABLE dbops.schema_migrations RENAME TO old;"
+    " CREATE TABLE dbops.schema_migrations (LIKE dbops.old INCLUDING ALL);",
+    "drop": "DROP TABLE dbops.schema_migrations;",
+    "change_by_dynamic_sql": "DO $$ BEGIN EXECUTE 'DELETE FROM dbops.' || 'schema' || '_migrations'; END $$;",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("before", ["in an earlier run", "in the same run"])
+def test_file_that_changes_the_ledger_fails_and_leaves_nothing(
+    empty: Target, tmp_path: Path, name: str, before: str
+) -> None:
+    first = written(tmp_path, TABLE)
+    if before == "in an earlier run":
+        migrate(empty, first)
+    with pytest.raises(MigrationError) as failure:
+        migrate(empty, discover(write(tmp_path, CHANGES[name], "CREATE TABLE public.after ();", first=2)))
+    assert "ledger" in failure.value.what or "schema_migrations" in failure.value.what
+    if "dynamic" not in name:
+        assert "0002_do_step2" in failure.value.what
+    with servers.connect(empty) as connection:
+        assert connection.execute("SELECT to_regclass('public.after') IS NULL").fetchall() == [(True,)]
+    found = status(empty, discover(tmp_path))
+    assert [item.state for item in found.items][1:] == [State.PENDING, State.PENDING]
+    assert not found.problems
+
+
+def test_file_outside_a_transaction_that_loses_its_row_is_not_reported_as_applied(
+    empty: Target, tmp_path: Path
+) -> None:
+    run(empty, "CREATE SCHEMA dbops")
+    text = "-- migrate: no-transaction\nCREATE RULE r AS ON INSERT TO dbops.schema_migrations DO INSTEAD NOTHING;"
+    migrations = written(tmp_path, TABLE, text)
+    with pytest.raises(MigrationError):
+        migrate(empty, migrations)
+    found = status(empty, migrations)
+    assert [item.state for item in found.items] == [State.APPLIED, State.UNFINISHED]
+    assert found.problems == ("the ledger dbops.schema_migrations has a rule",)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("DELETE FROM dbops.schema_migrations", "is empty, but the database has relations (such as public.t)"),
+        ("CREATE RULE r AS ON INSERT TO dbops.schema_migrations DO INSTEAD NOTHING", "has a rule"),
+        (FUNCTION.format("RETURN NEW;"), "has a trigger"),
+        ("ALTER TABLE dbops.schema_migrations ENABLE ROW LEVEL SECURITY", "has row-level security"),
+        (
+            "ALTER TABLE dbops.schema_migrations RENAME TO old;"
+            "CREATE VIEW dbops.schema_migrations AS SELECT * FROM dbops.old",
+            "is not a plain table",
+        ),
+    ],
+)
+def test_ledger_that_was_changed_is_noticed_by_status_and_refused_by_migrate(
+    empty: Target, tmp_path: Path, change: str, problem: str
+) -> None:
+    migrations = written(tmp_path, TABLE)
+    migrate(empty, migrations)
+    run(empty, change)
+    found = status(empty, migrations)
+    assert any(problem in text for text in found.problems)
+    assert not found.consistent
+    with pytest.raises(MigrationError, match="the ledger"):
+        migrate(empty, migrations)
+
+
+def test_ledger_that_is_locked_is_said_to_be_within_a_limit_with_the_holder(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.3)
+    migrations = written(tmp_path, TABLE)
+    migrate(empty, migrations)
+    with servers.connect(empty) as holder:
+        holder.execute("BEGIN; LOCK TABLE dbops.schema_migrations IN ACCESS EXCLUSIVE MODE")
+        for ask in (status, migrate):
+            with pytest.raises(PreflightError, match=r"could not be read for 0\.3 s") as refused:
+                ask(empty, migrations)
+            assert str(holder.info.backend_pid) in refused.value.render()
+
+
+def test_lock_on_the_ledger_that_comes_later_is_waited_for_in_attempts(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    migrations = discover(write(tmp_path, "CREATE TABLE public.u ();", first=2))
+    with servers.connect(empty) as holder:
+        holder.execute("BEGIN; LOCK TABLE dbops.schema_migrations IN SHARE MODE")
+        with pytest.raises(MigrationError, match="could not acquire a lock") as refused:
+            migrate(empty, migrations, lock_timeout="200ms", lock_budget="1s")
+        assert f"process {holder.info.backend_pid}" in refused.value.render()
+    assert len(migrate(empty, migrations).applied) == 1
+
+
+def test_empty_file_is_a_state_and_no_error_until_it_is_to_be_applied(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    migrations = discover(write(tmp_path, "-- Why: not yet", first=2), allow_empty=True)
+    found = status(empty, migrations)
+    assert [item.state for item in found.items] == [State.APPLIED, State.EMPTY]
+    assert found.consistent
+    with pytest.raises(Exception, match="has comments only, and no statement"):
+        migrate(empty, migrations)
+    assert migrate(empty, migrations, to=1).applied == ()
