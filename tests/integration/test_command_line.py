@@ -10,7 +10,7 @@ import pytest
 
 from dbops import verification
 from dbops.settings import ROOT
-from tests.support import servers
+from tests.support import processes, servers
 
 PASSWORD = "s3kret-w0rd"
 
@@ -59,21 +59,21 @@ TASKS = ["db.rebuild", "db.drop", "db.create", "db.migrate", "db.verify", "db.st
 @pytest.mark.parametrize("task", TASKS)
 def test_server_that_is_down_is_told_in_three_lines(task):
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:{servers.free_port()}/kapman_dev"
-    done = servers.run_invoke(*task.split(), DATABASE_URL=url)
+    done = processes.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "")
     assert "Connection refused" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
 def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension, task):
-    done = servers.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
+    done = processes.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "TimescaleDB is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
 def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server, task):
-    done = servers.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
+    done = processes.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "shared_preload_libraries" in done.stderr
 
@@ -81,24 +81,24 @@ def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_s
 @pytest.mark.parametrize("task", TASKS)
 def test_wrong_password_is_told_without_showing_it(password_server, task):
     url = f"postgresql://postgres:{PASSWORD}x@127.0.0.1:{password_server}/kapman_dev"
-    done = servers.run_invoke(*task.split(), DATABASE_URL=url)
+    done = processes.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "password authentication failed")
 
 
 @pytest.mark.parametrize("task", DANGEROUS)
 def test_url_without_database_name_is_wrong_usage(task):
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:1"
-    assert_three_lines(servers.run_invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
+    assert_three_lines(processes.run_invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
 
 
 @pytest.mark.parametrize("task", DANGEROUS)
 def test_malformed_url_is_wrong_usage(task):
     url = f"postgresql://u:{PASSWORD}/x@h:port/db"
-    assert_three_lines(servers.run_invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
+    assert_three_lines(processes.run_invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
 
 
 def test_errors_are_json_for_machines():
-    done = servers.run_invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
+    done = processes.run_invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
     line = json.loads(done.stderr)
     assert (done.returncode, line["event"], line["exit_code"]) == (2, "error", 2)
     assert done.stdout == ""
@@ -113,7 +113,7 @@ def test_errors_are_json_for_machines():
     ],
 )
 def test_unknown_choice_is_wrong_usage(words, what):
-    assert_three_lines(servers.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
+    assert_three_lines(processes.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
 
 
 SOURCES = {
@@ -132,14 +132,14 @@ SOURCES = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_wrong_setting_is_told_with_the_name_of_its_source(source: str) -> None:
     words, environ = SOURCES[source]
-    done = servers.run_invoke("db.rebuild", *words, **environ)
+    done = processes.run_invoke("db.rebuild", *words, **environ)
     assert_three_lines(done, 2, "")
     assert f"\n  --> {source}\n" in done.stderr
 
 
 @pytest.mark.parametrize("lines", ["abc", "0", "-5", "1.5"])
 def test_number_of_lines_that_is_not_a_positive_integer_is_wrong_usage(lines: str) -> None:
-    assert_three_lines(servers.run_invoke("server.logs", f"--lines={lines}"), 2, "must be a positive integer")
+    assert_three_lines(processes.run_invoke("server.logs", f"--lines={lines}"), 2, "must be a positive integer")
 
 
 @pytest.mark.parametrize("output_format", ["text", "json"])
@@ -171,7 +171,7 @@ def test_result_that_cannot_be_written_is_an_error(server, built):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_signal_ends_a_task_with_a_line_and_its_own_exit_code(number):
     url = f"postgresql://u@127.0.0.1:{servers.free_port()}/kapman_dev"
-    with servers.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
+    with processes.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
         first = process.stderr.readline()
         process.send_signal(number)
         rest = process.communicate()[1]

@@ -21,7 +21,7 @@ from dbops.events import Event
 from dbops.server import access
 from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
 from dbops.server.directory import Layout
-from tests.support import servers
+from tests.support import processes, servers
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_socket_and_data_are_private_to_the_account_that_runs_the_server(embedde
 
 def test_second_up_and_two_at_once_give_one_server(fresh: server.Embedded) -> None:
     environ = {"KAPMAN_SERVER_DIR": str(fresh.layout.directory)}
-    both = [servers.start_invoke("server.up", **environ) for _ in range(2)]
+    both = [processes.start_invoke("server.up", **environ) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     running = postmaster(fresh.layout.data)
     assert server.up(fresh) == running
@@ -164,7 +164,7 @@ def test_half_made_data_directory_is_made_anew(fresh: server.Embedded) -> None:
 
 
 def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh: server.Embedded) -> None:
-    process = servers.start_invoke("server.up", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    process = processes.start_invoke("server.up", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     while process.poll() is None and not list(fresh.layout.directory.glob("data.new-*/PG_VERSION")):
         time.sleep(0.01)
     process.kill()
@@ -213,7 +213,7 @@ def test_port_listens_on_loopback_and_wants_the_password(embedded: server.Embedd
 def test_password_is_kept_private_and_printed_nowhere(embedded: server.Embedded) -> None:
     environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
     outputs = [
-        servers.run_invoke(*words, **environ)
+        processes.run_invoke(*words, **environ)
         for words in (
             ("server.up", "--port", "auto", "--log-level", "DEBUG"),
             ("server.status", "--format", "json"),
@@ -290,7 +290,7 @@ def test_taken_port_is_refused_before_anything_starts(fresh: server.Embedded) ->
 
 
 def test_status_before_the_first_start_changes_nothing(fresh: server.Embedded) -> None:
-    assert servers.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
+    assert processes.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
     assert server.status(fresh).state == "installed"
     assert not fresh.layout.directory.exists()
 
@@ -299,7 +299,7 @@ def test_status_prints_a_psql_command_that_works(embedded: server.Embedded) -> N
     environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
     server.up(embedded)
     query(embedded, "CREATE DATABASE kapman_dev")
-    done = servers.run_invoke("server.status", **environ)
+    done = processes.run_invoke("server.status", **environ)
     (command,) = (line for line in done.stdout.splitlines() if line.startswith("psql "))
     path = f"{servers.local_installation().binaries}:{os.environ['PATH']}"
     ask = [*shlex.split(command), "-XAtc", "SELECT current_database()"]
@@ -308,7 +308,7 @@ def test_status_prints_a_psql_command_that_works(embedded: server.Embedded) -> N
 
 
 def test_install_on_a_machine_where_all_is_installed_is_one_line(fresh: server.Embedded) -> None:
-    done = servers.run_invoke("server.install", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    done = processes.run_invoke("server.install", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     installed = servers.local_installation()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -322,7 +322,7 @@ def test_status_says_whether_the_server_runs(embedded: server.Embedded) -> None:
     server.up(embedded)
     running = server.status(embedded)
     assert (running.state, running.size > 10_000_000) == ("running", True)
-    assert servers.run_invoke("server.status", **environ).returncode == 0
+    assert processes.run_invoke("server.status", **environ).returncode == 0
     assert server.down(embedded)
     assert server.status(embedded).state == "stopped"
     assert not server.down(embedded)
@@ -330,7 +330,7 @@ def test_status_says_whether_the_server_runs(embedded: server.Embedded) -> None:
 
 def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> None:
     server.up(embedded)
-    following = servers.start_invoke(
+    following = processes.start_invoke(
         "server.logs", "--lines", "1", "--follow", KAPMAN_SERVER_DIR=str(embedded.layout.directory)
     )
     assert following.stdout
@@ -349,7 +349,7 @@ def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> N
 
 @pytest.mark.parametrize("lines", ["abc", "0", "-5"])
 def test_lines_of_the_log_are_a_positive_number(fresh: server.Embedded, lines: str) -> None:
-    done = servers.run_invoke("server.logs", f"--lines={lines}", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    done = processes.run_invoke("server.logs", f"--lines={lines}", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     assert done.returncode == 2
     assert f'"{lines}"' in done.stderr
     assert "--> --lines" in done.stderr
@@ -357,13 +357,13 @@ def test_lines_of_the_log_are_a_positive_number(fresh: server.Embedded, lines: s
 
 
 def test_logs_of_a_server_that_never_ran_are_empty(fresh: server.Embedded) -> None:
-    done = servers.run_invoke("server.logs", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
+    done = processes.run_invoke("server.logs", KAPMAN_SERVER_DIR=str(fresh.layout.directory))
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_destroy_without_consent_keeps_everything(embedded: server.Embedded) -> None:
     server.up(embedded)
-    done = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
+    done = processes.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert done.returncode == 5
     assert "server.destroy --yes" in done.stderr
     assert server.status(embedded).state == "running"
@@ -371,11 +371,11 @@ def test_destroy_without_consent_keeps_everything(embedded: server.Embedded) -> 
 
 def test_destroy_with_consent_stops_and_removes_everything(embedded: server.Embedded) -> None:
     running = server.up(embedded, port=0)
-    done = servers.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
+    done = processes.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert done.returncode == 0, done.stderr
     assert not embedded.layout.directory.exists()
     assert not Path(f"/proc/{running.pid}/cwd").exists()
-    again = servers.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
+    again = processes.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert again.returncode == 0
 
 
@@ -425,7 +425,7 @@ def test_server_that_cannot_start_shows_the_end_of_its_log(embedded: server.Embe
 
 def test_environment_of_the_caller_does_not_leak_into_the_server(embedded: server.Embedded) -> None:
     leaks = {"PGDATA": "/nowhere", "PGPORT": "1", "PGHOST": "/nowhere", "PGOPTIONS": "-c work_mem=1GB"}
-    done = servers.run_invoke("server.up", KAPMAN_SERVER_DIR=str(embedded.layout.directory), **leaks)
+    done = processes.run_invoke("server.up", KAPMAN_SERVER_DIR=str(embedded.layout.directory), **leaks)
     assert done.returncode == 0, done.stderr
     assert query(embedded, "SELECT 1") == 1
 

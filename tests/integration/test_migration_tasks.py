@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,48 +15,37 @@ import pytest
 from dbops import label, postgres
 from dbops.settings import ROOT, Target
 from tests.support import servers
+from tests.support.processes import run_invoke
 from tests.support.servers import TestServer, run
 
 COUNT = len(list((ROOT / "db" / "migrations").glob("*.sql")))
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a task printed, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def invoke(server: TestServer, target: Target, *arguments: str) -> Ran:
+def invoke(server: TestServer, target: Target, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a task against a target."""
-    environ = {**os.environ, "DATABASE_URL": server.url(target.database)}
-    command = [sys.executable, "-m", "invoke", *arguments]
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return run_invoke(*words, DATABASE_URL=server.url(target.database))
 
 
 def test_migrate_applies_the_baseline_and_says_so(server: TestServer, empty: Target) -> None:
     first = invoke(server, empty, "db.migrate")
-    assert (first.code, f"{COUNT} applied in" in first.out) == (0, True)
+    assert (first.returncode, f"{COUNT} applied in" in first.stdout) == (0, True)
     again = invoke(server, empty, "db.migrate")
-    assert (again.code, "nothing to apply" in again.out) == (0, True)
+    assert (again.returncode, "nothing to apply" in again.stdout) == (0, True)
 
 
 def test_plan_for_machines_is_one_object_and_runs_nothing(server: TestServer, empty: Target) -> None:
     ran = invoke(server, empty, "db.migrate", "--plan", "--format", "json")
-    planned = json.loads(ran.out)
+    planned = json.loads(ran.stdout)
     assert [migration["version"] for migration in planned["pending"]] == list(range(1, COUNT + 1))
     assert {"name", "path", "size", "statements", "locks", "transaction", "lock_timeout"} <= set(planned["pending"][0])
     assert planned["pending"][0]["path"].startswith("db/migrations/0001_")
-    assert json.loads(invoke(server, empty, "db.status", "--format", "json").out)["has_ledger"] is False
+    assert json.loads(invoke(server, empty, "db.status", "--format", "json").stdout)["has_ledger"] is False
 
 
 def test_check_prints_the_plan_and_leaves_nothing(server: TestServer, empty: Target) -> None:
     ran = invoke(server, empty, "db.migrate", "--plan", "--check", "--format", "json")
-    found = json.loads(ran.out)
-    assert ran.code == 0
+    found = json.loads(ran.stdout)
+    assert ran.returncode == 0
     assert len(found["plan"]["pending"]) == len(found["result"]["applied"]) == COUNT
     assert found["result"]["rolled_back"] is True
     with servers.connect(empty) as connection:
@@ -66,70 +54,70 @@ def test_check_prints_the_plan_and_leaves_nothing(server: TestServer, empty: Tar
 
 def test_debug_shows_each_statement_with_its_time(server: TestServer, empty: Target) -> None:
     ran = invoke(server, empty, "db.migrate", "--to", "0002", "--log-level", "DEBUG", "--format", "json")
-    events = [json.loads(line) for line in ran.err.splitlines()]
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
     statements = [event for event in events if event["event"] == "statement"]
     assert any(event["sql"].startswith("CREATE TABLE public.tickers") for event in statements)
     assert all(event["seconds"] >= 0 and "db/migrations/" in event["where"] for event in statements)
-    assert [migration["version"] for migration in json.loads(ran.out)["applied"]] == [1, 2]
+    assert [migration["version"] for migration in json.loads(ran.stdout)["applied"]] == [1, 2]
 
 
 def test_status_is_green_for_what_is_as_it_should_be(server: TestServer, built: Target) -> None:
     ran = invoke(server, built, "db.status")
-    assert ran.code == 0
-    assert "PostgreSQL" in ran.out
-    assert "TimescaleDB" in ran.out
-    assert f"{COUNT} applied" in ran.out
+    assert ran.returncode == 0
+    assert "PostgreSQL" in ran.stdout
+    assert "TimescaleDB" in ran.stdout
+    assert f"{COUNT} applied" in ran.stdout
 
 
 def test_status_and_migrate_tell_an_edited_file(server: TestServer, built: Target) -> None:
     run(built, f"UPDATE dbops.schema_migrations SET checksum = '{'0' * 64}' WHERE version = 2")
     ran = invoke(server, built, "db.status", "--format", "json")
-    item = json.loads(ran.out)["items"][1]
-    assert (ran.code, item["state"], item["entry"]["checksum"]) == (1, "edited", "0" * 64)
+    item = json.loads(ran.stdout)["items"][1]
+    assert (ran.returncode, item["state"], item["entry"]["checksum"]) == (1, "edited", "0" * 64)
     refused = invoke(server, built, "db.migrate")
-    assert refused.code == 4
-    assert "0002_create_tickers: edited" in refused.err
-    assert "with checksum 000000000000, the file now has" in refused.err
+    assert refused.returncode == 4
+    assert "0002_create_tickers: edited" in refused.stderr
+    assert "with checksum 000000000000, the file now has" in refused.stderr
 
 
 def test_status_counts_what_is_pending(server: TestServer, empty: Target) -> None:
     ran = invoke(server, empty, "db.status")
-    assert ran.code == 0
-    assert f"{COUNT} pending" in ran.out
+    assert ran.returncode == 0
+    assert f"{COUNT} pending" in ran.stdout
 
 
 def test_tables_without_ledger_are_a_refusal_of_the_preflight(server: TestServer, empty: Target) -> None:
     run(empty, "CREATE TABLE public.somebodys (n integer)")
     ran = invoke(server, empty, "db.migrate")
-    assert ran.code == 3
-    assert "no ledger dbops.schema_migrations" in ran.err
+    assert ran.returncode == 3
+    assert "no ledger dbops.schema_migrations" in ran.stderr
     shown = invoke(server, empty, "db.status")
-    assert (shown.code, "somebodys exists without a ledger" in shown.out) == (1, True)
+    assert (shown.returncode, "somebodys exists without a ledger" in shown.stdout) == (1, True)
 
 
 def test_database_of_another_environment_is_refused(server: TestServer, built: Target) -> None:
     with servers.connect(built) as connection:
         label.write(connection, "prod")
     refused = invoke(server, built, "db.migrate", "--env", "dev")
-    assert (refused.code, "is a prod database, and the environment chosen is dev" in refused.err) == (5, True)
-    assert invoke(server, built, "db.migrate", "--env", "prod").code == 0
+    assert (refused.returncode, "is a prod database, and the environment chosen is dev" in refused.stderr) == (5, True)
+    assert invoke(server, built, "db.migrate", "--env", "prod").returncode == 0
 
 
 def test_second_operator_waits_and_is_told_who_is_first(server: TestServer, built: Target) -> None:
     with postgres.operator(built):
         ran = invoke(server, built, "db.migrate", "--timeout", "0.2")
-    assert (ran.code, "another operator is at work" in ran.err) == (3, True)
+    assert (ran.returncode, "another operator is at work" in ran.stderr) == (3, True)
 
 
 @pytest.mark.parametrize("to", ["banana", "9999", "-1"])
 def test_version_that_cannot_be_is_wrong_usage(server: TestServer, empty: Target, to: str) -> None:
-    assert invoke(server, empty, "db.migrate", f"--to={to}").code == 2
+    assert invoke(server, empty, "db.migrate", f"--to={to}").returncode == 2
 
 
 def test_new_file_with_a_bad_name_is_wrong_usage(server: TestServer, empty: Target) -> None:
     before = sorted(Path(ROOT / "db" / "migrations").iterdir())
     ran = invoke(server, empty, "db.new", "nonsense")
-    assert (ran.code, sorted(Path(ROOT / "db" / "migrations").iterdir())) == (2, before)
+    assert (ran.returncode, sorted(Path(ROOT / "db" / "migrations").iterdir())) == (2, before)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

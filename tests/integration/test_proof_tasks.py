@@ -12,7 +12,8 @@ import pytest
 from dbops.catalog import fingerprint
 from dbops.settings import ROOT, Target
 from tests.support import servers
-from tests.support.servers import TestServer, run, run_invoke
+from tests.support.processes import run_invoke
+from tests.support.servers import TestServer, run
 
 
 @pytest.fixture

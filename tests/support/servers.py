@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -207,27 +206,6 @@ def without_timescaledb(root: Path) -> Installation:
     shutil.copytree(source, home, ignore=ignore)
     shutil.copytree(share, root / "share" / "postgresql" / source.name, ignore=ignore)
     return replace(original, binaries=home / "bin", timescaledb="")
-
-
-def start_invoke(*words: str, **environ: str) -> subprocess.Popen[str]:
-    """Start a task in a process of its own, with no input and just the environment that is given."""
-    base = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-    return subprocess.Popen(
-        [sys.executable, "-m", "invoke", *words],
-        cwd=settings.ROOT,
-        env={**base, **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run_invoke(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a task to its end and return its output and exit code."""
-    with start_invoke(*words, **environ) as process:
-        out, err = process.communicate()
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import dbops
 import tasks
 from dbops.cli import SIGNALS
 from dbops.settings import ROOT
+from tests.support.processes import run_invoke
 
 VERBS = {
     "db": [
@@ -101,11 +102,11 @@ def test_short_flags_are_few_and_mean_the_same_everywhere() -> None:
         for argument in context.args.values():
             short = [f"-{name}" for name in argument.names if len(name) == 1]
             assert all(SHORT[flag] == f"--{argument.name}" for flag in short)
-    assert "-y, --yes" in invoke("--help", "db.drop").stdout
+    assert "-y, --yes" in run_invoke("--help", "db.drop").stdout
 
 
 def test_help_after_a_task_that_needs_an_argument_is_its_help() -> None:
-    done = invoke("db.new", "--help")
+    done = run_invoke("db.new", "--help")
     assert (done.returncode, "Example: invoke db.new" in done.stdout) == (0, True)
 
 
@@ -124,9 +125,7 @@ WRONG_WORDS = {
 @pytest.mark.parametrize("words", WRONG_WORDS)
 def test_word_that_is_no_task_and_no_option_is_wrong_usage_with_a_suggestion(words: str) -> None:
     what, hint = WRONG_WORDS[words]
-    done = subprocess.run(
-        [sys.executable, "-m", "invoke", *words.split()], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = run_invoke(*words.split())
     first, where, last = done.stderr.splitlines()
     assert (done.returncode, first, where) == (2, f"error: {what}", "  --> the command line")
     assert last.startswith(f"hint: {hint}")
@@ -174,12 +173,12 @@ def test_completion_script_of_bash_completes_tasks_and_options_in_a_fresh_shell(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_exists_for_each_shell(shell: str) -> None:
-    assert "--complete" in invoke(f"--print-completion-script={shell}").stdout
+    assert "--complete" in run_invoke(f"--print-completion-script={shell}").stdout
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task.startswith("db.") and task != "db.new"])
 def test_help_of_each_task_explains_the_common_options(task: str) -> None:
-    text = invoke("--help", task).stdout
+    text = run_invoke("--help", task).stdout
     for option in ("--url", "--env", "--format", "--log-level"):
         assert option in text
 
