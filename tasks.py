@@ -414,16 +414,23 @@ def new(context: Context, name: str, renumber: bool = False, format: str = "text
         run.view.result(lambda console: console.print(str(path), soft_wrap=True), {"path": path})
 
 
-@task(klass=Verb, help=DATABASE)
+@task(klass=Verb, help={**DATABASE, "against": "Compare with this file of `db.fingerprint --write` instead."})
 def drift(
-    context: Context, url: str | None = None, env: str | None = None, format: str = "text", log_level: str = "INFO"
+    context: Context,
+    url: str | None = None,
+    env: str | None = None,
+    format: str = "text",
+    log_level: str = "INFO",
+    against: str = "",
 ) -> None:
     """Compare the live schema with a fresh build, as a diff.
 
-    The migrations are built in a scratch database, which is dropped afterwards.
+    The migrations are built in a scratch database, which is dropped
+    afterwards. With --against there is none, and the right to create
+    databases is not needed.
     Exit code 1 on drift.
 
-    Example: invoke db.drift --format json
+    Example: invoke db.drift --against db/schema.txt
     """
     with running(format, log_level) as run:
         from dbops import catalog, migrations
@@ -431,15 +438,25 @@ def drift(
 
         settings = run.settings(url, env)
         run.view.begin("Drift of", settings.target)
-        files = migrations.discover(settings.migrations, allow_empty=True)
-        result = catalog.drift(settings.target, files, report=run.view.event)
+        if against:
+            result = catalog.against(settings.target, Path(against), report=run.view.event)
+        else:
+            files = migrations.discover(settings.migrations, allow_empty=True)
+            result = catalog.drift(settings.target, files, report=run.view.event)
         run.view.result(lambda console: text.drift(result, console), json.drift(result))
         if run.view.github:
             run.view.github.drift(result)
         run.code = 1 if result.found else 0
 
 
-@task(klass=Verb, help={**DATABASE, "text": "Print the canonical text that is hashed instead of its hash."})
+@task(
+    klass=Verb,
+    help={
+        **DATABASE,
+        "text": "Print the canonical text that is hashed instead of its hash.",
+        "write": "Write the canonical text to db/schema.txt of this repository too.",
+    },
+)
 def fingerprint(
     context: Context,
     url: str | None = None,
@@ -447,6 +464,7 @@ def fingerprint(
     format: str = "text",
     log_level: str = "INFO",
     text: bool = False,
+    write: bool = False,
 ) -> None:
     """Print one sha256 of the schema.
 
@@ -456,12 +474,17 @@ def fingerprint(
     """
     with running(format, log_level) as run:
         from dbops import catalog, postgres
+        from dbops.report import opened
         from dbops.report.text import print_as_is
+        from dbops.settings import ROOT
 
         target = run.settings(url, env).target
         with postgres.connect(target) as connection, postgres.translated(target):
             schema = catalog.schema_text(connection)
         value = catalog.fingerprint(schema)
+        if write:
+            with opened(str(ROOT / "db" / "schema.txt")) as save:
+                save(schema)
         data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
         run.view.result(lambda console: print_as_is(schema if text else f"{value}\n", console), data)
 

@@ -1,17 +1,18 @@
-"""The live schema against a fresh build of the migrations, object by object."""
+"""The live schema against a fresh build of the migrations, or against a file, object by object."""
 
 from __future__ import annotations
 
 import difflib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dbops.catalog.text import fingerprint, schema_text
 from dbops.database.lifecycle import scratch_database
-from dbops.errors import PreflightError
+from dbops.errors import PreflightError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, Migration, migrate, status
-from dbops.postgres import connect, maintenance, translated
+from dbops.postgres import Connection, connect, maintenance, translated
 from dbops.settings import Target
 
 STEP = "drift"
@@ -28,19 +29,20 @@ class ObjectDrift:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a live schema differs from what its migrations build.
+    """How a live schema differs from an expected one, which `source` describes.
 
-    `built` names the migrations of the fresh build: those that the ledger says are applied, or all if there is no
+    `built` names the migrations of a fresh build: those that the ledger says are applied, or all if there is no
     ledger. `pending` and `disagreements` are what else the ledger says. Fingerprints are sha256 in hexadecimal.
     """
 
     target: str
+    source: str
     objects: tuple[ObjectDrift, ...]
     expected_fingerprint: str
     actual_fingerprint: str
-    built: tuple[str, ...]
-    pending: tuple[str, ...]
-    disagreements: tuple[str, ...]
+    built: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    disagreements: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:
@@ -62,11 +64,13 @@ def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report =
     with scratch_database(target, report) as scratch:
         migrate(scratch, migrations, to=built[-1].version if built else None, fresh=True, report=report)
         expected = _text(scratch)
-    result = Drift(
-        target=str(target),
-        objects=compare(expected, live),
-        expected_fingerprint=fingerprint(expected),
-        actual_fingerprint=fingerprint(live),
+    result = replace(
+        _compare(
+            str(target),
+            f"a fresh build of {built[0].name} to {built[-1].name}" if built else "an empty database",
+            expected,
+            live,
+        ),
         built=tuple(migration.name for migration in built),
         pending=tuple(migration.name for migration in ledger.pending if migration not in built),
         disagreements=tuple(f"{item.name}: {item.state}" for item in ledger.disagreements),
@@ -75,17 +79,52 @@ def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report =
     return result
 
 
-def _end(result: Drift, seconds: float) -> StepFinished | Message:
-    """Return the event that closes the step: a step that ended badly is not finished."""
-    summary = f"objects that differ: {len(result.objects)}"
-    return Message("WARNING", summary, STEP) if result.found else StepFinished(STEP, summary, seconds)
+def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
+    """Compare the target with a file that `db.fingerprint --write` wrote; needs no right but CONNECT.
+
+    Raises UsageError if the file cannot be read or holds no schema.
+    """
+    began = time.monotonic()
+    expected = read_expected(path)
+    report(StepStarted(STEP, f"reading {target}"))
+    result = _compare(str(target), str(path), expected, _text(target))
+    report(_end(result, time.monotonic() - began))
+    return result
 
 
-def compare(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
+def compare(connection: Connection, expected: str, source: str) -> Drift:
+    """Compare the connected database with an expected text, in the open transaction if there is one."""
+    return _compare(connection.info.dbname, source, expected, schema_text(connection))
+
+
+def read_expected(path: Path) -> str:
+    """Return the canonical text that a file holds; UsageError if it cannot be read or holds no schema."""
+    hint = "Write it with `invoke db.fingerprint --write` on a database that the migrations built."
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"cannot read the expected schema: {reason}", where=str(path), hint=hint) from None
+    if not text.startswith("extension "):
+        raise UsageError("the file does not hold the canonical text of a schema", where=str(path), hint=hint)
+    return text
+
+
+def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
     """Return the objects whose blocks differ between two texts of `schema_text`, by name."""
     built, live = _blocks(expected), _blocks(actual)
     names = sorted(name for name in built.keys() | live.keys() if built.get(name) != live.get(name))
     return tuple(_object(name, built.get(name, []), live.get(name, [])) for name in names)
+
+
+def _compare(target: str, source: str, expected: str, actual: str) -> Drift:
+    return Drift(target, source, differences(expected, actual), fingerprint(expected), fingerprint(actual))
+
+
+def _end(result: Drift, seconds: float) -> StepFinished | Message:
+    """Return the event that closes the step: a step that ended badly is not finished."""
+    summary = f"objects that differ: {len(result.objects)}"
+    return Message("WARNING", summary, STEP) if result.found else StepFinished(STEP, summary, seconds)
 
 
 def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:
@@ -119,5 +158,5 @@ def _refuse_without_createdb(target: Target) -> None:
         raise PreflightError(
             f'role "{row[1] if row else ""}" may not create databases, and drift is measured against a scratch one',
             where=target.server,
-            hint="Let a superuser run `ALTER ROLE ... CREATEDB`, or run `invoke db.drift` as a role that may.",
+            hint="Let a superuser run `ALTER ROLE ... CREATEDB`, or run `invoke db.drift --against db/schema.txt`.",
         )

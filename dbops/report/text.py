@@ -532,9 +532,8 @@ def _flaw(file: CheckFile) -> str:
 
 def drift(result: Drift, console: Console) -> None:
     """Draw the differences, object by object, then one line that sums them up."""
-    build = f"a fresh build of {result.built[0]} to {result.built[-1]}" if result.built else "an empty database"
     if result.found:
-        console.print(Text(shown(f"--- {build}\n+++ {result.target}"), "bold"), soft_wrap=True)
+        console.print(Text(shown(f"--- {result.source}\n+++ {result.target}"), "bold"), soft_wrap=True)
     for item in result.objects:
         heading(console, item.change, item.name)
         for line in item.lines:
@@ -544,7 +543,7 @@ def drift(result: Drift, console: Console) -> None:
     if result.pending:
         say(console, "pending", f"compared without what is pending: {', '.join(result.pending)}")
     if not result.found:
-        say(console, "ok", f"no drift: the schema is {build} (fingerprint {result.actual_fingerprint[:12]})")
+        say(console, "ok", f"no drift: the schema is {result.source} (fingerprint {result.actual_fingerprint[:12]})")
         return
     kinds = ", ".join(f"{n} {change}" for change, n in sorted(Counter(i.change for i in result.objects).items()))
     differ = "differs" if len(result.objects) == 1 else "differ"

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from dbops import postgres
 from dbops.catalog import fingerprint, schema_text, text
-from dbops.catalog.drift import compare
+from dbops.catalog.drift import differences
 from dbops.database import rebuild
 from dbops.errors import ServerError
 from dbops.settings import ROOT, Target
@@ -66,7 +66,7 @@ def test_job_and_compression_show(shared: Shared) -> None:
             shared.connection.execute(JOB)
             shared.connection.execute(COMPRESSION)
         after = schema_text(shared.connection)
-    added = {line for item in compare(shared.text, after) for line in item.lines if line.startswith("+")}
+    added = {line for item in differences(shared.text, after) for line in item.lines if line.startswith("+")}
     assert "+job public.j" in added
     assert '+    every 01:00:00, at most 00:00:00, retries -1 after 00:05:00 config {"a": 1}' in added
     assert "+    compression of ticker_id: segment by 1" in added

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dbops.catalog import diagram
+from dbops.catalog import diagram, schema_text
 from dbops.settings import ROOT, Target
 from tests.support import servers
 
@@ -36,3 +36,10 @@ def test_diagram_of_odd_names_stays_readable_for_mermaid_and_markdown(built: Tar
             assert re.fullmatch(r" {8}[A-Za-z]\w* [A-Za-z_]\w*( (PK|FK|UK)(, (PK|FK|UK))*)?", line), line
     assert "| `t` | `time(3) without time zone` | yes |  | two lines \\| &lt;b> |" in document
     assert "`a \\| b`" in document
+
+
+def test_expected_schema_is_current(built: Target) -> None:
+    with servers.connect(built) as connection:
+        fresh = schema_text(connection)
+    committed = (ROOT / "db" / "schema.txt").read_text(encoding="utf-8")
+    assert committed == fresh, "run `invoke db.rebuild` and `invoke db.fingerprint --write`, then commit db/schema.txt"

@@ -13,8 +13,8 @@ from psycopg import sql
 from rich.console import Console
 
 from dbops import migrations
-from dbops.catalog import Drift, drift
-from dbops.errors import DbopsError, PreflightError
+from dbops.catalog import Drift, against, compare, drift, read_expected
+from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Message
 from dbops.report import json as machine
 from dbops.report import text
@@ -130,3 +130,34 @@ def test_scratch_database_goes_away_when_the_build_fails(built: Target, server: 
     with pytest.raises(DbopsError, match="oops"):
         drift(built, migrations.discover(tmp_path))
     assert operators.scratch_databases(server) == []
+
+
+def test_file_shows_drift_to_a_role_that_may_only_connect(built: Target, server: TestServer) -> None:
+    run(built, "ALTER TABLE tickers ADD COLUMN isin text", "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    with operators.role(server, "LOGIN") as role:
+        result = against(operators.as_role(built, role), ROOT / "db" / "schema.txt")
+    assert [(item.name, item.change) for item in result.objects] == [
+        ("schema public", "changed"),
+        ("table public.tickers", "changed"),
+    ]
+    assert result.objects[1].lines == ("+    column isin: text",)
+    assert "schema.txt" in drawn(result).splitlines()[0]
+    jsonschema.validate(machine.drift(result), SCHEMA)
+
+
+def test_file_is_compared_inside_an_open_transaction(built: Target) -> None:
+    expected = read_expected(ROOT / "db" / "schema.txt")
+    with servers.connect(built) as connection, connection.transaction(force_rollback=True):
+        assert not compare(connection, expected, "db/schema.txt").found
+        connection.execute("CREATE TABLE public.ghosts (a integer)")
+        assert [item.name for item in compare(connection, expected, "db/schema.txt").objects] == ["table public.ghosts"]
+        connection.execute("INSERT INTO public.ghosts VALUES (1)")
+
+
+@pytest.mark.parametrize(("text", "says"), [("", "does not hold"), (None, "cannot read"), (b"\xff", "not UTF-8")])
+def test_file_that_is_no_schema_is_refused(built: Target, tmp_path: Path, text: str | bytes | None, says: str) -> None:
+    path = tmp_path / "schema.txt"
+    if text is not None:
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UsageError, match=says):
+        against(built, path)

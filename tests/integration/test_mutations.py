@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from dbops.catalog import ObjectDrift, fingerprint, schema_text
-from dbops.catalog.drift import compare
+from dbops.catalog.drift import differences
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, list_checks, run, verify
 from tests.support import servers
@@ -67,7 +67,7 @@ class Baseline:
             connection.execute(mutation.sql.encode())
             text = schema_text(connection)
             failed = run(connection, list_checks(CHECKS, baseline=True)).failed
-        differing = compare(self.text, text)
+        differing = differences(self.text, text)
         assert (fingerprint(text) != fingerprint(self.text)) == bool(differing)
         return {check.name: check for check in failed}, {item.name: item for item in differing}
 
