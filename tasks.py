@@ -118,26 +118,29 @@ def rebuild(
     with running(format, log_level) as run:
         from dbops.database import rebuild as core
         from dbops.database.preflight import assert_passed
-        from dbops.report import lifecycle as views
+        from dbops.report import json, text
         from dbops.settings import positive_integer
 
         settings = run.settings(url, env)
         options = _options(run, settings, timeout, yes=yes, confirm=confirm, rehearse=rehearsal)
         if plan:
             planned = core.plan(settings.target, options, report=run.view.event)
-            run.view.result(lambda console: views.plan_text(planned, console), views.plan_data(planned))
+            run.view.result(lambda console: text.rebuild_plan(planned, console), json.rebuild_plan(planned))
+            if run.view.github:
+                run.view.github.rebuild_plan(planned)
             assert_passed(planned.findings, settings.target)
             return
+        details = log_level == "DEBUG"
         results = core.repeat(
             settings.target,
             options,
             positive_integer("--repeat", repeat),
             report=run.view.event,
             announce=lambda found: run.view.header(
-                lambda console: views.header(found, console), views.plan_data(found)
+                lambda console: text.rebuild_header(found, console, details=details), json.rebuild_plan(found)
             ),
         )
-        run.view.result(lambda console: views.rebuilt(results, console), views.rebuilt_data(results))
+        run.view.result(lambda console: text.rebuilt(results, console), json.rebuilt(results))
 
 
 @task(
@@ -170,19 +173,18 @@ def drop(
     """
     with running(format, log_level) as run:
         from dbops.database import rebuild as core
-        from dbops.report import lifecycle as views
+        from dbops.report import json, text
 
         settings = run.settings(url, env)
+        run.view.begin("Drop", settings.target)
         result = core.drop(
             settings.target,
             _options(run, settings, timeout, yes=yes, confirm=confirm),
             forget=forget,
             report=run.view.event,
-            announce=lambda found: run.view.header(
-                lambda console: views.impact(found, console), views.impact_data(found)
-            ),
+            announce=lambda found: run.view.header(lambda console: text.impact(found, console), json.impact(found)),
         )
-        run.view.result(lambda console: views.dropped(result, console), result)
+        run.view.result(lambda console: text.dropped(result, console), result)
 
 
 @task(klass=Verb, help={**DATABASE, "timeout": TIMEOUT})
@@ -203,11 +205,12 @@ def create(
     """
     with running(format, log_level) as run:
         from dbops.database import rebuild as core
-        from dbops.report import lifecycle as views
+        from dbops.report import text
 
         settings = run.settings(url, env)
+        run.view.begin("Create", settings.target)
         result = core.create(settings.target, _options(run, settings, timeout), report=run.view.event)
-        run.view.result(lambda console: views.created(result, console), result)
+        run.view.result(lambda console: text.created(result, console), result)
 
 
 @task(
@@ -557,12 +560,12 @@ def wait(
     """
     with running(format, log_level) as run:
         from dbops.database import wait as core
-        from dbops.report import lifecycle as views
+        from dbops.report import text
         from dbops.settings import seconds
 
         target = run.settings(url, env).target
         found = core.wait(target, timeout=seconds("--timeout", timeout), report=run.view.event)
-        run.view.result(lambda console: views.ready(found, console), found)
+        run.view.result(lambda console: text.ready(found, console), found)
 
 
 # server: the embedded one
@@ -807,7 +810,7 @@ def _options(
     """Return what drop, create and rebuild take from the command line."""
     from dbops.database.consent import Agreement
     from dbops.database.rebuild import Options
-    from dbops.report import lifecycle as views
+    from dbops.report import text
     from dbops.settings import seconds
 
     return Options(
@@ -815,7 +818,7 @@ def _options(
         checks=settings.verify,
         timeout=seconds("--timeout", timeout),
         rehearse=rehearse,
-        agreement=Agreement(yes=yes, confirm=confirm, ask=lambda found: run.view.ask(views.question(found))),
+        agreement=Agreement(yes=yes, confirm=confirm, ask=lambda found: run.view.ask(text.question(found))),
     )
 
 

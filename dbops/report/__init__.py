@@ -5,10 +5,165 @@ Results go to stdout, progress and errors to stderr.
 
 from __future__ import annotations
 
-from dbops.report.base import View, opened, plain
-from dbops.report.github import GitHub
+import dataclasses
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
 
-__all__ = ["GitHub", "View", "opened", "plain", "view"]
+from rich.console import Console
+
+from dbops.errors import DbopsError, UsageError
+from dbops.events import Event, Statement
+from dbops.report.github import GitHub
+from dbops.settings import Target
+
+__all__ = ["LEVELS", "GitHub", "View", "hush", "opened", "plain", "view", "writing"]
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
+SILENT = 100
+
+
+class View(ABC):
+    """Shows events while a task runs, then its result or its error. Use it as a context manager around the work."""
+
+    def __init__(self, log_level: str, github: GitHub | None = None) -> None:
+        self.threshold = LEVELS[log_level]
+        self.github = github
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def event(self, event: Event) -> None:
+        """Show an event, if the log level lets it through."""
+        level = getattr(event, "level", "DEBUG" if isinstance(event, Statement) else "INFO")
+        if LEVELS[level] >= self.threshold:
+            try:
+                self.show(event)
+            except OSError:
+                # Nobody reads any more (a full disk, a terminal that is gone): the work goes on without a word.
+                self.threshold = SILENT
+
+    @abstractmethod
+    def show(self, event: Event) -> None:
+        """Show an event."""
+
+    @abstractmethod
+    def result(self, text: Callable[[Console], None], data: object) -> None:
+        """Print a result on stdout: `text` draws it for people, `data` is what machines get."""
+
+    @abstractmethod
+    def header(self, text: Callable[[Console], None], data: object) -> None:
+        """Print on stderr what is about to happen: `text` draws it for people, `data` is what machines get."""
+
+    def begin(self, verb: str, target: Target) -> None:  # noqa: B027
+        """Say on stderr what a verb is about to work on, where people read."""
+
+    def error(self, error: DbopsError) -> int:
+        """Print an error on stderr and return its exit code."""
+        self.close()
+        self.show_error(error)
+        if self.github:
+            self.github.error(error)
+        return error.exit_code
+
+    @abstractmethod
+    def show_error(self, error: DbopsError) -> None:
+        """Print an error on stderr."""
+
+    @abstractmethod
+    def interrupted(self, state: str) -> None:
+        """Say in one line that the run was interrupted, in which state things are, and what continues."""
+
+    def ask(self, question: str) -> str | None:
+        """Return what the operator types, or None if there is no terminal to ask on."""
+        return None
+
+    def close(self) -> None:  # noqa: B027
+        """Stop whatever is drawn live."""
+
+
+def plain(value: object) -> Any:
+    """Return a value as what JSON knows: dataclasses become objects, paths and times strings.
+
+    Fields that repr leaves out are left out here, too. Seconds are rounded to milliseconds.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return round(value, 3)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def hush(stream: TextIO) -> None:
+    """Send the rest of a stream nowhere: its reader is gone, as in `invoke db.status | head -1`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Callable[[str], None]]:
+    """Empty the file at a path, so that no older result can be taken for this one, and yield what writes it.
+
+    Without a path, the document goes nowhere. Raises UsageError if it cannot be written.
+    """
+    with _emptied(path) as file:
+
+        def write(document: str) -> None:
+            with _refused(path), file:
+                file.write(document)
+
+        yield write
+
+
+def _emptied(path: str) -> TextIO:
+    with _refused(path):
+        return Path(path or os.devnull).open("w", encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def _refused(path: str) -> Iterator[None]:
+    """Turn what the file system says into a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the result: {error.strerror}",
+            where=path,
+            hint="Give --output a file in a directory that exists, that you may write to, and that has room.",
+        ) from None
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Raise UsageError if a result cannot be written to stdout."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the output: {error.strerror}",
+            where="standard output",
+            hint="Free some space, or write somewhere else, and run the task again.",
+        ) from None
 
 
 def view(output_format: str, log_level: str, github: GitHub | None = None) -> View:

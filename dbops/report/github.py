@@ -15,6 +15,7 @@ from dbops.errors import DbopsError, Location
 
 if TYPE_CHECKING:
     from dbops.catalog import Drift
+    from dbops.database.rebuild import Plan as RebuildPlan
     from dbops.migrations import Plan
     from dbops.verification import Verification
 
@@ -56,6 +57,16 @@ class GitHub:
         ]
         heading = f"db.migrate --plan: {len(rows)} to apply to {plan.database} on {plan.server}"
         self._append(heading, ("migration", "statements", "locks", "lock timeout"), rows)
+
+    def rebuild_plan(self, plan: RebuildPlan) -> None:
+        """Show the conditions of the preflight as a table."""
+        rows = [
+            ("ok" if item.passed else "FAIL", item.name, f"{item.reason} {item.remedy}".strip())
+            for item in plan.findings
+        ]
+        verdict = "would be refused" if plan.refusals else "is possible"
+        heading = f"db.rebuild --plan: a rebuild of {plan.inspection.target} {verdict}"
+        self._append(heading, ("state", "condition", "reason"), rows)
 
     def _append(self, heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]], diff: str = "") -> None:
         """Append a table to the summary; a summary that cannot be written does not fail the step."""

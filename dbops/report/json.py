@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from dbops.errors import DbopsError
 from dbops.events import Event
-from dbops.report.base import View, hush, plain, writing
+from dbops.report import View, hush, plain, writing
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from dbops.catalog import Drift
+    from dbops.database.inspection import Inspection
+    from dbops.database.rebuild import Plan, RebuildResult
     from dbops.server import Status
     from dbops.verification import CheckFile, Verification
 
@@ -75,6 +77,43 @@ def _write(fields: object, stream: TextIO) -> None:
         print(json.dumps(fields, ensure_ascii=False), file=stream, flush=True)
     except BrokenPipeError:
         hush(stream)
+
+
+def rebuild_plan(plan: Plan) -> dict[str, object]:
+    """Return what a rebuild would do."""
+    found = plan.inspection
+    return {
+        "began": plain(plan.began),
+        **impact(found),
+        "postgresql": found.server.version_text,
+        "timescaledb": found.server.timescaledb,
+        "preflight": plain(plan.findings),
+        "refused": bool(plan.refusals),
+        "consent": plain(plan.consent),
+        "migrations": [migration.name for migration in plan.migrations],
+        "rehearse": plan.rehearse,
+    }
+
+
+def impact(found: Inspection) -> dict[str, object]:
+    """Return what would be lost."""
+    lost = found.impact
+    return {
+        "database": found.target.database,
+        "server": found.target.server,
+        "environment": found.target.environment,
+        "exists": found.exists,
+        "rows_would_be_lost": lost.rows,
+        "estimated_rows": lost.estimated_rows,
+        "size": found.size,
+        "sessions": plain(found.sessions),
+        "impact": plain(lost),
+    }
+
+
+def rebuilt(results: tuple[RebuildResult, ...]) -> object:
+    """Return the last rebuild, and how many there were: all of them have its fingerprint."""
+    return {**plain(results[-1]), "repeated": len(results)}
 
 
 def verification(result: Verification) -> dict[str, object]:

@@ -36,13 +36,19 @@ from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError
-from dbops.report.base import LEVELS, View, hush, writing
+from dbops.report import LEVELS, View, hush, writing
 from dbops.report.github import GitHub
 from dbops.settings import Target
 
 if TYPE_CHECKING:
     from dbops.catalog import Drift
+    from dbops.database.inspection import Inspection
+    from dbops.database.lifecycle import DropResult
+    from dbops.database.rebuild import CreateResult, RebuildResult
+    from dbops.database.rebuild import Plan as RebuildPlan
+    from dbops.database.wait import Ready
     from dbops.migrations import LedgerStatus, MigrationResult, Plan
+    from dbops.postgres import Session
     from dbops.server import Status
     from dbops.verification import Check, CheckFile, Verification
 
@@ -53,6 +59,8 @@ UNLIMITED = 10_000
 WIDE = 100
 WIDEST = 160
 SHOWN_MIGRATIONS = 20
+SHOWN_TABLES = 12
+SHOWN_SESSIONS = 10
 STYLES = {
     "ok": "green",
     "FAIL": "bold red",
@@ -346,6 +354,161 @@ def drawn(draw: Callable[[Console], None]) -> str:
     with console.capture() as capture:
         draw(console)
     return capture.get()
+
+
+# db.rebuild, db.drop, db.create, db.wait
+
+
+def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = False) -> None:
+    """Draw in four lines what a rebuild is about to work on, and below them what would be lost."""
+    inspection = found.inspection
+    server = inspection.server
+    version = server.version_text if details else server.version_text.partition(" ")[0]
+    names = [migration.name for migration in found.migrations]
+    to_run = f"{len(names):,}, from {names[0]} to {names[-1]}" if names else "none that can be read"
+    heading(console, "Rebuild", f"{inspection.target} ({inspection.target.environment})")
+    facts(
+        console,
+        {
+            "engine": f"PostgreSQL {version}, TimescaleDB {server.timescaledb or 'missing'}",
+            "migrations": to_run + (", rehearsed in a scratch database first" if found.rehearse else ""),
+        },
+    )
+    if details:
+        rights = "superuser" if server.superuser else "CREATEDB" if server.createdb else "may not create databases"
+        began = f"{found.began:%Y-%m-%d %H:%M:%S} UTC"
+        facts(console, {"began": began, "role": f"{server.role} ({rights})"})
+    impact(inspection, console)
+
+
+def rebuild_plan(found: RebuildPlan, console: Console) -> None:
+    """Draw what a rebuild would do, and every condition of the preflight."""
+    rebuild_header(found, console)
+    for finding in found.findings:
+        more = "" if finding.passed else f": {finding.reason}. {finding.remedy}"
+        say(console, "ok" if finding.passed else "FAIL", finding.name + more)
+    facts(console, {"consent": found.consent.words(found.inspection.target.database)})
+    if found.refusals:
+        say(console, "FAIL", "a rebuild would be refused; nothing was changed")
+        return
+    steps = [*(["rehearse"] if found.rehearse else []), "create", *(["drop"] if found.inspection.database else [])]
+    steps += ["migrate", "verify", "open"]
+    say(console, "ok", f"a rebuild would {', '.join(steps)}; nothing was changed but for a trial scratch database")
+    say(console, "next", "`invoke db.rebuild` does it")
+
+
+def impact(found: Inspection, console: Console) -> None:
+    """Draw what would be lost."""
+    lost = found.impact
+    if not found.exists or not (lost.rows or lost.foreign):
+        name = found.target.database
+        why = f"there are no rows in {name}" if found.exists else f"there is no database {name}"
+        facts(console, {"impact": f"nothing would be lost: {why}"})
+    else:
+        console.print(Text("This deletes, for good:", "bold red"), soft_wrap=True)
+        labelled = f", labelled {lost.label.environment}" if lost.label else ""
+        about = {
+            "database": f"{found.target} ({found.target.environment}{labelled})",
+            "size": "unknown" if found.size is None else decimal(found.size),
+        }
+        if lost.foreign:
+            about["objects"] = lost.objects + (f"; seems to be built with {lost.maker}" if lost.maker else "")
+        facts(console, {**about, "rows": _rows_lost(found)})
+        _tables(found, console)
+    _sessions("connected now", found.sessions, console)
+
+
+def _rows_lost(found: Inspection) -> str:
+    """Return the number of rows that would be lost, or where one was seen if the server has no estimate."""
+    lost = found.impact
+    if not lost.rows:
+        return "none"
+    if not lost.seen:
+        return f"unknown: {lost.evidence}"
+    return f"about {lost.estimated_rows:,}" if lost.estimated_rows > 1 else f"some, seen in {lost.evidence}"
+
+
+def _tables(found: Inspection, console: Console) -> None:
+    """Draw the tables that hold rows; those that seem empty are counted in one line."""
+    tables = found.impact.tables
+    filled = [item for item in tables if item.estimated_rows]
+    drawn_ = filled[:SHOWN_TABLES] or tables[:SHOWN_TABLES]
+    rows = [(item.name, f"{item.estimated_rows:,}", decimal(item.size), item.newest or "") for item in drawn_]
+    if rows:
+        table(console, {"table": "text", "rows, about": "right", "size": "right", "newest": "left"}, rows)
+    if more := len(tables) - len(drawn_):
+        what = "more table" if len(filled) > len(drawn_) else "empty table"
+        facts(console, {"and": count(more, what)})
+
+
+def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> None:
+    if sessions:
+        facts(console, {what: count(len(sessions), "session")})
+    for session in sessions[:SHOWN_SESSIONS]:
+        _flow(console, Text("    "), str(session))
+    if len(sessions) > SHOWN_SESSIONS:
+        _flow(console, Text("    "), f"and {len(sessions) - SHOWN_SESSIONS:,} more")
+
+
+def question(found: Inspection) -> str:
+    """Return what an operator at a terminal is asked."""
+    return f"This deletes all data above. Type the database name to confirm ({shown(found.target.database)}):"
+
+
+def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
+    """Draw the summary of each rebuild."""
+    for result in results:
+        steps = ", ".join(f"{step.step} {step.seconds:.2f}" for step in result.steps)
+        _sessions("ended", result.ended, console)
+        facts(
+            console,
+            {
+                "built": f"{count(result.migrations, 'migration')} applied, {count(result.checks, 'check')} passed",
+                "rows": f"{result.rows:,}" + ("" if result.rows else ": no ingestion has run"),
+                "fingerprint": result.fingerprint,
+                "rehearsal": "passed, with the same fingerprint" if result.rehearsed else "none",
+                "closed to": f"{result.kept_out}, until all was verified",
+                "seconds": f"{result.seconds:.2f} in all ({steps})",
+            },
+        )
+        say(console, "ok", f"{result.database} on {result.server} is rebuilt")
+    if len(results) > 1:
+        say(console, "ok", f"{len(results):,} rebuilds, one fingerprint")
+    if not results[-1].rows:
+        say(console, "next", "run ingestion; `invoke db.verify` checks the schema at any time")
+
+
+def dropped(result: DropResult, console: Console) -> None:
+    """Draw what a drop did."""
+    database = f"{result.database} on {result.server} ({result.environment})"
+    _sessions("ended", result.ended, console)
+    if not result.existed:
+        say(console, "ok", f"{database} did not exist: nothing was dropped")
+    elif result.successor:
+        say(console, "ok", f"{database} is dropped in {result.seconds:.2f} s")
+        say(console, "info", f"the empty database {result.successor} keeps its properties")
+    else:
+        say(console, "ok", f"{database} is dropped in {result.seconds:.2f} s, and its properties with it")
+    say(console, "next", "`invoke db.create` creates it again, empty")
+
+
+def created(result: CreateResult, console: Console) -> None:
+    """Draw what a create did."""
+    database = f"{result.database} on {result.server} ({result.environment})"
+    kept = "the properties that it had before" if result.kept else "the server's default properties"
+    if result.created:
+        say(console, "ok", f"{database} is created with {kept}")
+    elif result.opened:
+        say(console, "ok", f"{database} was left closed by an interrupted run: it is open now, with {kept}")
+    else:
+        say(console, "ok", f"{database} exists: nothing was created")
+    say(console, "next", "`invoke db.migrate` applies what is pending")
+
+
+def ready(found: Ready, console: Console) -> None:
+    """Draw that a server is ready."""
+    engine = f"PostgreSQL {found.postgresql}, TimescaleDB {found.timescaledb}"
+    say(console, "ok", f"{found.server} is ready after {found.seconds:.1f} s: {engine}")
 
 
 # db.migrate, db.status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pexpect
 import psycopg
@@ -15,7 +16,7 @@ from dbops.database import rebuild
 from dbops.database.consent import BY_NAME, Agreement
 from dbops.database.inspection import inspect, look_inside
 from dbops.errors import ConsentError
-from dbops.settings import ROOT
+from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options
 
@@ -221,11 +222,11 @@ def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_says_whose_databa
     assert (found.label, found.has_ledger, found.foreign, found.rows) == (None, True, False, False)
 
 
-def terminal(target):
+def terminal(target, redirection=""):
     environment = {**operators.surroundings(target), "TERM": "dumb"}
-    arguments = ["-m", "invoke", "db.drop"]
+    words = f"exec {sys.executable} -m invoke db.drop {redirection}"
     return pexpect.spawn(
-        sys.executable, arguments, cwd=ROOT, env=environment, encoding="utf-8", timeout=60, dimensions=(50, 200)
+        "sh", ["-c", words], cwd=ROOT, env=environment, encoding="utf-8", timeout=60, dimensions=(50, 200)
     )
 
 
@@ -260,3 +261,52 @@ def test_name_typed_at_a_terminal_drops_the_database(server, precious):
     child.wait()
     assert child.exitstatus == 0
     assert not operators.exists(server, precious.database)
+
+
+def ended(child: pexpect.spawn) -> tuple[int, list[str]]:
+    """Return the exit code of a task at a terminal, and the lines that it printed since it was looked at."""
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus, child.before.replace("\r\n", "\n").splitlines()
+
+
+@pytest.mark.parametrize("redirection", ["2>{}", "</dev/null 2>{}", "</dev/null"])
+def test_name_is_not_asked_for_where_the_operator_does_not_see_what_would_be_lost(
+    precious: Target, tmp_path: Path, redirection: str
+) -> None:
+    child = terminal(precious, redirection.format(tmp_path / "log"))
+    child.sendline(precious.database)
+    code, lines = ended(child)
+    said = "\n".join(lines) + ((tmp_path / "log").read_text() if "2>" in redirection else "")
+    assert code == 5
+    assert "Type the database name" not in said
+    assert "--yes" in said
+    assert operators.rows_left(precious) == operators.ROWS
+
+
+def test_output_may_be_redirected_where_the_question_stays_visible(precious: Target) -> None:
+    child = terminal(precious, ">/dev/null")
+    child.expect("Type the database name")
+    child.sendline("no")
+    assert ended(child)[0] == 5
+
+
+def test_end_of_input_at_the_question_is_no_other_name(precious: Target) -> None:
+    child = terminal(precious)
+    child.expect("Type the database name.*:")
+    child.sendeof()
+    code, lines = ended(child)
+    assert code == 5
+    assert [line.split(":")[0] for line in lines if line.startswith(("error", "hint"))] == ["error", "hint"]
+    assert "name typed" not in "\n".join(lines)
+    assert operators.rows_left(precious) == operators.ROWS
+
+
+def test_interruption_at_the_question_has_a_line_of_its_own(precious: Target) -> None:
+    child = terminal(precious)
+    child.expect("Type the database name.*:")
+    child.sendintr()
+    code, lines = ended(child)
+    assert code == 130
+    assert lines[-1].startswith("interrupted: ")
+    assert operators.rows_left(precious) == operators.ROWS
