@@ -101,15 +101,27 @@ class Rule_KM11(BaseRule):
         if table not in earlier.hypertables:
             return []
         not_null = {column for name, column in earlier.not_null if name == table}
+        strong = self._added_not_valid(context.parent_stack[0])
         return [
             LintResult(action, description=f"This {what}. {instead}")
             for action in context.segment.get_children("alter_table_action_segment")
-            for what, instead in self._findings(action, not_null)
+            for what, instead in self._findings(action, not_null, strong)
         ]
 
-    def _findings(self, action: BaseSegment, not_null: set[str]) -> Iterator[tuple[str, str]]:
+    @staticmethod
+    def _added_not_valid(file: BaseSegment) -> set[str]:
+        """Return the constraints that the file itself adds: their strong locks last to the end of its transaction."""
+        names = (part.get_child("object_reference") for part in file.recursive_crawl("table_constraint"))
+        return {name.raw.lower() for name in names if name}
+
+    def _findings(self, action: BaseSegment, not_null: set[str], strong: set[str]) -> Iterator[tuple[str, str]]:
         """Yield what an action does to the chunks, and what to do instead."""
         given = words(action)
+        if given == ["VALIDATE", "CONSTRAINT"] and action.segments[-1].raw.lower() in strong:
+            yield (
+                "reads every chunk while the lock of ADD CONSTRAINT blocks writes to all of them",
+                "Move it to a later file.",
+            )
         if given[:1] == ["ADD"]:
             yield from self._added_constraint(action)
             yield from self._added_column(action)

@@ -25,6 +25,7 @@ _CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{
 _DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_NAME}[^;]*)", re.IGNORECASE)
 _ALTER = re.compile(rf"ALTER\s+TABLE\s+{_OPTIONAL}{_NAME}(?P<actions>.*)", re.IGNORECASE | re.DOTALL)
 _RENAME = re.compile(rf"\s*RENAME\s+TO\s+(?P<new>{_WORD})", re.IGNORECASE)
+_SET_SCHEMA = re.compile(rf"\s*SET\s+SCHEMA\s+(?P<new>{_WORD})", re.IGNORECASE)
 _INDEX = re.compile(
     rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?{_OPTIONAL}(?:{_WORD}\s+)??ON\s+(?:ONLY\s+)?{_NAME}",
     re.IGNORECASE,
@@ -124,8 +125,10 @@ def _built(texts: tuple[str, ...]) -> Schema:
             not_null = {(table, column) for table, column in not_null if table not in dropped}
         elif match := _ALTER.match(sql):
             table = qualified(match["name"])
-            if renamed := _RENAME.match(match["actions"]):
-                new = qualified(f"{table.split('.')[0]}.{renamed['new']}")
+            before, after = table.split(".", 1)
+            if moved := _RENAME.match(match["actions"]) or _SET_SCHEMA.match(match["actions"]):
+                word = qualified(moved["new"]).removeprefix("public.")
+                new = f"{before}.{word}" if moved.re is _RENAME else f"{word}.{after}"
                 for names in (tables, hypertables):
                     if table in names:
                         names.remove(table)

@@ -23,6 +23,10 @@ ALTER TABLE public.ohlcv ADD COLUMN trades integer CONSTRAINT ohlcv_trades_check
 -- bad: a computed column
 ALTER TABLE IF EXISTS public.ohlcv ADD COLUMN spread numeric GENERATED ALWAYS AS (high - low) STORED;
 
+-- bad: the lock of the first statement lasts to the end of the second
+ALTER TABLE public.ohlcv ADD CONSTRAINT ohlcv_close_check CHECK (close >= 0) NOT VALID;
+ALTER TABLE public.ohlcv VALIDATE CONSTRAINT ohlcv_close_check;
+
 -- good: only rows that are written from now on
 ALTER TABLE public.ohlcv ADD CONSTRAINT ohlcv_volume_check CHECK (volume >= 0) NOT VALID;
 
