@@ -367,9 +367,20 @@ def verify(
 # db: look, describe, prepare
 
 
-@task(klass=Verb, help=DATABASE)
+@task(
+    klass=Verb,
+    help={
+        **DATABASE,
+        "require_current": "Exit with code 1 while a migration is pending too: a gate for deployments.",
+    },
+)
 def status(
-    context: Context, url: str | None = None, env: str | None = None, format: str = "text", log_level: str = "INFO"
+    context: Context,
+    url: str | None = None,
+    env: str | None = None,
+    format: str = "text",
+    log_level: str = "INFO",
+    require_current: bool = False,
 ) -> None:
     """Show what is applied, pending, edited, renamed or removed.
 
@@ -384,9 +395,11 @@ def status(
 
         settings = run.settings(url, env)
         run.view.begin("Status of", settings.target)
-        core.warn_of_closed(settings.target, run.view.event)
-        found = migrations.status(settings.target, migrations.discover(settings.migrations, allow_empty=True))
+        files = migrations.discover(settings.migrations, allow_empty=True)
+        found = core.status(settings.target, files, report=run.view.event)
         run.view.result(lambda console: text.status(found, console), found)
+        if require_current:
+            found.assert_current()
         run.code = 0 if found.consistent else 1
 
 

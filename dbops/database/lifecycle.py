@@ -484,17 +484,24 @@ def restart_scheduler(target: Target) -> bool:
 
 
 def explain_missing(target: Target) -> str:
-    """Return in a sentence what there is of a database that cannot be connected to: a successor, or nothing."""
-    with postgres.maintenance(target) as connection:
-        rows = connection.execute(*properties.databases_query(target.database)).fetchall()  # type: ignore[arg-type]
-    for database in properties.databases(rows):
-        marker = database.marker
-        if marker and marker.kind == "successor" and marker.database == target.database:
+    """Return in a sentence what there is of a database that is not there; nothing if it is, or if that is not known."""
+    name = target.database
+    try:
+        with postgres.maintenance(target) as connection, postgres.reading(connection):
+            (answer,) = postgres.ask(connection, [properties.databases_query(name)])
+            found = properties.databases(answer.fetched())
+    except (DbopsError, psycopg.Error):
+        return ""
+    if any(database.name == name for database in found):
+        return ""
+    markers = {d.name: d.marker for d in found if d.marker and d.marker.kind == "successor"}
+    for successor, marker in markers.items():
+        if marker.database == name:
             return (
-                f"{target.database} was dropped; its successor {database.name} keeps its properties since "
-                f"{marker.since}: `invoke db.create` continues."
+                f"{name} was dropped; the empty database {successor} keeps its properties since {marker.since}. "
+                "`invoke db.create` continues, `invoke db.rebuild` builds it anew."
             )
-    return f"There is no database {target.database}: `invoke db.rebuild` builds it."
+    return f"There is no database {name}: `invoke db.rebuild` builds it; or correct the name in DATABASE_URL."
 
 
 def refuse_closed(database: Database | None, target: Target) -> None:

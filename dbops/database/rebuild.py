@@ -18,9 +18,9 @@ from dbops.database.inspection import Inspection, count_rows, inspect
 from dbops.database.lifecycle import DropResult
 from dbops.database.preflight import Finding, assert_passed, preflight
 from dbops.database.properties import find
-from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError
+from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import Migration, MigrationResult
+from dbops.migrations import LedgerStatus, Migration, MigrationResult
 from dbops.postgres import TIMEOUT, Connection, Session, sessions_in
 from dbops.settings import CHECKS, MIGRATIONS, Target
 
@@ -545,10 +545,20 @@ def assert_environment(found: label.Label | None, target: Target) -> None:
         )
 
 
-def warn_of_closed(target: Target, report: Report) -> None:
-    """Report if the target's database is closed: a run is building it, or was interrupted."""
-    with postgres.translated(target), postgres.connect(target) as connection:
-        try:
-            lifecycle.refuse_closed(find(connection, target.database), target)
-        except PreflightError as closed:
-            report(Message("WARNING", f"{closed.what}. {closed.hint}"))
+def status(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> LedgerStatus:
+    """Return how the target's database stands to the migration files; report if the database is closed.
+
+    Raises ServerError if it cannot be connected to, which names the successor if it was dropped.
+    """
+    try:
+        with postgres.translated(target), postgres.connect(target) as connection:
+            try:
+                lifecycle.refuse_closed(find(connection, target.database), target)
+            except PreflightError as closed:
+                report(Message("WARNING", f"{closed.what}. {closed.hint}"))
+            return migrations.read_status(connection, target, files)
+    except ServerError as error:
+        explanation = lifecycle.explain_missing(target)
+        if explanation:
+            error.hint = explanation
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dbops.migrations.files import Migration, discover, new_file, renumber
-from dbops.migrations.ledger import Item, LedgerStatus, State, status
+from dbops.migrations.ledger import Item, LedgerStatus, State, read_status, status
 from dbops.migrations.released import released_names
 from dbops.migrations.run import MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
 from dbops.migrations.work import AppliedMigration
@@ -22,6 +22,7 @@ __all__ = [
     "migrate",
     "new_file",
     "plan",
+    "read_status",
     "released_names",
     "renumber",
     "status",

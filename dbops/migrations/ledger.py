@@ -13,8 +13,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from dbops import __version__, postgres
-from dbops.errors import MigrationError, PreflightError, ServerError
+from dbops import __version__, label, postgres
+from dbops.errors import CheckError, MigrationError, PreflightError, ServerError
+from dbops.label import Label
 from dbops.migrations.files import Migration, first_of
 from dbops.postgres import Connection
 from dbops.settings import Target
@@ -153,8 +154,8 @@ class LedgerStatus:
     """Every version that the ledger or the files know, in order; `has_ledger` is False on a new database.
 
     `engine` is PostgreSQL and TimescaleDB with their versions, for people; `stranger` names a relation that is there
-    without any ledger; `problems` say in words what was done to the ledger itself; `has_schema` tells
-    whether its schema is there, `defers` whether any constraint can be deferred.
+    without any ledger; `label` is the database's own word on its environment; `problems` say in words what was done to
+    the ledger itself; `has_schema` tells whether its schema is there, `defers` whether any constraint can be deferred.
     """
 
     database: str
@@ -163,6 +164,7 @@ class LedgerStatus:
     has_ledger: bool
     stranger: str
     items: tuple[Item, ...]
+    label: Label | None = None
     problems: tuple[str, ...] = ()
     has_schema: bool = field(default=False, repr=False)
     defers: bool = field(default=False, repr=False)
@@ -192,6 +194,21 @@ class LedgerStatus:
     def consistent(self) -> bool:
         """Return whether ledger, files and database agree and nothing was left half-way."""
         return not (self.disagreements or self.having(State.UNFINISHED) or self.stranger or self.problems)
+
+    def assert_current(self) -> None:
+        """Raise CheckError, naming what is wrong, while anything is pending or inconsistent."""
+        wrong = [f"{migration.name} is pending" for migration in self.pending]
+        wrong += [f"{item.name} is {item.state}" for item in self.disagreements]
+        wrong += [self.problems[0]] if self.problems else []
+        wrong += [f"{self.stranger} is there, but no ledger"] if self.stranger else []
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise CheckError(
+                f"the database is not current: {wrong[0]}{more}",
+                where=f"{self.database} on {self.server}",
+                notes=first_of(tuple(wrong)) if more else (),
+                hint="Run `invoke db.migrate`, or `invoke db.status` for more.",
+            )
 
     def assert_migratable(self) -> None:
         """Raise PreflightError or MigrationError if files, ledger and database do not fit together."""
@@ -245,6 +262,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             )
         with _readable(connection, target):
             entries = read(connection) if columns else ()
+        database_label = label.read(connection) if has_schema else None
     problems = [
         f"the ledger {LEDGER} {what}"
         for found, what in (
@@ -264,6 +282,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         has_ledger=bool(columns),
         stranger="" if columns else relation or "",
         items=compare(migrations, entries),
+        label=database_label,
         problems=tuple(problems),
         has_schema=has_schema,
         defers=defers,

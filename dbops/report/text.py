@@ -555,7 +555,8 @@ def _transactions(found: Plan) -> str:
 
 def status(found: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files compare."""
-    _flow(console, Text(""), f"{found.server}: {found.engine}")
+    label = f"; labelled {found.label.environment}" if found.label else ""
+    _flow(console, Text(""), f"{found.server}: {found.engine}{label}")
     wide = console.width >= WIDE
     columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left", "ms": "right"}
     rows: list[list[str | Text]] = []
@@ -573,6 +574,11 @@ def status(found: LedgerStatus, console: Console) -> None:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
     for problem in found.problems:
         say(console, "warning", problem)
+    if found.label and not found.label.native:
+        text = f"labelled {found.label.environment} by another server: this database is a copy"
+        say(console, "warning", text)
+    elif found.has_ledger and found.label is None:
+        say(console, "warning", "label: missing; the next `invoke db.migrate` writes it")
     if found.stranger:
         text = f"{found.stranger} exists without a ledger: `invoke db.migrate` refuses such a database"
         say(console, "warning", text)
