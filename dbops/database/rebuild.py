@@ -190,9 +190,8 @@ def plan(target: Target, options: Options, *, report: Report = ignore) -> Plan:
         if planned.refusals:
             return planned
         try:
-            successor = lifecycle.create_successor(connection, found, found.wanted, report)
-            lifecycle.drop_scratch(connection, successor, report)
-            trial = Finding("properties can be restored", True)
+            with lifecycle.scratch(connection, found, found.wanted, report):
+                trial = Finding("properties can be restored", True)
         except DbopsError as error:
             trial = Finding("properties can be restored", False, error.what, error.hint)
         return replace(planned, findings=(*planned.findings, trial))
