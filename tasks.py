@@ -674,8 +674,18 @@ def server_logs(
             text.log_lines((line,), run.view)
 
 
-@task(klass=Verb, name="destroy", help={"yes": "Do not ask.", **OUTPUT})
-def server_destroy(context: Context, yes: bool = False, format: str = "text", log_level: str = "INFO") -> None:
+@task(
+    klass=Verb,
+    name="destroy",
+    help={
+        "yes": "Do not ask; not enough where a database is prod.",
+        "confirm": "Agree to lose the prod databases of these names, separated by commas.",
+        **OUTPUT,
+    },
+)
+def server_destroy(
+    context: Context, yes: bool = False, confirm: str = "", format: str = "text", log_level: str = "INFO"
+) -> None:
     """Remove the embedded server with all of its databases.
 
     Stops it and removes its data directory, after consent.
@@ -684,15 +694,16 @@ def server_destroy(context: Context, yes: bool = False, format: str = "text", lo
     """
     with running(format, log_level) as run:
         from dbops import server
-        from dbops.errors import ConsentError
+        from dbops.database import whole_server
         from dbops.report import text
 
         found = server.status(run.embedded())
-        if found.size and not yes and (run.view.ask(text.server_question(found)) or "").strip().lower() != "yes":
-            raise ConsentError(
-                "removing the embedded server's databases was not confirmed",
-                where=str(found.directory),
-                hint="Nothing was removed. Answer yes on a terminal, or run `invoke server.destroy --yes`.",
+        if found.size:
+            whole_server.agree(
+                whole_server.inspect(run.embedded(), report=run.view.event),
+                yes=yes,
+                confirm=confirm,
+                ask=lambda loss: run.view.ask(text.server_question(loss, found.size)),
             )
         gone = server.destroy(run.embedded(), report=run.view.event)
         said = f"Removed {found.directory}." if gone else "There is no embedded server's directory to remove."

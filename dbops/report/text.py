@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from dbops.database.rebuild import CreateResult, RebuildResult
     from dbops.database.rebuild import Plan as RebuildPlan
     from dbops.database.wait import Ready
+    from dbops.database.whole_server import Loss
     from dbops.migrations import LedgerStatus, MigrationResult, Plan
     from dbops.postgres import Session
     from dbops.server import Status
@@ -743,10 +744,10 @@ def server_status(found: Status, url: str, console: Console) -> None:
         console.out(f"psql '{url}'")
 
 
-def server_question(found: Status) -> str:
+def server_question(found: Loss, size: int) -> str:
     """Return what an operator at a terminal is asked before a server is removed."""
-    size = decimal(found.size)
-    return f"Remove the embedded server in {found.directory}, with all of its databases ({size})? Type yes:"
+    databases = "\n".join(f"  {line}" for line in found.lines or ("no databases",))
+    return f"The embedded server in {found.directory} ({decimal(size)}) holds:\n{databases}\nRemove it? Type yes:"
 
 
 def log_lines(lines: tuple[str, ...], view: View) -> None:

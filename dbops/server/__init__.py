@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,6 @@ __all__ = [
     "Installation",
     "Layout",
     "Status",
-    "databases",
     "destroy",
     "down",
     "ensure_running",
@@ -33,6 +33,7 @@ __all__ = [
     "install",
     "log_lines",
     "status",
+    "temporarily_up",
     "up",
 ]
 
@@ -147,15 +148,19 @@ def status(server: Embedded) -> Status:
     )
 
 
-def databases(server: Embedded, *, report: Report = ignore) -> tuple[str, ...]:
-    """Return the URLs of the server's databases, without its templates; starts the server.
+@contextmanager
+def temporarily_up(server: Embedded, *, report: Report = ignore) -> Iterator[dict[str, str]]:
+    """Yield the URLs of the server's databases, by name; a server that is not running is stopped again at the end.
 
-    There are none where there is no data directory. Raises ServerError if the server cannot be started.
+    Raises ServerError if the server cannot be started.
     """
-    if not server.layout.made:
-        return ()
+    ran = bool(postmaster(server.layout.data))
     address = access.by_socket(server.layout, up(server, report=report))
-    return tuple(address.url(name) for name in access.databases(address))
+    try:
+        yield {name: address.url(name) for name in access.databases(address)}
+    finally:
+        if not ran:
+            down(server, report=report)
 
 
 def destroy(server: Embedded, *, report: Report = ignore) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dbops import server, settings
+from dbops import label, server, settings
 from dbops.errors import ServerError
 from dbops.events import Event
 from dbops.server import access
@@ -377,6 +377,60 @@ def test_destroy_with_consent_stops_and_removes_everything(embedded: server.Embe
     assert not Path(f"/proc/{running.pid}/cwd").exists()
     again = processes.run_invoke("server.destroy", KAPMAN_SERVER_DIR=str(embedded.layout.directory))
     assert again.returncode == 0
+
+
+def labelled(embedded: server.Embedded, environment: str, rows: int) -> str:
+    """Make a database of an environment on the embedded server, with rows, and return its name."""
+    name = f"kapman_{environment}"
+    query(embedded, f"CREATE DATABASE {name}")
+    url = access.by_socket(embedded.layout, running(embedded)).url(name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA dbops")
+        connection.execute("CREATE TABLE precious AS SELECT generate_series(1, %s)", [rows])
+        label.write(connection, environment)
+    return name
+
+
+def destroy(embedded: server.Embedded, *words: str) -> subprocess.CompletedProcess[str]:
+    return processes.run_invoke("server.destroy", *words, KAPMAN_SERVER_DIR=str(embedded.layout.directory))
+
+
+def test_destroy_of_a_server_with_a_prod_database_needs_its_name(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    prod = labelled(embedded, "prod", 1000)
+    labelled(embedded, "dev", 20)
+    for words in (["--yes"], [], ["--yes", "--confirm", "kapman_dev"]):
+        done = destroy(embedded, *words)
+        assert done.returncode == 5, done.stderr
+        assert "kapman_prod: prod, about 1,000 rows" in done.stderr
+        assert "kapman_dev: dev, about 20 rows" in done.stderr
+        assert f"--confirm {prod}." in done.stderr
+        assert server.status(embedded).state == "running"
+    assert destroy(embedded, "--confirm", prod).returncode == 0
+    assert not embedded.layout.directory.exists()
+
+
+def test_destroy_lists_the_databases_of_a_server_that_is_stopped(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    labelled(embedded, "dev", 20)
+    server.down(embedded)
+    done = destroy(embedded)
+    assert done.returncode == 5
+    assert "kapman_dev: dev, about 20 rows" in done.stderr
+    assert server.status(embedded).state == "stopped"
+    assert destroy(embedded, "--yes").returncode == 0
+    assert not embedded.layout.directory.exists()
+
+
+def test_destroy_of_a_server_that_cannot_start_needs_its_directory_as_confirmation(embedded: server.Embedded) -> None:
+    with (embedded.layout.data / "postgresql.conf").open("a") as file:
+        file.write("no_such_setting = 1\n")
+    done = destroy(embedded, "--yes")
+    assert done.returncode == 5
+    assert "its databases could not be listed: the embedded server did not start" in done.stderr
+    assert f"--confirm {embedded.layout.directory}." in done.stderr
+    assert destroy(embedded, "--confirm", str(embedded.layout.directory)).returncode == 0
+    assert not embedded.layout.directory.exists()
 
 
 def test_destroy_keeps_files_that_are_not_its_own(embedded: server.Embedded) -> None:

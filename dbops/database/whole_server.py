@@ -1,0 +1,95 @@
+"""What would be lost with the whole embedded server, and the consent that removing it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dbops import server
+from dbops.database.inspection import Impact, look_inside
+from dbops.errors import ConsentError, ServerError
+from dbops.events import Report, ignore
+from dbops.settings import SCRATCH_PREFIX, Target, parse_url
+
+# Databases whose names this tool made up: they hold nothing that is not elsewhere.
+OWN_PREFIXES = (SCRATCH_PREFIX, "kapman_template_")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a server holds, by database; `unreadable` says why that could not be found out."""
+
+    directory: str
+    databases: Mapping[str, Impact]
+    unreadable: str = ""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return a line for each database: name, environment, rows."""
+        if self.unreadable:
+            return (f"its databases could not be listed: {self.unreadable}",)
+        return tuple(f"{name}: {_environment(impact)}, {_rows(impact)}" for name, impact in self.databases.items())
+
+    @property
+    def names_to_confirm(self) -> str:
+        """Return what has to be given with --confirm; nothing where --yes is enough."""
+        if self.unreadable:
+            return self.directory
+        guarded = (name for name, impact in self.databases.items() if _environment(impact) == "prod" or _closed(impact))
+        return ",".join(guarded)
+
+
+def inspect(embedded: server.Embedded, *, report: Report = ignore) -> Loss:
+    """Return what the embedded server holds; a server that is stopped is started for that, and stopped again."""
+    directory = str(embedded.layout.directory)
+    try:
+        with server.temporarily_up(embedded, report=report) as urls:
+            found = {name: _look(url) for name, url in urls.items() if not name.startswith(OWN_PREFIXES)}
+    except ServerError as error:
+        return Loss(directory, {}, unreadable=error.what)
+    # Every server has the database postgres.
+    return Loss(directory, {name: impact for name, impact in found.items() if name != "postgres" or impact.rows})
+
+
+def agree(loss: Loss, *, yes: bool, confirm: str, ask: Callable[[Loss], str | None]) -> None:
+    """Return if the server may be removed, else raise ConsentError.
+
+    `ask` shows the loss and returns what is typed, or None where there is no terminal.
+    """
+    names = loss.names_to_confirm
+    if confirm and confirm != (names or confirm):
+        raise _missing(loss, f'--confirm names something else: "{confirm}"', f"Give --confirm {names}.")
+    if names and not confirm:
+        why = "what it holds is not known" if loss.unreadable else "it holds databases that are prod or closed"
+        raise _missing(loss, f"removing the embedded server was not confirmed: {why}", f"Add --confirm {names}.")
+    if not (yes or names or (ask(loss) or "").strip().lower() == "yes"):
+        raise _missing(
+            loss,
+            "removing the embedded server's databases was not confirmed",
+            "Answer yes on a terminal, or run `invoke server.destroy --yes`.",
+        )
+
+
+def _look(url: str) -> Impact:
+    parameters = parse_url(url, "the embedded server")
+    return look_inside(Target(parameters, parameters.pop("dbname"), embedded=True))
+
+
+def _environment(impact: Impact) -> str:
+    return impact.label.environment if impact.label else "no environment"
+
+
+def _closed(impact: Impact) -> bool:
+    return not impact.readable
+
+
+def _rows(impact: Impact) -> str:
+    if not impact.rows:
+        return "no rows"
+    if not impact.seen:
+        return f"may hold rows, {impact.evidence}"
+    return f"about {impact.estimated_rows:,} rows" if impact.estimated_rows > 1 else f"rows in {impact.evidence}"
+
+
+def _missing(loss: Loss, what: str, hint: str) -> ConsentError:
+    return ConsentError(what, where=loss.directory, notes=loss.lines, hint=hint, state="Nothing was removed.")
