@@ -260,6 +260,14 @@ def run(connection: Connection, statement: sql.Composable, report: Report, *, sh
     report(Statement(shown or text, time.monotonic() - began, connection.info.dbname))
 
 
+def run_together(connection: Connection, statements: Sequence[sql.Composable], report: Report) -> None:
+    """Execute statements in one round trip, in the open transaction, and report each, without its time."""
+    texts = [statement.as_string(connection) for statement in statements]
+    connection.execute("; ".join(texts).encode(connection.info.encoding))
+    for text in texts:
+        report(Statement(text, None, connection.info.dbname))
+
+
 # The operator's lock: one operator per database, across machines.
 
 

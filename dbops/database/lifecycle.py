@@ -28,7 +28,7 @@ from dbops.database.inspection import Inspection, Server, impact, inspect
 from dbops.database.properties import Database, Marker, Properties
 from dbops.errors import ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
-from dbops.postgres import Connection, Session, lock_key, run, sessions_in, try_lock, unlock
+from dbops.postgres import Connection, Session, lock_key, run, run_together, sessions_in, try_lock, unlock
 from dbops.settings import SCRATCH_PREFIX, Target
 
 SCHEDULER = "TimescaleDB Background Worker Scheduler"
@@ -146,9 +146,9 @@ def create_successor(
             properties.apply_settings(connection, name, wanted, report)
             with connection.transaction(force_rollback=True):
                 created = _find(connection, name)
-                properties.apply_hidden(connection, created, wanted, ignore)
+                run_together(connection, properties.opening(created, wanted), ignore)
                 _assert_equal(target, _find(connection, name).properties, wanted)
-            properties.mark(connection, name, marker, report)
+            run(connection, properties.marking(name, marker), report)
     except BaseException as error:
         with suppress(psycopg.Error):
             drop_scratch(connection, name, report)
@@ -216,21 +216,20 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
     """
     name, wanted = found.target.database, _find(connection, successor).properties
     database = sql.Identifier(name)
+    statements = [
+        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(successor), database),
+        properties.marking(name, marker_for("building", name, wanted)),
+        sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(database),
+    ]
     if found.server.superuser:
-        closing = [sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(database)]
+        statements.append(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(database))
     else:
-        closing = [
-            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database),
-            sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database),
-        ]
+        statements.append(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database))
+        statements.append(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
     for attempt in range(1, RENAME_ATTEMPTS + 1):
         try:
             with connection.transaction():
-                rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(successor), database)
-                run(connection, rename, report)
-                properties.mark(connection, name, marker_for("building", name, wanted), report)
-                for statement in (*closing, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(database)):
-                    run(connection, statement, report)
+                run_together(connection, statements, report)
             return
         except psycopg.errors.ObjectInUse:
             # Autovacuum may be looking into it.
@@ -252,7 +251,7 @@ def open_database(connection: Connection, target: Target, report: Report = ignor
     with connection.transaction():
         found = _find(connection, target.database)
         if found.marker:
-            properties.apply_hidden(connection, found, found.properties, report)
+            run_together(connection, properties.opening(found, found.properties), report)
             _assert_equal(target, _find(connection, target.database).properties, found.properties)
 
 
@@ -262,8 +261,12 @@ def scratch(connection: Connection, found: Inspection, wanted: Properties, repor
     name = create_successor(connection, found, wanted, report, kind="rehearsal")
     try:
         database = sql.Identifier(name)
-        for clause in ("CONNECTION LIMIT -1", "ALLOW_CONNECTIONS true"):
-            run(connection, sql.SQL("ALTER DATABASE {} {}").format(database, sql.SQL(clause)), report)
+        opening = [
+            sql.SQL("ALTER DATABASE {} {}").format(database, sql.SQL(clause))
+            for clause in ("CONNECTION LIMIT -1", "ALLOW_CONNECTIONS true")
+        ]
+        with connection.transaction():
+            run_together(connection, opening, report)
         yield replace(found.target, database=name)
     finally:
         with suppress(psycopg.Error):
@@ -368,9 +371,8 @@ def block(connection: Connection, database: Database, report: Report) -> None:
     """Close a database to everyone, superusers included, with its marker, in one transaction."""
     with connection.transaction():
         marker = marker_for("blocked", database.name, database.properties)
-        properties.mark(connection, database.name, marker, report)
-        statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database.name))
-        run(connection, statement, report)
+        closing = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database.name))
+        run_together(connection, [properties.marking(database.name, marker), closing], report)
 
 
 def _end_sessions(

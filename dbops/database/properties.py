@@ -296,25 +296,26 @@ def apply_settings(connection: Connection, name: str, wanted: Properties, report
         run(connection, statement.format(sql.Identifier(label.provider), database, sql.Literal(label.label)), report)
 
 
-def apply_hidden(connection: Connection, found: Database, wanted: Properties, report: Report) -> None:
-    """Give a database, in the open transaction, what closing hides: comment, privileges, limit, connections."""
+def opening(found: Database, wanted: Properties) -> list[sql.Composable]:
+    """Return what gives a database the properties that closing hides: comment, privileges, limit, connections."""
     database = sql.Identifier(found.name)
-    run(connection, sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment)), report)
+    statements: list[sql.Composable] = [
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment))
+    ]
     if found.catalog.effective_acl() != wanted.effective_acl():
-        for statement in _grants(database, wanted):
-            run(connection, statement, report)
+        statements += _grants(database, wanted)
     for clause, value in (
         ("CONNECTION LIMIT", wanted.connection_limit),
         ("ALLOW_CONNECTIONS", wanted.allow_connections),
     ):
         value_text = sql.SQL(str(value).lower())
-        run(connection, sql.SQL("ALTER DATABASE {} {} {}").format(database, sql.SQL(clause), value_text), report)
+        statements.append(sql.SQL("ALTER DATABASE {} {} {}").format(database, sql.SQL(clause), value_text))
+    return statements
 
 
-def mark(connection: Connection, name: str, marker: Marker, report: Report) -> None:
-    """Write a marker into a database's comment."""
-    statement = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker.text()))
-    run(connection, statement, report)
+def marking(name: str, marker: Marker) -> sql.Composable:
+    """Return what writes a marker into a database's comment."""
+    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker.text()))
 
 
 def _grants(database: sql.Identifier, wanted: Properties) -> Iterator[sql.Composable]:
