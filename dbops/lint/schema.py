@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from dbops.migrations import files
 from dbops.migrations.sqlsplit import split, without_comments
@@ -23,6 +24,7 @@ _OPTIONAL = r"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(?:ONLY\s+)?"
 _NUMBER = re.compile(r"(\d+)_.*\.sql")
 _CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{_NAME}", re.IGNORECASE)
 _DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_NAME}[^;]*)", re.IGNORECASE)
+_LISTED = re.compile(rf"(?:\A|,)\s*{_NAME}")
 _ALTER = re.compile(rf"ALTER\s+TABLE\s+{_OPTIONAL}{_NAME}(?P<actions>.*)", re.IGNORECASE | re.DOTALL)
 _RENAME = re.compile(rf"\s*RENAME\s+TO\s+(?P<new>{_WORD})", re.IGNORECASE)
 _SET_SCHEMA = re.compile(rf"\s*SET\s+SCHEMA\s+(?P<new>{_WORD})", re.IGNORECASE)
@@ -77,8 +79,8 @@ def before(path: Path | None) -> Schema:
     """
     if path is None or number(path) <= BASELINE:
         return Schema()
-    earlier = sorted((number(other), other) for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
-    return _built(tuple(file.read_text(encoding="utf-8", errors="replace") for _, file in earlier))
+    earlier = (other for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
+    return _built(tuple(_Stamp(other, *_changed(other)) for other in sorted(earlier, key=lambda o: (number(o), o))))
 
 
 def number(path: Path) -> int:
@@ -87,6 +89,7 @@ def number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
+@lru_cache(maxsize=8)
 def spots(text: str) -> tuple[Spot, ...]:
     """Return the statements of a file in order, each with the table that it is about."""
     found = []
@@ -106,20 +109,33 @@ def is_transactional(text: str) -> bool:
         return True
 
 
+class _Stamp(NamedTuple):
+    """A file as it was when it was last changed: rules ask for every statement what the files before it build."""
+
+    path: Path
+    time: int
+    size: int
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
 @lru_cache(maxsize=64)
-def _built(texts: tuple[str, ...]) -> Schema:
+def _built(stamps: tuple[_Stamp, ...]) -> Schema:
     """Return the schema that some files build, in order."""
     tables: set[str] = set()
     hypertables: set[str] = set()
     not_null: set[tuple[str, str]] = set()
     checks: dict[tuple[str, str], str] = {}
-    for sql in (sql for text in texts for sql in _statements(text)):
+    for sql in (sql for stamp in stamps for sql in _statements(stamp)):
         if match := _CREATE.match(sql):
             tables.add(qualified(match["name"]))
             if _HYPERTABLE_OPTION.search(sql):
                 hypertables.add(qualified(match["name"]))
         elif match := _DROP.match(sql):
-            dropped = {qualified(name) for name in match["names"].split(",")}
+            dropped = {qualified(listed["name"]) for listed in _LISTED.finditer(match["names"])}
             tables -= dropped
             hypertables -= dropped
             not_null = {(table, column) for table, column in not_null if table not in dropped}
@@ -148,6 +164,7 @@ def _built(texts: tuple[str, ...]) -> Schema:
 
 
 @lru_cache(maxsize=1024)
-def _statements(text: str) -> tuple[str, ...]:
+def _statements(stamp: _Stamp) -> tuple[str, ...]:
     """Return the statements of a file without their comments."""
+    text = stamp.path.read_text(encoding="utf-8", errors="replace")
     return tuple(without_comments(text[s.start : s.end]) for s in split(text))

@@ -61,18 +61,19 @@ def test_change_of_a_hypertable_that_is_found_reads_or_rewrites_chunks_that_nobo
 
 
 @pytest.mark.parametrize(
-    ("statement", "sqlstate"),
+    "statement",
     [
-        ("CREATE INDEX CONCURRENTLY i ON ohlcv (volume)", "0A000"),
-        ("CREATE UNIQUE INDEX CONCURRENTLY i ON ohlcv (ticker_id, date, volume)", "0A000"),
-        ("REINDEX TABLE CONCURRENTLY ohlcv", "XX000"),
-        ("CREATE UNIQUE INDEX i ON ohlcv (ticker_id, date, volume) WITH (timescaledb.transaction_per_chunk)", "0A000"),
+        "CREATE INDEX CONCURRENTLY i ON ohlcv (volume)",
+        "CREATE UNIQUE INDEX CONCURRENTLY i ON ohlcv (ticker_id, date, volume)",
+        "CREATE UNIQUE INDEX i ON ohlcv (ticker_id, date, volume) WITH (timescaledb.transaction_per_chunk)",
+        "REINDEX TABLE CONCURRENTLY ohlcv",
     ],
 )
-def test_form_that_a_hypertable_does_not_have_is_refused(connection: Connection, statement: str, sqlstate: str) -> None:
+def test_form_that_a_hypertable_does_not_have_is_refused(connection: Connection, statement: str) -> None:
     with pytest.raises(psycopg.Error) as refused:
         connection.execute(statement.encode())
-    assert refused.value.sqlstate == sqlstate
+    # TimescaleDB 2.19 calls a refused REINDEX an internal error.
+    assert refused.value.sqlstate in (("0A000", "XX000") if "REINDEX" in statement else ("0A000",))
 
 
 @pytest.mark.parametrize("case", [case for case in of("KM12") if case.bad], ids=str)

@@ -25,6 +25,7 @@ def after(directory: Path, *texts: str) -> Schema:
         ('CREATE UNLOGGED TABLE s . "A" (b integer);', {"s.A"}),
         ("/* CREATE TABLE a (b integer); */ SELECT 'CREATE TABLE c (d integer);';", set()),
         ("CREATE TABLE a (b integer); CREATE TABLE c (d integer); DROP TABLE IF EXISTS a, s.c;", {"public.c"}),
+        ("CREATE TABLE a (b integer); CREATE TABLE c (d integer); DROP TABLE a, public . c CASCADE;", set()),
         ("CREATE TABLE a (b integer); ALTER TABLE a RENAME TO c;", {"public.c"}),
         ("CREATE TABLE a (b integer); ALTER TABLE IF EXISTS a SET SCHEMA s;", {"s.a"}),
         ("CREATE TABLE a (b integer); ALTER TABLE a RENAME COLUMN b TO c;", {"public.a"}),
