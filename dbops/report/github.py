@@ -5,6 +5,7 @@ See "Workflow commands for GitHub Actions" in GitHub's documentation.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,4 @@ def _row(cells: Sequence[str]) -> str:
 def _cell(value: str | None) -> str:
     """Return a value as Markdown shows it literally in a cell of a table."""
     text = "NULL" if value is None else " ".join(value.split())
-    for character in "\\`*_[]<>|~#":
-        text = text.replace(character, f"&#{ord(character)};")
-    return text
+    return re.sub(r"[\\`*_\[\]<>|~#&]", lambda found: f"&#{ord(found[0])};", text)

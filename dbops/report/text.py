@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 from rich.console import Console, Group
 from rich.filesize import decimal
@@ -58,6 +58,7 @@ HEARTBEAT_SECONDS = 5.0
 UNLIMITED = 10_000
 # From these widths on there is room for what one seldom looks for, and for long texts beside each other.
 WIDE = 100
+MIN_TEXT = 24
 WIDEST = 160
 SHOWN_MIGRATIONS = 20
 SHOWN_TABLES = 12
@@ -79,7 +80,7 @@ STYLES = {
     "sql": "dim",
     "...": "dim",
 }
-Row = Sequence[str | Text | Group]
+Row = Sequence[str | Text]
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -301,26 +302,30 @@ def facts(console: Console, found: dict[str, str]) -> None:
         _flow(console, Text(f"  {name:<12} ", "dim"), text)
 
 
-def table(
-    console: Console, columns: dict[str, str], rows: Iterable[Sequence[str | Text | Group]], *, indent: int = 2
-) -> None:
-    """Draw rows below headings, without padding at the end of a line.
+def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, indent: int = 2) -> None:
+    """Draw rows below headings, without padding at the end of a line; one fact a line where the terminal is too narrow.
 
-    `columns` maps headings to `left`, `right`, or `text`: only the latter is wrapped where the terminal is too
-    narrow; from the others an ellipsis says that something is missing.
+    `columns` maps headings to `left`, `right`, or `text`, which is wrapped where it does not fit. The lines of a text
+    after its first are indented.
     """
-    grid = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(map(str.strip, columns)), header_style="bold"
-    )
-    for heading_, kind in columns.items():
-        grid.add_column(
-            heading_,
-            justify="right" if kind == "right" else "left",
-            no_wrap=kind != "text",
-            overflow="fold" if kind == "text" else "ellipsis",
-        )
-    for row in rows:
-        grid.add_row(*(Text(shown(cell)) if isinstance(cell, str) else cell for cell in row))
+    cells = [[Text(shown(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    needed = [
+        MIN_TEXT if kind == "text" else max(len(name), *(len(row[number]) for row in cells))
+        for number, (name, kind) in enumerate(columns.items())
+    ]
+    headed = any(name.strip() for name in columns)
+    if indent + sum(needed) + 2 * len(needed) > console.width:
+        for row in cells:
+            for number, (name, cell) in enumerate(zip(columns, row, strict=True)):
+                bullet = " " * indent + ("- " if number == 0 else "  ")
+                _flow(console, Text(bullet + (f"{name}: " if headed else "")), cell)
+        return
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=headed, header_style="bold")
+    for name, kind in columns.items():
+        justify: Literal["left", "right"] = "right" if kind == "right" else "left"
+        grid.add_column(name, justify=justify, no_wrap=kind != "text", overflow="fold")
+    for row in cells:
+        grid.add_row(*(_indented(cell) for cell in row))
     options = console.options.update_width(max(1, console.width - indent))
     for segments in console.render_lines(grid, options, pad=False):
         line = Text(" " * indent).append_text(Text.assemble(*((part.text, part.style or "") for part in segments)))
@@ -328,12 +333,18 @@ def table(
         console.print(line, soft_wrap=True)
 
 
-def _flow(console: Console, prefix: Text, text: str) -> None:
+def _indented(cell: Text) -> Text | Group:
+    """Return a cell whose lines after the first are indented, also where they are wrapped."""
+    first, *rest = cell.split("\n")
+    return Group(first, *(Padding(line, (0, 0, 0, 2)) for line in rest)) if rest else cell
+
+
+def _flow(console: Console, prefix: Text, text: str | Text) -> None:
     """Draw a text behind a prefix, wrapped at words so that it stays beside the prefix."""
     room = max(20, console.width - len(prefix) - 1)
     lines = [
         part
-        for line in shown(text).split("\n")
+        for line in shown(str(text)).split("\n")
         for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
     ]
     for number, line in enumerate(lines or [""]):
@@ -517,16 +528,15 @@ def ready(found: Ready, console: Console) -> None:
 
 def plan(found: Plan, console: Console) -> None:
     """Draw what db.migrate would run."""
-    rows: list[list[str | Group]] = []
+    rows: list[Row] = []
     for migration in found.pending:
         limits = migration.lock_timeout
         if migration.statement_timeout != "0":
             limits += f", statement {migration.statement_timeout}"
-        locks = Padding(Text(shown(migration.locks or "locks not declared"), "dim"), (0, 0, 0, 2))
         rows.append(
             [
                 "alone" if migration.transaction is None else str(migration.transaction),
-                Group(Text(shown(migration.name)), locks),
+                f"{migration.name}\n{migration.locks or 'locks not declared'}",
                 f"{migration.statements:,}",
                 f"{migration.size:,}",
                 limits,

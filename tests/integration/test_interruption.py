@@ -163,6 +163,7 @@ def test_interruption_while_waiting_for_another_operator_changes_nothing(server,
         process = subprocess.Popen(
             command, cwd=ROOT, env=operators.surroundings(precious), stderr=subprocess.PIPE, text=True
         )
+        assert process.stderr.readline().startswith(f"Drop {precious.database} on ")
         assert "is locked by process" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)

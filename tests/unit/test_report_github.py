@@ -1,0 +1,99 @@
+"""What GitHub Actions is told: errors at their line, tables in the summary of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dbops import report
+from dbops.catalog import Drift
+from dbops.catalog.drift import ObjectDrift
+from dbops.errors import Location, UsageError
+from dbops.migrations import Plan, PlannedMigration
+from dbops.report import GitHub
+from dbops.verification import Check, Verification
+
+LOCATION = Location("db/migrations/0003_a,b.sql", 14, 11, "    open numeric,")
+ERROR = UsageError("100% wrong,\nreally", where="here", hint="Do this.", location=LOCATION, notes=("SQLSTATE 42601",))
+
+
+def test_error_is_a_workflow_command_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    GitHub().error(ERROR)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "::error title=kapman-dbops,file=db/migrations/0003_a%2Cb.sql,line=14,col=11::"
+        "100%25 wrong,%0Areally%0ASQLSTATE 42601%0Ahint: Do this.\n"
+    )
+
+
+def test_error_without_a_place_names_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    GitHub().error(UsageError("no", where="ENV", hint="Do this."))
+    assert capsys.readouterr().err == "::error title=kapman-dbops::no%0Ahint: Do this.\n"
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_view_shows_an_error_in_its_own_form_and_as_a_workflow_command(
+    output_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.view(output_format, "INFO", GitHub()).error(ERROR) == 2
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert "100% wrong" in first
+    assert last.startswith("::error title=kapman-dbops,file=")
+    assert report.view(output_format, "INFO").error(ERROR) == 2
+    assert "::error" not in capsys.readouterr().err
+
+
+CHECKS = (
+    Check("structure/a.sql", "table public.a", True, "there", "there"),
+    Check("structure/a.sql", "column public.a.`b`|c", False, "text", None),
+)
+
+
+def test_failed_checks_are_errors_and_rows_of_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    GitHub(str(tmp_path / "summary")).verification(Verification(CHECKS, 1.0))
+    assert capsys.readouterr().err == (
+        "::error title=column public.a.`b`|c,file=db/verify/structure/a.sql,line=1,col=1::expected text, actual NULL\n"
+    )
+    assert (tmp_path / "summary").read_text().splitlines() == [
+        "### db.verify: 1 of 2 checks failed",
+        "",
+        "| file | check | expected | actual |",
+        "| --- | --- | --- | --- |",
+        "| structure/a.sql | column public.a.&#96;b&#96;&#124;c | text | NULL |",
+        "",
+    ]
+
+
+def test_summary_of_success_is_a_line_after_what_others_wrote(tmp_path: Path) -> None:
+    (tmp_path / "summary").write_text("before\n")
+    GitHub(str(tmp_path / "summary")).verification(Verification(CHECKS[:1], 1.0))
+    assert (tmp_path / "summary").read_text() == "before\n### db.verify: 1 check passed\n\n"
+
+
+def test_no_more_errors_than_github_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    GitHub().verification(Verification(CHECKS[1:] * 30, 1.0))
+    assert len(capsys.readouterr().err.splitlines()) == 10
+
+
+def test_drift_is_a_table_of_objects_and_a_diff(tmp_path: Path) -> None:
+    objects = (ObjectDrift("table public.t", "changed", ("-    a", "+    ``````````b")),)
+    GitHub(str(tmp_path / "summary")).drift(Drift("d on s", "a fresh build", objects, "0", "1"))
+    text = (tmp_path / "summary").read_text()
+    assert "| changed | table public.t |" in text
+    assert text.count("````````") == 2
+    assert "\n-    a\n" in text
+
+
+def test_plan_is_a_table_of_migrations(tmp_path: Path) -> None:
+    planned = PlannedMigration(1, "0001_a", "p", 12345, 12, "ACCESS EXCLUSIVE on t", "5s", "0", 1)
+    GitHub(str(tmp_path / "summary")).plan(Plan("d", "s", 0, (planned,), 0, 1))
+    text = (tmp_path / "summary").read_text()
+    assert text.startswith("### db.migrate --plan: 1 to apply to d on s\n")
+    assert "| 0001&#95;a | 12 | ACCESS EXCLUSIVE on t | 5s |" in text
+
+
+def test_summary_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    GitHub(str(tmp_path)).verification(Verification(CHECKS[:1], 1.0))
+    assert capsys.readouterr().err == "::warning::cannot write the step summary: Is a directory\n"

@@ -1,0 +1,135 @@
+"""The look of results: at any width, in a pipe, without colours."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from dbops import report
+from dbops.catalog import Drift
+from dbops.catalog.drift import ObjectDrift
+from dbops.events import Progress, StepFinished, StepStarted
+from dbops.migrations import AppliedMigration, LedgerStatus, MigrationResult, Plan, PlannedMigration
+from dbops.migrations.ledger import Entry, compare
+from dbops.report import text
+from dbops.verification import Check, Verification
+
+NAMES = [f"{number:04}_create_a_table_with_a_rather_long_name" for number in range(1, 4)]
+APPLIED = tuple(AppliedMigration(number, name, 3, 0.25 * number) for number, name in enumerate(NAMES, 1))
+PLANNED = tuple(
+    PlannedMigration(number, name, "p", 12345 * number, 12, "ACCESS EXCLUSIVE on " + "t, " * 30, "5s", "0", 1)
+    for number, name in enumerate(NAMES, 1)
+)
+ENTRIES = tuple(
+    Entry(number, name, "0" * 64, datetime(2026, 1, 2, tzinfo=UTC), "a_role_with_a_long_name", 10**number, "1.0")
+    for number, name in enumerate(NAMES, 1)
+)
+DRAWINGS = {
+    "migrated": lambda console: text.migrated(MigrationResult("d", APPLIED, 1, 0, 1, 0, False, 0.5), console),
+    "plan": lambda console: text.plan(Plan("d", "s", 0, PLANNED, 0, 1), console),
+    "status": lambda console: text.status(LedgerStatus("d", "s", "PG", True, "", compare((), ENTRIES)), console),
+    "verification": lambda console: text.verification(
+        Verification((Check("structure/a.sql", "table t", False, "x " * 60, "y"),), 0.1), console
+    ),
+    "drift": lambda console: text.drift(
+        Drift("d on s", "a fresh build", (ObjectDrift("table t", "changed", ("-    a", "+    b")),), "0", "1"), console
+    ),
+}
+
+
+def drawn(name: str, width: int, **options: bool) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False, **options)  # type: ignore[arg-type]
+    with console.capture() as capture:
+        DRAWINGS[name](console)
+    return capture.get()
+
+
+def words(drawing: str) -> str:
+    return re.sub(r"\s", "", re.sub(r"\x1b\[[0-9;]*m", "", drawing))
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+@pytest.mark.parametrize("width", [80, 160])
+def test_result_fits_the_terminal_and_ends_no_line_with_spaces(name: str, width: int) -> None:
+    lines = drawn(name, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_result_in_a_pipe_has_each_fact_in_one_line(name: str) -> None:
+    lines = drawn(name, text.UNLIMITED).splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert not [line for line in lines if line.startswith(" " * 12)]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_narrow_terminal_cuts_nothing_without_an_ellipsis(name: str) -> None:
+    narrow, whole = drawn(name, 40), drawn(name, 80)
+    assert "…" not in whole
+    if "…" not in narrow:
+        assert not Counter(words(whole)) - Counter(words(narrow))
+    for cut in re.findall(r"([\w.:-]*)…", narrow):
+        assert any(word.startswith(cut) for word in re.findall(r"[\w.:-]+", whole))
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_colours_say_nothing_that_words_do_not_say(name: str) -> None:
+    coloured = drawn(name, 120, force_terminal=True)
+    assert "\x1b[" in coloured
+    assert words(coloured) == words(drawn(name, 120, force_terminal=True, no_color=True)) == words(drawn(name, 120))
+
+
+def test_numbers_are_aligned_right() -> None:
+    ends = {
+        line.index(ms) + len(ms) for line in drawn("status", 160).splitlines() for ms in re.findall(r" 10+|1,000", line)
+    }
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 checks"), (1, "1 check"), (2, "2 checks"), (1000, "1,000 checks")]
+)
+def test_what_is_counted_is_singular_or_plural(number: int, words: str) -> None:
+    assert text.count(number, "check") == words
+
+
+@pytest.mark.parametrize("variables", [{}, {"TERM": "dumb"}, {"NO_COLOR": "1"}, {"FORCE_COLOR": "1", "COLUMNS": "200"}])
+def test_steps_are_the_same_facts_on_any_terminal(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with report.view("text", "INFO") as view:
+        view.event(StepStarted("migrate", "", 2))
+        view.event(Progress("migrate", 1, "0002_x"))
+        view.event(StepFinished("migrate", "2 applied", 0.5))
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", capsys.readouterr().err)
+    assert "  ok      migrate   2 applied  0.50 s" in said.splitlines()
+
+
+def test_step_without_an_estimate_shows_the_time_so_far(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "HEARTBEAT_SECONDS", 0.02)
+    with report.view("text", "INFO") as view:
+        view.event(StepStarted("migrate", "", 10))
+        while "..." not in (said := capsys.readouterr().err):
+            pass
+    assert re.search(r"migrate   0 of 10, 0 s so far$", said, re.MULTILINE)
+    assert "to go" not in said
+
+
+def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
+    with report.view("json", "INFO") as view:
+        view.event(StepFinished("migrate", "", 0.123456))
+        view.result(lambda console: None, {"seconds": [1.0004, 2]})
+    out, err = capsys.readouterr()
+    assert json.loads(err)["seconds"] == 0.123
+    assert json.loads(out) == {"seconds": [1.0, 2]}
