@@ -174,16 +174,19 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
 ORDER BY l.reltuples DESC, 1, 2
 """
 _PLAIN = {"{chunks}": "(SELECT NULL::oid AS chunk, NULL::oid AS main WHERE false)", "{compressed}": "false"}
+# The catalog names a chunk's table by schema and name, from TimescaleDB 2.31 on by relid.
 _TIMESCALE = {
     "{chunks}": """(
-        SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', c.schema_name, c.table_name))::oid AS chunk,
+        SELECT pg_catalog.to_regclass(coalesce(j ->> 'relid', pg_catalog.format('%I.%I', j ->> 'schema_name',
+                                                                                j ->> 'table_name')))::oid AS chunk,
                pg_catalog.to_regclass(pg_catalog.format('%I.%I', m.schema_name, m.table_name))::oid AS main
         FROM _timescaledb_catalog.chunk AS c
+        CROSS JOIN pg_catalog.to_jsonb(c) AS j
         JOIN _timescaledb_catalog.hypertable AS h ON h.id = c.hypertable_id
         JOIN _timescaledb_catalog.hypertable AS m
           ON m.id = coalesce((SELECT u.id FROM _timescaledb_catalog.hypertable AS u
                               WHERE u.compressed_hypertable_id = h.id), h.id)
-        WHERE NOT c.dropped)""",
+        WHERE (j ->> 'dropped')::pg_catalog.bool IS NOT TRUE)""",
     "{compressed}": """EXISTS (SELECT FROM _timescaledb_catalog.hypertable AS h
         WHERE h.schema_name = n.nspname AND h.table_name = r.relname AND h.compressed_hypertable_id IS NOT NULL)""",
 }

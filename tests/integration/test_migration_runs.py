@@ -271,9 +271,9 @@ def test_role_that_may_not_read_the_ledger_is_told_the_grants(
     migrations = written(tmp_path, TABLE)
     migrate(empty, migrations)
     role = fresh_name("Role")
-    server.execute(f'CREATE ROLE "{role}" LOGIN')
+    server.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD 'pw'")
     try:
-        guest = replace(empty, parameters={**empty.parameters, "user": role})
+        guest = replace(empty, parameters={**empty.parameters, "user": role, "password": "pw"})
         with pytest.raises(ServerError, match="may not read the ledger") as refused:
             status(guest, migrations)
         grants = refused.value.advice.split(": ", 1)[1]
@@ -456,7 +456,9 @@ def test_fresh_database_takes_commits_in_between(empty: Target, tmp_path: Path) 
     assert len(applied(empty)) == 151
 
 
-def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it(empty: Target, tmp_path: Path) -> None:
+def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
     """Applied one by one such files work, so they must on a fresh database; in one run the error says how."""
     texts = (
         "CREATE TYPE public.c AS ENUM ('a'); CREATE TABLE public.t (c public.c);",
@@ -464,11 +466,14 @@ def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it
         "ALTER TABLE public.t ALTER c SET DEFAULT 'b';",
     )
     migrations = written(tmp_path, *texts)
+    assert migrate(empty, migrations, fresh=True).transactions == 2
+    server.execute("DROP TABLE public.t; DROP TYPE public.c; DROP SCHEMA dbops CASCADE", empty.database)
+    # PostgreSQL 17 and later allow the value if its type is new too, hence a run of its own for the type.
+    migrate(empty, migrations, to=1)
     with pytest.raises(MigrationError, match="unsafe use of new value") as failure:
         migrate(empty, migrations)
     assert "--commit file" in failure.value.advice
-    assert tables(empty) == []
-    assert migrate(empty, migrations, fresh=True).transactions == 2
+    assert applied(empty) == [1]
 
 
 def test_result_of_a_query_and_the_extended_protocol_are_no_hindrance(empty: Target, tmp_path: Path) -> None:

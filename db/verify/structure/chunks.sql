@@ -17,25 +17,38 @@ WITH hypertable (id, object, name) AS MATERIALIZED (
         )
 ),
 
-chunk (object, parent, name) AS MATERIALIZED (
+-- The catalog names a chunk's table by schema and name, from TimescaleDB 2.31 on by relid.
+catalogued (hypertable_id, name) AS MATERIALIZED (
+    SELECT
+        entry.hypertable_id,
+        coalesce(
+            to_jsonb(entry) ->> 'relid',
+            format('%I.%I', to_jsonb(entry) ->> 'schema_name', to_jsonb(entry) ->> 'table_name')
+        )
+    FROM _timescaledb_catalog.chunk AS entry
+    WHERE
+        (to_jsonb(entry) ->> 'dropped')::boolean IS NOT true
+        AND (to_jsonb(entry) ->> 'osm_chunk')::boolean IS NOT true
+),
+
+heir (relation, parent, name) AS MATERIALIZED (
     SELECT
         relation.oid,
+        inheritance.inhparent,
+        format('%I.%I', namespace.nspname, relation.relname)
+    FROM pg_catalog.pg_inherits AS inheritance
+    INNER JOIN pg_catalog.pg_class AS relation ON inheritance.inhrelid = relation.oid
+    INNER JOIN pg_catalog.pg_namespace AS namespace ON relation.relnamespace = namespace.oid
+),
+
+chunk (object, parent, name) AS MATERIALIZED (
+    SELECT
+        heir.relation,
         hypertable.object,
-        catalogued.schema_name || '.' || catalogued.table_name
-    FROM _timescaledb_catalog.chunk AS catalogued
+        catalogued.name
+    FROM catalogued
     INNER JOIN hypertable ON catalogued.hypertable_id = hypertable.id
-    LEFT JOIN (
-        pg_catalog.pg_class AS relation
-        INNER JOIN pg_catalog.pg_namespace AS namespace ON relation.relnamespace = namespace.oid
-        INNER JOIN pg_catalog.pg_inherits AS inheritance ON relation.oid = inheritance.inhrelid
-    )
-        ON
-            catalogued.schema_name = namespace.nspname
-            AND catalogued.table_name = relation.relname
-            AND hypertable.object = inheritance.inhparent
-    WHERE
-        (to_jsonb(catalogued) ->> 'dropped')::boolean IS NOT true
-        AND (to_jsonb(catalogued) ->> 'osm_chunk')::boolean IS NOT true
+    LEFT JOIN heir ON catalogued.name = heir.name AND hypertable.object = heir.parent
 ),
 
 -- REINDEX CONCURRENTLY of another session leaves an index beside each for a while; it has locked both.

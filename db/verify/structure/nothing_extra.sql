@@ -55,7 +55,13 @@ known_relation (object) AS MATERIALIZED (
     SELECT child.object
     FROM _timescaledb_catalog.chunk AS chunk
     INNER JOIN _timescaledb_catalog.hypertable AS hypertable ON chunk.hypertable_id = hypertable.id
-    INNER JOIN named_relation AS child ON chunk.schema_name = child.schema_name AND chunk.table_name = child.name
+    -- The catalog names a chunk's table by schema and name, from TimescaleDB 2.31 on by relid.
+    INNER JOIN named_relation AS child
+        ON
+            format('%I.%I', child.schema_name, child.name) = coalesce(
+                to_jsonb(chunk) ->> 'relid',
+                format('%I.%I', to_jsonb(chunk) ->> 'schema_name', to_jsonb(chunk) ->> 'table_name')
+            )
     INNER JOIN named_relation AS parent
         ON hypertable.schema_name = parent.schema_name AND hypertable.table_name = parent.name
     INNER JOIN pg_catalog.pg_inherits AS inheritance

@@ -87,7 +87,9 @@ JOIN relation AS r ON r.name = format('%I.%I', h.schema_name, h.table_name)
 WHERE (to_jsonb(c) ->> 'dropped')::boolean IS NOT TRUE
 AND NOT EXISTS (
     SELECT FROM pg_inherits AS i JOIN named AS n ON n.oid = i.inhrelid
-    WHERE i.inhparent = r.oid AND n.space = c.schema_name AND n.name = c.table_name
+    WHERE i.inhparent = r.oid AND format('%I.%I', n.space, n.name) = coalesce(
+        to_jsonb(c) ->> 'relid', format('%I.%I', to_jsonb(c) ->> 'schema_name', to_jsonb(c) ->> 'table_name')
+    )
 )
 GROUP BY r.object
 UNION ALL

@@ -8,7 +8,10 @@ known AS MATERIALIZED (
     SELECT k.oid
     FROM _timescaledb_catalog.chunk AS c
     JOIN _timescaledb_catalog.hypertable AS h ON h.id = c.hypertable_id
-    JOIN named AS k ON k.space = c.schema_name AND k.name = c.table_name
+    -- By schema and name, from TimescaleDB 2.31 on by relid.
+    JOIN named AS k ON format('%I.%I', k.space, k.name) = coalesce(
+        to_jsonb(c) ->> 'relid', format('%I.%I', to_jsonb(c) ->> 'schema_name', to_jsonb(c) ->> 'table_name')
+    )
     JOIN named AS p ON p.space = h.schema_name AND p.name = h.table_name
     JOIN pg_inherits AS i ON i.inhrelid = k.oid AND i.inhparent = p.oid
     UNION ALL

@@ -127,6 +127,7 @@ END $$;
 CREATE TABLE _timescaledb_internal._hyper_1_77_chunk () INHERITS (public.tickers);
 
 -- table_named_like_a_chunk_of_the_hypertable
+-- before: TimescaleDB 2.31
 -- verify: nothing extra: table _timescaledb_internal._hyper_1_77_chunk => there is a table
 -- drift: table _timescaledb_internal._hyper_1_77_chunk => +    inherits public.ohlcv
 CREATE TABLE _timescaledb_internal._hyper_1_77_chunk () INHERITS (public.ohlcv);
@@ -165,6 +166,7 @@ ALTER EXTENSION timescaledb ADD TABLE public.tickers;
 ALTER TABLE public.tickers ADD COLUMN isin text;
 
 -- stale_row_in_place_of_the_hypertable
+-- before: TimescaleDB 2.23
 -- verify: hypertable public.ohlcv => without the trigger that keeps rows out of its own table
 -- drift: table public.ohlcv => without the trigger that keeps rows out of a hypertable's own table
 ALTER EVENT TRIGGER timescaledb_ddl_sql_drop DISABLE;
@@ -201,6 +203,7 @@ REVOKE INSERT, DELETE ON public.ohlcv FROM CURRENT_USER;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO pg_monitor;
 
 -- adaptive_chunking
+-- before: TimescaleDB 2.28
 -- verify: hypertable public.ohlcv => adaptive chunking
 -- drift: table public.ohlcv => +    chunk sizing
 SELECT public.set_adaptive_chunking('public.ohlcv', '1GB');

@@ -345,6 +345,7 @@ SELECT set_chunk_time_interval('ohlcv', INTERVAL '7 days');
 SELECT add_dimension('ohlcv', 'ticker_id', number_partitions => 2);
 
 -- select_set_adaptive_chunking_ohlcv
+-- before: TimescaleDB 2.28
 -- verify: hypertable public.ohlcv => date (date), chunks of 30 days, adaptive chunking
 -- drift: table public.ohlcv => +    chunk sizing _timescaledb_functions.calculate_chunk_interval to 1073741824 bytes
 SELECT set_adaptive_chunking('ohlcv', '1GB');
