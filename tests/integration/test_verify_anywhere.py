@@ -19,7 +19,7 @@ from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, Verification, verify
-from tests.support import servers
+from tests.support import operators, servers
 from tests.support.network import slow_network
 from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
@@ -231,3 +231,54 @@ def test_verification_takes_one_connection_and_at_most_eight_round_trips(server:
         round_trips = (seconds(far.target(built.database)) - near) / 0.4
     assert 2 < round_trips <= 8
     assert len(connections) == 2, "one connection for each run"
+
+
+SPY = """
+CREATE FUNCTION public.spy(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION 'ran as superuser';
+    END IF;
+    RETURN true;
+END $$;
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "file"),
+    [
+        ("CREATE INDEX ON public.tickers (symbol) WHERE public.spy('x')", "baseline/tickers_is_empty.sql"),
+        ("CREATE STATISTICS public.s ON public.spy(symbol), name FROM public.tickers", "baseline/tickers_is_empty.sql"),
+        ("ALTER TABLE public.tickers ADD CHECK (public.spy('x'))", "baseline/tickers_is_empty.sql"),
+        (
+            "ALTER TABLE public.tickers RENAME TO t;"
+            "CREATE VIEW public.tickers AS SELECT * FROM public.t WHERE public.spy('x')",
+            "baseline/tickers_is_empty.sql",
+        ),
+        (
+            "ALTER TABLE dbops.schema_migrations RENAME TO t;"
+            "CREATE VIEW dbops.schema_migrations AS SELECT * FROM dbops.t WHERE public.spy('x')",
+            "structure/ledger.sql",
+        ),
+        (
+            "DROP EXTENSION timescaledb CASCADE; CREATE SCHEMA timescaledb_information;"
+            "CREATE VIEW timescaledb_information.dimensions AS SELECT 1 WHERE public.spy('x')",
+            "structure/hypertables.sql",
+        ),
+    ],
+    ids=["index", "statistics", "constraint", "view", "ledger", "information"],
+)
+def test_nothing_of_the_owners_runs_with_the_rights_of_the_superuser_who_verifies(
+    server: TestServer, target: Target, change: str, file: str
+) -> None:
+    with operators.role(server) as owner:
+        mine = operators.as_role(target, owner)
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        migrations.migrate(mine, migrations.discover(ROOT / "db" / "migrations"))
+        servers.run(mine, SPY + change)
+        failed = verify(target, CHECKS, baseline=True).failed
+        assert "ran as superuser" not in said(failed)
+        refusals = {check.file: str(check.actual) for check in failed if "not run: " in str(check.actual)}
+        assert file in refusals
+        assert text_of(target).startswith("extension plpgsql")
+        assert not [check for check in verify(mine, CHECKS, baseline=True).failed if "not run: " in str(check.actual)]
