@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import nox
 
@@ -34,8 +35,10 @@ def have_server(session: nox.Session) -> None:
     if "KAPMAN_TEST_DATABASE_URL" not in os.environ:
         session.run("invoke", "server.install")
     if not shutil.which("pgbouncer") and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = ("apt-get", "-qq", "install", "--no-install-recommends", "pgbouncer")
-        session.run(*quiet, external=True, silent=True, env={"DEBIAN_FRONTEND": "noninteractive"})
+        apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
+        quiet = {"external": True, "silent": True, "env": {"DEBIAN_FRONTEND": "noninteractive"}}
+        session.run(*apt, "update", success_codes=[0, 100], **quiet)
+        session.run(*apt, "install", "-y", "--no-install-recommends", "pgbouncer", **quiet)
 
 
 @nox.session
@@ -64,10 +67,15 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL."""
+    """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL; show their coverage."""
     install(session, "test")
     have_server(session)
-    session.run("pytest", "tests/integration", *session.posargs)
+    # Python 3.12 has a cheaper way to measure coverage.
+    core = {"COVERAGE_CORE": "sysmon"} if sys.version_info >= (3, 12) else None
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "tests/integration", *session.posargs, env=core)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session

@@ -35,6 +35,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return [f"KAPMAN_TEST_DATABASE_URL: {error}"]
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail in CI where tests were skipped: what did not run there did not pass."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _default_signals() -> None:
     """Make tests independent of the signals that this process was started with."""

@@ -1,0 +1,30 @@
+"""What continuous integration runs is what the README tells a reader to type, and skips nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbops.settings import ROOT
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    commands = re.findall(r"^(pip install .*?) +#", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 2
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line.startswith("pip install")] == commands
+
+
+@pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
+def test_skipped_test_fails_in_ci_only(tmp_path: Path, ci: str, code: int) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_sessionfinish  # noqa: F401\n")
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_it(): pytest.skip()\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(tmp_path)]
+    environ = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, "1 skipped" in done.stdout) == (code, True), done.stdout
