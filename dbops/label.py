@@ -49,5 +49,10 @@ def read(connection: Connection) -> Label | None:
 def write(connection: Connection, environment: str) -> None:
     """Label the connected database, whose schema dbops must be there."""
     row: Any = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
-    text = json.dumps({"environment": environment, "system_identifier": row[0]})
-    connection.execute(sql.SQL("COMMENT ON SCHEMA dbops IS {}").format(sql.Literal(text)))
+    connection.execute(statement(environment, row[0]).encode())
+
+
+def statement(environment: str, system_identifier: str) -> str:
+    """Return the statement that labels a database on the server of this system identifier."""
+    text = json.dumps({"environment": environment, "system_identifier": system_identifier})
+    return sql.SQL("COMMENT ON SCHEMA dbops IS {}").format(sql.Literal(text)).as_string(None)

@@ -52,6 +52,10 @@ _TRANSACTION_CONTROL = {
     ("SAVEPOINT",), ("RELEASE",), ("PREPARE", "TRANSACTION"),
 }  # fmt: skip
 
+# A file of such statements leaves the session as it was, unless it has one of these words.
+_DEFINITIONS = ("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE")
+_TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
+
 _IDENTIFIER = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
 # Possessive throughout: CONCURRENTLY and ON are no names, even where that leaves nothing to match.
 _BUILDS = re.compile(
@@ -86,7 +90,9 @@ class Migration:
     """A valid file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes.
 
     `statements` counts them; a file that is being written has none, and cannot be applied. `adds_enum_value` is
-    whether it adds a value to a type, which can be used only after a commit.
+    whether it adds a value to a type, which can be used only after a commit; `touches_session` whether it may leave
+    settings or other things behind in its session. `label` is the path as people and editors want it: relative where
+    the file is below the working directory.
     """
 
     version: int
@@ -98,11 +104,8 @@ class Migration:
     header: Header
     adds_enum_value: bool
     text: str = field(repr=False, compare=False)
-
-    @property
-    def label(self) -> str:
-        """Return the path as people and editors want it: relative where the file is below the working directory."""
-        return label(self.path)
+    label: str = field(repr=False)
+    touches_session: bool = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,13 +299,14 @@ def _validated(path: Path, directory: Path) -> Migration:
         header = parse_header(text)
     except ValueError as error:
         raise InvalidMigrationError(str(error)) from None
-    count, end, adds_enum_value = 0, -1, False
+    count, end, adds_enum_value, touches_session = 0, -1, False, _TOUCHES.search(text) is not None
     for statement in split(text):
         if count:
             _validate_gap(path, text, end, statement.start)
         end = statement.end
         count += 1
         adds_enum_value |= statement.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(statement.words)
+        touches_session |= not any(statement.begins(word) for word in _DEFINITIONS)
         _validate_statement(path, text, statement, header)
     if count:
         _validate_gap(path, text, end, len(text))
@@ -310,7 +314,19 @@ def _validated(path: Path, directory: Path) -> Migration:
         raise InvalidMigrationError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
     checksum = hashlib.sha256(text.encode()).hexdigest()
     version = int(match["version"])
-    return Migration(version, path.stem, path, checksum, len(content), count, header, adds_enum_value, text)
+    return Migration(
+        version=version,
+        name=path.stem,
+        path=path,
+        checksum=checksum,
+        size=len(content),
+        statements=count,
+        header=header,
+        adds_enum_value=adds_enum_value,
+        text=text,
+        label=label(path),
+        touches_session=touches_session,
+    )
 
 
 def _content(path: Path, directory: Path) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError
@@ -56,6 +57,7 @@ _INSPECT = """
 SELECT
     EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'dbops'),
     EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.condeferrable),
+    (SELECT s.system_identifier::text FROM pg_catalog.pg_control_system() AS s),
     (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
      WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
     l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
@@ -168,6 +170,7 @@ class LedgerStatus:
     problems: tuple[str, ...] = ()
     has_schema: bool = field(default=False, repr=False)
     defers: bool = field(default=False, repr=False)
+    system_identifier: str = field(default="", repr=False)
 
     def having(self, *states: State) -> tuple[Item, ...]:
         """Return the items in any of these states."""
@@ -241,7 +244,7 @@ class LedgerStatus:
 
 def status(target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
     """Return how a database stands to the files; may raise ServerError."""
-    with postgres.translated(target), postgres.connect(target) as connection:
+    with postgres.translated(target), postgres.connect(target) as connection, postgres.reading(connection):
         return read_status(connection, target, migrations)
 
 
@@ -250,19 +253,30 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
 
     Raises ServerError if the role may not read the ledger, PreflightError if somebody keeps it locked.
     """
-    with postgres.reading(connection, lock_timeout=LOCK_SECONDS):
-        row: Any = connection.execute(_INSPECT, [SCHEMA, TABLE]).fetchone()
-        has_schema, defers, columns, other_kind, rules, row_security, triggers, relation, postgresql, timescaledb = row
-        if columns and tuple(columns) != _FIELDS:
-            raise MigrationError(
-                f"{LEDGER} is not a ledger of this tool: its columns are {', '.join(columns)}",
-                where=f"database {target.database}",
-                state="Nothing was changed.",
-                hint="Move that table away, or correct the database's name in DATABASE_URL.",
-            )
-        with _readable(connection, target):
-            entries = read(connection) if columns else ()
-        database_label = label.read(connection) if has_schema else None
+    row: Any = connection.execute(_INSPECT, [SCHEMA, TABLE]).fetchone()
+    (
+        has_schema,
+        defers,
+        identifier,
+        columns,
+        other_kind,
+        rules,
+        row_security,
+        triggers,
+        relation,
+        postgresql,
+        timescaledb,
+    ) = row
+    if columns and tuple(columns) != _FIELDS:
+        raise MigrationError(
+            f"{LEDGER} is not a ledger of this tool: its columns are {', '.join(columns)}",
+            where=f"database {target.database}",
+            state="Nothing was changed.",
+            hint="Move that table away, or correct the database's name in DATABASE_URL.",
+        )
+    with _readable(connection, target):
+        entries = read(connection) if columns else ()
+    database_label = label.read(connection) if has_schema else None
     problems = [
         f"the ledger {LEDGER} {what}"
         for found, what in (
@@ -286,12 +300,16 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         problems=tuple(problems),
         has_schema=has_schema,
         defers=defers,
+        system_identifier=identifier,
     )
 
 
 def read(connection: Connection) -> tuple[Entry, ...]:
     """Return the ledger's rows in order of version."""
-    rows: list[Any] = connection.execute(_READ).fetchall()
+    limit = f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"
+    cursor = connection.execute(f"{limit}; {_READ}".encode())
+    cursor.nextset()
+    rows: list[Any] = cursor.fetchall()
     return tuple(Entry(*row) for row in rows)
 
 
@@ -309,7 +327,8 @@ def _readable(connection: Connection, target: Target) -> Iterator[None]:
             f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {LEDGER} TO {role};",
         ) from None
     except psycopg.errors.LockNotAvailable:
-        connection.execute("ROLLBACK")
+        if connection.info.transaction_status == TransactionStatus.INERROR:
+            connection.execute("ROLLBACK")
         raise PreflightError(
             f"the ledger {LEDGER} could not be read for {LOCK_SECONDS:g} s: it is locked",
             where=f"database {target.database}",

@@ -100,11 +100,9 @@ def _prepared(work: Work) -> Iterator[None]:
 def _record(work: Work, migration: Migration, duration_ms: str) -> None:
     """Write the file's row in a transaction of its own."""
     session = work.session
-    session.script(
-        "BEGIN READ WRITE", *session.as_owner(local=True), session.settings(migration, "pg_catalog", local=True)
-    )
+    settings = session.settings(migration, "pg_catalog", local=True)
+    session.script("BEGIN READ WRITE", *session.as_owner(local=True), settings, *work.creating_ledger())
     try:
-        work.create_ledger()
         cursor = session.connection.execute(ledger.record(migration, duration_ms).encode())
         ledger.assert_recorded(migration, texts(cursor.pgresult))
     except psycopg.Error as error:
@@ -115,7 +113,7 @@ def _record(work: Work, migration: Migration, duration_ms: str) -> None:
         work.roll_back()
         raise
     session.script("COMMIT")
-    work.has_schema = work.has_ledger = True
+    work.has_ledger = True
     work.rows[migration.version] = (migration.name, migration.checksum, duration_ms != "NULL")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -16,11 +17,11 @@ from psycopg.pq.abc import PGresult
 from dbops import postgres
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import errors, ledger, non_transactional
+from dbops.migrations import errors, ledger, locks, non_transactional
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, refuse_empty
 from dbops.migrations.ledger import LedgerStatus, State
-from dbops.migrations.session import MIGRATION_LOCK, Command, Limits, checked_limits, opened, texts, wait_alone
+from dbops.migrations.session import MIGRATION_LOCK, Command, Limits, checked_limits, opened, texts
 from dbops.migrations.sqlsplit import LineCounter, split
 from dbops.migrations.work import AppliedMigration, Attempts, Work
 from dbops.postgres import Connection
@@ -36,10 +37,6 @@ _SETTLE_SECONDS = 5.0
 _DEFERS = re.compile("deferrable", re.IGNORECASE)
 # The extended protocol, which pipelines need, takes $1 for a parameter of its own.
 _PARAMETER = re.compile(r"\$\d")
-# A file of such statements leaves the session as it was, unless it has one of these words: nothing needs to be reset.
-_DEFINITIONS = {"CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE"}
-_TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
-
 # Constraints that can be deferred, and whether they begin so.
 _DEFERRABLE = """
 SELECT pg_catalog.format('%I.%I', n.nspname, c.conname), pg_catalog.bool_or(c.condeferred)
@@ -70,7 +67,10 @@ class PlannedMigration:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `db.migrate` would do now; `applied` counts what the ledger has already, `later` what lies beyond `--to`."""
+    """What `db.migrate` would do now; `applied` counts what the ledger has already, `later` what lies beyond `--to`.
+
+    `warnings` are sentences on locks that would be held for longer than they need to be.
+    """
 
     database: str
     server: str
@@ -78,6 +78,7 @@ class Plan:
     pending: tuple[PlannedMigration, ...]
     later: int
     transactions: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +107,29 @@ def plan(
 ) -> Plan:
     """Return what `migrate` with the same options would do; it raises what that would raise before it begins."""
     limits = checked_limits(lock_timeout, statement_timeout, lock_budget)
+    _check_commit(commit)
     with postgres.translated(target), postgres.connect(target) as connection:
         found = ledger.read_status(connection, target, migrations)
+        tables = locks.tables(connection)
     found.assert_migratable()
     chosen = _up_to(found.pending, migrations, to)
     refuse_empty(chosen)
     planned: list[PlannedMigration] = []
+    warnings: list[str] = []
     transactions = 0
     for batch in batches(chosen, commit=commit):
         transactions += batch[0].header.transactional
         number = transactions if batch[0].header.transactional else None
         planned += [_planned(migration, limits, number) for migration in batch]
+        warnings += locks.warnings(batch, tables)
     applied = len(found.having(State.APPLIED))
     later = len(found.pending) - len(chosen)
-    return Plan(target.database, target.server, applied, tuple(planned), later, transactions)
+    return Plan(target.database, target.server, applied, tuple(planned), later, transactions, tuple(warnings))
+
+
+def _check_commit(commit: str) -> None:
+    if commit not in COMMITS:
+        raise UsageError(f'invalid value "{commit}"', where="--commit", hint=f"Write {' or '.join(COMMITS)}.")
 
 
 def _planned(migration: Migration, limits: Limits, transaction: int | None) -> PlannedMigration:
@@ -200,11 +210,9 @@ def apply(
     MigrationError; a KeyboardInterrupt carries the state of the database.
     """
     limits = checked_limits(lock_timeout, statement_timeout, lock_budget)
-    if commit not in COMMITS:
-        raise UsageError(f'invalid value "{commit}"', where="--commit", hint=f"Write {' or '.join(COMMITS)}.")
+    _check_commit(commit)
     began = time.monotonic()
-    with postgres.translated(target), opened(connection, target, limits, observer, report) as session:
-        wait_alone(session, patience)
+    with postgres.translated(target), opened(connection, target, limits, observer, patience, report) as session:
         found = ledger.read_status(connection, target, migrations)
         found.assert_migratable()
         chosen = _up_to(found.pending, migrations, to)
@@ -280,9 +288,9 @@ def _begin(work: Work, first: Migration) -> None:
         *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
         session.settings(first, "pg_catalog", local=True),
         session.keep_lock(),
+        *work.creating_ledger(),
     )
     session.clean = True
-    work.create_ledger()
 
 
 def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
@@ -304,7 +312,9 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
             except psycopg.Error as error:
                 raise StatementError(migration, error) from None
         session.run(_bookkeeping(work, migration), work.announce)
-    _stream(work, pipelined)
+    digest: list[str] = []
+    last = Command(ledger.DIGEST, files[-1], done=lambda result: digest.append(texts(result)[0][0] or ""))
+    _stream(work, pipelined, last)
     if not session.in_transaction:
         raise MigrationError(
             f"one of the migrations {files[0].name} to {files[-1].name} ended the transaction",
@@ -312,18 +322,14 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
             state=work.state(),
             hint="A migration must not contain transaction control: remove it, and see `invoke db.status`.",
         )
-    _assert_ledger(work, files)
+    _assert_ledger(work, files, digest[0])
 
 
-def _stream(work: Work, files: list[Migration]) -> None:
-    """Send the statements and the rows of files ahead of their results."""
-    if files:
-        commands = (
-            command
-            for migration in files
-            for part in (_statements(work, migration), _bookkeeping(work, migration))
-            for command in part
-        )
+def _stream(work: Work, files: list[Migration], last: Command | None = None) -> None:
+    """Send the statements and the rows of files ahead of their results, and one more command after them."""
+    parts = (part for migration in files for part in (_statements(work, migration), _bookkeeping(work, migration)))
+    commands = chain(chain.from_iterable(parts), [last] if last else [])
+    if files or last:
         work.session.stream(work.timed(commands), work.announce)
 
 
@@ -341,8 +347,7 @@ def _statements(work: Work, migration: Migration) -> Iterator[Command]:
 def _bookkeeping(work: Work, migration: Migration) -> Iterator[Command]:
     """Yield what takes back what a file may have left in the session, and what writes its row."""
     session = work.session
-    definitions = all(statement.words[:1] and statement.words[0] in _DEFINITIONS for statement in split(migration.text))
-    if not definitions or _TOUCHES.search(migration.text):
+    if migration.touches_session:
         for text in session.resetting(local=True):
             yield Command(text, migration)
     yield Command(session.settings(migration, "pg_catalog", local=True), migration)
@@ -370,11 +375,10 @@ def _check_constraints(connection: Connection) -> None:
             connection.execute(f"SET CONSTRAINTS {', '.join(names)} {mode}".encode())
 
 
-def _assert_ledger(work: Work, files: tuple[Migration, ...]) -> None:
-    """Raise MigrationError if the ledger holds anything but what it held and the rows of these files."""
+def _assert_ledger(work: Work, files: tuple[Migration, ...], found: str) -> None:
+    """Raise MigrationError if the ledger, whose digest is `found`, has rows beside those before and the files'."""
     rows = {**work.rows, **{migration.version: (migration.name, migration.checksum, True) for migration in files}}
-    row: Any = work.session.connection.execute(ledger.DIGEST.encode()).fetchone()
-    if row[0] != ledger.digest(rows):
+    if found != ledger.digest(rows):
         suspects = [migration.name for migration in files if ledger.TABLE in migration.text.lower()]
         names = ", ".join(suspects) or f"one of {files[0].name} to {files[-1].name}"
         raise ledger.changed(files[0].label, f"the ledger {ledger.LEDGER} was changed by a migration: {names}")

@@ -46,11 +46,14 @@ _MOST_COMMANDS = 200
 _MOST_BYTES = 1 << 20
 _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 
-# The owner of the database, if this role may act as it and is not it already.
-_OWNER = """
-SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database AS d
-WHERE d.datname = pg_catalog.current_database() AND pg_catalog.pg_get_userbyid(d.datdba) <> session_user
-  AND pg_catalog.pg_has_role(session_user, d.datdba, {privilege})
+# Whether the migration lock was free and is ours now; the owner of the database, if this role may act as it and is not
+# it already.
+_OPEN = """
+SELECT pg_catalog.pg_try_advisory_lock({lock}), CASE
+    WHEN pg_catalog.pg_get_userbyid(d.datdba) <> session_user
+    AND pg_catalog.pg_has_role(session_user, d.datdba, {privilege})
+    THEN pg_catalog.pg_get_userbyid(d.datdba)::text END
+FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
 
 # Only some roles may set these, so they are left alone where they are as they should be.
@@ -358,23 +361,34 @@ def texts(result: PGresult | None) -> list[tuple[str | None, ...]]:
 
 @contextmanager
 def opened(
-    connection: Connection, target: Target, limits: Limits, observer: Connection | None, report: Report
+    connection: Connection,
+    target: Target,
+    limits: Limits,
+    observer: Connection | None,
+    patience: float,
+    report: Report,
 ) -> Iterator[Session]:
-    """Make a connection the session for migrations, watched by another one or, without one, by one of its own."""
+    """Make a connection the one session that migrates the database, watched by `observer` or a connection of its own.
+
+    Raises PreflightError if another session is at it for longer than `patience` seconds.
+    """
     with LockWatch(target, connection.info.backend_pid, observer, report) as watch:
         privilege = "'SET'" if connection.info.server_version >= 160000 else "'MEMBER'"
-        row: Any = connection.execute(_OWNER.format(privilege=privilege).encode()).fetchone()
-        connection.execute("SET client_encoding = 'UTF8'")
-        session = Session(connection, target, limits, watch, report, row[0] if row else None)
+        if connection.info.encoding != "utf-8":
+            connection.execute("SET client_encoding = 'UTF8'")
+        row: Any = connection.execute(_OPEN.format(lock=MIGRATION_LOCK, privilege=privilege).encode()).fetchone()
+        locked, owner = row
+        session = Session(connection, target, limits, watch, report, owner, locks=int(locked))
         connection.add_notice_handler(session.on_notice)
         try:
+            _wait_alone(session, patience)
             yield session
         finally:
             connection.remove_notice_handler(session.on_notice)
             session.close()
 
 
-def wait_alone(session: Session, patience: float) -> None:
+def _wait_alone(session: Session, patience: float) -> None:
     """Take the database's migration lock for this session; PreflightError names its holder after `patience` seconds.
 
     It is polled for, since a session that waits for a lock holds a snapshot, and CREATE INDEX CONCURRENTLY in the
@@ -382,7 +396,7 @@ def wait_alone(session: Session, patience: float) -> None:
     """
     deadline = time.monotonic() + patience
     told = False
-    while not postgres.try_lock(session.connection, MIGRATION_LOCK):
+    while not session.locks:
         holder = postgres.lock_holder(session.connection, MIGRATION_LOCK)
         if not told:
             session.report(Message("INFO", f"waiting for another migration: {holder}"))
@@ -395,7 +409,7 @@ def wait_alone(session: Session, patience: float) -> None:
                 hint="Wait for it to end, then run `invoke db.migrate` again.",
             )
         time.sleep(_POLL_SECONDS)
-    session.locks += 1
+        session.locks = int(postgres.try_lock(session.connection, MIGRATION_LOCK))
 
 
 @dataclass(frozen=True, slots=True)

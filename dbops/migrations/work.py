@@ -44,7 +44,7 @@ class Work:
     """
 
     session: Session
-    has_schema: bool
+    found: LedgerStatus
     has_ledger: bool
     defers: bool
     rows: dict[int, tuple[str, str, bool]]
@@ -60,7 +60,7 @@ class Work:
         """Return a run on a database of this status."""
         entries = [item.entry for item in found.items if item.entry]
         rows = {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
-        return cls(session, found.has_schema, found.has_ledger, found.defers, rows, with_times=with_times)
+        return cls(session, found, found.has_ledger, found.defers, rows, with_times=with_times)
 
     def state(self) -> str:
         """Return in a sentence what the database has of what this run was to apply."""
@@ -107,14 +107,15 @@ class Work:
             done = len(self.committed) + len(self.open)
             self.session.report(events.Progress("migrate", done, command.migration.name))
 
-    def create_ledger(self) -> None:
-        """Create the ledger in the open transaction, if there is none, with the environment that it is in.
+    def creating_ledger(self) -> list[str]:
+        """Return what creates the ledger, if there is none, with the environment that the database is in.
 
         Rows come in as soon as there are tables: from then on the database must say where it belongs.
         """
-        if not self.has_ledger:
-            self.session.script(*([] if self.has_schema else [ledger.CREATE_SCHEMA]), *ledger.CREATE_TABLE)
-            label.write(self.session.connection, self.session.target.environment)
+        if self.has_ledger:
+            return []
+        named = label.statement(self.session.target.environment, self.found.system_identifier)
+        return [*([] if self.found.has_schema else [ledger.CREATE_SCHEMA]), *ledger.CREATE_TABLE, named]
 
     def roll_back(self) -> None:
         """End an open transaction; a connection that is in the middle of something is given up."""
@@ -130,7 +131,7 @@ class Work:
         """Note that what is open is committed."""
         self.committed += self.open
         self.open = []
-        self.has_schema = self.has_ledger = True
+        self.has_ledger = True
 
     def error(self, failure: StatementError, attempts: int = 1, notes: tuple[str, ...] = ()) -> MigrationError:
         """Return the operator's error for a failure that ends the run."""

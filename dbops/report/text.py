@@ -549,6 +549,8 @@ def plan(found: Plan, console: Console) -> None:
     say(console, "ok", f"{found.applied:,} applied, {len(found.pending):,} to apply{more}")
     if found.pending:
         say(console, "info", _transactions(found))
+        for warning in found.warnings:
+            say(console, "warning", warning)
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
 
 

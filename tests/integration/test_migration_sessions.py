@@ -166,7 +166,7 @@ def test_settings_that_are_as_they_should_be_are_not_sent_again(empty: Target, t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session.Session, "begin", begin)
         migrate(empty, written(tmp_path, *texts))
-    assert len(sent) == 4 * len(texts)
+    assert len(sent) == 4 * len(texts) + 1
 
 
 def test_search_path_of_migrations_is_in_force_for_their_own_statements_only(empty: Target, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""Which locks migrations take: what a file's header says, what a plan warns of, and what a rehearsal measures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dbops.migrations.files import Migration
+from dbops.migrations.sqlsplit import split, without_comments
+from dbops.postgres import Connection
+
+# PostgreSQL's lock modes, the weakest first: https://www.postgresql.org/docs/current/explicit-locking.html
+MODES = (
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
+_STRONG = MODES.index("SHARE UPDATE EXCLUSIVE") + 1
+_FORM = 'write "MODE on schema.table, schema.table; MODE on …", or "none"'
+_PART = re.compile(rf"(?P<mode>{'|'.join(sorted(MODES, key=len, reverse=True))})\s+on\s+(?P<tables>.+)", re.IGNORECASE)
+_TABLE = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
+
+_NAME = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
+_ALTERED = rf"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?)"
+_ALTER = re.compile(_ALTERED, re.IGNORECASE)
+_ADDED = re.compile(
+    rf"\bADD\s+CONSTRAINT\s+(?P<name>{_NAME})(?=(?:(?!\bADD\s+CONSTRAINT\b).)*\bNOT\s+VALID\b)", re.I | re.S
+)
+_VALIDATED = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<name>{_NAME})", re.IGNORECASE)
+
+_TABLES = """
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+"""
+
+
+def parse(text: str) -> dict[str, str] | None:
+    """Return the strongest mode by table that a `Locks:` header declares; None for no header.
+
+    Raises ValueError for one that is not of the form.
+    """
+    found: dict[str, str] = {}
+    text = text.strip().rstrip(".")
+    if not text:
+        return None
+    for part in [] if text.lower() == "none" else text.split(";"):
+        match = _PART.fullmatch(part.strip())
+        tables = [table.strip() for table in match["tables"].split(",")] if match else []
+        if match is None or not all(_TABLE.fullmatch(table) for table in tables):
+            raise ValueError(f'invalid locks "{part.strip()}": {_FORM}')
+        for table in tables:
+            found[table] = stronger(" ".join(match["mode"].upper().split()), found.get(table))
+    return found
+
+
+def stronger(mode: str, other: str | None) -> str:
+    """Return the stronger one of two modes."""
+    return mode if other is None or MODES.index(mode) > MODES.index(other) else other
+
+
+def described(locks: Mapping[str, str]) -> str:
+    """Return locks by table as a header declares them, the strongest first."""
+    modes = [mode for mode in reversed(MODES) if mode in locks.values()]
+    parts = (f"{mode} on {', '.join(sorted(t for t, m in locks.items() if m == mode))}" for mode in modes)
+    return "; ".join(parts) or "none"
+
+
+def tables(connection: Connection) -> frozenset[str]:
+    """Return the tables of the connected database, with their schemas."""
+    rows: list[Any] = connection.execute(_TABLES.encode()).fetchall()
+    return frozenset(row[0] for row in rows)
+
+
+def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator[str]:
+    """Yield sentences on what the files of one transaction lock for longer than they need to.
+
+    `existing` are the tables that are there before: nobody uses the others yet.
+    """
+    for position, migration in enumerate(batch):
+        later = len(batch) - position - 1
+        try:
+            declared = parse(migration.header.locks) or {}
+        except ValueError:
+            continue
+        strong = {t: m for t, m in declared.items() if t in existing and MODES.index(m) >= _STRONG}
+        if strong and later:
+            held = ", ".join(f"{table} ({mode})" for table, mode in sorted(strong.items()))
+            files = "1 later file has" if later == 1 else f"{later} later files have"
+            yield (
+                f"{migration.name} locks {held} until {files} run: use `--commit file`, "
+                "or `-- migrate: own-transaction` in its header"
+            )
+    added: dict[tuple[str, str], str] = {}
+    for migration in batch:
+        for statement in split(migration.text):
+            if not statement.begins("ALTER", "TABLE"):
+                continue
+            sql = without_comments(migration.text[statement.start : statement.end])
+            altered = _ALTER.match(sql)
+            table = _bare(altered["table"]) if altered else ""
+            table = table if "." in table else f"public.{table}"
+            for match in _VALIDATED.finditer(sql):
+                if (first := added.get((table, _bare(match["name"])))) and table in existing:
+                    yield (
+                        f"{migration.name} validates constraint {_bare(match['name'])} in the transaction in which "
+                        f"{first} adds it: the lock of the first is held while the rows are read; use `--commit file`"
+                    )
+            for match in _ADDED.finditer(sql):
+                added[table, _bare(match["name"])] = migration.name
+
+
+def _bare(name: str) -> str:
+    """Return a name, or two with a dot between them, as the catalog has it."""
+    parts = [part[1:-1].replace('""', '"') if part[0] == '"' else part.lower() for part in re.findall(_NAME, name)]
+    return ".".join(parts)
