@@ -6,16 +6,15 @@ checkout.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import signal
 import sys
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
 
+# Little is imported before signals are answered.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
+
     from invoke.collection import Collection
     from invoke.exceptions import ParseError
     from invoke.program import Program
@@ -23,13 +22,14 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
 WRONG_USAGE = 2
-TASKS = Path(__file__).resolve().parent.parent / "tasks.py"
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
+TASKS = f"{ROOT}/tasks.py"
 
 
 def main() -> None:
     """Run the command `kapman`."""
     _end_on_signals()
-    if not TASKS.is_file():
+    if not os.path.isfile(TASKS):  # noqa: PTH113
         sys.stderr.write(
             "error: the verbs are not installed with the package\n"
             f"  --> {TASKS}\n"
@@ -46,7 +46,7 @@ def main() -> None:
 
         @property
         def start(self) -> str:
-            return str(TASKS.parent)
+            return ROOT
 
     global _program
     _program = Program(
@@ -103,6 +103,9 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 def _explained(error: ParseError, namespace: Collection, binary: str) -> tuple[str, str]:
     """Return what is wrong with a command line, and what to type instead."""
+    import difflib
+    import re
+
     text = str(error).rstrip("!")
     task = (error.context.name if error.context else None) or "TASK"
     options = f"`{binary} --help {task}` shows the options."

@@ -17,6 +17,10 @@ from tests.support.servers import TestServer
 GIVEN = os.environ.get("KAPMAN_TEST_DATABASE_URL", "")
 PROCESSES = min(8, 1 + (os.cpu_count() or 1))
 
+# What tasks print does not depend on where the tests run; a test that is about one of these sets it.
+for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+    os.environ.pop(variable, None)
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many processes run tests: each starts a server of its own, or they share the one that was given."""

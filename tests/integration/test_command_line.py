@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dbops import verification
-from dbops.settings import ROOT
+from dbops.settings import ROOT, Target
 from tests.support import processes, servers
+from tests.support.servers import TestServer
 
 PASSWORD = "s3kret-w0rd"
 
@@ -135,6 +137,29 @@ def test_wrong_setting_is_told_with_the_name_of_its_source(source: str) -> None:
     done = processes.run_invoke("db.rebuild", *words, **environ)
     assert_three_lines(done, 2, "")
     assert f"\n  --> {source}\n" in done.stderr
+
+
+def test_error_in_github_actions_is_an_annotation_too() -> None:
+    done = servers.run_invoke("db.status", DATABASE_URL="", GITHUB_ACTIONS="true")
+    *lines, annotation = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, lines[0]) == (2, "", "error: DATABASE_URL is set, but empty")
+    assert annotation.startswith("::error title=kapman-dbops::DATABASE_URL is set, but empty%0A")
+    assert "::error" not in servers.run_invoke("db.status", DATABASE_URL="").stderr
+
+
+def test_step_summary_of_github_actions_has_what_verify_found(
+    server: TestServer, built: Target, tmp_path: Path
+) -> None:
+    server.execute("ALTER TABLE tickers DROP COLUMN sector", built.database)
+    actions = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    url = server.url(built.database)
+    done = servers.run_invoke("db.verify", "--format", "json", "--only", "columns", DATABASE_URL=url, **actions)
+    assert (done.returncode, json.loads(done.stdout)["passed"]) == (1, False)
+    assert "::error title=column public.tickers.sector,file=db/verify/structure/columns.sql" in done.stderr
+    assert servers.run_invoke("db.migrate", "--plan", DATABASE_URL=url, **actions).returncode == 0
+    summary = (tmp_path / "summary").read_text()
+    assert "| structure/columns.sql | column public.tickers.sector | character varying(100) | missing |" in summary
+    assert "### db.migrate --plan: 0 to apply" in summary
 
 
 @pytest.mark.parametrize("lines", ["abc", "0", "-5", "1.5"])
