@@ -41,16 +41,23 @@ DEFINITIONS = {
 }
 LIVE = "docs/live-changes.md shows how."
 # What to do where squawk does not say it, or says what does not fit here.
+DROP = "Drop it when no released client uses it any more, and say so in a waiver."
+KEEP = "Keep it, and make a second one of the new name or kind until no released client uses the first."
 INSTEAD = {
+    "ban-alter-domain-with-add-constraint": "Add the constraint to the tables instead, NOT VALID, and validate it.",
+    "ban-alter-identity": "Change it when every released client fits, and say so in a waiver.",
+    "ban-create-domain-with-constraint": "Write the constraint at the tables.",
+    "ban-drop-generated-expression": "Drop it when every released client gives the value, and say so in a waiver.",
+    "ban-set-schema": KEEP,
+    "renaming-object": KEEP,
     "adding-field-with-default": f"Add the column without it, SET DEFAULT for new rows, fill the old ones. {LIVE}",
     "adding-foreign-key-constraint": f"Add it NOT VALID, and VALIDATE CONSTRAINT in a later file. {LIVE}",
     "adding-not-nullable-field": f"Add CHECK (column IS NOT NULL) NOT VALID and validate it before. {LIVE}",
     "adding-required-field": f"Give it a constant DEFAULT, or make it nullable and fill it first. {LIVE}",
     "ban-char-field": "Write text or varchar(n).",
-    "ban-drop-column": "Drop it when no released client names it any more, and say so in a waiver.",
     "ban-drop-default": "Drop it when every released client gives the value, and say so in a waiver.",
     "ban-drop-not-null": "Drop it when every released client handles null, and say so in a waiver.",
-    "ban-drop-table": "Drop it when no released client uses it any more, and say so in a waiver.",
+    "ban-drop-database": "Use `invoke db.drop`.",
     "changing-column-type": f"Add a column of the new type, fill it, change the clients, drop the old one. {LIVE}",
     "constraint-missing-not-valid": f"Add it NOT VALID, and VALIDATE CONSTRAINT in a later file. {LIVE}",
     "disallowed-unique-constraint": "CREATE UNIQUE INDEX CONCURRENTLY in a file with -- migrate: no-transaction, and"
@@ -81,7 +88,7 @@ def check(texts: Mapping[Path, str], label: Mapping[Path, str]) -> Iterator[Find
                 why = str(found["message"]).strip().replace("\n", " ")
                 rule = str(found["rule_name"])
                 position = found["line"] + 1, _column(texts[path], found["line"], found["column"]) + 1
-                instead = INSTEAD.get(rule, str(found["help"] or f"See https://squawkhq.com/docs/{rule}."))
+                instead = INSTEAD.get(rule) or (DROP if rule.startswith("ban-drop-") else str(found["help"] or ""))
                 yield Finding(label[path], *position, rule, _sentence(why), _sentence(instead))
 
 
