@@ -140,11 +140,11 @@ def test_wrong_setting_is_told_with_the_name_of_its_source(source: str) -> None:
 
 
 def test_error_in_github_actions_is_an_annotation_too() -> None:
-    done = servers.run_invoke("db.status", DATABASE_URL="", GITHUB_ACTIONS="true")
+    done = processes.run_invoke("db.status", DATABASE_URL="", GITHUB_ACTIONS="true")
     *lines, annotation = done.stderr.splitlines()
     assert (done.returncode, done.stdout, lines[0]) == (2, "", "error: DATABASE_URL is set, but empty")
     assert annotation.startswith("::error title=kapman-dbops::DATABASE_URL is set, but empty%0A")
-    assert "::error" not in servers.run_invoke("db.status", DATABASE_URL="").stderr
+    assert "::error" not in processes.run_invoke("db.status", DATABASE_URL="").stderr
 
 
 def test_step_summary_of_github_actions_has_what_verify_found(
@@ -153,10 +153,10 @@ def test_step_summary_of_github_actions_has_what_verify_found(
     server.execute("ALTER TABLE tickers DROP COLUMN sector", built.database)
     actions = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
     url = server.url(built.database)
-    done = servers.run_invoke("db.verify", "--format", "json", "--only", "columns", DATABASE_URL=url, **actions)
+    done = processes.run_invoke("db.verify", "--format", "json", "--only", "columns", DATABASE_URL=url, **actions)
     assert (done.returncode, json.loads(done.stdout)["passed"]) == (1, False)
     assert "::error title=column public.tickers.sector,file=db/verify/structure/columns.sql" in done.stderr
-    assert servers.run_invoke("db.migrate", "--plan", DATABASE_URL=url, **actions).returncode == 0
+    assert processes.run_invoke("db.migrate", "--plan", DATABASE_URL=url, **actions).returncode == 0
     summary = (tmp_path / "summary").read_text()
     assert "| structure/columns.sql | column public.tickers.sector | character varying(100) | missing |" in summary
     assert "### db.migrate --plan: 0 to apply" in summary
