@@ -450,6 +450,7 @@ def drift(
     """
     with running(format, log_level) as run:
         from dbops import catalog, migrations
+        from dbops.database import drift as core
         from dbops.report import json, text
 
         settings = run.settings(url, env)
@@ -458,7 +459,7 @@ def drift(
             result = catalog.against(settings.target, Path(against), report=run.view.event)
         else:
             files = migrations.discover(settings.migrations, allow_empty=True)
-            result = catalog.drift(settings.target, files, report=run.view.event)
+            result = core.drift(settings.target, files, report=run.view.event)
         run.view.result(lambda console: text.drift(result, console), json.drift(result))
         if run.view.github:
             run.view.github.drift(result)

@@ -1,18 +1,16 @@
-"""The live schema against a fresh build of the migrations, or against a file, object by object."""
+"""Two schemas as canonical text, compared object by object; the live one against a file."""
 
 from __future__ import annotations
 
 import difflib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dbops.catalog.text import fingerprint, schema_text
-from dbops.database.lifecycle import scratch_database
-from dbops.errors import PreflightError, UsageError
+from dbops.errors import UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import LedgerStatus, Migration, migrate, status
-from dbops.postgres import Connection, connect, maintenance, translated
+from dbops.postgres import Connection, connect, translated
 from dbops.settings import Target
 
 STEP = "drift"
@@ -49,34 +47,10 @@ class Drift:
         """Return whether anything differs."""
         return bool(self.objects) or self.expected_fingerprint != self.actual_fingerprint
 
-
-def drift(target: Target, migrations: tuple[Migration, ...], *, report: Report = ignore) -> Drift:
-    """Build the migrations in a scratch database on the target's server and compare; the target is only read.
-
-    Raises PreflightError if the role may not create databases, MigrationError if the migrations do not apply.
-    """
-    began = time.monotonic()
-    _refuse_without_createdb(target)
-    report(StepStarted(STEP, f"reading {target}"))
-    ledger = status(target, migrations)
-    live = _text(target)
-    built = _applied(ledger, migrations)
-    with scratch_database(target, report) as scratch:
-        migrate(scratch, migrations, to=built[-1].version if built else None, fresh=True, report=report)
-        expected = _text(scratch)
-    result = replace(
-        _compare(
-            str(target),
-            f"a fresh build of {built[0].name} to {built[-1].name}" if built else "an empty database",
-            expected,
-            live,
-        ),
-        built=tuple(migration.name for migration in built),
-        pending=tuple(migration.name for migration in ledger.pending if migration not in built),
-        disagreements=tuple(f"{item.name}: {item.state}" for item in ledger.disagreements),
-    )
-    report(_end(result, time.monotonic() - began))
-    return result
+    def end(self, seconds: float) -> StepFinished | Message:
+        """Return the event that closes the step: a step that ended badly is not finished."""
+        summary = f"objects that differ: {len(self.objects)}"
+        return Message("WARNING", summary, STEP) if self.found else StepFinished(STEP, summary, seconds)
 
 
 def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
@@ -87,14 +61,14 @@ def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
     began = time.monotonic()
     expected = read_expected(path)
     report(StepStarted(STEP, f"reading {target}"))
-    result = _compare(str(target), str(path), expected, _text(target))
-    report(_end(result, time.monotonic() - began))
+    result = compare_texts(str(target), str(path), expected, _text(target))
+    report(result.end(time.monotonic() - began))
     return result
 
 
 def compare(connection: Connection, expected: str, source: str) -> Drift:
     """Compare the connected database with an expected text, in the open transaction if there is one."""
-    return _compare(connection.info.dbname, source, expected, schema_text(connection))
+    return compare_texts(connection.info.dbname, source, expected, schema_text(connection))
 
 
 def read_expected(path: Path) -> str:
@@ -117,14 +91,9 @@ def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
     return tuple(_object(name, built.get(name, []), live.get(name, [])) for name in names)
 
 
-def _compare(target: str, source: str, expected: str, actual: str) -> Drift:
+def compare_texts(target: str, source: str, expected: str, actual: str) -> Drift:
+    """Return how two canonical texts differ."""
     return Drift(target, source, differences(expected, actual), fingerprint(expected), fingerprint(actual))
-
-
-def _end(result: Drift, seconds: float) -> StepFinished | Message:
-    """Return the event that closes the step: a step that ended badly is not finished."""
-    summary = f"objects that differ: {len(result.objects)}"
-    return Message("WARNING", summary, STEP) if result.found else StepFinished(STEP, summary, seconds)
 
 
 def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:
@@ -138,25 +107,6 @@ def _blocks(text: str) -> dict[str, list[str]]:
     return {lines[0]: lines for lines in blocks}
 
 
-def _applied(ledger: LedgerStatus, migrations: tuple[Migration, ...]) -> tuple[Migration, ...]:
-    """Return the files up to the last one that the ledger knows as applied, or all if it knows none."""
-    last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
-    return tuple(migration for migration in migrations if last is None or migration.version <= last)
-
-
 def _text(target: Target) -> str:
     with connect(target) as connection, translated(target):
         return schema_text(connection)
-
-
-def _refuse_without_createdb(target: Target) -> None:
-    with maintenance(target) as connection:
-        row = connection.execute(
-            "SELECT rolcreatedb OR rolsuper, rolname FROM pg_catalog.pg_roles WHERE rolname = current_user"
-        ).fetchone()
-    if not row or not row[0]:
-        raise PreflightError(
-            f'role "{row[1] if row else ""}" may not create databases, and drift is measured against a scratch one',
-            where=target.server,
-            hint="Let a superuser run `ALTER ROLE ... CREATEDB`, or run `invoke db.drift --against db/schema.txt`.",
-        )

@@ -13,7 +13,8 @@ from psycopg import sql
 from rich.console import Console
 
 from dbops import migrations
-from dbops.catalog import Drift, against, compare, drift, read_expected
+from dbops.catalog import Drift, against, compare, read_expected
+from dbops.database.drift import drift
 from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Message
 from dbops.report import json as machine

@@ -174,7 +174,14 @@ def test_command_line_shows_header_progress_and_summary(server, target):
     done = operators.invoke("db.rebuild", target=target)
     assert done.returncode == 0, done.stderr
     ((version,),) = server.execute("SHOW server_version")
-    for words in ("target", target.environment, f"PostgreSQL {version}", "TimescaleDB 2", "6, from 0001"):
+    for words in (
+        f"Rebuild {target.database}",
+        target.server,
+        f"({target.environment})",
+        f"PostgreSQL {version}",
+        "TimescaleDB 2",
+        "6, from 0001",
+    ):
         assert words in done.stderr
     for words in (
         "6 migrations applied",
