@@ -27,10 +27,11 @@ GROUPS: dict[str, Group] = {
     "verify": jobs.verification,
     "start": jobs.starting,
     "server": jobs.embedded_server,
+    "tests": jobs.databases_for_tests,
     "many": jobs.many_files,
     "scale": scale.schema,
 }
-QUICK = ("rebuild", "slow", "verify", "start")
+QUICK = ("rebuild", "slow", "verify", "start", "tests")
 NEED_PEERS = {"rebuild", "slow"}
 
 

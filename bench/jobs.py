@@ -7,17 +7,41 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.measure import Command, Contender, Row, Run, interleave
+from bench.measure import Command, Contender, Row, Run, Series, interleave
 from bench.peers import Peer
-from bench.setting import Project, Setting
+from bench.setting import INVOKE, Project, Setting
 from bench.slow_link import Counter, slow_link
 from dbops.settings import ROOT
+from tests.support.servers import throwaway_server
 
 CHUNKS = 5_000
 CHUNKS_AT_ONCE = 250
 ADD_CHUNKS = """
 INSERT INTO public.ohlcv (ticker_id, date)
 SELECT t.id, date '1900-01-01' + 30 * n FROM public.tickers AS t, generate_series({first}, {last}) AS n
+"""
+
+# A suite whose tests take a database each, and what each took to be there.
+SUITE_CONFTEST = """
+import time
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    began = time.perf_counter()
+    result = yield
+    if fixturedef.argname == "kapman_db":
+        with open("seconds", "a") as file:
+            file.write(f"{time.perf_counter() - began}\\n")
+    return result
+"""
+SUITE = """
+import pytest
+
+@pytest.mark.parametrize("n", range(40))
+def test_baseline_is_there(kapman_db, n):
+    with kapman_db.connect() as connection:
+        connection.execute("SELECT FROM public.ohlcv")
 """
 
 
@@ -100,6 +124,27 @@ def embedded_server(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     yield Row("up-warm", "server.up, stopped before", {"ours": found["warm"]})
 
 
+def databases_for_tests(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+    """Give each test of a suite a database with the schema, through the pytest plugin."""
+    job = "a database for a test, by the pytest plugin"
+    with throwaway_server() as server:
+        yield Row("test-database", job, {"ours": _suite(setting, "suite", server.url("postgres"))})
+    if not setting.quick:
+        durable = _suite(setting, "durable-suite", setting.url("postgres"))
+        yield Row("test-database-durable", f"{job}, durable server", {"ours": durable})
+
+
+def _suite(setting: Setting, name: str, url: str) -> Series:
+    """Run a suite on a server and return what each of its databases took."""
+    directory = setting.directory / name
+    directory.mkdir()
+    (directory / "conftest.py").write_text(SUITE_CONFTEST)
+    (directory / "test_suite.py").write_text(SUITE)
+    environ = {**setting.environ(), "KAPMAN_TEST_DATABASE_URL": url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    Command([INVOKE.parent / "pytest", "-q", "-p", "dbops.testing", "--rootdir", "."], environ, directory)()
+    return Series(tuple(float(line) for line in (directory / "seconds").read_text().split()))
+
+
 def _rebuild(
     setting: Setting,
     key: str,
@@ -144,8 +189,7 @@ def _once(command: Command) -> Contender:
 
 
 def _python(setting: Setting) -> Command:
-    python = setting.invoke().arguments[0]
-    return Command([Path(python).parent / "python", "-c", "pass"], setting.environ(), ROOT)
+    return Command([INVOKE.parent / "python", "-c", "pass"], setting.environ(), ROOT)
 
 
 @contextmanager

@@ -23,7 +23,9 @@ slowest in parentheses, and multiples of the floor. `nox -s bench -- --quick` gi
   the repository's; others are generated: a table with a key and a comment each.
 - Other tools drop the database first, and verify nothing.
 - 20 ms away: a proxy delays each direction by 10 ms.
-- The server is one of its own, as `invoke server.up` starts it: durable, PostgreSQL's default settings otherwise.
+- The server is one of its own, as `invoke server.up` starts it: durable (`fsync` and `synchronous_commit` on), with
+  PostgreSQL's default settings otherwise. Databases for tests are made on a server for tests: `fsync` off, in memory if
+  there is room.
 """
 
 
