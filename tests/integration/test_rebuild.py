@@ -178,7 +178,7 @@ def test_command_line_shows_header_progress_and_summary(server, target):
         f"Rebuild {target.database}",
         target.server,
         f"({target.environment})",
-        f"PostgreSQL {version}",
+        f"PostgreSQL {str(version).split()[0]}",
         "TimescaleDB 2",
         "6, from 0001",
     ):
