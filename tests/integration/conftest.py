@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> dict[str, Path]:
+def small(tmp_path: Path) -> dict[str, Any]:
     """Return the least that can be built and verified, for tests that are about what happens around it."""
     (tmp_path / "least").mkdir()
     shutil.copy(ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql", tmp_path / "least")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.servers import TestServer
 PASSWORD = "s3kret-w0rd"
 
 
-def assert_three_lines(done, code, what):
+def assert_three_lines(done: subprocess.CompletedProcess[str], code: int, what: str) -> None:
     lines = [line for line in done.stderr.splitlines() if not line.startswith("  =")]
     lines = lines[next((i for i, line in enumerate(lines) if line.startswith("error:")), 0) :]
     assert done.returncode == code, done.stderr
@@ -28,14 +29,14 @@ def assert_three_lines(done, code, what):
 
 
 @pytest.fixture(scope="module")
-def plain_server():
+def plain_server() -> Iterator[TestServer]:
     """Return a server where TimescaleDB is installed but not preloaded."""
     with servers.throwaway_server("") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def server_without_extension():
+def server_without_extension() -> Iterator[TestServer]:
     """Return a server where TimescaleDB is not installed."""
     # Not one of pytest's directories: the next run of pytest takes them away from all other accounts.
     with (
@@ -46,7 +47,7 @@ def server_without_extension():
 
 
 @pytest.fixture(scope="module")
-def password_server():
+def password_server() -> Iterator[int]:
     """Return a server on loopback that asks for a password."""
     port = servers.free_port()
     with servers.throwaway_server(f"{servers.PRELOAD}listen_addresses = '127.0.0.1'\nport = {port}\n") as started:
@@ -59,7 +60,7 @@ TASKS = ["db.rebuild", "db.drop", "db.create", "db.migrate", "db.verify", "db.st
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_server_that_is_down_is_told_in_three_lines(task):
+def test_server_that_is_down_is_told_in_three_lines(task: str) -> None:
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:{servers.free_port()}/kapman_dev"
     done = processes.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "")
@@ -67,39 +68,39 @@ def test_server_that_is_down_is_told_in_three_lines(task):
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
-def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension, task):
+def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension: TestServer, task: str) -> None:
     done = processes.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "TimescaleDB is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
-def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server, task):
+def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server: TestServer, task: str) -> None:
     done = processes.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "shared_preload_libraries" in done.stderr
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_wrong_password_is_told_without_showing_it(password_server, task):
+def test_wrong_password_is_told_without_showing_it(password_server: int, task: str) -> None:
     url = f"postgresql://postgres:{PASSWORD}x@127.0.0.1:{password_server}/kapman_dev"
     done = processes.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "password authentication failed")
 
 
 @pytest.mark.parametrize("task", DANGEROUS)
-def test_url_without_database_name_is_wrong_usage(task):
+def test_url_without_database_name_is_wrong_usage(task: str) -> None:
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:1"
     assert_three_lines(processes.run_invoke(*task.split(), DATABASE_URL=url), 2, "names no database")
 
 
 @pytest.mark.parametrize("task", DANGEROUS)
-def test_malformed_url_is_wrong_usage(task):
+def test_malformed_url_is_wrong_usage(task: str) -> None:
     url = f"postgresql://u:{PASSWORD}/x@h:port/db"
     assert_three_lines(processes.run_invoke(*task.split(), DATABASE_URL=url), 2, "malformed")
 
 
-def test_errors_are_json_for_machines():
+def test_errors_are_json_for_machines() -> None:
     done = processes.run_invoke("db.status", "--format", "json", DATABASE_URL="mysql://h/d")
     line = json.loads(done.stderr)
     assert (done.returncode, line["event"], line["exit_code"]) == (2, "error", 2)
@@ -114,7 +115,7 @@ def test_errors_are_json_for_machines():
         (["--log-level", "LOUD"], 'unknown log level "LOUD"'),
     ],
 )
-def test_unknown_choice_is_wrong_usage(words, what):
+def test_unknown_choice_is_wrong_usage(words: list[str], what: str) -> None:
     assert_three_lines(processes.run_invoke("db.status", *words, DATABASE_URL="postgresql://h/d"), 2, what)
 
 
@@ -168,7 +169,9 @@ def test_number_of_lines_that_is_not_a_positive_integer_is_wrong_usage(lines: st
 
 
 @pytest.mark.parametrize("output_format", ["text", "json"])
-def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code(server, target, output_format):
+def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code(
+    server: TestServer, target: Target, output_format: str
+) -> None:
     task = f"{sys.executable} -m invoke db.rebuild --format {output_format} 2>&1 | head -n 1; exit ${{PIPESTATUS[0]}}"
     environ = {**os.environ, "DATABASE_URL": server.url(target.database)}
     done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
@@ -178,13 +181,13 @@ def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code
     assert server.execute(limit) == [(-1,)]
 
 
-def test_reader_that_goes_away_does_not_hide_a_failed_check(server, empty):
+def test_reader_that_goes_away_does_not_hide_a_failed_check(server: TestServer, empty: Target) -> None:
     task = f"{sys.executable} -m invoke db.verify --format json | true; exit ${{PIPESTATUS[0]}}"
     environ = {**os.environ, "DATABASE_URL": server.url(empty.database)}
     assert subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, check=False).returncode == 1
 
 
-def test_result_that_cannot_be_written_is_an_error(server, built):
+def test_result_that_cannot_be_written_is_an_error(server: TestServer, built: Target) -> None:
     task = f"{sys.executable} -m invoke db.verify > /dev/full"
     environ = {**os.environ, "DATABASE_URL": server.url(built.database)}
     done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
@@ -194,9 +197,10 @@ def test_result_that_cannot_be_written_is_an_error(server, built):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_each_signal_ends_a_task_with_a_line_and_its_own_exit_code(number):
+def test_each_signal_ends_a_task_with_a_line_and_its_own_exit_code(number: int) -> None:
     url = f"postgresql://u@127.0.0.1:{servers.free_port()}/kapman_dev"
     with processes.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
+        assert process.stderr
         first = process.stderr.readline()
         process.send_signal(number)
         rest = process.communicate()[1]

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import psycopg
@@ -19,6 +20,8 @@ from dbops.errors import ConsentError
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options
+from tests.support.processes import run_invoke
+from tests.support.servers import TestServer
 
 PLACES = {
     "a table": ("CREATE TABLE t AS SELECT 1 AS x", "public.t"),
@@ -42,7 +45,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_row_is_seen_wherever_it_is(server, built, place):
+def test_row_is_seen_wherever_it_is(server: TestServer, built: Target, place: str) -> None:
     statements, evidence = PLACES[place]
     for statement in statements.split(";"):
         server.execute(statement, built.database)
@@ -61,13 +64,13 @@ def test_row_is_seen_wherever_it_is(server, built, place):
         "UPDATE dbops.schema_migrations SET applied_by = 'x'",
     ],
 )
-def test_what_is_not_a_row_is_not_counted(server, built, statement):
+def test_what_is_not_a_row_is_not_counted(server: TestServer, built: Target, statement: str) -> None:
     for part in statement.split(";"):
         server.execute(part, built.database)
     assert not look_inside(built).rows
 
 
-def test_table_that_is_locked_or_may_not_be_read_counts_as_full(server, built):
+def test_table_that_is_locked_or_may_not_be_read_counts_as_full(server: TestServer, built: Target) -> None:
     server.execute("CREATE TABLE t AS SELECT 1 AS x; ", built.database)
     server.execute("DELETE FROM t", built.database)
     assert not look_inside(built).rows
@@ -78,7 +81,7 @@ def test_table_that_is_locked_or_may_not_be_read_counts_as_full(server, built):
         assert "permission denied" in look_inside(as_role(built, stranger)).evidence
 
 
-def test_rows_that_a_policy_hides_count(server, target):
+def test_rows_that_a_policy_hides_count(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         own = as_role(target, owner)
@@ -89,7 +92,7 @@ def test_rows_that_a_policy_hides_count(server, target):
         assert "policy" in look_inside(own).evidence or "row-level" in look_inside(own).evidence
 
 
-def test_database_that_lets_nobody_in_counts_as_full_and_needs_its_name(server, built):
+def test_database_that_lets_nobody_in_counts_as_full_and_needs_its_name(server: TestServer, built: Target) -> None:
     server.execute(f'ALTER DATABASE "{built.database}" ALLOW_CONNECTIONS false')
     with pytest.raises(ConsentError, match="may hold rows"):
         rebuild.rebuild(built, options(yes=True))
@@ -97,7 +100,7 @@ def test_database_that_lets_nobody_in_counts_as_full_and_needs_its_name(server, 
     rebuild.rebuild(built, options(confirm=built.database))
 
 
-def test_impact_names_rows_sizes_and_the_newest_bar(server, built):
+def test_impact_names_rows_sizes_and_the_newest_bar(server: TestServer, built: Target) -> None:
     server.execute("INSERT INTO tickers (symbol) SELECT 'S' || i FROM generate_series(1, 50) i", built.database)
     server.execute(
         "INSERT INTO ohlcv (ticker_id, date) SELECT id, d FROM tickers, generate_series('2024-01-01'::date, "
@@ -111,13 +114,14 @@ def test_impact_names_rows_sizes_and_the_newest_bar(server, built):
     bars = next(table for table in found.tables if table.name == "public.ohlcv")
     assert (bars.estimated_rows, bars.newest) == (50 * 91, "2024-03-31")
     assert bars.size > 100_000
+    assert inspection.size is not None
     assert inspection.size > bars.size
     assert found.estimated_rows >= 50 * 91 + 50
     assert found.tables[0] == bars
     assert not any("_hyper_" in table.name for table in found.tables)
 
 
-def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server, target):
+def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server: TestServer, target: Target) -> None:
     prod = replace(target, environment="prod")
     rebuild.rebuild(prod, options())
     for filled in (False, True):
@@ -137,7 +141,9 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server,
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_prod_database_is_protected_from_its_first_row_on(server, target, small, killed):
+def test_prod_database_is_protected_from_its_first_row_on(
+    server: TestServer, target: Target, small: dict[str, Any], killed: bool
+) -> None:
     prod = replace(target, environment="prod")
     if killed:
         died = operators.operator(prod, **small, at="StepFinished(step='migrate'", action="SIGKILL")
@@ -153,7 +159,9 @@ def test_prod_database_is_protected_from_its_first_row_on(server, target, small,
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_copy_of_a_prod_database_is_dropped_as_dev_only_by_its_name(server, built, small, rows):
+def test_copy_of_a_prod_database_is_dropped_as_dev_only_by_its_name(
+    server: TestServer, built: Target, small: dict[str, Any], rows: int
+) -> None:
     text = '{"environment": "prod", "system_identifier": "1"}'
     server.execute(f"COMMENT ON SCHEMA dbops IS '{text}'", built.database)
     operators.fill(built, rows)
@@ -168,7 +176,7 @@ def test_copy_of_a_prod_database_is_dropped_as_dev_only_by_its_name(server, buil
         assert label.read(connection) == label.Label("dev", native=True)
 
 
-def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server, built):
+def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server: TestServer, built: Target) -> None:
     text = '{"environment": "prod", "system_identifier": "1"}'
     server.execute(f"COMMENT ON SCHEMA dbops IS '{text}'", built.database)
     files = migrations.discover(ROOT / "db" / "migrations")
@@ -180,7 +188,9 @@ def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server,
 
 
 @pytest.mark.parametrize(("written", "chosen"), [("dev", "test"), ("test", "dev"), ("dev", "prod"), ("prod", "dev")])
-def test_change_of_environment_needs_the_name_even_where_there_are_no_rows(server, built, small, written, chosen):
+def test_change_of_environment_needs_the_name_even_where_there_are_no_rows(
+    server: TestServer, built: Target, small: dict[str, Any], written: str, chosen: str
+) -> None:
     with servers.connect(built) as connection:
         label.write(connection, written)
     other = replace(built, environment=chosen)
@@ -203,7 +213,9 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("statement", FOREIGN)
-def test_database_that_this_tool_did_not_build_is_dropped_only_by_its_name(server, empty, small, statement):
+def test_database_that_this_tool_did_not_build_is_dropped_only_by_its_name(
+    server: TestServer, empty: Target, small: dict[str, Any], statement: str
+) -> None:
     server.execute(statement, empty.database)
     with pytest.raises(ConsentError, match="was not built by this tool") as refused:
         rebuild.rebuild(empty, options(yes=True, **small))
@@ -214,7 +226,9 @@ def test_database_that_this_tool_did_not_build_is_dropped_only_by_its_name(serve
 @pytest.mark.parametrize(
     "comment", ["NULL", "'words'", "'[1]'", "'{\"environment\": 1}'", f"'{'[' * 100_000}'"], ids=range(5)
 )
-def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_says_whose_database_it_is(server, built, comment):
+def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_says_whose_database_it_is(
+    server: TestServer, built: Target, comment: str
+) -> None:
     server.execute(f"COMMENT ON SCHEMA dbops IS {comment}", built.database)
     with servers.connect(built) as connection:
         assert label.read(connection) is None
@@ -222,7 +236,7 @@ def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_says_whose_databa
     assert (found.label, found.has_ledger, found.foreign, found.rows) == (None, True, False, False)
 
 
-def terminal(target, redirection=""):
+def terminal(target: Target, redirection: str = "") -> Any:
     environment = {**operators.surroundings(target), "TERM": "dumb"}
     words = f"exec {sys.executable} -m invoke db.drop {redirection}"
     return pexpect.spawn(
@@ -230,7 +244,7 @@ def terminal(target, redirection=""):
     )
 
 
-def test_terminal_shows_what_would_be_lost_and_asks_for_the_name(server, precious):
+def test_terminal_shows_what_would_be_lost_and_asks_for_the_name(server: TestServer, precious: Target) -> None:
     child = terminal(precious)
     child.expect("This deletes, for good:")
     child.expect("public.precious")
@@ -242,18 +256,18 @@ def test_terminal_shows_what_would_be_lost_and_asks_for_the_name(server, preciou
     assert operators.rows_left(precious) == operators.ROWS
 
 
-def test_results_of_drop_and_create_name_database_server_and_environment(target, empty):
+def test_results_of_drop_and_create_name_database_server_and_environment(target: Target, empty: Target) -> None:
     for task in ("db.drop", "db.create"):
-        done = operators.invoke(task, "--env", "dev", "--format", "json", target=target)
+        done = run_invoke(task, "--env", "dev", "--format", "json", DATABASE_URL=operators.dsn(target))
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
         named = (result["database"], result["server"], result["environment"])
         assert named == (target.database, target.server, "dev")
-    said = operators.invoke("db.drop", target=target)
+    said = run_invoke("db.drop", DATABASE_URL=operators.dsn(target))
     assert f"{target.database} on {target.server}" in said.stderr
 
 
-def test_name_typed_at_a_terminal_drops_the_database(server, precious):
+def test_name_typed_at_a_terminal_drops_the_database(server: TestServer, precious: Target) -> None:
     child = terminal(precious)
     child.expect("Type the database name to confirm")
     child.sendline(precious.database)

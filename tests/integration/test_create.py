@@ -16,7 +16,7 @@ from dbops.database import lifecycle, properties, rebuild
 from dbops.database.inspection import inspect, look_inside
 from dbops.database.lifecycle import scratch_database
 from dbops.errors import Interrupted, PreflightError
-from dbops.events import ignore
+from dbops.events import Event, ignore
 from dbops.settings import SCRATCH_PREFIX, Target
 from tests.support import operators
 from tests.support.operators import as_role, dsn, exists, options, scheduler_runs
@@ -51,14 +51,14 @@ def leave_behind(server: TestServer, target: Target, kind: str = "rehearsal") ->
     return name
 
 
-def test_new_database_is_utf8_and_without_traces(server, target):
+def test_new_database_is_utf8_and_without_traces(server: TestServer, target: Target) -> None:
     assert create(target).created
     query = "SELECT pg_encoding_to_char(encoding), datconnlimit, datacl FROM pg_database WHERE datname = "
     assert server.execute(f"{query}'{target.database}'") == [("UTF8", -1, None)]
     assert operators.scratch_databases(server) == []
 
 
-def test_create_of_an_existing_database_changes_nothing(server, target):
+def test_create_of_an_existing_database_changes_nothing(server: TestServer, target: Target) -> None:
     create(target)
     operators.fill(target)
     assert not create(target).created
@@ -66,7 +66,7 @@ def test_create_of_an_existing_database_changes_nothing(server, target):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_can_be_created_looked_at_and_dropped(server, target, name):
+def test_any_name_can_be_created_looked_at_and_dropped(server: TestServer, target: Target, name: str) -> None:
     odd = renamed(target, name)
     try:
         assert create(odd).created
@@ -78,7 +78,7 @@ def test_any_name_can_be_created_looked_at_and_dropped(server, target, name):
         drop_quietly(server, name)
 
 
-def test_new_database_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server, target):
+def test_new_database_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server: TestServer, target: Target) -> None:
     with operators.role(server) as stranger:
         with closed(target) as kept_out:
             assert kept_out == "all but superusers"
@@ -89,7 +89,7 @@ def test_new_database_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server,
         psycopg.connect(dsn(as_role(target, stranger))).close()
 
 
-def test_new_database_of_an_owner_keeps_other_roles_out(server, target):
+def test_new_database_of_an_owner_keeps_other_roles_out(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner, operators.role(server) as stranger:
         with closed(as_role(target, owner)) as kept_out:
             assert owner in kept_out
@@ -99,13 +99,13 @@ def test_new_database_of_an_owner_keeps_other_roles_out(server, target):
         psycopg.connect(dsn(as_role(target, stranger))).close()
 
 
-def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server, empty):
+def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
     with pytest.raises(PreflightError, match="partly dropped"):
         create(empty)
 
 
-def test_failed_create_leaves_no_scratch_database(server, target):
+def test_failed_create_leaves_no_scratch_database(server: TestServer, target: Target) -> None:
     before = operators.scratch_databases(server)
     with operators.role(server, "LOGIN") as stranger, pytest.raises(PreflightError, match="may not create databases"):
         create(as_role(target, stranger))
@@ -118,14 +118,14 @@ def test_failed_create_leaves_no_scratch_database(server, target):
     assert not exists(server, target.database)
 
 
-def test_scratch_database_is_gone_even_after_a_failure(server, target):
+def test_scratch_database_is_gone_even_after_a_failure(server: TestServer, target: Target) -> None:
     with contextlib.suppress(ZeroDivisionError), scratch_database(target) as made:
         assert exists(server, made.database)
         raise ZeroDivisionError
     assert not exists(server, made.database)
 
 
-def test_rehearsal_left_over_is_dropped_and_that_of_a_run_at_work_is_not(server, target):
+def test_rehearsal_left_over_is_dropped_and_that_of_a_run_at_work_is_not(server: TestServer, target: Target) -> None:
     left = leave_behind(server, target)
     with scratch_database(target) as made:
         create(target)
@@ -133,7 +133,7 @@ def test_rehearsal_left_over_is_dropped_and_that_of_a_run_at_work_is_not(server,
         assert exists(server, made.database)
 
 
-def test_database_named_like_a_scratch_one_is_not_touched(server, target):
+def test_database_named_like_a_scratch_one_is_not_touched(server: TestServer, target: Target) -> None:
     name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
     try:
@@ -144,7 +144,7 @@ def test_database_named_like_a_scratch_one_is_not_touched(server, target):
         drop_quietly(server, name)
 
 
-def test_database_that_has_no_marker_yet_is_dropped_once_its_run_is_gone(server, target):
+def test_database_that_has_no_marker_yet_is_dropped_once_its_run_is_gone(server: TestServer, target: Target) -> None:
     with postgres.maintenance(target) as connection:
         found = inspect(connection, target)
         name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
@@ -154,7 +154,7 @@ def test_database_that_has_no_marker_yet_is_dropped_once_its_run_is_gone(server,
     assert not exists(server, name)
 
 
-def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server, target):
+def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server: TestServer, target: Target) -> None:
     left = leave_behind(server, target)
     said: list[object] = []
     with operators.role(server) as stranger:
@@ -166,8 +166,8 @@ def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server, targ
     assert not exists(server, left)
 
 
-def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server, target):
-    def interrupt(event):
+def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server: TestServer, target: Target) -> None:
+    def interrupt(event: Event) -> None:
         if "CONNECTION LIMIT -1" in str(event):
             raise Interrupted
 
@@ -179,6 +179,6 @@ def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server,
     assert server.execute(limit) == [(-1,)]
 
 
-def test_create_of_a_database_that_exists_needs_no_rights(server, empty):
+def test_create_of_a_database_that_exists_needs_no_rights(server: TestServer, empty: Target) -> None:
     with operators.role(server, "LOGIN") as stranger:
         assert not rebuild.create(as_role(empty, stranger), options()).created

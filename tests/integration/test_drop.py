@@ -14,6 +14,7 @@ from dbops.events import ignore
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.operators import Clients, as_role, dsn, exists, scheduler_runs
+from tests.support.servers import TestServer
 
 
 def drop(target: Target, *, timeout: float = 30.0) -> DropResult:
@@ -23,7 +24,7 @@ def drop(target: Target, *, timeout: float = 30.0) -> DropResult:
             return lifecycle.drop(connection, found, timeout=timeout)
 
 
-def test_drop_beats_clients_that_reconnect_in_a_loop(server, built):
+def test_drop_beats_clients_that_reconnect_in_a_loop(server: TestServer, built: Target) -> None:
     with Clients(built):
         result = drop(built)
     assert result.existed
@@ -31,7 +32,7 @@ def test_drop_beats_clients_that_reconnect_in_a_loop(server, built):
     assert len(result.ended) >= 8
 
 
-def test_drop_ends_idle_busy_and_locking_sessions_and_names_them(server, built):
+def test_drop_ends_idle_busy_and_locking_sessions_and_names_them(server: TestServer, built: Target) -> None:
     applications = ("idle", "in-transaction", "locking")
     idle, in_transaction, locking = clients = [psycopg.connect(dsn(built), application_name=a) for a in applications]
     idle.commit()
@@ -44,11 +45,13 @@ def test_drop_ends_idle_busy_and_locking_sessions_and_names_them(server, built):
     assert not exists(server, built.database)
 
 
-def test_drop_of_a_missing_database_changes_nothing(target):
+def test_drop_of_a_missing_database_changes_nothing(target: Target) -> None:
     assert not drop(target).existed
 
 
-def test_drop_that_is_given_up_leaves_a_working_database(own_server, precious_on_own_server):
+def test_drop_that_is_given_up_leaves_a_working_database(
+    own_server: TestServer, precious_on_own_server: Target
+) -> None:
     server, served = own_server, precious_on_own_server
     with psycopg.connect(dsn(served), autocommit=True) as connection:
         connection.execute("BEGIN")
@@ -64,7 +67,7 @@ def test_drop_that_is_given_up_leaves_a_working_database(own_server, precious_on
     assert scheduler_runs(server, served.database, patience=0)
 
 
-def test_owner_gives_up_on_a_superusers_session_and_names_it(server, target):
+def test_owner_gives_up_on_a_superusers_session_and_names_it(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         server.execute("CREATE EXTENSION timescaledb", target.database)
@@ -81,7 +84,7 @@ def test_owner_gives_up_on_a_superusers_session_and_names_it(server, target):
             pass
 
 
-def test_row_that_is_written_after_the_inspection_is_not_dropped(server, served):
+def test_row_that_is_written_after_the_inspection_is_not_dropped(server: TestServer, served: Target) -> None:
     with postgres.operator(served) as connection:
         found = lifecycle.recovered(connection, served)
         operators.fill(served, 1)
@@ -95,7 +98,7 @@ def test_row_that_is_written_after_the_inspection_is_not_dropped(server, served)
     assert scheduler_runs(server, served.database)
 
 
-def test_partly_dropped_database_is_dropped_for_good(server, empty):
+def test_partly_dropped_database_is_dropped_for_good(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
     with postgres.maintenance(empty) as connection:
         assert not inspect(connection, empty).impact.rows

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ from dbops.errors import PreflightError
 from dbops.settings import ROOT, Target
 from tests.support import operators
 from tests.support.operators import exists, operator, options, scheduler_runs, works
+from tests.support.processes import run_invoke
+from tests.support.servers import TestServer
 
 # The end of the statement that closes the target.
 BLOCKED = "ALLOW_CONNECTIONS false'"
@@ -40,7 +43,7 @@ AFTER_THE_DROP = (
 )
 
 
-def set_apart(server, target: Target) -> properties.Properties:
+def set_apart(server: TestServer, target: Target) -> properties.Properties:
     """Give a database properties of its own, and return them."""
     server.execute(f'ALTER DATABASE "{target.database}" CONNECTION LIMIT 23')
     server.execute(f"ALTER DATABASE \"{target.database}\" SET work_mem TO '7MB'")
@@ -50,7 +53,7 @@ def set_apart(server, target: Target) -> properties.Properties:
     return found.properties
 
 
-def assert_as_new(server, target: Target, had: properties.Properties, small: dict[str, Path]) -> None:
+def assert_as_new(server: TestServer, target: Target, had: properties.Properties, small: dict[str, Any]) -> None:
     """Assert that a rebuild, of whatever is there, ends in the same state and leaves nothing over."""
     result = rebuild.rebuild(target, options(yes=True, **small))
     with postgres.maintenance(target) as connection:
@@ -62,13 +65,15 @@ def assert_as_new(server, target: Target, had: properties.Properties, small: dic
     assert scheduler_runs(server, target.database)
 
 
-def kill(target: Target, moment: str, small: dict[str, Path]) -> None:
+def kill(target: Target, moment: str, small: dict[str, Any]) -> None:
     """Let an operator begin a rebuild and die."""
     died = operator(target, **small, at=moment, action="SIGKILL")
     assert died.returncode == -signal.SIGKILL, died.stderr
 
 
-def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(server, precious, small):
+def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     had = set_apart(server, precious)
     for moment in BEFORE_THE_DROP:
         kill(precious, moment, small)
@@ -78,21 +83,25 @@ def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(ser
     assert_as_new(server, precious, had, small)
 
 
-def test_after_a_kill_later_on_the_next_rebuild_ends_in_the_same_state(server, empty, small):
+def test_after_a_kill_later_on_the_next_rebuild_ends_in_the_same_state(
+    server: TestServer, empty: Target, small: dict[str, Any]
+) -> None:
     had = set_apart(server, empty)
     for moment in AFTER_THE_DROP:
         kill(empty, moment, small)
         assert_as_new(server, empty, had, small)
 
 
-def test_after_a_kill_amid_the_real_migrations_the_next_rebuild_builds_the_whole_baseline(target):
+def test_after_a_kill_amid_the_real_migrations_the_next_rebuild_builds_the_whole_baseline(target: Target) -> None:
     died = operator(target, at="item='0005_", action="SIGKILL")
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert rebuild.rebuild(target, options()).migrations == len(migrations.discover(options().migrations))
 
 
 @pytest.mark.soak
-def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_state(server, served, small):
+def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_state(
+    server: TestServer, served: Target, small: dict[str, Any]
+) -> None:
     had = set_apart(server, served)
     operators.fill(served, 1)
     events = operator(served, **small).stdout.splitlines()
@@ -103,7 +112,9 @@ def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_stat
         assert_as_new(server, served, had, small)
 
 
-def test_interruption_before_the_drop_leaves_everything_as_it_was(server, precious, small):
+def test_interruption_before_the_drop_leaves_everything_as_it_was(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     names = {"SIGINT": 130, "SIGTERM": 143}
     for moment, name in zip(BEFORE_THE_DROP, itertools.cycle(names)):
         done = operator(precious, **small, at=moment, action=name)
@@ -118,7 +129,9 @@ def test_interruption_before_the_drop_leaves_everything_as_it_was(server, precio
         assert operators.scratch_databases(server) == []
 
 
-def test_interruption_of_the_build_leaves_no_partly_built_database(server, empty, small):
+def test_interruption_of_the_build_leaves_no_partly_built_database(
+    server: TestServer, empty: Target, small: dict[str, Any]
+) -> None:
     had = set_apart(server, empty)
     for moment in ("RENAME TO", "CONNECTION LIMIT 0", "StepFinished(step='migrate'", "step='open'"):
         done = operator(empty, **small, at=moment, action="SIGINT")
@@ -129,7 +142,9 @@ def test_interruption_of_the_build_leaves_no_partly_built_database(server, empty
     assert_as_new(server, empty, had, small)
 
 
-def test_interruption_after_all_is_done_leaves_the_new_database(server, empty, small):
+def test_interruption_after_all_is_done_leaves_the_new_database(
+    server: TestServer, empty: Target, small: dict[str, Any]
+) -> None:
     done = operator(empty, **small, at="StepFinished(step='open'", action="SIGINT")
     assert done.returncode == 130
     assert "is rebuilt and open" in done.stderr.splitlines()[-1]
@@ -137,7 +152,9 @@ def test_interruption_after_all_is_done_leaves_the_new_database(server, empty, s
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_interruption_ends_the_statement_that_runs(server, precious, small, tmp_path, name, code):
+def test_interruption_ends_the_statement_that_runs(
+    server: TestServer, precious: Target, small: dict[str, Any], tmp_path: Path, name: str, code: int
+) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
     (slow / "0001_wait_long.sql").write_text("-- Waits.\nSELECT pg_sleep(300);\n")
@@ -157,12 +174,15 @@ def test_interruption_ends_the_statement_that_runs(server, precious, small, tmp_
     assert operators.scratch_databases(server) == []
 
 
-def test_interruption_while_waiting_for_another_operator_changes_nothing(server, precious, small):
+def test_interruption_while_waiting_for_another_operator_changes_nothing(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     command = [sys.executable, "-m", "invoke", "db.drop", "--yes", "--timeout", "60"]
     with postgres.operator(precious):
         process = subprocess.Popen(
             command, cwd=ROOT, env=operators.surroundings(precious), stderr=subprocess.PIPE, text=True
         )
+        assert process.stderr
         assert process.stderr.readline().startswith(f"Drop {precious.database} on ")
         assert "is locked by process" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
@@ -172,26 +192,32 @@ def test_interruption_while_waiting_for_another_operator_changes_nothing(server,
     assert works(server, precious)
 
 
-def test_partly_built_database_is_refused_by_migrate_named_by_status_and_keeps_its_properties(server, empty, small):
+def test_partly_built_database_is_refused_by_migrate_named_by_status_and_keeps_its_properties(
+    server: TestServer, empty: Target, small: dict[str, Any]
+) -> None:
     had = set_apart(server, empty)
     died = operator(empty, **small, at="StepFinished(step='migrate'", action="SIGKILL")
     assert died.returncode == -signal.SIGKILL, died.stderr
     with pytest.raises(PreflightError, match="is not yet open"):
         rebuild.migrate(empty, migrations.discover(small["migrations"]))
-    assert "is not yet open" in operators.invoke("db.status", target=empty).stderr
+    assert "is not yet open" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
     assert_as_new(server, empty, had, small)
 
 
-def test_owners_partly_built_database_is_put_right_as_well(server, target, small):
+def test_owners_partly_built_database_is_put_right_as_well(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         own = operators.as_role(target, owner)
         with postgres.maintenance(own) as connection:
-            had = properties.find(connection, target.database).properties
+            before = properties.find(connection, target.database)
         died = operator(own, **small, at="RENAME TO", action="SIGKILL")
         assert died.returncode == -signal.SIGKILL, died.stderr
         rebuild.rebuild(own, options(**small))
         with postgres.maintenance(own) as connection:
-            found = properties.find(connection, target.database).properties
-        assert found.effective_acl() == had.effective_acl()
-        assert replace(found, acl=None) == had
+            after = properties.find(connection, target.database)
+        assert before
+        assert after
+        assert after.properties.effective_acl() == before.properties.effective_acl()
+        assert replace(after.properties, acl=None) == before.properties

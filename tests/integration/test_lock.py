@@ -10,16 +10,17 @@ import pytest
 
 from dbops.database import rebuild
 from dbops.errors import DbopsError, PreflightError
+from dbops.events import Event
 from dbops.postgres import operator
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.operators import options
 from tests.support.pooler import pooler_of
-from tests.support.servers import renamed
+from tests.support.servers import TestServer, renamed
 
 
-def test_second_operator_waits_and_then_names_the_holder(target):
-    said = []
+def test_second_operator_waits_and_then_names_the_holder(target: Target) -> None:
+    said: list[Event] = []
     with operator(target) as holding:
         pid = holding.info.backend_pid
         with pytest.raises(PreflightError) as refused, operator(target, timeout=0.5, report=said.append):
@@ -27,22 +28,24 @@ def test_second_operator_waits_and_then_names_the_holder(target):
     assert "another operator is at work" in refused.value.what
     assert f":{os.getpid()}," in refused.value.notes[0]
     assert f"process {pid} (" in refused.value.notes[0]
-    assert "is locked by process" in said[0].text
+    assert "is locked by process" in str(said[0])
 
 
-def test_other_database_is_not_held_up(target):
+def test_other_database_is_not_held_up(target: Target) -> None:
     with operator(target), operator(renamed(target, f"{target.database}_other"), timeout=0.1):
         pass
 
 
-def test_lock_is_free_again_after_its_session(target):
+def test_lock_is_free_again_after_its_session(target: Target) -> None:
     with operator(target):
         pass
     with operator(target, timeout=0.1):
         pass
 
 
-def test_operation_that_loses_its_session_and_so_its_lock_stops_and_leaves_all_as_it_was(server, precious):
+def test_operation_that_loses_its_session_and_so_its_lock_stops_and_leaves_all_as_it_was(
+    server: TestServer, precious: Target
+) -> None:
     def end_operator(event: object) -> None:
         if "ALLOW_CONNECTIONS false" in str(event) and precious.database in str(event):
             holders = f"application_name LIKE 'kapman-dbops %:{os.getpid()}'"
@@ -55,7 +58,7 @@ def test_operation_that_loses_its_session_and_so_its_lock_stops_and_leaves_all_a
     assert operators.scratch_databases(server) == []
 
 
-def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target):
+def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server: TestServer, target: Target) -> None:
     other = renamed(target, f"{target.database}_other")
     said: list[list[object]] = [[], [], []]
     spans: list[tuple[float, float]] = []
@@ -81,7 +84,7 @@ def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server, target):
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
-def test_destructive_operations_refuse_a_pooler(server, built, mode):
+def test_destructive_operations_refuse_a_pooler(server: TestServer, built: Target, mode: str) -> None:
     with pooler_of(server, mode) as pooler:
         planned = rebuild.plan(pooler.target(built.database), options())
         assert [finding.name for finding in planned.refusals] == ["direct connection"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dbops.errors import ConsentError, PreflightError, ServerError
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options, works
+from tests.support.servers import TestServer
 
 
 def plan(target: Target, **changes: Any) -> Plan:
@@ -28,7 +30,7 @@ def refused(planned: Plan) -> set[str]:
     return {finding.name for finding in planned.refusals}
 
 
-def test_sound_target_passes_every_finding(built):
+def test_sound_target_passes_every_finding(built: Target) -> None:
     found = plan(built)
     assert not found.refusals
     assert len(found.findings) > 12
@@ -36,15 +38,15 @@ def test_sound_target_passes_every_finding(built):
 
 
 @pytest.mark.parametrize("name", ["postgres", "template0", "template1"])
-def test_databases_of_the_server_itself_are_refused(server, name):
+def test_databases_of_the_server_itself_are_refused(server: TestServer, name: str) -> None:
     assert "database name" in refused(plan(server.target(name)))
 
 
-def test_maintenance_database_is_refused(server, built):
+def test_maintenance_database_is_refused(server: TestServer, built: Target) -> None:
     assert "database name" in refused(plan(replace(built, maintenance_database=built.database)))
 
 
-def test_what_blocks_or_would_go_with_a_drop_is_found(own_server, precious_on_own_server):
+def test_what_blocks_or_would_go_with_a_drop_is_found(own_server: TestServer, precious_on_own_server: Target) -> None:
     server, precious = own_server, precious_on_own_server
     name = precious.database
     with psycopg.connect(dsn(precious), autocommit=True) as connection:
@@ -71,7 +73,7 @@ def test_what_blocks_or_would_go_with_a_drop_is_found(own_server, precious_on_ow
     assert works(server, precious)
 
 
-def test_template_database_is_refused(server, built):
+def test_template_database_is_refused(server: TestServer, built: Target) -> None:
     server.execute(f'ALTER DATABASE "{built.database}" IS_TEMPLATE true')
     try:
         assert "not a template" in refused(plan(built))
@@ -79,14 +81,14 @@ def test_template_database_is_refused(server, built):
         server.execute(f'ALTER DATABASE "{built.database}" IS_TEMPLATE false')
 
 
-def test_role_that_does_not_own_the_database_is_refused(server, precious):
+def test_role_that_does_not_own_the_database_is_refused(server: TestServer, precious: Target) -> None:
     with operators.role(server) as stranger:
         with pytest.raises(PreflightError, match="may not drop it"):
             rebuild.rebuild(as_role(precious, stranger), options(yes=True))
         assert works(server, precious)
 
 
-def test_owner_without_createdb_is_refused_before_the_drop(server, target):
+def test_owner_without_createdb_is_refused_before_the_drop(server: TestServer, target: Target) -> None:
     with operators.role(server, "LOGIN") as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         with pytest.raises(PreflightError, match="may not create databases") as error:
@@ -95,7 +97,7 @@ def test_owner_without_createdb_is_refused_before_the_drop(server, target):
         assert operators.exists(server, target.database)
 
 
-def test_property_that_this_role_could_not_restore_is_found_before_the_drop(server, target):
+def test_property_that_this_role_could_not_restore_is_found_before_the_drop(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner, operators.role(server, "LOGIN") as other:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         server.execute(f"ALTER ROLE {other} IN DATABASE \"{target.database}\" SET work_mem TO '7MB'")
@@ -108,7 +110,7 @@ def test_property_that_this_role_could_not_restore_is_found_before_the_drop(serv
     assert operators.scratch_databases(server) == []
 
 
-def test_superusers_session_in_an_owners_database_is_found(server, target):
+def test_superusers_session_in_an_owners_database_is_found(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         with psycopg.connect(dsn(target), application_name="the boss"):
@@ -118,7 +120,7 @@ def test_superusers_session_in_an_owners_database_is_found(server, target):
         assert "the boss" in finding.reason
 
 
-def test_broken_migration_files_are_found(built, tmp_path):
+def test_broken_migration_files_are_found(built: Target, tmp_path: Path) -> None:
     directory = tmp_path / "migrations"
     directory.mkdir()
     assert refused(plan(built, migrations=directory)) == {"migration files"}
@@ -127,12 +129,12 @@ def test_broken_migration_files_are_found(built, tmp_path):
     assert refused(plan(built, migrations=directory)) == {"migration files"}
 
 
-def test_migrations_of_one_number_are_found(empty, small):
+def test_migrations_of_one_number_are_found(empty: Target, small: dict[str, Any]) -> None:
     (small["migrations"] / "0001_create_it_twice.sql").write_text("-- One.\nSELECT 1;\n")
     assert refused(plan(empty, migrations=small["migrations"])) == {"migration files"}
 
 
-def test_locale_that_the_server_does_not_have_any_more_is_found(server, empty):
+def test_locale_that_the_server_does_not_have_any_more_is_found(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datcollate = 'xx_XX.utf8' WHERE datname = '{empty.database}'")
     (finding,) = plan(empty).refusals
     assert finding.name == "properties can be restored"
@@ -141,7 +143,9 @@ def test_locale_that_the_server_does_not_have_any_more_is_found(server, empty):
 
 
 @pytest.mark.parametrize("task", [rebuild.drop, rebuild.rebuild])
-def test_database_is_not_dropped_where_its_successor_cannot_be_created(server, precious, task):
+def test_database_is_not_dropped_where_its_successor_cannot_be_created(
+    server: TestServer, precious: Target, task: Callable[..., object]
+) -> None:
     ((locale,),) = server.execute(f"SELECT datcollate FROM pg_database WHERE datname = '{precious.database}'")
     change = f"UPDATE pg_database SET datcollate = '%s' WHERE datname = '{precious.database}'"
     server.execute(change % "xx_XX.utf8")
@@ -153,7 +157,7 @@ def test_database_is_not_dropped_where_its_successor_cannot_be_created(server, p
     assert operators.scratch_databases(server) == []
 
 
-def test_marker_that_cannot_be_read_leaves_the_database_as_it_is(server, empty):
+def test_marker_that_cannot_be_read_leaves_the_database_as_it_is(server: TestServer, empty: Target) -> None:
     broken = f"{postgres.MARKER}{{"
     server.execute(f"COMMENT ON DATABASE \"{empty.database}\" IS '{broken}'")
     rebuild.drop(empty, options())
@@ -164,7 +168,7 @@ def test_marker_that_cannot_be_read_leaves_the_database_as_it_is(server, empty):
     assert (found.marker, found.properties.comment) == (None, broken)
 
 
-def test_all_refusals_come_at_once(server, built, tmp_path):
+def test_all_refusals_come_at_once(server: TestServer, built: Target, tmp_path: Path) -> None:
     with operators.role(server, "LOGIN") as nobody:
         found = plan(as_role(built, nobody), migrations=Path(tmp_path / "none"))
         assert refused(found) >= {"right to drop", "right to create", "migration files"}
@@ -174,7 +178,7 @@ def test_all_refusals_come_at_once(server, built, tmp_path):
     assert error.value.state == "Nothing was changed."
 
 
-def test_server_without_preloaded_timescaledb_is_refused_and_keeps_its_rows():
+def test_server_without_preloaded_timescaledb_is_refused_and_keeps_its_rows() -> None:
     with servers.throwaway_server("shared_preload_libraries = ''\n") as plain:
         plain.execute("CREATE DATABASE rows TEMPLATE template0")
         target = plain.target("rows")
@@ -186,7 +190,7 @@ def test_server_without_preloaded_timescaledb_is_refused_and_keeps_its_rows():
             wait(target, timeout=0.1)
 
 
-def test_drop_by_an_owner_without_createdb_must_forget_the_properties(server, target):
+def test_drop_by_an_owner_without_createdb_must_forget_the_properties(server: TestServer, target: Target) -> None:
     with operators.role(server, "LOGIN") as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         with pytest.raises(PreflightError, match="would lose its properties") as refused:
@@ -199,6 +203,6 @@ def test_drop_by_an_owner_without_createdb_must_forget_the_properties(server, ta
     assert operators.scratch_databases(server) == []
 
 
-def test_confirmation_of_another_name_is_refused(built):
+def test_confirmation_of_another_name_is_refused(built: Target) -> None:
     with pytest.raises(ConsentError):
         rebuild.drop(built, options(confirm="another"))

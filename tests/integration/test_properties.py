@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,20 +14,24 @@ import pytest
 from dbops import catalog, migrations, postgres
 from dbops.database import rebuild
 from dbops.database.properties import Properties, find
+from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.operators import options
-from tests.support.servers import local_installation
+from tests.support.servers import TestServer, local_installation
+
+# A target and the properties that its database has.
+Odd = tuple[Target, Properties]
 
 
 @pytest.fixture
-def odd(server, target):
+def odd(server: TestServer, target: Target) -> Iterator[Odd]:
     """Return a target with an unusual value for every property that a database has, and its properties."""
     with odd_database(server, target) as had:
         yield target, had
 
 
 @contextmanager
-def odd_database(server, target):
+def odd_database(server: TestServer, target: Target) -> Iterator[Properties]:
     """Make a database with an unusual value for every property that it has, and yield its properties."""
     tablespace = f"kapman space {target.database}"
     with (
@@ -60,37 +66,38 @@ def odd_database(server, target):
         server.execute(f'DROP TABLESPACE "{tablespace}"')
 
 
-def fingerprint(target):
+def fingerprint(target: Target) -> str:
     with postgres.connect(target) as connection:
         return catalog.fingerprint(catalog.schema_text(connection))
 
 
-def properties(target) -> Properties:
+def properties(target: Target) -> Properties:
     with postgres.maintenance(target) as connection:
         found = find(connection, target.database)
     assert found
     return found.properties
 
 
-def test_fixture_is_as_odd_as_it_says(odd):
+def test_fixture_is_as_odd_as_it_says(odd: Odd) -> None:
     target, had = odd
     assert had.provider == "i"
     assert had.locale == "de-AT"
     assert had.tablespace == f"kapman space {target.database}"
     assert had.connection_limit == 17
     assert len(had.settings) == 8
+    assert had.acl is not None
     assert len(had.acl) == 6
     assert len({grant.grantor for grant in had.acl}) == 2
 
 
-def test_all_properties_survive_a_rebuild(server, odd, small):
+def test_all_properties_survive_a_rebuild(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
     target, had = odd
     rebuild.rebuild(target, options(**small))
     assert properties(target) == had
     assert operators.scratch_databases(server) == []
 
 
-def test_all_properties_survive_a_drop_and_a_create_later(server, odd):
+def test_all_properties_survive_a_drop_and_a_create_later(server: TestServer, odd: Odd) -> None:
     target, had = odd
     dropped = rebuild.drop(target, options())
     assert not operators.exists(server, target.database)
@@ -104,7 +111,7 @@ def test_all_properties_survive_a_drop_and_a_create_later(server, odd):
     assert operators.scratch_databases(server) == []
 
 
-def test_drop_that_forgets_leaves_nothing(server, odd):
+def test_drop_that_forgets_leaves_nothing(server: TestServer, odd: Odd) -> None:
     target, had = odd
     rebuild.drop(target, options())
     assert operators.scratch_databases(server) != []
@@ -114,7 +121,7 @@ def test_drop_that_forgets_leaves_nothing(server, odd):
     assert properties(target).owner != had.owner
 
 
-def test_the_four_verbs_give_what_a_rebuild_gives(server, odd, small):
+def test_the_four_verbs_give_what_a_rebuild_gives(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
     target, had = odd
     rebuild.drop(target, options())
     rebuild.create(target, options())
@@ -126,7 +133,9 @@ def test_the_four_verbs_give_what_a_rebuild_gives(server, odd, small):
     assert properties(target) == had
 
 
-def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, small):
+def test_all_properties_survive_a_kill_between_drop_and_create(
+    server: TestServer, odd: Odd, small: dict[str, Any]
+) -> None:
     target, had = odd
     died = operators.operator(target, **small, at="StepFinished(step='drop'", action="SIGKILL")
     assert died.returncode == -9, died.stderr
@@ -135,7 +144,7 @@ def test_all_properties_survive_a_kill_between_drop_and_create(server, odd, smal
     assert properties(target) == had
 
 
-def test_owner_restores_what_an_owner_may_set(server, target, small):
+def test_owner_restores_what_an_owner_may_set(server: TestServer, target: Target, small: dict[str, Any]) -> None:
     with operators.role(server) as owner, operators.role(server, "LOGIN") as reader:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 CONNECTION LIMIT 9')
         server.execute(f'GRANT CONNECT ON DATABASE "{target.database}" TO {reader}')
@@ -146,7 +155,9 @@ def test_owner_restores_what_an_owner_may_set(server, target, small):
         assert properties(target) == had
 
 
-def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target, small):
+def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         had = properties(target)
@@ -155,7 +166,9 @@ def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(server, target,
         assert properties(target).effective_acl() == had.effective_acl()
 
 
-def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, small):
+def test_database_that_somebody_else_made_keeps_its_own_properties(
+    server: TestServer, odd: Odd, small: dict[str, Any]
+) -> None:
     target, _ = odd
     rebuild.drop(target, options(**small))
     server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 CONNECTION LIMIT 3')
@@ -164,7 +177,7 @@ def test_database_that_somebody_else_made_keeps_its_own_properties(server, odd, 
     assert operators.scratch_databases(server) == []
 
 
-def test_roles_and_other_databases_stay_byte_for_byte_the_same(own_server, small):
+def test_roles_and_other_databases_stay_byte_for_byte_the_same(own_server: TestServer, small: dict[str, Any]) -> None:
     target = own_server.target(servers.fresh_name())
     with odd_database(own_server, target), servers.database(own_server) as other:
         own_server.execute(f"ALTER DATABASE \"{other.database}\" SET work_mem TO '9MB'")
@@ -174,7 +187,7 @@ def test_roles_and_other_databases_stay_byte_for_byte_the_same(own_server, small
         assert surroundings(own_server, target) == before
 
 
-def surroundings(server, target):
+def surroundings(server: TestServer, target: Target) -> tuple[list[str], str]:
     """Return all roles as pg_dumpall writes them, and everything that is known of the other databases."""
     address = ["--dbname", server.url("postgres")]
     dumped = subprocess.run(
@@ -192,7 +205,7 @@ def surroundings(server, target):
     return roles, json.dumps(databases, default=str)
 
 
-def test_restoring_flag_of_a_restore_is_left_behind(server, odd, small):
+def test_restoring_flag_of_a_restore_is_left_behind(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
     target, _ = odd
     rebuild.rebuild(target, options(**small))
     query = f"""SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
@@ -201,7 +214,7 @@ def test_restoring_flag_of_a_restore_is_left_behind(server, odd, small):
     assert not server.execute(f"{query} AND array_to_string(setconfig, ',') LIKE '%restoring%'")
 
 
-def test_lock_is_free_after_a_rebuild(target, small):
+def test_lock_is_free_after_a_rebuild(target: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(target, options(**small))
     with postgres.operator(target, timeout=0.1):
         pass

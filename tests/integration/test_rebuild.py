@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,6 +16,8 @@ from dbops.errors import CheckError, ConsentError, MigrationError
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.operators import Clients, as_role, exists, options, scheduler_runs, works
+from tests.support.processes import run_invoke
+from tests.support.servers import TestServer
 
 BROKEN = "-- Breaks.\nSELECT 1 / 0;\n"
 
@@ -24,7 +27,7 @@ def read_label(target: Target) -> label.Label | None:
         return label.read(connection)
 
 
-def test_two_rebuilds_in_a_row_give_the_same_database(server, target):
+def test_two_rebuilds_in_a_row_give_the_same_database(server: TestServer, target: Target) -> None:
     first = rebuild.rebuild(target, options())
     second = rebuild.rebuild(target, options())
     assert first.fingerprint == second.fingerprint
@@ -37,19 +40,21 @@ def test_two_rebuilds_in_a_row_give_the_same_database(server, target):
     assert operators.scratch_databases(server) == []
 
 
-def test_rebuild_that_loses_rows_is_rehearsed_and_then_gone(server, precious, small):
+def test_rebuild_that_loses_rows_is_rehearsed_and_then_gone(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     result = rebuild.rebuild(precious, options(yes=True, **small))
     assert result.rehearsed
     assert not look_inside(precious).rows
     assert operators.scratch_databases(server) == []
 
 
-def test_rebuild_labels_the_database_with_its_environment(target, small):
+def test_rebuild_labels_the_database_with_its_environment(target: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(replace(target, environment="test"), options(**small))
     assert read_label(target) == label.Label("test", native=True)
 
 
-def test_sessions_that_were_ended_are_named(empty, small):
+def test_sessions_that_were_ended_are_named(empty: Target, small: dict[str, Any]) -> None:
     with psycopg.connect(operators.dsn(empty), application_name="the service") as client:
         client.execute("SELECT 1")
         result = rebuild.rebuild(empty, options(**small))
@@ -57,17 +62,19 @@ def test_sessions_that_were_ended_are_named(empty, small):
     assert "the service" in {session.application for session in result.ended}
 
 
-def test_nobody_is_asked_about_an_empty_database(built, small):
+def test_nobody_is_asked_about_an_empty_database(built: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(built, options(**small))
 
 
-def test_without_consent_everything_stays(server, precious):
+def test_without_consent_everything_stays(server: TestServer, precious: Target) -> None:
     with pytest.raises(ConsentError, match="1,000 rows"):
         rebuild.rebuild(precious, options())
     assert works(server, precious)
 
 
-def test_broken_migration_is_found_in_the_rehearsal(server, precious, small):
+def test_broken_migration_is_found_in_the_rehearsal(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     (small["migrations"] / "0002_break_it.sql").write_text(BROKEN)
     with pytest.raises(MigrationError) as failed:
         rebuild.rebuild(precious, options(yes=True, **small))
@@ -77,7 +84,7 @@ def test_broken_migration_is_found_in_the_rehearsal(server, precious, small):
     assert operators.scratch_databases(server) == []
 
 
-def test_failing_check_is_found_in_the_rehearsal(server, precious, small):
+def test_failing_check_is_found_in_the_rehearsal(server: TestServer, precious: Target, small: dict[str, Any]) -> None:
     (small["checks"] / "structure" / "impossible.sql").write_text(
         "SELECT 'impossible' AS check_name, false AS passed, '1'::text AS expected, '2'::text AS actual;\n"
     )
@@ -88,7 +95,9 @@ def test_failing_check_is_found_in_the_rehearsal(server, precious, small):
     assert operators.scratch_databases(server) == []
 
 
-def test_without_rehearsal_a_failure_leaves_a_closed_database_that_the_next_rebuild_replaces(server, precious, small):
+def test_without_rehearsal_a_failure_leaves_a_closed_database_that_the_next_rebuild_replaces(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     broken = small["migrations"] / "0002_break_it.sql"
     broken.write_text(BROKEN)
     with pytest.raises(MigrationError) as failed:
@@ -101,7 +110,9 @@ def test_without_rehearsal_a_failure_leaves_a_closed_database_that_the_next_rebu
     assert server.execute(limit) == [(-1,)]
 
 
-def test_create_opens_what_a_failed_build_left_closed(server, target, small):
+def test_create_opens_what_a_failed_build_left_closed(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
     (small["migrations"] / "0002_break_it.sql").write_text(BROKEN)
     with pytest.raises(MigrationError):
         rebuild.rebuild(target, options(**small))
@@ -111,7 +122,7 @@ def test_create_opens_what_a_failed_build_left_closed(server, target, small):
     assert server.execute(limit) == [(-1,)]
 
 
-def test_plan_changes_nothing(server, precious):
+def test_plan_changes_nothing(server: TestServer, precious: Target) -> None:
     planned = rebuild.plan(precious, options())
     assert not planned.refusals
     assert planned.rehearse
@@ -120,7 +131,7 @@ def test_plan_changes_nothing(server, precious):
     assert operators.scratch_databases(server) == []
 
 
-def test_repeat_fails_when_a_build_comes_out_different(target, small):
+def test_repeat_fails_when_a_build_comes_out_different(target: Target, small: dict[str, Any]) -> None:
     chance = small["migrations"] / "0002_add_chance.sql"
     chance.write_text(
         "-- Adds a column of another name each time.\n"
@@ -134,7 +145,9 @@ def test_repeat_fails_when_a_build_comes_out_different(target, small):
 
 @pytest.mark.parametrize("who", ["superuser", "owner"])
 @pytest.mark.parametrize(("times", "pause"), [(20, 0.1), pytest.param(50, 0.03, marks=pytest.mark.soak)])
-def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(server, target, small, who, times, pause):
+def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(
+    server: TestServer, target: Target, small: dict[str, Any], who: str, times: int, pause: float
+) -> None:
     with operators.role(server) as owner, operators.role(server, "LOGIN") as service:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         operator = target if who == "superuser" else as_role(target, owner)
@@ -146,7 +159,9 @@ def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(server
     assert clients.entered > times
 
 
-def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is_verified(server, built):
+def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is_verified(
+    server: TestServer, built: Target
+) -> None:
     done = threading.Event()
     seen: list[bool] = []
 
@@ -170,8 +185,8 @@ def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is
     assert all(seen)
 
 
-def test_command_line_shows_header_progress_and_summary(server, target):
-    done = operators.invoke("db.rebuild", target=target)
+def test_command_line_shows_header_progress_and_summary(server: TestServer, target: Target) -> None:
+    done = run_invoke("db.rebuild", DATABASE_URL=operators.dsn(target))
     assert done.returncode == 0, done.stderr
     ((version,),) = server.execute("SHOW server_version")
     for words in (

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -31,7 +32,7 @@ def command_lines() -> str:
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_password_never_appears_while_rebuilding(server, target, output):
+def test_password_never_appears_while_rebuilding(server: TestServer, target: Target, output: str) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         own = operators.as_role(target, owner)
@@ -85,7 +86,9 @@ def watched(task: str, target: Target, output: str, *words: str) -> tuple[subpro
     return done, "\n".join(seen)
 
 
-def test_password_is_in_no_event_and_no_error_of_a_migration_that_fails(server, target, small):
+def test_password_is_in_no_event_and_no_error_of_a_migration_that_fails(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
     (small["migrations"] / "0002_break_it.sql").write_text("-- Breaks.\nSELECT 1 / 0;\n")
     with operators.role(server) as owner:
         done = operators.operator(operators.as_role(target, owner), **small)
@@ -94,7 +97,7 @@ def test_password_is_in_no_event_and_no_error_of_a_migration_that_fails(server, 
     assert PASSWORD not in done.stdout + done.stderr
 
 
-def test_password_is_in_no_traceback(server, target):
+def test_password_is_in_no_traceback(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         own = operators.as_role(target, owner)
         code = (
@@ -114,7 +117,7 @@ def test_password_is_in_no_traceback(server, target):
     assert PASSWORD not in repr(own)
 
 
-def test_value_of_a_parameter_is_in_no_log(server, built):
+def test_value_of_a_parameter_is_in_no_log(server: TestServer, built: Target) -> None:
     server.execute(f"ALTER DATABASE \"{built.database}\" SET kapman.token TO '{VALUE}'")
     done, seen = watched("db.rebuild", built, "text")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,11 @@ from dbops.settings import Target
 from tests.support import servers
 
 
-def test_ready_server_is_told_at_once_without_the_target_database(target):
+def test_ready_server_is_told_at_once_without_the_target_database(target: Target) -> None:
     assert wait(target, timeout=0).timescaledb.startswith("2.")
 
 
-def test_server_that_starts_meanwhile_is_waited_for():
+def test_server_that_starts_meanwhile_is_waited_for() -> None:
     with servers.reachable_directory() as directory:
         cluster = Cluster(
             Layout(directory),
@@ -46,12 +47,12 @@ def test_server_that_starts_meanwhile_is_waited_for():
     assert found[0].timescaledb.startswith("2.")
 
 
-def test_server_that_never_starts_is_given_up(tmp_path):
+def test_server_that_never_starts_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="No such file or directory"):
         wait(Target({"host": str(tmp_path), "user": "postgres"}, "kapman_dev"), timeout=0.5)
 
 
-def test_role_that_is_not_let_in_is_told_at_once(target):
+def test_role_that_is_not_let_in_is_told_at_once(target: Target) -> None:
     stranger = replace(target, parameters={**target.parameters, "user": "nobody_of_this_name"})
     said: list[object] = []
     with pytest.raises(ServerError, match=r"does not exist|authentication failed"):

@@ -69,7 +69,8 @@ def fill(target: Target, rows: int = ROWS) -> None:
 def rows_left(target: Target) -> int:
     """Return how many of the rows are still there, as the target's own role reads them."""
     with psycopg.connect(dsn(target)) as connection:
-        return connection.execute("SELECT count(*) FROM precious").fetchone()[0]  # type: ignore[index]
+        (count,) = connection.execute("SELECT count(*) FROM precious").fetchall()[0]
+    return int(count)
 
 
 def exists(server: TestServer, name: str) -> bool:
@@ -131,7 +132,7 @@ class Clients:
         return self
 
     def __exit__(self, *_: object) -> None:
-        out, _ = self._process.communicate("enough\n", timeout=30)
+        out = self._process.communicate("enough\n", timeout=30)[0]
         self.entered = int(out)
 
     def _say(self, text: str) -> None:
@@ -172,7 +173,7 @@ def started(target: Target, *, at: str = "", action: str = "", **chosen: object)
 
 
 def invoke(*words: str, target: Target) -> subprocess.CompletedProcess[str]:
-    """Run a task as an operator does."""
+    """Run a task as an operator does, in a process of its own."""
     command = [sys.executable, "-m", "invoke", *words]
     return subprocess.run(
         command, cwd=ROOT, env=surroundings(target), text=True, capture_output=True, timeout=60, check=False
