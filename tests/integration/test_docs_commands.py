@@ -1,0 +1,53 @@
+"""Every command in README and docs works as it stands there, or says above it why it is not run here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbops.settings import ROOT, Target
+from tests.support import operators
+from tests.support.docs_pages import PAGES, blocks
+
+WITH_COMMANDS = [page for page in PAGES if any(block.is_run for block in blocks(page))]
+RUN = sum(block.commands for page in PAGES for block in blocks(page) if block.is_run)
+NOT_RUN = sum(block.commands for page in PAGES for block in blocks(page) if block.mark.startswith("not run: "))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a copy of what tasks need of the repository, since some of them write files."""
+    where = tmp_path / "repository"
+    for name in ("db", "dbops", "docs"):
+        shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tasks.py", where)
+    return where
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
+def test_commands_of_a_page_end_as_it_says(page: Path, built: Target, copy: Path) -> None:
+    environ = {
+        **os.environ,
+        "DATABASE_URL": operators.dsn(built),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "KAPMAN_SERVER_DIR": str(copy.parent / "server"),
+    }
+    for block in blocks(page):
+        if block.path:
+            (copy / block.path).write_text(block.text)
+        if block.is_run:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.text],
+                cwd=copy, env=environ, text=True, capture_output=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == block.exit_code, f"{page.name}:{block.line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_most_commands_are_run() -> None:
+    print(f"{RUN} commands in {len(WITH_COMMANDS)} pages are run, {NOT_RUN} are marked as not run")  # noqa: T201
+    assert RUN >= 20

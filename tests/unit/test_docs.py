@@ -1,0 +1,88 @@
+"""README and docs: their links, what they promise about themselves, and the layers that CONTRIBUTING.md names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from dbops.settings import ROOT
+from tests.support.docs_pages import PAGES, blocks
+
+# Who may import whom: only what has a lower number, or what is of the same package.
+LAYERS = {
+    **{"errors": 0, "events": 1, "settings": 1, "postgres": 2, "label": 3, "table_locks": 3},
+    **{"migrations": 4, "verification": 4, "server": 4, "catalog": 5, "lint": 5, "database": 6},
+    **{"psql": 7, "testing": 7, "report": 7, "cli": 8},
+}
+# It borrows a scratch database.
+EXCEPTION = (Path("dbops/catalog/drift.py"), "database")
+
+
+def test_readme_has_fewer_than_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+def test_gate_runs_the_two_commands_of_the_readme() -> None:
+    (first,) = [block for block in blocks(ROOT / "README.md") if ".ci/run" in block.mark]
+    commands = [line.partition("#")[0].strip() for line in first.text.splitlines()]
+    assert commands == (ROOT / ".ci" / "run").read_text().splitlines()[-2:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.is_file(), link
+        headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if anchor else []
+        slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_marks_above_commands_give_a_reason_or_an_exit_code(page: Path) -> None:
+    for block in blocks(page):
+        if block.mark:
+            assert block.language == "sh", f"{page.name}:{block.line}"
+            assert re.fullmatch(r"not run: .{10,}|exit code: [1-9]\d*", block.mark), f"{page.name}:{block.line}"
+
+
+def test_pages_are_reachable_from_the_readme() -> None:
+    seen, open_pages = set[Path](), [ROOT / "README.md"]
+    while open_pages:
+        page = open_pages.pop()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        links = re.findall(r"\]\((?!https?:)([^)#\s]+)[^)\s]*\)", page.read_text())
+        open_pages += [(page.parent / link).resolve() for link in links]
+    assert set(PAGES) <= seen
+
+
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for path in sorted((ROOT / "dbops").rglob("*.py")):
+        own = path.relative_to(ROOT / "dbops").with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] != "dbops":
+                continue
+            words = (node.module or "").split(".")
+            for name in [words[1]] if len(words) > 1 else [alias.name for alias in node.names]:
+                if name in (own, "__version__") or (path.relative_to(ROOT), name) == EXCEPTION:
+                    continue
+                if LAYERS[name] >= LAYERS[own]:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_only_the_report_imports_rich() -> None:
+    imports = re.compile(r"^\s*(?:from|import) rich\b", re.MULTILINE)
+    found = {
+        path.relative_to(ROOT / "dbops").parts[0]
+        for path in (ROOT / "dbops").rglob("*.py")
+        if imports.search(path.read_text())
+    }
+    assert found <= {"report"}
