@@ -28,7 +28,8 @@ def test_readme_has_fewer_than_150_lines() -> None:
 def test_gate_runs_the_two_commands_of_the_readme() -> None:
     (first,) = [block for block in blocks(ROOT / "README.md") if ".ci/run" in block.mark]
     commands = [line.partition("#")[0].strip() for line in first.text.splitlines()]
-    assert commands == (ROOT / ".ci" / "run").read_text().splitlines()[-2:]
+    gate = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in gate if line.startswith("pip install")] == commands
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
