@@ -31,7 +31,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dbops import events
@@ -217,10 +217,13 @@ class TextView(View):
                     self._line("...", self._step.name, self._step.heartbeat())
 
     def _line(self, state: str, name: str, detail: str, tail: str = "") -> None:
-        line = Text.assemble(label(state), f"{name:<9} " if name else "", shown(detail))
+        prefix = label(state) + Text(f"{name:<9} " if name else "")
         if tail:
-            line.append(f"  {tail}", "dim")
-        self.err.print(line, soft_wrap=True)
+            detail += f"  {tail}"
+        if self.err.is_terminal:
+            _flow(self.err, prefix, detail)
+        else:
+            self.err.print(prefix + Text(shown(detail)), soft_wrap=True)
 
 
 class _Console(Console):
@@ -240,11 +243,12 @@ def _console(*, stderr: bool) -> Console:
 
 
 class _Remaining(ProgressColumn):
-    """The time that remains, where it can be estimated."""
+    """The time that remains, where it can be estimated: items differ too much for an estimate in the first seconds."""
 
     def render(self, task: Task) -> Text:
         """Return the estimate, or nothing."""
-        return Text("" if not task.time_remaining else f"about {task.time_remaining:.0f} s to go", "dim")
+        known = task.time_remaining and (task.elapsed or 0) > HEARTBEAT_SECONDS
+        return Text(f"about {task.time_remaining:.0f} s to go" if known else "", "dim", no_wrap=True)
 
 
 def _progress(console: Console, *, counted: bool) -> Progress:
@@ -256,8 +260,8 @@ def _progress(console: Console, *, counted: bool) -> Progress:
         TextColumn("    {task.description:<9}"),
         *bar,
         TimeElapsedColumn(),
-        *((_Remaining(),) if counted else ()),
-        TextColumn("{task.fields[item]}", markup=False),
+        *((_Remaining(Column(no_wrap=True)),) if counted else ()),
+        TextColumn("{task.fields[item]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
         transient=True,
     )
@@ -450,7 +454,7 @@ def _tables(found: Inspection, console: Console) -> None:
         table(console, {"table": "text", "rows, about": "right", "size": "right", "newest": "left"}, rows)
     if more := len(tables) - len(drawn_):
         what = "more table" if len(filled) > len(drawn_) else "empty table"
-        facts(console, {"and": count(more, what)})
+        _flow(console, Text("  "), f"and {count(more, what)}")
 
 
 def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> None:
