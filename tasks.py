@@ -219,6 +219,8 @@ def create(
         **DATABASE,
         "plan": "Print what would run, and run nothing.",
         "check": "Print what would run, apply it on the target itself, and roll it back.",
+        "rehearse": "Apply it in a scratch database, and show what each statement locks, rewrites and scans; fail if a"
+        " header says less.",
         "to": "Last migration to apply, as in 0007.",
         "lock_timeout": "How long to wait for a lock before letting others pass, as in 2s; overrides headers;"
         " default 1s.",
@@ -238,6 +240,7 @@ def migrate(
     log_level: str = "INFO",
     plan: bool = False,
     check: bool = False,
+    rehearse: bool = False,
     to: str = "",
     lock_timeout: str = "",
     lock_budget: str = "",
@@ -265,6 +268,11 @@ def migrate(
         files = migrations.discover(settings.migrations)
         last = migrations.version_of(to)
         planned = None
+        if rehearse:
+            measured = core.rehearse(settings.target, files, to=last, report=run.view.event)
+            run.view.result(lambda console: text.rehearsed(measured, console), measured)
+            migrations.assert_declared(measured)
+            return
         if plan or check:
             planned = migrations.plan(
                 settings.target,

@@ -1,6 +1,6 @@
 -- Why:   the universe that everything else refers to: about 15,000 US stocks.
 -- Needs: the right to create in schema public.
--- Locks: ACCESS EXCLUSIVE on the new table only.
+-- Locks: none
 
 CREATE TABLE public.tickers (
     id uuid NOT NULL DEFAULT gen_random_uuid(),

@@ -3,7 +3,7 @@
 --        of 7 days, and cost ingestion nothing; the interval is written out, since a server can change
 --        its default.
 -- Needs: 0001 (create_hypertable). The table must be empty, which it is.
--- Locks: ACCESS EXCLUSIVE on the new table only.
+-- Locks: none
 
 CREATE TABLE public.ohlcv (
     ticker_id uuid NOT NULL,

@@ -1,7 +1,7 @@
 -- Why:   what is computed or collected for the watchlist of about 140 tickers: option chains, and the
 --        state of each ticker at one time. Both are plain tables in the baseline.
 -- Needs: the right to create in schema public.
--- Locks: ACCESS EXCLUSIVE on the new tables only.
+-- Locks: none
 
 CREATE TYPE public.option_type AS ENUM ('C', 'P');
 

@@ -1,6 +1,6 @@
 -- Why:   the trade recommendations, and how each turned out.
 -- Needs: 0004 (type option_type).
--- Locks: ACCESS EXCLUSIVE on the new tables only.
+-- Locks: none
 
 CREATE TYPE public.option_strategy AS ENUM ('LONG_CALL', 'LONG_PUT', 'CSP', 'VERTICAL_SPREAD');
 

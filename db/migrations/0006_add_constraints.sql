@@ -2,7 +2,8 @@
 --        rely on the names. Every foreign key has an index that begins with its columns, so that deleting a
 --        ticker never scans a table.
 -- Needs: 0001 to 0005. On tables with rows each statement reads the whole table.
--- Locks: ACCESS EXCLUSIVE on the six tables (SHARE ROW EXCLUSIVE on those referred to, SHARE for indexes).
+-- Locks: ACCESS EXCLUSIVE on public.daily_snapshots, public.ohlcv, public.options_chains,
+--        public.recommendation_outcomes, public.recommendations, public.tickers
 
 ALTER TABLE public.tickers
 ADD CONSTRAINT tickers_pkey PRIMARY KEY (id),

@@ -20,7 +20,7 @@ from dbops.database.preflight import Finding, assert_passed, preflight
 from dbops.database.properties import find
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import LedgerStatus, Migration, MigrationResult
+from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
 from dbops.postgres import TIMEOUT, Connection, Session, sessions_in
 from dbops.settings import CHECKS, MIGRATIONS, Target
 
@@ -522,6 +522,20 @@ def migrate(
             if same and not (before and before.native) and not check and not inside.closed:
                 label.write(inside, target.environment)
         return result
+
+
+def rehearse(
+    target: Target, files: tuple[Migration, ...], *, to: int | None = None, report: Report = ignore
+) -> tuple[MeasuredMigration, ...]:
+    """Measure in a scratch database what the pending migrations lock, rewrite and scan; the target is only read.
+
+    Raises what `migrate` would raise before it begins, and PreflightError if the role may not create databases.
+    """
+    planned = {migration.version for migration in migrations.plan(target, files, to=to).pending}
+    pending = tuple(file for file in files if file.version in planned)
+    before = tuple(file for file in files if pending and file.version < pending[0].version)
+    with lifecycle.scratch_database(target, report) as scratch:
+        return migrations.rehearse(scratch, (*before, *pending), pending, report=report)
 
 
 def assert_environment(found: label.Label | None, target: Target) -> None:

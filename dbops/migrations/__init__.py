@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dbops.migrations.files import Migration, discover, new_file, renumber
 from dbops.migrations.ledger import Item, LedgerStatus, State, read_status, status
+from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
 from dbops.migrations.released import released_names
 from dbops.migrations.run import MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
 from dbops.migrations.work import AppliedMigration
@@ -12,17 +13,20 @@ __all__ = [
     "AppliedMigration",
     "Item",
     "LedgerStatus",
+    "MeasuredMigration",
     "Migration",
     "MigrationResult",
     "Plan",
     "PlannedMigration",
     "State",
     "apply",
+    "assert_declared",
     "discover",
     "migrate",
     "new_file",
     "plan",
     "read_status",
+    "rehearse",
     "released_names",
     "renumber",
     "status",

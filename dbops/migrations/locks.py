@@ -24,6 +24,7 @@ MODES = (
 _STRONG = MODES.index("SHARE UPDATE EXCLUSIVE") + 1
 _FORM = 'write "MODE on schema.table, schema.table; MODE on …", or "none"'
 _PART = re.compile(rf"(?P<mode>{'|'.join(sorted(MODES, key=len, reverse=True))})\s+on\s+(?P<tables>.+)", re.IGNORECASE)
+_REMARK = re.compile(r"\s*\([^()]*\)")
 _TABLE = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
 
 _NAME = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
@@ -44,10 +45,10 @@ WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'inf
 def parse(text: str) -> dict[str, str] | None:
     """Return the strongest mode by table that a `Locks:` header declares; None for no header.
 
-    Raises ValueError for one that is not of the form.
+    Remarks in parentheses are passed over. Raises ValueError for one that is not of the form.
     """
     found: dict[str, str] = {}
-    text = text.strip().rstrip(".")
+    text = _REMARK.sub("", text).strip().rstrip(".")
     if not text:
         return None
     for part in [] if text.lower() == "none" else text.split(";"):

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from dbops.database.rebuild import Plan as RebuildPlan
     from dbops.database.wait import Ready
     from dbops.database.whole_server import Loss
-    from dbops.migrations import LedgerStatus, MigrationResult, Plan
+    from dbops.migrations import LedgerStatus, MeasuredMigration, MigrationResult, Plan
     from dbops.postgres import Session
     from dbops.server import Status
     from dbops.verification import Check, CheckFile, Verification
@@ -556,6 +556,25 @@ def plan(found: Plan, console: Console) -> None:
         for warning in found.warnings:
             say(console, "warning", warning)
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
+
+
+def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
+    """Draw what pending migrations lock, rewrite and scan, statement by statement."""
+    from dbops.migrations.locks import described
+
+    rows = []
+    for migration in found:
+        for statement in migration.statements:
+            does = [described(statement.locks)]
+            does += [f"rewrites {table}" for table in statement.rewritten]
+            does += [f"scans {table}" for table in statement.scanned]
+            rows.append([f"{migration.name}:{statement.line}", "\n".join(does), f"{statement.seconds * 1000:.1f}"])
+    if rows:
+        table(console, {"statement": "text", "locks on existing tables": "text", "ms": "right"}, rows)
+    for migration in found:
+        if migration.problem:
+            say(console, "warning", f"{migration.name}: {migration.problem}")
+    say(console, "ok", f"{count(len(found), 'pending migration')} measured in a scratch database")
 
 
 def _transactions(found: Plan) -> str:

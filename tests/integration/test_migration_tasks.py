@@ -144,3 +144,15 @@ def test_signal_rolls_back_and_says_so_in_a_line(
     assert "Traceback" not in said
     with servers.connect(empty) as connection:
         assert connection.execute("SELECT to_regclass('public.tickers') IS NULL").fetchall() == [(True,)]
+
+
+def test_task_rehearses_without_touching_the_target(server: TestServer, empty: Target) -> None:
+    ran = invoke(server, empty, "db.migrate", "--rehearse", "--format", "json")
+    measured = json.loads(ran.stdout)
+    assert ran.returncode == 0
+    assert [migration["name"] for migration in measured] == [
+        path.stem for path in sorted((ROOT / "db" / "migrations").glob("*.sql"))
+    ]
+    assert measured[-1]["statements"][0]["locks"] == {"public.tickers": "ACCESS EXCLUSIVE"}
+    with servers.connect(empty) as connection:
+        assert connection.execute("SELECT to_regnamespace('dbops') IS NULL").fetchall() == [(True,)]
