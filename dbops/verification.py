@@ -84,7 +84,7 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 READS = re.compile(r'\b(?:FROM|JOIN)\s+(?:ONLY\s+)?("?\w+"?\s*\.\s*"?\w+"?)', re.IGNORECASE)
 
 # How often everything is read again when an object was dropped while it was read.
-ATTEMPTS = 4
+ATTEMPTS = 10
 LOCK_NOT_AVAILABLE = "55P03"
 SYNTAX_ERROR = "42601"
 INTERNAL_ERROR = "XX000"

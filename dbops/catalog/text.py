@@ -18,7 +18,7 @@ TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
 # How long to wait for a table that another session has locked, in seconds.
 LOCK_TIMEOUT = 5.0
 # How often everything is read again when an object was dropped while it was read.
-ATTEMPTS = 4
+ATTEMPTS = 10
 LOCK_NOT_AVAILABLE = "55P03"
 INTERNAL_ERROR = "XX000"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dbops import migrations
+from dbops.catalog import schema_text
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from dbops.verification import Verification, verify
@@ -43,6 +45,11 @@ ITS_OBJECTS = [
     "column public.daily_snapshots.rsi_14",
     "view public.active_tickers",
 ]
+
+
+def text_of(target: Target) -> str:
+    with servers.connect(target) as connection:
+        return schema_text(connection)
 
 
 def complaints(result: Verification) -> dict[str, str]:
@@ -238,3 +245,91 @@ def test_structure_takes_under_300_ms_in_the_server_with_5000_chunks(built: Targ
         )
     run(built, "SELECT set_chunk_time_interval('ohlcv', interval '30 days')")
     assert seconds_in_server(built) < max(0.3, 8 * without_chunks)
+
+
+def assert_unchanged(target: Target, text: str) -> None:
+    """Assert that nothing fails and that the canonical text is what it was."""
+    assert complaints(verify(target, CHECKS)) == {}
+    assert text_of(target) == text
+
+
+def test_index_that_another_session_rebuilds_is_no_extra_one(built: Target) -> None:
+    before = text_of(built)
+    with servers.connect(built) as writer, servers.connect(built) as watcher:
+        writer.execute("BEGIN; LOCK TABLE public.tickers IN ROW EXCLUSIVE MODE")
+        rebuilder = threading.Thread(target=run, args=(built, "REINDEX INDEX CONCURRENTLY public.tickers_pkey"))
+        rebuilder.start()
+        wait_until(watcher, "SELECT count(*) > 0 FROM pg_class WHERE relname = 'tickers_pkey_ccnew'")
+        wait_until(watcher, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+        assert_unchanged(built, before)
+        writer.execute("ROLLBACK")
+        rebuilder.join()
+    assert_unchanged(built, before)
+    run(built, "CREATE INDEX tickers_pkey_ccnew ON public.tickers (name)")
+    run(built, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.tickers_pkey_ccnew'::regclass")
+    assert set(complaints(verify(built, CHECKS))) == {"nothing extra: index public.tickers_pkey_ccnew"}
+    assert "tickers_pkey_ccnew" in text_of(built)
+
+
+def test_cast_of_another_session_on_its_temporary_type_is_nobodys_business(built: Target) -> None:
+    before = text_of(built)
+    with servers.connect(built) as other:
+        other.execute("CREATE TYPE pg_temp.mood AS ENUM ('good')")
+        other.execute("CREATE CAST (pg_temp.mood AS integer) WITH INOUT")
+        assert_unchanged(built, before)
+
+
+def test_objects_that_come_and_go_while_they_are_read_are_no_error(built: Target) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        with servers.connect(built) as connection:
+            while not stop.is_set():
+                connection.execute(
+                    "CREATE TABLE public.comer (a integer CHECK (a > 0), b date);"
+                    "CREATE INDEX ON public.comer (lower(a::text));"
+                    "CREATE VIEW public.goer AS SELECT a FROM public.comer"
+                )
+                connection.execute("DROP TABLE public.comer CASCADE")
+                stop.wait(0.05)
+
+    before = text_of(built)
+    changer = threading.Thread(target=come_and_go)
+    changer.start()
+    try:
+        for _ in range(10):
+            found = complaints(verify(built, CHECKS))
+            assert all("comer" in name or "goer" in name for name in found), found
+            text = text_of(built)
+            assert "table public.tickers\n" in text
+    finally:
+        stop.set()
+        changer.join()
+    assert_unchanged(built, before)
+
+
+SETTINGS = (
+    "DateStyle = 'German, DMY'",
+    "IntervalStyle = 'iso_8601'",
+    "extra_float_digits = -15",
+    "quote_all_identifiers = on",
+    "search_path = hostile, public",
+    "lc_monetary = 'C.UTF-8'",
+    "bytea_output = 'escape'",
+)
+
+
+def test_settings_of_the_database_change_neither_ledger_nor_verdict(server: TestServer, empty: Target) -> None:
+    tablespace, files = servers.fresh_name("space"), migrations.discover(ROOT / "db" / "migrations")
+    with servers.connect(server.target("postgres")) as connection:
+        connection.execute("SET allow_in_place_tablespaces = on")
+        connection.execute(f"CREATE TABLESPACE {tablespace} LOCATION ''".encode())
+        try:
+            for setting in (*SETTINGS, f"default_tablespace = '{tablespace}'"):
+                connection.execute(f'ALTER DATABASE "{empty.database}" SET {setting}'.encode())
+            migrations.migrate(empty, files)
+            assert complaints(verify(empty, CHECKS, baseline=True)) == {}
+            assert text_of(empty) == (ROOT / "db" / "schema.txt").read_text(encoding="utf-8")
+            assert migrations.status(empty, files).pending == ()
+        finally:
+            connection.execute(f"DROP TABLESPACE {tablespace}".encode())

@@ -1,10 +1,14 @@
 -- The chunks of each hypertable have its indexes and foreign keys, and no others. TimescaleDB adds one CHECK for each
 -- dimension. A chunk is a table that TimescaleDB's catalog names and that inherits from the hypertable.
-WITH hypertable (id, object, name) AS MATERIALIZED (
+WITH hypertable (id, object, renumbered) AS MATERIALIZED (
     SELECT
         catalogued.id,
         relation.oid,
-        catalogued.schema_name || '.' || catalogued.table_name
+        relation.oid IN (
+            SELECT attribute.attrelid
+            FROM pg_catalog.pg_attribute AS attribute
+            WHERE attribute.attisdropped
+        )
     FROM _timescaledb_catalog.hypertable AS catalogued
     INNER JOIN pg_catalog.pg_namespace AS namespace ON catalogued.schema_name = namespace.nspname
     INNER JOIN pg_catalog.pg_class AS relation
@@ -65,6 +69,20 @@ being_rebuilt (index_relation) AS MATERIALIZED (
         AND database.datname = current_database()
 ),
 
+-- Where a column was dropped, columns have other numbers in chunks that were made afterwards.
+compared (object, renumbered) AS MATERIALIZED (
+    SELECT
+        chunk.object,
+        hypertable.renumbered
+    FROM chunk
+    INNER JOIN hypertable ON chunk.parent = hypertable.object
+    UNION ALL
+    SELECT
+        hypertable.object,
+        hypertable.renumbered
+    FROM hypertable
+),
+
 -- What can differ, by what it is made of: the definitions that PostgreSQL writes would lock every chunk.
 part (object, kind, definition, valid) AS MATERIALIZED (
     SELECT
@@ -72,37 +90,40 @@ part (object, kind, definition, valid) AS MATERIALIZED (
         CASE WHEN index_of.indisunique THEN 'unique index' ELSE 'index' END,
         concat_ws(
             ' ',
-            (
-                SELECT string_agg(coalesce(attribute.attname, 'expression'), ', ' ORDER BY key.number)
-                FROM unnest(index_of.indkey::smallint[]) WITH ORDINALITY AS key (attnum, number)
-                LEFT JOIN pg_catalog.pg_attribute AS attribute
-                    ON index_of.indrelid = attribute.attrelid AND key.attnum = attribute.attnum
-            ),
+            CASE
+                WHEN compared.renumbered
+                    THEN (
+                        SELECT string_agg(coalesce(attribute.attname, 'expression'), ', ' ORDER BY key.number)
+                        FROM unnest(index_of.indkey::smallint[]) WITH ORDINALITY AS key (attnum, number)
+                        LEFT JOIN pg_catalog.pg_attribute AS attribute
+                            ON index_of.indrelid = attribute.attrelid AND key.attnum = attribute.attnum
+                    )
+                ELSE index_of.indkey::text
+            END,
             index_of.indoption, index_of.indclass, index_of.indcollation, index_of.indnkeyatts,
             index_relation.relam, index_of.indpred IS null, index_of.indisprimary
         ),
         index_of.indisvalid AND index_of.indisready
-    FROM pg_catalog.pg_index AS index_of
+    FROM compared
+    INNER JOIN pg_catalog.pg_index AS index_of ON compared.object = index_of.indrelid
     INNER JOIN pg_catalog.pg_class AS index_relation ON index_of.indexrelid = index_relation.oid
-    WHERE
-        index_of.indexrelid NOT IN (SELECT being_rebuilt.index_relation FROM being_rebuilt)
-        AND index_of.indrelid IN (
-            SELECT chunk.object FROM chunk
-            UNION ALL
-            SELECT hypertable.object FROM hypertable
-        )
+    WHERE index_of.indexrelid NOT IN (SELECT being_rebuilt.index_relation FROM being_rebuilt)
     UNION ALL
     SELECT
         foreign_key.conrelid,
         'foreign key',
         concat_ws(
             ' ',
-            (
-                SELECT string_agg(attribute.attname, ', ' ORDER BY key.number)
-                FROM unnest(foreign_key.conkey) WITH ORDINALITY AS key (attnum, number)
-                INNER JOIN pg_catalog.pg_attribute AS attribute
-                    ON foreign_key.conrelid = attribute.attrelid AND key.attnum = attribute.attnum
-            ),
+            CASE
+                WHEN compared.renumbered
+                    THEN (
+                        SELECT string_agg(attribute.attname, ', ' ORDER BY key.number)
+                        FROM unnest(foreign_key.conkey) WITH ORDINALITY AS key (attnum, number)
+                        INNER JOIN pg_catalog.pg_attribute AS attribute
+                            ON foreign_key.conrelid = attribute.attrelid AND key.attnum = attribute.attnum
+                    )
+                ELSE foreign_key.conkey::text
+            END,
             foreign_key.confrelid, foreign_key.confkey, foreign_key.confupdtype, foreign_key.confdeltype,
             foreign_key.condeferrable
         ),
@@ -111,14 +132,9 @@ part (object, kind, definition, valid) AS MATERIALIZED (
             FROM pg_catalog.pg_trigger AS enforcer
             WHERE enforcer.tgconstraint = foreign_key.oid AND enforcer.tgenabled NOT IN ('O', 'A')
         )
-    FROM pg_catalog.pg_constraint AS foreign_key
-    WHERE
-        foreign_key.contype = 'f'
-        AND foreign_key.conrelid IN (
-            SELECT chunk.object FROM chunk
-            UNION ALL
-            SELECT hypertable.object FROM hypertable
-        )
+    FROM compared
+    INNER JOIN pg_catalog.pg_constraint AS foreign_key
+        ON compared.object = foreign_key.conrelid AND foreign_key.contype = 'f'
     UNION ALL
     SELECT
         trigger_of.tgrelid,
@@ -141,10 +157,17 @@ counted (object, kind, definition, number, valid) AS MATERIALIZED (
     GROUP BY part.object, part.kind, part.definition
 ),
 
+-- Few rows, so that each chunk is compared with its own hypertable's parts and not with all others'.
+original (object, kind, definition, number, valid) AS MATERIALIZED (
+    SELECT counted.*
+    FROM counted
+    INNER JOIN hypertable ON counted.object = hypertable.object
+),
+
 difference (said) AS (
     SELECT chunk.name || ' lacks a valid ' || own.kind
     FROM chunk
-    INNER JOIN counted AS own ON chunk.parent = own.object AND own.valid = own.number
+    INNER JOIN original AS own ON chunk.parent = own.object AND own.valid = own.number
     LEFT JOIN counted AS copy
         ON chunk.object = copy.object AND own.kind = copy.kind AND own.definition = copy.definition
     WHERE chunk.object IS NOT null AND copy.valid IS DISTINCT FROM own.number
@@ -152,7 +175,7 @@ difference (said) AS (
     SELECT chunk.name || ' has a ' || copy.kind || ' of its own'
     FROM chunk
     INNER JOIN counted AS copy ON chunk.object = copy.object
-    LEFT JOIN counted AS own
+    LEFT JOIN original AS own
         ON chunk.parent = own.object AND copy.kind = own.kind AND copy.definition = own.definition
     WHERE own.number IS null AND copy.kind != 'trigger'
     UNION ALL

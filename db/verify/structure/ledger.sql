@@ -9,6 +9,7 @@ WITH ledger (readable, locked) AS MATERIALIZED (
             INNER JOIN pg_catalog.pg_database AS database ON lock.database = database.oid
             WHERE
                 database.datname = current_database()
+                AND lock.relation IS NOT null
                 AND lock.mode = 'AccessExclusiveLock'
                 AND lock.pid IS DISTINCT FROM pg_backend_pid()
         )
