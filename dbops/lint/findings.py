@@ -93,6 +93,9 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
 
 def _comments(text: str) -> Iterator[_Comment]:
     """Yield the comments that end with their line; one that has a line to itself speaks of the next statement's too."""
+    # Most files have nothing that could be a waiver, and need not be read again.
+    if not any(pattern.search(text) for pattern in (_MEANT, _OTHER_WAYS)):
+        return
     elements, _ = Lexer(config=FluffConfig(overrides={"dialect": "postgres", "templater": "raw"})).lex(text)
     code = sorted({part.pos_marker.line_no for part in elements if part.is_code and part.pos_marker and part.raw})
     for part in elements:

@@ -37,8 +37,8 @@ def find(directory: Path) -> Release:
     head = _known(directory, "HEAD")
     if not head:
         return Release("", "nothing is released: there is no commit")
-    if tags := _git(directory, "tag", "--list", "v*", "--merged", "HEAD", "--sort=-version:refname"):
-        tag = tags.splitlines()[0]
+    newest = ("--sort=-version:refname", "--count=1", "--format=%(refname:lstrip=2)")
+    if tag := _git(directory, "for-each-ref", "--merged=HEAD", *newest, "refs/tags/v*"):
         return _release(directory, f"refs/tags/{tag}", f"tag {tag}")
     main = next((name for name in MAIN if _known(directory, name)), "")
     if not main:
@@ -83,7 +83,9 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes:
     """Return what git prints; UnknownHistoryError if it cannot be run or fails."""
     # A hook that runs lint sets variables that name another index or directory.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-c", "core.quotePath=false", "-C", str(directory), *arguments]
+    # With this suffix v1.1.0-rc1 comes before v1.1.0.
+    settings = ("-c", "core.quotePath=false", "-c", "versionsort.suffix=-")
+    command = ["git", *settings, "-C", str(directory), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, check=False, env=environ)  # noqa: S603 - our own arguments
     except OSError as error:

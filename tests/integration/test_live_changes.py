@@ -162,5 +162,20 @@ def test_sequence_blocks_nobody_for_long_and_reaches_its_end(built: Target, tmp_
         assert client.slowest[0] < LOCK_TIMEOUT + OWN_TIME, client.slowest
 
 
+def test_sequence_can_be_deployed_at_once_with_a_commit_for_each_file(built: Target, tmp_path: Path) -> None:
+    for file in (ROOT / "db" / "migrations").glob("000[1-6]_*.sql"):
+        shutil.copy(file, tmp_path)
+    for step in SECTIONS["A foreign key"]:
+        (tmp_path / step.name).write_text(step.sql)
+    with servers.connect(built) as connection:
+        connection.execute(FILL)
+        with clients(built) as running:
+            result = migrate(built, discover(tmp_path), commit="file")
+        assert connection.execute(ACHIEVED["A foreign key"].encode()).fetchone() == (True,)
+    assert [applied.version for applied in result.applied] == [7, 8, 9, 10]
+    assert [client.problem for client in running] == ["", ""]
+    assert max(client.slowest[0] for client in running) < LOCK_TIMEOUT + OWN_TIME
+
+
 def test_bound_is_shorter_than_the_transaction_that_is_in_the_way() -> None:
     assert LOCK_TIMEOUT + OWN_TIME < HELD

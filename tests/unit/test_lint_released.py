@@ -93,6 +93,21 @@ def test_newest_tag_counts_as_versions_do(repository: Repository) -> None:
     assert len(repository.known()) == 3
 
 
+def test_release_is_newer_than_its_candidates(repository: Repository) -> None:
+    repository.git("tag", "v1.1.0-rc1")
+    repository.commit("0003_create_c.sql")
+    repository.git("tag", "v1.1.0")
+    assert released.find(repository.directory).description == "tag v1.1.0"
+
+
+def test_branch_of_the_same_name_as_a_tag_does_not_mislead(repository: Repository) -> None:
+    repository.git("tag", "v1.0.0")
+    repository.commit("0003_create_c.sql")
+    repository.git("branch", "v1.0.0")
+    assert released.find(repository.directory).description == "tag v1.0.0"
+    assert len(repository.known()) == 2
+
+
 def test_tag_of_another_branch_does_not_count(repository: Repository) -> None:
     repository.git("tag", "v1.0.0")
     repository.git("switch", "--quiet", "--create", "other")
