@@ -144,6 +144,7 @@ def test_repeat_fails_when_a_build_comes_out_different(target: Target, small: di
 
 
 @pytest.mark.parametrize("who", ["superuser", "owner"])
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("times", "pause"), [(20, 0.1), pytest.param(50, 0.03, marks=pytest.mark.soak)])
 def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(
     server: TestServer, target: Target, small: dict[str, Any], who: str, times: int, pause: float
