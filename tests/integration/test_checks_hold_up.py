@@ -333,3 +333,26 @@ def test_settings_of_the_database_change_neither_ledger_nor_verdict(server: Test
             assert migrations.status(empty, files).pending == ()
         finally:
             connection.execute(f"DROP TABLESPACE {tablespace}".encode())
+
+
+@pytest.mark.parametrize(
+    ("create", "adopt", "name"),
+    [
+        (
+            "FUNCTION public.f() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+            "FUNCTION public.f()",
+            "function public.f()",
+        ),
+        ("SCHEMA elsewhere", "SCHEMA elsewhere", "schema elsewhere"),
+        ("TABLE public.hidden (a integer)", "TABLE public.hidden", "table public.hidden"),
+        ("TYPE public.mood AS ENUM ('good')", "TYPE public.mood", "type public.mood"),
+    ],
+    ids=["function", "schema", "table", "type"],
+)
+def test_object_that_an_extension_adopted_later_is_still_the_databases_own(
+    built: Target, create: str, adopt: str, name: str
+) -> None:
+    run(built, f"CREATE {create}")
+    run(built, f"ALTER EXTENSION timescaledb ADD {adopt}")
+    assert set(complaints(verify(built, CHECKS))) == {f"nothing extra: {name}"}
+    assert f"{name}\n" in text_of(built)
