@@ -1,7 +1,6 @@
 """What Invoke leaves open: signals before a verb runs, words that it does not know, and the command `kapman`.
 
-`kapman` is `invoke` for this project, from any directory: the same verbs, a version, a sentence where there is no
-checkout.
+`kapman` is `invoke` for this project, from any directory: the same verbs, a version, and a message outside a checkout.
 """
 
 from __future__ import annotations
@@ -125,4 +124,4 @@ def _explained(error: ParseError, namespace: Collection, binary: str) -> tuple[s
         name for name in tasks if difflib.get_close_matches(word, [name.partition(".")[2]])
     ]
     meant = f"Did you mean `{binary} {similar[0]}`? " if similar else ""
-    return f'there is no task "{word}"', f"{meant}`{binary} --list` shows all tasks."
+    return f'unknown task "{word}"', f"{meant}`{binary} --list` shows all tasks."

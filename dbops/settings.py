@@ -94,7 +94,7 @@ def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:
     except FileNotFoundError:
         if not path.is_symlink():
             return []
-        problem = "the symbolic link leads nowhere"
+        problem = "dangling symbolic link"
     except OSError as error:
         problem = error.strerror or type(error).__name__
     except UnicodeDecodeError as error:
@@ -176,7 +176,7 @@ def choose_environment(environ: Mapping[str, str], env: str | None = None) -> st
 
 
 def _environment(environ: Mapping[str, str], env: str | None) -> tuple[str, bool]:
-    """Return the environment, and whether somebody chose it."""
+    """Return the environment, and whether it was set explicitly."""
     value, source = _option("--env", env) or variable(environ, "KAPMAN_ENV")
     if not value:
         value, source = variable(environ, "ENV")
@@ -189,7 +189,7 @@ def _option(name: str, value: str | None) -> tuple[str, str] | None:
         raise UsageError(
             f"{name} is empty",
             where=name,
-            hint="Give it a value, or leave the option out. Is a variable unset that it is made of?",
+            hint="Give it a value, or leave the option out. A variable in the command may not be set.",
         )
     return None if value is None else (value, name)
 

@@ -51,7 +51,7 @@ class View(ABC):
             try:
                 self.show(event)
             except OSError:
-                # Nobody reads any more (a full disk, a terminal that is gone): the work goes on without a word.
+                # The output cannot be written (a full disk, a closed terminal): the work goes on without output.
                 self.threshold = SILENT
 
     @abstractmethod
@@ -116,7 +116,7 @@ def plain(value: object) -> Any:
 
 
 def hush(stream: TextIO) -> None:
-    """Send the rest of a stream nowhere: its reader is gone, as in `invoke db.status | head -1`."""
+    """Discard the rest of a stream whose reader has closed it, as in `invoke db.status | head -1`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -124,7 +124,7 @@ def hush(stream: TextIO) -> None:
 def opened(path: str) -> Iterator[Callable[[str], None]]:
     """Empty the file at a path, so that no older result can be taken for this one, and yield what writes it.
 
-    Without a path, the document goes nowhere. Raises UsageError if it cannot be written.
+    Without a path, the document is discarded. Raises UsageError if it cannot be written.
     """
     with _emptied(path) as file:
 

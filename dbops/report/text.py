@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from dbops.verification import Check, CheckFile, Verification
 
 HEARTBEAT_SECONDS = 5.0
-# Where nothing is wrapped: a pipe, a file. Tables take what they need.
+# The width of a pipe or a file, where text is not wrapped.
 UNLIMITED = 10_000
 # From these widths on there is room for what one seldom looks for, and for long texts beside each other.
 WIDE = 100
@@ -86,7 +86,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(slots=True)
 class _Step:
-    """The step now at work."""
+    """The current step."""
 
     name: str
     total: int | None
@@ -164,9 +164,9 @@ class TextView(View):
         self.err.print(Text(f"interrupted: {state}"), soft_wrap=True)
 
     def ask(self, question: str) -> str | None:
-        """Return what is typed at the terminal; None if there is no answer, or the operator would not see the question.
+        """Return what is typed at the terminal; None without an answer, or where the question is not visible.
 
-        Whoever redirects stderr does not see what would be lost, so both streams must be a terminal.
+        Where stderr is redirected the operator does not see what would be lost, so both streams must be a terminal.
         """
         self.close()
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
@@ -230,12 +230,12 @@ class _Console(Console):
     """A console that goes on without a reader: rich would end the whole program where its own line breaks off."""
 
     def on_broken_pipe(self) -> None:
-        """Write the rest to nowhere."""
+        """Discard the rest."""
         hush(cast("TextIO", self.file))
 
 
 def _console(*, stderr: bool) -> Console:
-    """Return a console that wraps nothing where nobody looks, and never guesses at colours in text."""
+    """Return a console that wraps text on a terminal only, and never guesses at colours in text."""
     console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = UNLIMITED
@@ -271,7 +271,7 @@ def _progress(console: Console, *, counted: bool) -> Progress:
 
 
 def shown(text: str) -> str:
-    """Return a text without characters that a terminal would obey: names and values are other people's."""
+    """Return a text without control characters, which a terminal would interpret: names and values are not trusted."""
     return CONTROL.sub("\ufffd", text)
 
 

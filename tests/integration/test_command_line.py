@@ -140,6 +140,22 @@ def test_wrong_setting_is_told_with_the_name_of_its_source(source: str) -> None:
     assert f"\n  --> {source}\n" in done.stderr
 
 
+def test_connection_service_is_a_target_and_adds_nothing_to_a_url(
+    server: TestServer, built: Target, tmp_path: Path
+) -> None:
+    lines = [f"{key}={value}" for key, value in {**server.parameters, "dbname": built.database}.items()]
+    (tmp_path / "services").write_text("\n".join(["[kapman]", *lines, "[broken]", "sslmode=nonsense", ""]))
+    environ = {"PGSERVICEFILE": str(tmp_path / "services"), "PGSERVICE": "kapman"}
+    done = processes.run_invoke("db.fingerprint", "--format", "json", **environ)
+    assert (done.returncode, json.loads(done.stdout)["database"]) == (0, built.database), done.stderr
+    environ |= {"PGSERVICE": "broken", "DATABASE_URL": server.url(built.database)}
+    assert processes.run_invoke("db.fingerprint", **environ).returncode == 0
+    # psql takes the place of the process.
+    with processes.start_invoke("db.psql", "--command", "SELECT current_database()", **environ) as process:
+        out, err = process.communicate()
+    assert (process.returncode, built.database in out) == (0, True), err
+
+
 def test_error_in_github_actions_is_an_annotation_too() -> None:
     done = processes.run_invoke("db.status", DATABASE_URL="", GITHUB_ACTIONS="true")
     *lines, annotation = done.stderr.splitlines()

@@ -111,10 +111,10 @@ def test_help_after_a_task_that_needs_an_argument_is_its_help() -> None:
 
 
 WRONG_WORDS = {
-    "db.rebiuld": ('there is no task "db.rebiuld"', "Did you mean `invoke db.rebuild`?"),
-    "rebuild": ('there is no task "rebuild"', "Did you mean `invoke db.rebuild`?"),
-    "db.status verfy": ('there is no task "verfy"', "Did you mean `invoke db.verify`?"),
-    "xyz": ('there is no task "xyz"', "`invoke --list` shows all tasks."),
+    "db.rebiuld": ('unknown task "db.rebiuld"', "Did you mean `invoke db.rebuild`?"),
+    "rebuild": ('unknown task "rebuild"', "Did you mean `invoke db.rebuild`?"),
+    "db.status verfy": ('unknown task "verfy"', "Did you mean `invoke db.verify`?"),
+    "xyz": ('unknown task "xyz"', "`invoke --list` shows all tasks."),
     "db.migrate --plann": ("unknown option --plann", "Did you mean --plan?"),
     "db.migrate --password=s3kret": ("unknown option --password", "`invoke --help db.migrate`"),
     "db.status --url": ("option --url needs a value", "`invoke --help db.status`"),
