@@ -141,14 +141,14 @@ WITH RECURSIVE timescale AS (
     SELECT DISTINCT ON (p.leaf) p.leaf, p.root FROM part AS p
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = p.root)
     ORDER BY p.leaf, p.root
-), foreign_code AS (
-    SELECT x.relation FROM (
-        SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::pg_catalog.regclass AS class, i.indexrelid AS oid
-        FROM pg_catalog.pg_index AS i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
-        UNION ALL
-        SELECT s.stxrelid, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
-        FROM pg_catalog.pg_statistic_ext AS s
-    ) AS x
+), expression AS MATERIALIZED (
+    SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::pg_catalog.regclass AS class, i.indexrelid AS oid
+    FROM pg_catalog.pg_index AS i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+    UNION ALL
+    SELECT s.stxrelid, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
+    FROM pg_catalog.pg_statistic_ext AS s
+), foreign_code AS MATERIALIZED (
+    SELECT x.relation FROM expression AS x
     JOIN pg_catalog.pg_depend AS d ON d.classid = x.class AND d.objid = x.oid
     WHERE d.refobjid >= 16384
       AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,
@@ -159,7 +159,7 @@ WITH RECURSIVE timescale AS (
 SELECT l.nspname, l.relname, n.nspname, r.relname,
        greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
        pg_catalog.pg_total_relation_size(l.oid), pg_catalog.pg_relation_size(l.oid) > 0,
-       EXISTS (SELECT FROM foreign_code AS f WHERE f.relation IN (l.oid, r.oid)),
+       l.oid IN (SELECT f.relation FROM foreign_code AS f) OR r.oid IN (SELECT f.relation FROM foreign_code AS f),
        (SELECT a.attname FROM pg_catalog.pg_index AS i
         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = r.oid AND i.indisvalid
