@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dbops.migrations import discover, migrate
+from dbops.migrations.rehearsal import rehearse
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import live_changes, servers
@@ -179,3 +180,15 @@ def test_sequence_can_be_deployed_at_once_with_a_commit_for_each_file(built: Tar
 
 def test_bound_is_shorter_than_the_transaction_that_is_in_the_way() -> None:
     assert LOCK_TIMEOUT + OWN_TIME < HELD
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_headers_say_what_the_files_lock(empty: Target, tmp_path: Path, title: str) -> None:
+    for file in (ROOT / "db" / "migrations").glob("000[1-6]_*.sql"):
+        shutil.copy(file, tmp_path)
+    for step in SECTIONS[title]:
+        if step.name:
+            (tmp_path / step.name).write_text(step.sql)
+    files = discover(tmp_path)
+    measured = rehearse(empty, files, files[6:])
+    assert [(item.name, item.declared, item.problem) for item in measured if item.problem] == []

@@ -13,16 +13,16 @@ ALTER TABLE public.tickers ADD COLUMN isin text;
 SELECT 1 AS one;
 -- Why:   the exchange identifies a stock by its ISIN.
 -- Needs: 0002.
--- Locks: ACCESS EXCLUSIVE on tickers, for an instant.
+-- Locks: ACCESS EXCLUSIVE on public.tickers (for an instant)
 
 -- good: all three
 -- Why:   the exchange identifies a stock by its ISIN.
 -- Needs: 0002.
--- Locks: ACCESS EXCLUSIVE on tickers, for an instant.
+-- Locks: ACCESS EXCLUSIVE on public.tickers (for an instant)
 ALTER TABLE public.tickers ADD COLUMN isin text;
 
 -- good: in another order, with more
--- Locks: none.
+-- Locks: none
 -- Needs: nothing.
 -- See:   the schema contract.
 -- Why:   to show it.
