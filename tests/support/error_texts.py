@@ -132,7 +132,9 @@ def texts() -> list[Text]:
     for module in modules():
         for call in module.calls(CLASSES | set(CARRIERS)):
             position = CARRIERS.get(_name(call.func), 0)
-            not_needed = bool(call.args) and _is(call.args[0], "NONE")
+            not_needed = any(_is(argument, "NONE") for argument in call.args[:1])
+            if _name(call.func) == "Finding":
+                not_needed = len(call.args) > 1 and getattr(call.args[1], "value", None) is True
             if len(call.args) > position and not not_needed:
                 where = f"{module.path.relative_to(ROOT)}:{call.lineno}"
                 found += [Text(text, where) for text in sorted(module.templates(call.args[position]))]
