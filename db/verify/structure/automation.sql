@@ -114,20 +114,24 @@ found (kind, name) AS (
     FROM pg_catalog.pg_default_acl AS default_acl
     LEFT JOIN pg_catalog.pg_namespace AS namespace ON default_acl.defaclnamespace = namespace.oid
     UNION ALL
-    SELECT
+    SELECT DISTINCT
         'settings that switch off triggers and inserts',
         setting.name
     FROM (
-        SELECT unnest(role_setting.setconfig)
+        SELECT
+            unnest(role_setting.setconfig),
+            role_setting.setdatabase
         FROM pg_catalog.pg_db_role_setting AS role_setting
         LEFT JOIN pg_catalog.pg_database AS database ON role_setting.setdatabase = database.oid
         WHERE role_setting.setdatabase = 0 OR database.datname = current_database()
         UNION
-        SELECT 'timescaledb.restoring=' || current_setting('timescaledb.restoring', true)
-    ) AS setting (name)
+        SELECT
+            'timescaledb.restoring=' || current_setting('timescaledb.restoring', true),
+            0
+    ) AS setting (name, database)
     WHERE
         setting.name ~* '^timescaledb\.restoring=(on|t|tr|tru|true|y|ye|yes|1)$'
-        OR setting.name ~* '^session_replication_role=(replica|local)$'
+        OR (setting.database != 0 AND setting.name ~* '^session_replication_role=replica$')
     UNION ALL
     SELECT
         'publications',

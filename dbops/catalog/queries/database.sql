@@ -71,12 +71,13 @@ UNION ALL
 -- Settings with which rows are not what the schema says: triggers and foreign keys are off, hypertables take no rows.
 SELECT 'database', 0, 0, 'setting ' || s.setting || coalesce(' of role ' || r.name, '')
 FROM (
-    SELECT d.setrole, unnest(d.setconfig) AS setting
+    SELECT d.setrole, d.setdatabase, unnest(d.setconfig) AS setting
     FROM pg_db_role_setting AS d
     WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database()))
     UNION
-    SELECT 0, 'timescaledb.restoring=' || current_setting('timescaledb.restoring', true)
+    SELECT 0, b.oid, 'timescaledb.restoring=' || current_setting('timescaledb.restoring', true)
+    FROM pg_database AS b WHERE b.datname = current_database()
 ) AS s
 LEFT JOIN role AS r ON r.oid = s.setrole AND r.oid <> 0
 WHERE s.setting ~* '^timescaledb\.restoring=(on|t|tr|tru|true|y|ye|yes|1)$'
-OR s.setting ~* '^session_replication_role=(replica|local)$'
+OR s.setdatabase <> 0 AND s.setting ~* '^session_replication_role=replica$'

@@ -280,3 +280,9 @@ CREATE LANGUAGE plain HANDLER plpgsql_call_handler;
 -- drift: nothing
 CREATE TYPE pg_temp.mood AS ENUM ('good');
 CREATE CAST (pg_temp.mood AS integer) WITH INOUT;
+
+-- replica_role_of_a_loader_on_the_whole_server
+-- verify: nothing
+-- drift: nothing
+CREATE ROLE loader;
+ALTER ROLE loader SET session_replication_role = replica;

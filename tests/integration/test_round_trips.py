@@ -1,0 +1,96 @@
+"""Queries that travel together: what one of them does is nothing to the others."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from dbops.postgres import Connection, ask, connect, pipeline, reading
+from dbops.settings import Target
+from tests.support.network import slow_network
+from tests.support.servers import TestServer
+
+
+@pytest.fixture
+def connection(empty: Target) -> Iterator[Connection]:
+    with connect(empty) as connected:
+        yield connected
+
+
+def test_each_query_has_its_own_answer_whichever_fails(connection: Connection) -> None:
+    with reading(connection):
+        first, wrong, second, empty, changed, last = ask(
+            connection,
+            [
+                ("SELECT 1 AS a, 'x' AS b", ()),
+                ("SELECT 1 / 0", ()),
+                ("SELECT %s::text || '%%' AS c", ["it's"]),
+                ("SELECT 1 WHERE false", ()),
+                ("SELECT pg_catalog.set_config('search_path', 'public', true)", ()),
+                ("SHOW search_path", ()),
+            ],
+        )
+    assert (first.columns, first.fetched()) == (("a", "b"), ((1, "x"),))
+    assert isinstance(wrong.error, psycopg.errors.DivisionByZero)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        wrong.fetched()
+    assert second.fetched() == (("it's%",),)
+    assert empty.fetched() == ()
+    assert changed.fetched() == (("public",),)
+    assert last.fetched() == (("pg_catalog",),)
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_rest_of_a_group_is_skipped_after_its_error(connection: Connection) -> None:
+    with reading(connection):
+        failed, after = pipeline(connection, [("SAVEPOINT s", "SELECT oops", "SELECT 1"), ("ROLLBACK TO SAVEPOINT s",)])
+    assert [type(answer.error).__name__ for answer in failed] == ["NoneType", "UndefinedColumn", "UndefinedColumn"]
+    assert after[0].error is None
+
+
+def test_any_number_of_queries_takes_one_round_trip(server: TestServer, empty: Target) -> None:
+    with slow_network(server, 0.2) as (far, _), connect(far.target(empty.database)) as connection, reading(connection):
+        began = time.monotonic()
+        answers = ask(connection, [(f"SELECT repeat('x', 10000), {n}", ()) for n in range(100)])
+        assert time.monotonic() - began < 5 * 0.4
+    assert [answer.rows[0][1] for answer in answers] == list(range(100))
+
+
+def test_interruption_ends_the_statement_and_the_connection(connection: Connection) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), reading(connection):
+            ask(connection, [("SELECT pg_catalog.pg_sleep(60)", ())])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 30
+    assert connection.closed
+
+
+def test_lost_connection_is_an_error_and_no_answer(server: TestServer, connection: Connection) -> None:
+    connection.execute("BEGIN")
+    server.execute(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+    with pytest.raises(psycopg.OperationalError):
+        ask(connection, [("SELECT 1", ())])
+    assert connection.closed
+
+
+def test_reading_inside_a_transaction_keeps_what_it_did_and_its_settings(connection: Connection) -> None:
+    with connection.transaction():
+        connection.execute("CREATE TABLE public.t (a integer)")
+        connection.execute("SET LOCAL search_path = public")
+        with reading(connection):
+            (refused,) = ask(connection, [("INSERT INTO public.t VALUES (1)", ())])
+            assert isinstance(refused.error, psycopg.errors.ReadOnlySqlTransaction)
+        connection.execute("INSERT INTO t VALUES (2)")
+    assert connection.execute("SELECT a FROM public.t").fetchall() == [(2,)]
