@@ -785,11 +785,11 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
             code = view.error(problem)
         except DbopsError as error:
             code = view.error(error)
-        except KeyboardInterrupt as error:
+        except Interrupted as interrupt:
             if not quiet:
-                state = getattr(error, "state", "") or " ".join(getattr(error, "__notes__", []))
-                view.interrupted(state or "the task did not finish; `invoke db.status` shows how things stand.")
-            code = FIRST_SIGNAL_CODE + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+                default = "the task did not finish; `invoke db.status` shows how things stand."
+                view.interrupted(interrupt.state or default)
+            code = FIRST_SIGNAL_CODE + interrupt.number
         except Exception as error:
             code = view.error(_unforeseen(error, run.target, details=log_level == "DEBUG"))
     if code:

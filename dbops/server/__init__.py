@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbops import settings
-from dbops.errors import ServerError
+from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access
 from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
@@ -95,9 +95,11 @@ def install(server: Embedded, *, ask: bool = False, report: Report = ignore) -> 
         if not server.installations():
             try:
                 install_packages(server.layout.install_log, ask=ask, report=report)
-            except KeyboardInterrupt as error:
-                error.add_note("TimescaleDB is not installed; packages that apt had finished stay.")
-                error.add_note("`invoke server.install` continues from there.")
+            except Interrupted as interrupt:
+                interrupt.state = (
+                    "TimescaleDB is not installed; packages that apt had finished stay. "
+                    "`invoke server.install` continues from there."
+                )
                 raise
     if found := server.installations():
         return found[0]
