@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -207,7 +208,7 @@ def apply(
     transaction or "file" for one each; `fresh` allows commits in between, on a database that this run has created;
     `check` rolls everything back; `with_times` asks the server for each statement's time; `patience` is how many
     seconds to wait for another migration of the same database. Raises UsageError, PreflightError, ServerError or
-    MigrationError; a KeyboardInterrupt carries the state of the database.
+    MigrationError, and Interrupted with the state of the database.
     """
     limits = checked_limits(lock_timeout, statement_timeout, lock_budget)
     _check_commit(commit)
@@ -248,10 +249,8 @@ def _apply(work: Work, found: LedgerStatus, parts: Iterator[tuple[Migration, ...
             else:
                 non_transactional.apply(work, files[0], again=files[0].version in unfinished)
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(work.state())
-        if isinstance(interrupt, Interrupted):
-            interrupt.state = work.state()
-        raise
+        number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
+        raise Interrupted(number, work.state()) from None
 
 
 def _apply_in_transaction(work: Work, files: tuple[Migration, ...], *, check: bool) -> None:

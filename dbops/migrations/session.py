@@ -277,7 +277,7 @@ class Session:
         pgconn = self.connection.pgconn
         pgconn.enter_pipeline_mode()
         try:
-            self.connection.wait(self._streamed(commands, began))
+            failure = self.connection.wait(self._streamed(commands, began))
         finally:
             self.watch.end()
             if pgconn.status == ConnStatus.OK:
@@ -285,10 +285,13 @@ class Session:
                     pgconn.exit_pipeline_mode()
                 except psycopg.Error:
                     self.connection.close()  # An exception of ours left results unread.
+        if failure:
+            raise failure
 
     def _streamed(
         self, commands: Iterator[Command], began: Callable[[Command], None]
-    ) -> Generator[Wait, Ready | int, None]:
+    ) -> Generator[Wait, Ready | int, StatementError | None]:
+        """Return the first failure, once all results are read: psycopg reads on when it cancels what runs."""
         pgconn = self.connection.pgconn
         sent: deque[Command] = deque()
         size = 0
@@ -310,11 +313,14 @@ class Session:
                     began(command)
                     self.begin(command)
             ready = yield Wait.RW if pgconn.flush() else Wait.R
-            if ready & Ready.R:
+            # psycopg resumes with nothing ready after it has canceled what runs.
+            if ready and ready & Ready.R:
                 try:
                     pgconn.consume_input()
                 except psycopg.Error as error:
-                    raise failure or (self.failure(sent[0], error) if sent else error) from None
+                    if not (failure or sent):
+                        raise
+                    return failure or self.failure(sent[0], error)
             while not pgconn.is_busy():
                 received = pgconn.get_result()
                 if received is None:
@@ -333,9 +339,7 @@ class Session:
                         self.begin(sent[0])
                     result = None
                 elif received.status == ExecStatus.PIPELINE_SYNC:
-                    if failure:
-                        raise failure
-                    return
+                    return failure
                 else:
                     result = received
 

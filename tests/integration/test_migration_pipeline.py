@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from dbops.errors import MigrationError
+from dbops import postgres
+from dbops.errors import Interrupted, MigrationError
 from dbops.events import Event, Message, Progress, Statement
-from dbops.migrations import discover, migrate, session
+from dbops.migrations import apply, discover, migrate, session
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
@@ -146,3 +150,23 @@ def test_session_that_ends_for_idling_is_told_with_the_state(
             migrate(empty, later, lock_timeout="300ms", lock_budget="1s")
     assert failure.value.state == "Nothing was applied."
     assert session.LOCK_TIMEOUT == "1s"
+
+
+def test_interruption_of_a_pipeline_leaves_a_sound_connection(
+    empty: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrations = written(tmp_path, TABLE, "SELECT pg_sleep(60);", "CREATE TABLE public.u ();")
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == "0002_do_step2":
+            threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    with postgres.connect(empty) as connection:
+        with pytest.raises(Interrupted) as interrupted:
+            apply(connection, empty, migrations, report=interrupt)
+        assert interrupted.value.state == "Nothing was applied."
+        assert not connection.closed
+        assert connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        ).fetchall() == [(0,)]
+    assert caplog.messages == []

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -479,21 +476,6 @@ def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it
 def test_result_of_a_query_and_the_extended_protocol_are_no_hindrance(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, "SELECT generate_series(1, 1000);\nSELECT 1; SELECT 2;\nVALUES (1), (2);"))
     assert applied(empty) == [1]
-
-
-def test_time_of_a_file_does_not_grow_with_the_files_before_it(empty: Target, tmp_path: Path) -> None:
-    """Medians of the first and the last few hundred files, within one run."""
-    times: list[float] = []
-
-    def note(event: Event) -> None:
-        if isinstance(event, Progress):
-            times.append(time.perf_counter())
-
-    files = [f"CREATE TYPE public.t{n} AS ENUM ();" for n in range(1500)]
-    migrate(empty, written(tmp_path, *files), fresh=True, report=note)
-    spent = [after - before for before, after in pairwise(times)]
-    assert len(spent) == 1499
-    assert median(spent[-500:]) < 2.5 * median(spent[:500])
 
 
 def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
