@@ -347,14 +347,14 @@ def verify(
         settings = run.settings(url, env)
         names = tuple(name.strip() for name in only.split(",") if name.strip())
         if list:
-            files = verification.select(verification.list_checks(settings.verify, baseline=empty), names)
+            files = verification.select(verification.list_checks(settings.checks, baseline=empty), names)
             run.view.result(lambda console: text.check_files(files, console), json.check_files(files))
             return
         run.view.begin("Verify", settings.target)
         with opened(output) as write:
             started = datetime.now(UTC)
             result = verification.verify(
-                settings.target, settings.verify, baseline=empty, only=names, report=run.view.event
+                settings.target, settings.checks, baseline=empty, only=names, report=run.view.event
             )
             if format == "junit":
                 document = junit.xml(result, server=settings.target.server, started=started)
@@ -848,7 +848,7 @@ def _options(
 
     return Options(
         migrations=settings.migrations,
-        checks=settings.verify,
+        checks=settings.checks,
         timeout=seconds("--timeout", timeout),
         rehearse=rehearse,
         agreement=Agreement(yes=yes, confirm=confirm, ask=lambda found: run.view.ask(text.question(found))),

@@ -60,7 +60,7 @@ class Settings:
 
     target: Target
     migrations: Path = MIGRATIONS
-    verify: Path = CHECKS
+    checks: Path = CHECKS
 
 
 class Environ(dict[str, str]):
