@@ -101,8 +101,8 @@ def _record(work: Work, migration: Migration, duration_ms: str) -> None:
     """Write the file's row in a transaction of its own."""
     session = work.session
     settings = session.settings(migration, "pg_catalog", local=True)
-    session.script("BEGIN READ WRITE", *session.as_owner(local=True), settings, *work.creating_ledger())
     try:
+        session.script("BEGIN READ WRITE", *session.as_owner(local=True), settings, *work.creating_ledger())
         cursor = session.connection.execute(ledger.record(migration, duration_ms).encode())
         ledger.assert_recorded(migration, texts(cursor.pgresult))
     except psycopg.Error as error:

@@ -282,13 +282,19 @@ def _apply_in_transaction(work: Work, files: tuple[Migration, ...], *, check: bo
 def _begin(work: Work, first: Migration) -> None:
     """Begin a transaction as the database's owner, in a session that no earlier file has changed; create the ledger."""
     session = work.session
-    session.script(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-        *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
-        session.settings(first, "pg_catalog", local=True),
-        session.keep_lock(),
-        *work.creating_ledger(),
-    )
+    try:
+        session.script(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
+            session.settings(first, "pg_catalog", local=True),
+            session.keep_lock(),
+            *work.creating_ledger(),
+        )
+    except psycopg.Error as error:
+        # Somebody may hold a lock on the ledger's schema for a while; other errors are not the first file's.
+        if (failure := StatementError(first, error)).passing:
+            raise failure from None
+        raise
     session.clean = True
 
 

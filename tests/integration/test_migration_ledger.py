@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,14 @@ def test_empty_file_is_a_state_and_no_error_until_it_is_to_be_applied(empty: Tar
     with pytest.raises(Exception, match="has comments only, and no statement"):
         migrate(empty, migrations)
     assert migrate(empty, migrations, to=1).applied == ()
+
+
+def test_lock_that_keeps_the_ledger_from_being_created_is_waited_for_in_attempts(empty: Target, tmp_path: Path) -> None:
+    with servers.connect(empty) as holder:
+        holder.execute("BEGIN; CREATE SCHEMA dbops")
+        release = threading.Timer(1, holder.rollback)
+        release.start()
+        result = migrate(empty, written(tmp_path, TABLE), lock_timeout="200ms")
+        release.join()
+    assert result.retries >= 1
+    assert len(result.applied) == 1
