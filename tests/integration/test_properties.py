@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -13,9 +12,10 @@ import pytest
 
 from dbops import catalog, migrations, postgres
 from dbops.database import rebuild
-from dbops.database.properties import Properties, find
+from dbops.database.properties import Properties
 from dbops.settings import Target
 from tests.support import operators, servers
+from tests.support.odd_databases import odd_database, properties
 from tests.support.operators import options
 from tests.support.servers import TestServer, local_installation
 
@@ -30,52 +30,9 @@ def odd(server: TestServer, target: Target) -> Iterator[Odd]:
         yield target, had
 
 
-@contextmanager
-def odd_database(server: TestServer, target: Target) -> Iterator[Properties]:
-    """Make a database with an unusual value for every property that it has, and yield its properties."""
-    tablespace = f"kapman space {target.database}"
-    with (
-        operators.role(server, "LOGIN") as owner,
-        operators.role(server, "LOGIN", name=f"Reader {owner}") as reader,
-        operators.role(server, "LOGIN") as writer,
-    ):
-        statements = [
-            f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0 ENCODING UTF8 LC_COLLATE "C" '
-            f'LC_CTYPE "C.UTF-8" LOCALE_PROVIDER icu ICU_LOCALE "de-AT" TABLESPACE "{tablespace}" CONNECTION LIMIT 17',
-            f'REVOKE ALL ON DATABASE "{target.database}" FROM PUBLIC',
-            f'GRANT CONNECT ON DATABASE "{target.database}" TO "{reader}" WITH GRANT OPTION',
-            f'GRANT TEMPORARY ON DATABASE "{target.database}" TO "{reader}"',
-            f'SET ROLE "{reader}"; GRANT CONNECT ON DATABASE "{target.database}" TO {writer}',
-            f"COMMENT ON DATABASE \"{target.database}\" IS 'it''s \"odd\" \\ größe'",
-            f"""ALTER DATABASE "{target.database}" SET search_path TO 'Odd, "name"', '$user', public""",
-            f"""ALTER DATABASE "{target.database}" SET kapman.note TO E'a=b, "c" ''d'' \\\\ e\\nf'""",
-            f"ALTER DATABASE \"{target.database}\" SET temp_tablespaces TO ''",
-            f"ALTER DATABASE \"{target.database}\" SET datestyle TO 'SQL, DMY'",
-            f"ALTER DATABASE \"{target.database}\" SET timezone TO 'Europe/Vienna'",
-            f'ALTER DATABASE "{target.database}" SET default_transaction_read_only TO on',
-            f'ALTER DATABASE "{target.database}" SET timescaledb.restoring TO on',
-            f"""ALTER ROLE "{reader}" IN DATABASE "{target.database}" SET work_mem TO '7MB'""",
-            f"ALTER ROLE {writer} IN DATABASE \"{target.database}\" SET statement_timeout TO '3s'",
-        ]
-        with servers.connect(server.target(options="-c allow_in_place_tablespaces=on")) as connection:
-            connection.execute(f"CREATE TABLESPACE \"{tablespace}\" LOCATION ''")
-        for statement in statements:
-            server.execute(statement)
-        yield properties(target)
-        server.execute(f'DROP DATABASE IF EXISTS "{target.database}" WITH (FORCE)')
-        server.execute(f'DROP TABLESPACE "{tablespace}"')
-
-
 def fingerprint(target: Target) -> str:
     with postgres.connect(target) as connection:
         return catalog.fingerprint(catalog.schema_text(connection))
-
-
-def properties(target: Target) -> Properties:
-    with postgres.maintenance(target) as connection:
-        found = find(connection, target.database)
-    assert found
-    return found.properties
 
 
 def test_fixture_is_as_odd_as_it_says(odd: Odd) -> None:
