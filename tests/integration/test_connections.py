@@ -54,12 +54,10 @@ def built_once(logging: LoggingServer) -> Target:
     return target
 
 
-@pytest.mark.xfail(reason="a connection too many")
 def test_connections_of_a_rebuild_with_nothing_to_lose(logging: LoggingServer, built_once: Target) -> None:
     assert len(logging.connections(built_once, "db.rebuild")) <= 4
 
 
-@pytest.mark.xfail(reason="a connection too many")
 def test_connections_of_a_rebuild_with_a_rehearsal(logging: LoggingServer, built_once: Target) -> None:
     logging.server.execute("INSERT INTO tickers (symbol) VALUES ('K')", built_once.database)
     assert len(logging.connections(built_once, "db.rebuild", "--yes")) <= 7
@@ -72,12 +70,10 @@ def test_verbs_that_only_read_make_one_connection(logging: LoggingServer, built_
     assert logging.connections(built_once, verb) == [built_once.database]
 
 
-@pytest.mark.xfail(reason="a connection too many")
 def test_connections_of_a_migrate_where_nothing_waits(logging: LoggingServer, built_once: Target) -> None:
     assert len(logging.connections(built_once, "db.migrate")) <= 2
 
 
-@pytest.mark.xfail(reason="a connection too many")
 def test_connections_of_a_migrate_that_builds(logging: LoggingServer) -> None:
     target = logging.server.target("kapman_other")
     logging.server.execute("CREATE DATABASE kapman_other TEMPLATE template0")
