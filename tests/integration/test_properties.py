@@ -13,6 +13,7 @@ import pytest
 from dbops import catalog, migrations, postgres
 from dbops.database import rebuild
 from dbops.database.properties import Properties
+from dbops.errors import ServerError
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.odd_databases import odd_database, properties
@@ -61,6 +62,9 @@ def test_all_properties_survive_a_drop_and_a_create_later(server: TestServer, od
     assert operators.scratch_databases(server) == [dropped.successor]
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
         servers.connect(target, dropped.successor)
+    with pytest.raises(ServerError, match="does not exist") as missing:
+        rebuild.status(target, ())
+    assert dropped.successor in missing.value.hint
     # A second drop finds nothing to drop, and keeps what the first one left.
     assert not rebuild.drop(target, options()).existed
     assert rebuild.create(target, options()).kept
