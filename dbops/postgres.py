@@ -468,6 +468,31 @@ def end(connection: Connection, session: Session) -> bool:
     return bool(row[0])
 
 
+# The tables (`relation`) whose indexes or statistics call functions that do not belong to a superuser. Planning any
+# query of such a table evaluates what is immutable there, as the role that asks. That the functions are an extension's
+# would not do: the owner of an extension can add some to it.
+FOREIGN_CODE = """
+WITH x AS MATERIALIZED (
+    SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::pg_catalog.regclass AS class, i.indexrelid AS oid
+    FROM pg_catalog.pg_index AS i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+    UNION ALL
+    SELECT s.stxrelid, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
+    FROM pg_catalog.pg_statistic_ext AS s
+)
+SELECT x.relation FROM x
+JOIN pg_catalog.pg_depend AS d ON d.classid = x.class AND d.objid = x.oid
+JOIN (
+    SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS class, p.oid, p.proowner AS owner
+    FROM pg_catalog.pg_proc AS p
+    UNION ALL
+    SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, o.oid, o.oprowner FROM pg_catalog.pg_operator AS o
+    UNION ALL
+    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, t.typowner FROM pg_catalog.pg_type AS t
+) AS code ON code.class = d.refclassid AND code.oid = d.refobjid
+WHERE d.refobjid >= 16384
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.oid = code.owner AND u.rolsuper)
+"""
+
 # The driver's errors.
 
 

@@ -118,8 +118,7 @@ MAKERS = {
 
 # The tables and materialized views whose rows could be lost, each with the table that people know it by: a chunk's
 # hypertable, a partition's parent. The ledger is not one of them (a rebuild writes it again), nor is what TimescaleDB
-# keeps for itself. Planning a query evaluates immutable functions in the expressions of a table's indexes and
-# statistics, so a table where those are not all PostgreSQL's or an extension's is never queried.
+# keeps for itself. A table with code of its owner's is never queried.
 _RELATIONS = """
 WITH RECURSIVE timescale AS (
     SELECT d.objid FROM pg_catalog.pg_depend AS d
@@ -141,20 +140,7 @@ WITH RECURSIVE timescale AS (
     SELECT DISTINCT ON (p.leaf) p.leaf, p.root FROM part AS p
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = p.root)
     ORDER BY p.leaf, p.root
-), expression AS MATERIALIZED (
-    SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::pg_catalog.regclass AS class, i.indexrelid AS oid
-    FROM pg_catalog.pg_index AS i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
-    UNION ALL
-    SELECT s.stxrelid, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid
-    FROM pg_catalog.pg_statistic_ext AS s
-), foreign_code AS MATERIALIZED (
-    SELECT x.relation FROM expression AS x
-    JOIN pg_catalog.pg_depend AS d ON d.classid = x.class AND d.objid = x.oid
-    WHERE d.refobjid >= 16384
-      AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,
-                           'pg_catalog.pg_type'::pg_catalog.regclass)
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS e
-                      WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
+), foreign_code AS MATERIALIZED ({foreign_code}
 )
 SELECT l.nspname, l.relname, n.nspname, r.relname,
        greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
@@ -195,14 +181,16 @@ _LEDGER = """
 SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = 'dbops' AND c.relname = 'schema_migrations'
 """
-# TimescaleDB's own estimate, which knows compressed chunks; only if it is the extension's function.
-_APPROXIMATE = """
+# The schema of one of TimescaleDB's functions. The owner of an extension can add functions to it: only a superuser's
+# count.
+TIMESCALEDB_FUNCTION = """
 SELECT n.nspname FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner AND r.rolsuper
 JOIN pg_catalog.pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e'
      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
 JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
-WHERE p.proname = 'approximate_row_count'
+WHERE p.proname = %s
 """
 _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
@@ -407,7 +395,10 @@ def look_inside(target: Target) -> Impact:
 def impact(connection: Connection) -> Impact:
     """Return what is in the connected database, looking for a row in every table, and at large objects."""
     with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
-        found = ask(connection, [(q, []) for q in (label.QUERY, _LEDGER, _OBJECTS, _EXTENSION, _APPROXIMATE)])
+        # TimescaleDB's own estimate knows compressed chunks.
+        approximate_function = (TIMESCALEDB_FUNCTION, ["approximate_row_count"])
+        queries: list[postgres.Query] = [(query, []) for query in (label.QUERY, _LEDGER, _OBJECTS, _EXTENSION)]
+        found = ask(connection, [*queries, approximate_function])
         labels, ledger, objects, extension, approximate = (answer.fetched() for answer in found)
         relations, large_object = ask(connection, [(_relations(bool(extension)), []), (_LARGE_OBJECT, [])])
         no_tables: tuple[TableImpact, ...] = ()
@@ -430,7 +421,7 @@ def impact(connection: Connection) -> Impact:
 
 
 def _relations(timescaledb: bool) -> str:
-    query = _RELATIONS
+    query = _RELATIONS.replace("{foreign_code}", postgres.FOREIGN_CODE)
     for name, text in (_TIMESCALE if timescaledb else _PLAIN).items():
         query = query.replace(name, text)
     return query

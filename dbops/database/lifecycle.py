@@ -24,7 +24,7 @@ from psycopg import sql
 
 from dbops import postgres
 from dbops.database import properties
-from dbops.database.inspection import Inspection, Server, impact, inspect
+from dbops.database.inspection import TIMESCALEDB_FUNCTION, Inspection, Server, impact, inspect
 from dbops.database.properties import Database, Marker, Properties
 from dbops.errors import ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
@@ -446,14 +446,6 @@ def _given_up(target: Target, why: str, left: tuple[Session, ...]) -> PreflightE
 
 # TimescaleDB's scheduler: a DROP or RENAME stops it, even one that fails, and it does not come back by itself.
 
-_START_FUNCTION = """
-SELECT n.nspname FROM pg_catalog.pg_proc AS p
-JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-JOIN pg_catalog.pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e'
-     AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
-WHERE p.proname = 'start_background_workers'
-"""
 _SCHEDULER_RUNS = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s AND a.application_name = %s)"
 )
@@ -467,7 +459,7 @@ def restart_scheduler(target: Target) -> bool:
     deadline = time.monotonic() + SCHEDULER_TIMEOUT
     try:
         with postgres.connect(target) as connection:
-            found: Any = connection.execute(_START_FUNCTION).fetchone()
+            found: Any = connection.execute(TIMESCALEDB_FUNCTION, ["start_background_workers"]).fetchone()
             if found is None:
                 return True
             start = sql.SQL("SELECT {}()").format(sql.Identifier(found[0], "start_background_workers"))

@@ -18,7 +18,7 @@ from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError
 from dbops.label import Label
 from dbops.migrations.files import Migration, first_of
-from dbops.postgres import Connection
+from dbops.postgres import FOREIGN_CODE, Connection
 from dbops.settings import Target
 
 SCHEMA = "dbops"
@@ -53,7 +53,7 @@ CREATE_TABLE = (
 
 # The first relation that is no extension's member and in no extension's schema: TimescaleDB's chunks lie in one of
 # those.
-_INSPECT = """
+_INSPECT = f"""
 SELECT
     EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'dbops'),
     EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.condeferrable),
@@ -61,7 +61,7 @@ SELECT
     (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
      WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
     l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
-    EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid),
+    EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid), l.oid IN ({FOREIGN_CODE}),
     (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
      FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid <> coalesce(l.oid, 0)
@@ -263,9 +263,9 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         rules,
         row_security,
         triggers,
+        calls,
         relation,
-        postgresql,
-        timescaledb,
+        *engine,
     ) = row
     if columns and tuple(columns) != _FIELDS:
         raise MigrationError(
@@ -275,7 +275,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             hint="Move that table away, or correct the database's name in DATABASE_URL.",
         )
     with _readable(connection, target):
-        entries = read(connection) if columns else ()
+        entries = read(connection) if columns and not (other_kind or calls) else ()
     database_label = label.read(connection) if has_schema else None
     problems = [
         f"the ledger {LEDGER} {what}"
@@ -284,10 +284,15 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             (rules, "has a rule"),
             (triggers, "has a trigger"),
             (row_security, "has row-level security"),
-            (columns and not entries and relation, f"is empty, but the database has relations (such as {relation})"),
+            (calls, "has an index or statistics that call functions of the database's owner"),
+            (
+                columns and not entries and not (other_kind or calls) and relation,
+                f"is empty, but the database has relations (such as {relation})",
+            ),
         )
         if found
     ]
+    postgresql, timescaledb = engine
     extension = f"TimescaleDB {timescaledb}" if timescaledb else "TimescaleDB not in this database"
     return LedgerStatus(
         database=target.database,

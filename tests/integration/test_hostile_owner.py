@@ -70,7 +70,7 @@ def test_traps_work_for_a_session_without_precautions(hostile: Hostile, trap: Ta
         for statement in statements.values():
             with suppress(psycopg.Error):
                 connection.execute(statement.encode())
-    assert {(what, "postgres") for what in statements} <= log.planted(trap.database)
+    assert statements.keys() <= log.planted(trap)
 
 
 VERBS = {
@@ -97,7 +97,7 @@ def test_nothing_of_the_owners_runs_as_the_superuser(hostile: Hostile, trap: Tar
     log = shadows.Log.of(hostile.server)
     words = [*VERBS[verb], *(["--output", str(tmp_path / "schema.md")] if verb == "diagram" else [])]
     done = operators.invoke(*words, target=trap)
-    assert log.planted(trap.database) == set()
+    assert log.planted(trap) == set()
     assert done.returncode in (0, 1, 5), done.stderr
     assert "Traceback" not in done.stderr
     assert (done.returncode == 5) == (verb == "drop without consent")
@@ -109,7 +109,8 @@ COLUMNS = "version, name, checksum, applied_at, applied_by, duration_ms, tool_ve
 LEDGERS = {
     "view": f"""ALTER TABLE dbops.schema_migrations RENAME TO kept;
         CREATE VIEW dbops.schema_migrations AS SELECT {COLUMNS} FROM dbops.kept WHERE public.caught('ledger')""",
-    "rule": "CREATE RULE planted AS ON INSERT TO dbops.schema_migrations WHERE public.caught('ledger') DO INSTEAD NOTHING",
+    "rule": """CREATE RULE planted AS ON INSERT TO dbops.schema_migrations
+        WHERE public.caught('ledger') DO INSTEAD NOTHING""",
     "trigger": """CREATE TRIGGER planted BEFORE INSERT ON dbops.schema_migrations
         FOR EACH STATEMENT EXECUTE FUNCTION public.planted_trigger()""",
     "policy": """ALTER TABLE dbops.schema_migrations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -136,7 +137,7 @@ def test_nothing_that_is_planted_on_the_ledger_runs_as_the_superuser(
     for run in (rebuild.status, rebuild.migrate):
         with suppress(DbopsError):
             run(trap, files)
-    assert log.planted(trap.database) == set()
+    assert log.planted(trap) == set()
 
 
 def pending(directory: Path) -> migrations.Migration:
@@ -166,7 +167,7 @@ def test_functions_that_the_owner_made_members_of_an_extension_are_not_called(ho
     found = look_inside(trap)
     assert found.rows
     rebuild.rebuild(trap, operators.options(yes=True, rehearse=False))
-    assert log.planted(trap.database) == set()
+    assert log.planted(trap) == set()
 
 
 def test_check_files_do_not_run_what_is_planted_on_the_tables_of_the_baseline(hostile: Hostile, trap: Target) -> None:
@@ -175,4 +176,4 @@ def test_check_files_do_not_run_what_is_planted_on_the_tables_of_the_baseline(ho
         connection.execute("CREATE INDEX ON public.tickers ((public.planted_number('a table of the baseline')))")
     log = shadows.Log.of(hostile.server)
     assert not verification.verify(trap, ROOT / "db" / "verify", baseline=True).passed
-    assert log.planted(trap.database) == set()
+    assert log.planted(trap) == set()

@@ -160,12 +160,13 @@ class Log:
         path = next(server.directory.rglob("*.log"))
         return cls(path, path.stat().st_size)
 
-    def planted(self, database: str) -> set[tuple[str, str]]:
-        """Return what ran in a database since then, and as whom."""
+    def planted(self, target: Target) -> set[str]:
+        """Return what ran since then in a database as the role of a target."""
         with self.path.open("rb") as file:
             file.seek(self.begin)
             text = file.read().decode(errors="replace")
-        return set(re.findall(rf"planted: (.*) ran as (\S+) in {re.escape(database)}$", text, re.MULTILINE))
+        role, database = re.escape(target.parameters["user"]), re.escape(target.database)
+        return set(re.findall(rf"planted: (.*) ran as {role} in {database}$", text, re.MULTILINE))
 
 
 def plant(own: Target) -> None:
