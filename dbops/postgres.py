@@ -468,9 +468,9 @@ def end(connection: Connection, session: Session) -> bool:
     return bool(row[0])
 
 
-# The tables (`relation`) whose indexes or statistics call functions that do not belong to a superuser. Planning any
-# query of such a table evaluates what is immutable there, as the role that asks. That the functions are an extension's
-# would not do: the owner of an extension can add some to it.
+# The tables (`relation`) whose indexes or statistics call functions that belong neither to a superuser nor to the role
+# that asks. Planning any query of such a table evaluates what is immutable there, as that role. That the functions are
+# an extension's would not do: the owner of an extension can add some to it.
 FOREIGN_CODE = """
 WITH x AS MATERIALIZED (
     SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::pg_catalog.regclass AS class, i.indexrelid AS oid
@@ -490,7 +490,8 @@ JOIN (
     SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, t.typowner FROM pg_catalog.pg_type AS t
 ) AS code ON code.class = d.refclassid AND code.oid = d.refobjid
 WHERE d.refobjid >= 16384
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.oid = code.owner AND u.rolsuper)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS u
+                  WHERE u.oid = code.owner AND (u.rolsuper OR u.rolname = current_user))
 """
 
 # The driver's errors.
