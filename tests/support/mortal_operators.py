@@ -46,7 +46,7 @@ def operate(plan: dict[str, object], writing: int) -> None:
     parameters, chosen, last = plan["parameters"], plan["options"], plan["last"]
     assert isinstance(parameters, dict)
     assert isinstance(chosen, dict)
-    paths = {name: Path(chosen[name]) for name in ("migrations", "checks")}
+    migrations, checks = Path(chosen["migrations"]), Path(chosen["checks"])
     seen = 0
 
     def watch(event: Event) -> None:
@@ -57,7 +57,7 @@ def operate(plan: dict[str, object], writing: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     target = Target(parameters, str(plan["database"]))
-    agreed = options(confirm=target.database, rehearse=bool(chosen["rehearse"]), **paths)
+    agreed = options(confirm=target.database, rehearse=bool(chosen["rehearse"]), migrations=migrations, checks=checks)
     rebuild.rebuild(target, agreed, report=watch)
 
 
