@@ -121,6 +121,54 @@ def test_impact_names_rows_sizes_and_the_newest_bar(server: TestServer, built: T
     assert not any("_hyper_" in table.name for table in found.tables)
 
 
+def compress(server: TestServer, target: Target) -> None:
+    """Compress the chunks of a hypertable, or let the catalog say so where the edition cannot compress.
+
+    What TimescaleDB keeps compressed is a hypertable of its own, with a row for each batch.
+    """
+    try:
+        server.execute("ALTER TABLE bars SET (timescaledb.compress)", target.database)
+        server.execute("SELECT compress_chunk(c) FROM show_chunks('bars') AS c", target.database)
+    except psycopg.errors.FeatureNotSupported:
+        for statement in (
+            "CREATE TABLE _timescaledb_internal._compressed_hypertable_2 (d date NOT NULL, batch int)",
+            "SELECT create_hypertable('_timescaledb_internal._compressed_hypertable_2', 'd')",
+            "INSERT INTO _timescaledb_internal._compressed_hypertable_2 VALUES ('2024-01-02', 1), ('2024-02-02', 2)",
+            """UPDATE _timescaledb_catalog.hypertable AS h
+               SET compression_state = 1, compressed_hypertable_id = c.id FROM _timescaledb_catalog.hypertable AS c
+               WHERE h.table_name = 'bars' AND c.table_name = '_compressed_hypertable_2'""",
+            "DELETE FROM bars",
+        ):
+            server.execute(statement, target.database)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_rows_in_chunks_are_shown_by_their_hypertable_compressed_or_not(
+    server: TestServer, empty: Target, compressed: bool
+) -> None:
+    for statement in (
+        "CREATE EXTENSION timescaledb",
+        "CREATE TABLE bars (d date NOT NULL, x int)",
+        "SELECT create_hypertable('bars', 'd', chunk_time_interval => interval '7 days')",
+        "INSERT INTO bars SELECT d, n FROM generate_series('2024-01-01'::date, '2024-02-19', '1 day') AS d, "
+        "generate_series(1, 10) AS n",
+    ):
+        server.execute(statement, empty.database)
+    if compressed:
+        compress(server, empty)
+    server.execute("ANALYZE", empty.database)
+    found = look_inside(empty)
+    assert (found.evidence, found.seen) == ("public.bars", True)
+    assert [table.name for table in found.tables] == ["public.bars"]
+    (bars,) = found.tables
+    assert bars.size > 0
+    if not compressed:
+        assert (bars.estimated_rows, bars.newest) == (500, "2024-02-19")
+    with pytest.raises(ConsentError, match="not built by this tool") as refused:
+        rebuild.drop(empty, options())
+    assert "_timescaledb_internal" not in refused.value.render()
+
+
 def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server: TestServer, target: Target) -> None:
     prod = replace(target, environment="prod")
     rebuild.rebuild(prod, options())

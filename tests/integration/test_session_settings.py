@@ -1,0 +1,98 @@
+"""Whatever role, database and server have set for their sessions: every verb sees and does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dbops import catalog, migrations, postgres, verification
+from dbops.database import rebuild
+from dbops.database.drift import drift
+from dbops.database.inspection import look_inside
+from dbops.label import Label
+from dbops.settings import CHECKS, MIGRATIONS, Target
+from tests.support import operators
+from tests.support.operators import as_role, options
+from tests.support.servers import TestServer
+
+STYLES = {
+    "German": {"datestyle": "German, DMY", "intervalstyle": "sql_standard", "timezone": "Asia/Kathmandu"},
+    "SQL": {"datestyle": "SQL, MDY", "intervalstyle": "postgres_verbose", "timezone": "America/St_Johns"},
+    "Postgres": {"datestyle": "Postgres, DMY", "intervalstyle": "iso_8601", "timezone": "Pacific/Kiritimati"},
+}
+OTHERS = {
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "standard_conforming_strings": "off",
+    "quote_all_identifiers": "on",
+    "row_security": "off",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+    "default_transaction_deferrable": "on",
+    "default_tablespace": "",
+    "statement_timeout": "1",
+    "lock_timeout": "1",
+    "idle_session_timeout": "1",
+    "idle_in_transaction_session_timeout": "1",
+    "client_min_messages": "error",
+    "search_path": "nowhere",
+    "check_function_bodies": "off",
+    "jit_above_cost": "0",
+    "enable_seqscan": "off",
+}
+
+
+@pytest.fixture(params=STYLES)
+def styled(request: pytest.FixtureRequest, server: TestServer, built: Target) -> Iterator[Target]:
+    """Return the baseline with unusual settings for all its sessions, as a role that has others again sees it."""
+    for name, value in {**STYLES[request.param], **OTHERS}.items():
+        server.execute(f"ALTER DATABASE \"{built.database}\" SET {name} = '{value}'")
+    with operators.role(server, "SUPERUSER LOGIN") as role:
+        server.execute(f"ALTER ROLE {role} SET datestyle = 'SQL, DMY'")
+        server.execute(f"ALTER ROLE {role} IN DATABASE \"{built.database}\" SET lc_monetary = 'C'")
+        yield as_role(built, role)
+        server.execute(f'DROP DATABASE IF EXISTS "{built.database}" WITH (FORCE)')
+
+
+def fingerprint(target: Target) -> str:
+    with postgres.connect(target) as connection:
+        return catalog.fingerprint(catalog.schema_text(connection))
+
+
+def test_every_verb_works_under_any_settings(styled: Target, built: Target, tmp_path: Path) -> None:
+    files = migrations.discover(MIGRATIONS)
+    status = rebuild.status(styled, files)
+    assert status.consistent
+    assert status.label == Label("dev", native=True)
+    assert all(item.entry and item.entry.applied_at.utcoffset() is not None for item in status.items)
+    assert rebuild.migrate(styled, files).applied == ()
+    assert verification.verify(styled, CHECKS, baseline=True).passed
+    assert not drift(styled, files).found
+    expected = fingerprint(styled)
+    with postgres.connect(replace(styled, parameters=built.parameters)) as connection:
+        assert "erDiagram" in catalog.diagram(connection)
+    assert rebuild.rebuild(styled, options()).fingerprint == expected
+    assert fingerprint(styled) == expected
+
+
+def test_newest_time_is_written_in_the_same_way_under_any_settings(server: TestServer, styled: Target) -> None:
+    statements = (
+        "CREATE TABLE public.ticks (at timestamptz PRIMARY KEY)",
+        "INSERT INTO public.ticks VALUES ('2024-03-31 12:00:00+00')",
+    )
+    with postgres.connect(styled) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+    (ticks,) = (table for table in look_inside(styled).tables if table.name == "public.ticks")
+    assert ticks.newest == "2024-03-31 12:00:00+00"
+
+
+@pytest.mark.parametrize("verb", ["db.status", "db.migrate", "db.drift", "db.verify"])
+def test_tasks_end_as_ever_under_a_style_of_dates_that_is_not_iso(server: TestServer, built: Target, verb: str) -> None:
+    server.execute(f"ALTER DATABASE \"{built.database}\" SET datestyle = 'German, DMY'")
+    done = operators.invoke(verb, target=built)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
