@@ -142,6 +142,43 @@ def compress(server: TestServer, target: Target) -> None:
             server.execute(statement, target.database)
 
 
+def aggregate(server: TestServer, target: Target) -> None:
+    """Keep the rows of a hypertable in a continuous aggregate, or let the catalog say so as above."""
+    try:
+        server.execute(
+            "CREATE MATERIALIZED VIEW weekly WITH (timescaledb.continuous) AS "
+            "SELECT time_bucket('7 days', d) AS week, count(*) AS n FROM bars GROUP BY 1",
+            target.database,
+        )
+    except psycopg.errors.FeatureNotSupported:
+        for statement in (
+            "CREATE TABLE _timescaledb_internal._materialized_hypertable_2 (week date NOT NULL, n bigint)",
+            "SELECT create_hypertable('_timescaledb_internal._materialized_hypertable_2', 'week')",
+            "INSERT INTO _timescaledb_internal._materialized_hypertable_2 VALUES ('2024-01-02', 1)",
+            "CREATE VIEW weekly AS SELECT * FROM _timescaledb_internal._materialized_hypertable_2",
+            """INSERT INTO _timescaledb_catalog.continuous_agg
+               SELECT m.id, r.id, NULL, 'public', 'weekly', 'x', 'x', 'x', 'x', true, true
+               FROM _timescaledb_catalog.hypertable AS m, _timescaledb_catalog.hypertable AS r
+               WHERE m.table_name = '_materialized_hypertable_2' AND r.table_name = 'bars'""",
+        ):
+            server.execute(statement, target.database)
+    server.execute("DELETE FROM bars", target.database)
+
+
+def test_rows_in_a_continuous_aggregate_are_shown_by_its_view(server: TestServer, empty: Target) -> None:
+    for statement in (
+        "CREATE EXTENSION timescaledb",
+        "CREATE TABLE bars (d date NOT NULL, x int)",
+        "SELECT create_hypertable('bars', 'd')",
+        "INSERT INTO bars VALUES ('2024-01-02', 1)",
+    ):
+        server.execute(statement, empty.database)
+    aggregate(server, empty)
+    found = look_inside(empty)
+    assert (found.evidence, found.seen) == ("public.weekly", True)
+    assert {table.name for table in found.tables} == {"public.bars", "public.weekly"}
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_rows_in_chunks_are_shown_by_their_hypertable_compressed_or_not(
     server: TestServer, empty: Target, compressed: bool
