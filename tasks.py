@@ -229,6 +229,8 @@ def create(
         "statement_timeout": "How long one statement may take, as in 10min; overrides the files' headers;"
         " default no limit.",
         "commit": "all commits once, at the end; file commits after each file; default all.",
+        "expect": "Compare the schema with this file of `db.fingerprint --write` before the last commit, and roll back"
+        " if it differs.",
         "timeout": "Seconds to wait for another operator, or another migration, of the same database; default 60.",
     },
 )
@@ -246,6 +248,7 @@ def migrate(
     lock_budget: str = "",
     statement_timeout: str = "",
     commit: str = "all",
+    expect: str = "",
     timeout: str = "60",
 ) -> None:
     """Apply pending migrations, all or nothing.
@@ -298,6 +301,7 @@ def migrate(
             commit=commit,
             check=check,
             with_times=log_level == "DEBUG",
+            expect=Path(expect) if expect else None,
             timeout=patience,
             report=run.view.event,
         )

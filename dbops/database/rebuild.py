@@ -490,14 +490,32 @@ def migrate(
     commit: str = "all",
     check: bool = False,
     with_times: bool = False,
+    expect: Path | None = None,
     timeout: float = TIMEOUT,
     report: Report = ignore,
 ) -> MigrationResult:
     """Apply pending migrations as the only operator, on a database of the environment that was chosen.
 
     The options are those of `migrations.run.apply`; `timeout` is how many seconds to wait for another operator.
+    `expect` is a file with the canonical text of the schema that should come out: CheckError before the last commit,
+    which is rolled back, if the schema differs.
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
+    expected = catalog.read_expected(expect) if expect else ""
+
+    def compare(inside: Connection) -> None:
+        """Raise CheckError if the schema differs from the expected one."""
+        drift = catalog.compare(inside, expected, str(expect))
+        if drift.found:
+            objects = [f"{item.change}: {item.name}" for item in drift.objects]
+            more = len(objects) - SHOWN_FAILURES
+            raise CheckError(
+                f"the schema would differ from the expected one in {len(objects)} object{'s' * (len(objects) != 1)}",
+                where=str(expect),
+                notes=(*objects[:SHOWN_FAILURES], *([f"and {more} more"] if more > 0 else [])),
+                hint="Correct the migration, or write the file anew with `invoke db.fingerprint --write`.",
+            )
+
     with postgres.translated(target), postgres.operator(target, timeout=timeout, report=report) as connection:
         lifecycle.refuse_closed(find(connection, target.database), target)
         with postgres.connect(target) as inside:
@@ -516,6 +534,7 @@ def migrate(
                 check=check,
                 with_times=with_times,
                 patience=timeout,
+                before_commit=compare if expect else None,
                 report=report,
             )
             same = before is None or before.environment == target.environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ import psycopg
 from psycopg.pq.abc import PGresult
 
 from dbops import postgres
-from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
+from dbops.errors import CheckError, DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import errors, ledger, locks, non_transactional
 from dbops.migrations.errors import StatementError
@@ -198,6 +198,7 @@ def apply(
     check: bool = False,
     with_times: bool = False,
     patience: float = PATIENCE_SECONDS,
+    before_commit: Callable[[Connection], None] | None = None,
     report: Report = ignore,
 ) -> MigrationResult:
     """Apply what is pending over an autocommit connection to the target's database; return once it is committed.
@@ -207,7 +208,8 @@ def apply(
     timeouts and the lock budget are durations such as `5s`, and override the files' headers; `commit` is "all" for one
     transaction or "file" for one each; `fresh` allows commits in between, on a database that this run has created;
     `check` rolls everything back; `with_times` asks the server for each statement's time; `patience` is how many
-    seconds to wait for another migration of the same database. Raises UsageError, PreflightError, ServerError or
+    seconds to wait for another migration of the same database; `before_commit` is called before the last commit, and an
+    error that it raises rolls that transaction back. Raises UsageError, PreflightError, ServerError or
     MigrationError, and Interrupted with the state of the database.
     """
     limits = checked_limits(lock_timeout, statement_timeout, lock_budget)
@@ -220,11 +222,20 @@ def apply(
         refuse_empty(chosen)
         if check:
             _refuse_uncheckable(chosen)
+        if before_commit and not chosen:
+            before_commit(connection)
+        if before_commit and chosen and not chosen[-1].header.transactional:
+            raise UsageError(
+                f"{chosen[-1].name} runs outside a transaction, so it cannot be compared before its commit",
+                where="--expect",
+                hint="Leave --expect out, and compare afterwards with `invoke db.drift --against FILE`.",
+            )
         work = Work.on(session, found, with_times=with_times)
         # Who has just created the database has said where it is, and that all is pending.
         report(Message("DEBUG" if fresh else "INFO", f"{found.engine}; {found.summary}", str(target)))
         report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
-        _apply(work, found, batches(chosen, fresh=fresh, commit=commit), check=check)
+        parts = batches(chosen, fresh=fresh, commit=commit)
+        _apply(work, found, chosen, parts, check=check, before_commit=before_commit)
     done = f"{len(work.open)} applied and rolled back" if check else f"{len(work.committed)} applied"
     report(StepFinished("migrate", done, time.monotonic() - began))
     return MigrationResult(
@@ -239,13 +250,22 @@ def apply(
     )
 
 
-def _apply(work: Work, found: LedgerStatus, parts: Iterator[tuple[Migration, ...]], *, check: bool) -> None:
+def _apply(
+    work: Work,
+    found: LedgerStatus,
+    chosen: tuple[Migration, ...],
+    parts: Iterator[tuple[Migration, ...]],
+    *,
+    check: bool,
+    before_commit: Callable[[Connection], None] | None,
+) -> None:
     """Apply the files of each transaction, and each file outside one; an interruption says what it left."""
     unfinished = {item.version for item in found.having(State.UNFINISHED)}
     try:
         for files in parts:
             if files[0].header.transactional:
-                _apply_in_transaction(work, files, check=check)
+                last = files[-1] is chosen[-1]
+                _apply_in_transaction(work, files, check=check, before_commit=before_commit if last else None)
             else:
                 non_transactional.apply(work, files[0], again=files[0].version in unfinished)
     except KeyboardInterrupt as interrupt:
@@ -253,7 +273,13 @@ def _apply(work: Work, found: LedgerStatus, parts: Iterator[tuple[Migration, ...
         raise Interrupted(number, work.state()) from None
 
 
-def _apply_in_transaction(work: Work, files: tuple[Migration, ...], *, check: bool) -> None:
+def _apply_in_transaction(
+    work: Work,
+    files: tuple[Migration, ...],
+    *,
+    check: bool,
+    before_commit: Callable[[Connection], None] | None = None,
+) -> None:
     """Apply files in one transaction, again from its start while a lock cannot be acquired.
 
     With `check`, roll back instead of committing, and keep what was done in `work.open`. Raises MigrationError, after
@@ -265,6 +291,8 @@ def _apply_in_transaction(work: Work, files: tuple[Migration, ...], *, check: bo
             _begin(work, files[0])
             _run_files(work, files)
             work.transactions += 1
+            if before_commit:
+                before_commit(work.session.connection)
             if check:
                 work.session.script("ROLLBACK")
                 return
@@ -274,6 +302,10 @@ def _apply_in_transaction(work: Work, files: tuple[Migration, ...], *, check: bo
             work.roll_back()
             if not attempts.again(failure):
                 raise work.error(failure, attempts.count) from None
+        except CheckError as different:
+            work.roll_back()
+            different.state = work.state()
+            raise
         except BaseException:
             work.roll_back()
             raise
