@@ -43,12 +43,14 @@ def have_server(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check Python with ruff, SQL with sqlfluff and squawk, and that released migrations are unchanged."""
+    """Check Python with ruff, SQL with sqlfluff and squawk, workflows, and that released migrations are unchanged."""
     install(session, "lint")
     annotated = ["--output-format", "github"] if "GITHUB_ACTIONS" in os.environ else []
     session.run("ruff", "check", *annotated)
     session.run("ruff", "format", "--check")
     session.run("python", "-m", "dbops.lint")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml")
+    session.run("zizmor", "--offline", "--no-progress", "--quiet", ".github/workflows")
 
 
 @nox.session
@@ -95,6 +97,14 @@ def engines(session: nox.Session) -> None:
     install(session, "test")
     have_server(session)
     session.run("python", "-m", "tests.support.engines", "test", *session.posargs)
+
+
+@nox.session
+def screens(session: nox.Session) -> None:
+    """Write the screens in docs/screens, from real runs on a temporary server, where they have changed."""
+    install(session, "test")
+    have_server(session)
+    session.run("python", "-m", "tests.support.screens")
 
 
 @nox.session
