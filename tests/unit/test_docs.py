@@ -76,3 +76,13 @@ def test_only_the_report_imports_rich() -> None:
         if imports.search(path.read_text())
     }
     assert found <= {"report"}
+
+
+def test_contributing_names_code_that_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`(\w+)`(?: and `(\w+)`)? in `([\w/.]+\.py)`", text)
+    assert len(named) >= 4
+    for first, second, path in named:
+        code = (ROOT / path).read_text()
+        for name in filter(None, (first, second)):
+            assert re.search(rf"^(?:def {name}\(|{name} = )", code, re.MULTILINE), f"{name} in {path}"
