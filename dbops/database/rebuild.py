@@ -16,13 +16,14 @@ from dbops.database import consent, lifecycle
 from dbops.database.consent import NOT_AGREED, Agreement, Required
 from dbops.database.inspection import Inspection, count_rows, inspect
 from dbops.database.lifecycle import DropResult
-from dbops.database.preflight import Finding, assert_passed, preflight
+from dbops.database.preflight import Finding, assert_passed, judged, preflight
 from dbops.database.properties import find
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
 from dbops.postgres import TIMEOUT, Connection, Session, sessions_in
 from dbops.settings import CHECKS, MIGRATIONS, Target
+from dbops.verification import CheckFile
 
 SHOWN_FAILURES = 10
 # How long preflight waits for sessions that the role may not end: a job of TimescaleDB's, which runs as the superuser,
@@ -50,6 +51,7 @@ class Plan:
     findings: tuple[Finding, ...]
     consent: Required
     migrations: tuple[Migration, ...]
+    checks: tuple[CheckFile, ...]
     rehearse: bool
 
     @property
@@ -145,7 +147,7 @@ def rebuild(
                 outcome.append(ended if dropped.existed else "there was none")
         with _partly_built(connection, target, options, report):
             lifecycle.name_successor(connection, found, successor, report)
-            built = build(target, planned.migrations, options.checks, steps, connection)
+            built = build(target, planned.migrations, planned.checks, steps, connection)
             _assert_same(target, built.fingerprint, expected)
             with steps.timed("open") as outcome:
                 lifecycle.open_database(connection, target, report)
@@ -198,24 +200,36 @@ def plan(target: Target, options: Options, *, report: Report = ignore) -> Plan:
 
 
 def judge(found: Inspection, options: Options) -> Plan:
-    """Return what an inspection and the migration files mean for a rebuild."""
-    findings = preflight(found, dropping=True, creating=True)
+    """Return what an inspection, the migration files and the check files mean for a rebuild."""
     files: tuple[Migration, ...] = ()
+    checks: tuple[CheckFile, ...] = ()
+    findings = [*preflight(found, dropping=True, creating=True)]
     try:
         files = migrations.discover(options.migrations)
-        reason = "" if files else f"there are none in {options.migrations}"
-        remedy = "Write one with `invoke db.new`."
+        missing = f"there are none in {options.migrations}"
+        findings.append(judged("migration files", bool(files), missing, "Write one with `invoke db.new`."))
     except DbopsError as error:
-        reason = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
-        remedy = error.hint
+        findings.append(_unreadable("migration files", error))
+    try:
+        checks = verification.list_checks(options.checks, baseline=True)
+        findings.append(Finding("check files", True))
+    except DbopsError as error:
+        findings.append(_unreadable("check files", error))
     return Plan(
         began=datetime.now(UTC),
         inspection=found,
-        findings=(*findings, Finding("migration files", not reason, reason, remedy if reason else "")),
+        findings=tuple(findings),
         consent=consent.required(found),
         migrations=files,
+        checks=checks,
         rehearse=options.rehearse and found.impact.rows,
     )
+
+
+def _unreadable(name: str, error: DbopsError) -> Finding:
+    """Return the finding that files cannot be used."""
+    reason = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
+    return Finding(name, False, reason, error.hint)
 
 
 def settled(connection: Connection, found: Inspection) -> Inspection:
@@ -261,7 +275,13 @@ class Steps:
             self.report(StepFinished(name, "; ".join(outcome), spent))
 
 
-def build(target: Target, files: tuple[Migration, ...], checks: Path, steps: Steps, observer: Connection) -> Built:
+def build(
+    target: Target,
+    files: tuple[Migration, ...],
+    checks: tuple[CheckFile, ...],
+    steps: Steps,
+    observer: Connection,
+) -> Built:
     """Migrate and verify the target's database over one connection, and return what came out.
 
     `observer` is the operator's session, which watches for lock waits meanwhile. Raises MigrationError or CheckError
@@ -271,8 +291,7 @@ def build(target: Target, files: tuple[Migration, ...], checks: Path, steps: Ste
         with steps.timed("migrate", quiet=True):
             migrated = migrations.apply(connection, target, files, observer=observer, fresh=True, report=steps.report)
         with steps.timed("verify", quiet=True):
-            suites = verification.list_checks(checks, baseline=True)
-            verified = verification.run(connection, suites, report=steps.report)
+            verified = verification.run(connection, checks, report=steps.report)
         if failed := verified.failed:
             lines = [f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed[:SHOWN_FAILURES]]
             more = len(failed) - len(lines)
@@ -307,7 +326,7 @@ def _rehearse(connection: Connection, planned: Plan, options: Options, steps: St
     with steps.timed("rehearse") as outcome:
         try:
             with lifecycle.scratch(connection, found, found.wanted, steps.report) as scratch:
-                built = build(scratch, planned.migrations, options.checks, Steps(within), connection)
+                built = build(scratch, planned.migrations, planned.checks, Steps(within), connection)
         except DbopsError as error:
             error.state = f"This was the rehearsal: {found.target.database} was not changed, and nothing was dropped."
             error.hint = "Fix the cause and run `invoke db.rebuild` again."

@@ -129,6 +129,15 @@ def test_broken_migration_files_are_found(built: Target, tmp_path: Path) -> None
     assert refused(plan(built, migrations=directory)) == {"migration files"}
 
 
+def test_missing_check_files_are_found_before_anything_is_dropped(
+    server: TestServer, precious: Target, tmp_path: Path
+) -> None:
+    assert refused(plan(precious, checks=tmp_path)) == {"check files"}
+    with pytest.raises(PreflightError, match="there is no check file in the structure suite"):
+        rebuild.rebuild(precious, options(yes=True, checks=tmp_path))
+    assert works(server, precious)
+
+
 def test_migrations_of_one_number_are_found(empty: Target, small: dict[str, Any]) -> None:
     (small["migrations"] / "0001_create_it_twice.sql").write_text("-- One.\nSELECT 1;\n")
     assert refused(plan(empty, migrations=small["migrations"])) == {"migration files"}
