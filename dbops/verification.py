@@ -15,7 +15,16 @@ import psycopg
 
 from dbops.errors import Location, UsageError
 from dbops.events import Message, Progress, Report, StepFinished, StepStarted, ignore
-from dbops.postgres import Answer, Connection, connect, pipeline, reading, tables_locked_against_reading, translated
+from dbops.postgres import (
+    FOREIGN_CODE,
+    Answer,
+    Connection,
+    connect,
+    pipeline,
+    reading,
+    tables_locked_against_reading,
+    translated,
+)
 from dbops.settings import ROOT, Target
 
 STEP = "verify"
@@ -30,57 +39,6 @@ SHAPE = "one query that returns rows of check_name text, passed boolean, expecte
 CURSOR = "DECLARE kapman_check NO SCROLL CURSOR FOR\n"
 CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 SETTINGS = ("SET LOCAL cursor_tuple_fraction = 1", "SET LOCAL max_parallel_workers_per_gather = 0")
-# Relations of which a query would run code that belongs to neither a superuser nor the connected role: views, and
-# tables with a function in an index, a statistics object, a constraint or a rule, which the planner evaluates. A
-# hypertable's chunks count as a part of it.
-FOREIGN_CODE = """
-WITH RECURSIVE trusted AS MATERIALIZED (
-    SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolsuper OR r.rolname = current_user
-),
-code AS MATERIALIZED (
-    SELECT 'pg_catalog.pg_proc'::regclass AS class, p.oid, p.oid::regprocedure::text AS name
-    FROM pg_catalog.pg_proc AS p WHERE p.proowner NOT IN (SELECT t.oid FROM trusted AS t)
-    UNION ALL
-    SELECT 'pg_catalog.pg_operator'::regclass, o.oid, o.oid::regoperator::text
-    FROM pg_catalog.pg_operator AS o WHERE o.oprowner NOT IN (SELECT t.oid FROM trusted AS t)
-    UNION ALL
-    SELECT 'pg_catalog.pg_type'::regclass, d.oid, d.oid::regtype::text
-    FROM pg_catalog.pg_type AS d WHERE d.typtype = 'd' AND d.typowner NOT IN (SELECT t.oid FROM trusted AS t)
-),
-family AS (
-    SELECT c.oid AS root, c.oid
-    FROM pg_catalog.pg_class AS c
-    WHERE c.relkind IN ('r', 'p', 'm') AND c.oid >= 16384
-    UNION
-    SELECT f.root, i.inhrelid FROM family AS f JOIN pg_catalog.pg_inherits AS i ON i.inhparent = f.oid
-),
-part AS (
-    SELECT f.root, 'pg_catalog.pg_class'::regclass AS class, f.oid FROM family AS f
-    UNION ALL
-    SELECT f.root, 'pg_catalog.pg_class'::regclass, i.indexrelid
-    FROM family AS f JOIN pg_catalog.pg_index AS i ON i.indrelid = f.oid
-    UNION ALL
-    SELECT f.root, c.tableoid, c.oid FROM family AS f JOIN pg_catalog.pg_constraint AS c ON c.conrelid = f.oid
-    UNION ALL
-    SELECT f.root, s.tableoid, s.oid FROM family AS f JOIN pg_catalog.pg_statistic_ext AS s ON s.stxrelid = f.oid
-    UNION ALL
-    SELECT f.root, w.tableoid, w.oid FROM family AS f JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = f.oid
-),
-found AS (
-    SELECT p.root AS oid, min('the function, operator or domain ' || k.name) AS reason
-    FROM part AS p
-    JOIN pg_catalog.pg_depend AS d ON d.classid = p.class AND d.objid = p.oid
-    JOIN code AS k ON k.class = d.refclassid AND k.oid = d.refobjid
-    GROUP BY p.root
-    UNION ALL
-    SELECT c.oid, 'what a view or foreign table is made of' FROM pg_catalog.pg_class AS c
-    WHERE c.relkind IN ('v', 'f') AND c.relowner NOT IN (SELECT t.oid FROM trusted AS t)
-)
-SELECT n.nspname || '.' || c.relname, f.reason
-FROM found AS f
-JOIN pg_catalog.pg_class AS c ON c.oid = f.oid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-"""
 READS = re.compile(r'\b(?:FROM|JOIN)\s+(?:ONLY\s+)?("?\w+"?\s*\.\s*"?\w+"?)', re.IGNORECASE)
 
 # How often everything is read again when an object was dropped while it was read.
@@ -263,7 +221,7 @@ def _run(
     Files that name objects run first, then those that judge what no check names: they are handed all names, or none if
     a file of the structure suite did not get to say its own.
     """
-    foreign = {str(name): str(reason) for name, reason in connection.execute(FOREIGN_CODE).fetchall()}
+    foreign = {str(name): str(reason) for _, name, reason in connection.execute(FOREIGN_CODE).fetchall()}
     refused = {file.name: failure for file in files if (failure := _refusal(file, foreign))}
     judging = [file for file in chosen if file.judges_others]
     naming = [file for file in (files if judging else chosen) if not file.judges_others]

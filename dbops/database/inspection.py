@@ -145,7 +145,7 @@ WITH RECURSIVE timescale AS (
 SELECT l.nspname, l.relname, n.nspname, r.relname,
        greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
        pg_catalog.pg_total_relation_size(l.oid), pg_catalog.pg_relation_size(l.oid) > 0,
-       l.oid IN (SELECT f.relation FROM foreign_code AS f) OR r.oid IN (SELECT f.relation FROM foreign_code AS f),
+       (SELECT f.reason FROM foreign_code AS f WHERE f.relation IN (l.oid, r.oid) LIMIT 1),
        (SELECT a.attname FROM pg_catalog.pg_index AS i
         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = r.oid AND i.indisvalid
@@ -446,16 +446,18 @@ def _rows(
     tables: dict[tuple[str, str], list[Any]] = {}
     probes: list[tuple[str, postgres.Query]] = []
     evidence = ""
-    for schema, name, root_schema, root_name, rows, size, has_pages, foreign_code, newest, compressed in relations:
-        root = tables.setdefault((root_schema, root_name), [0, 0, newest, compressed, foreign_code])
+    # What is wrong with one chunk or partition is wrong with the whole.
+    refused = {relation[2:4]: relation[7] for relation in relations if relation[7]}
+    for schema, name, root_schema, root_name, rows, size, has_pages, _, newest, compressed in relations:
+        reason = refused.get((root_schema, root_name))
+        root = tables.setdefault((root_schema, root_name), [0, 0, newest, compressed, reason])
         root[0] += rows
         root[1] += size
-        root[4] |= foreign_code
         if not has_pages:
             continue
         shown = f"{root_schema}.{root_name}"
-        if foreign_code:
-            evidence = evidence or f"{shown} is not empty on disk, and an index on it calls a function of its owner"
+        if reason:
+            evidence = evidence or f"{shown} is not empty on disk, and reading it would run {reason}"
         else:
             probe = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(schema, name))
             probes.append((shown, (probe, [])))
@@ -474,12 +476,12 @@ def _tables(
 ) -> tuple[TableImpact, ...]:
     """Return each table with its newest time, as far as an index and a second tell it."""
     queries: list[tuple[tuple[str, str], int, postgres.Query]] = []
-    for (schema, name), (_, _, newest, compressed, foreign_code) in tables.items():
+    for (schema, name), (_, _, newest, compressed, reason) in tables.items():
         table = sql.Identifier(schema, name)
-        if newest and not foreign_code:
+        if newest and not reason:
             query = sql.SQL("SELECT pg_catalog.max({})::text FROM {}").format(sql.Identifier(newest), table)
             queries.append(((schema, name), 2, (query, [])))
-        if compressed and approximate:
+        if compressed and approximate and not reason:
             query = sql.SQL("SELECT {}({}::pg_catalog.regclass)").format(
                 sql.Identifier(approximate, "approximate_row_count"), table.as_string(connection)
             )

@@ -61,7 +61,8 @@ SELECT
     (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
      WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
     l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
-    EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid), l.oid IN ({FOREIGN_CODE}),
+    EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid),
+    l.oid IN (SELECT f.relation FROM ({FOREIGN_CODE}) AS f),
     (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
      FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid <> coalesce(l.oid, 0)
@@ -284,7 +285,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             (rules, "has a rule"),
             (triggers, "has a trigger"),
             (row_security, "has row-level security"),
-            (calls, "has an index or statistics that call functions of the database's owner"),
+            (calls and not other_kind, "calls functions of another role, so it was not read"),
             (
                 columns and not entries and not (other_kind or calls) and relation,
                 f"is empty, but the database has relations (such as {relation})",
