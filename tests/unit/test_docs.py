@@ -25,7 +25,7 @@ def test_readme_has_fewer_than_150_lines() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
-    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+    for link in re.findall(r"(?:\]\(|src=\")(?!https?:)([^)\"\s]+)[)\"]", page.read_text()):
         path, _, anchor = link.partition("#")
         file = (page.parent / path).resolve() if path else page
         assert file.is_file(), link
