@@ -89,12 +89,12 @@ class Screen:
 
 
 def steady(text: str) -> str:
-    """Return a screen's text without what varies between runs and machines: times, sizes, versions, line ends."""
+    """Return a screen's text without what varies between runs and servers: times, sizes, versions, counts of checks."""
     text = html.unescape(re.sub(r"<[^>]*>", " ", text)).replace("\xa0", " ")
     text = re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?", "DATE", text)
     text = re.sub(r"(PostgreSQL|TimescaleDB) \d[\w.]*", r"\1 VERSION", text)
     text = re.sub(r"\b\d+(\.\d+)?\s+(s|ms|bytes|kB|MB|GB)\b|\b\d+\.\d\d\b", "NUMBER", text)
-    text = re.sub(r"\d+ sessions? ended", "sessions ended", text)
+    text = re.sub(r"\b\d+ (sessions?|conditions|checks|passed)\b|\b\d+ of \d+ checks", "COUNT", text)
     return re.sub(r"\s+", "", text)
 
 
