@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,12 @@ def test_contributing_names_code_that_is_there() -> None:
         code = (ROOT / path).read_text()
         for name in filter(None, (first, second)):
             assert re.search(rf"^(?:def {name}\(|{name} = )", code, re.MULTILINE), f"{name} in {path}"
+
+
+@pytest.mark.parametrize(("number", "schema"), [(0, "vendor.github-workflows"), (1, "vendor.gitlab-ci")])
+def test_job_files_are_valid(number: int, schema: str, tmp_path: Path) -> None:
+    jobs = [block.text for block in blocks(ROOT / "docs" / "ci.md") if block.language == "yaml"]
+    (tmp_path / "jobs.yml").write_text(jobs[number])
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(tmp_path / "jobs.yml")]
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
