@@ -1,4 +1,4 @@
-"""What Invoke leaves open: signals before a verb runs, words that it does not know, and the command `kapman`.
+"""What Invoke does not handle: signals before a verb runs, unknown words, and the command `kapman`.
 
 `kapman` is `invoke` for this project, from any directory: the same verbs, a version, and a message outside a checkout.
 """

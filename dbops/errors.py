@@ -128,7 +128,7 @@ class ServerError(DbopsError):
 
 
 class PreflightError(DbopsError):
-    """Something would have failed half-way, so nothing was begun."""
+    """A condition for the operation is not met; nothing was changed."""
 
     exit_code = 3
 

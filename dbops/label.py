@@ -31,7 +31,7 @@ class Label:
 
 
 def parse(rows: Sequence[Any]) -> Label | None:
-    """Return the label that the rows of QUERY hold, or None if there is none or it makes no sense."""
+    """Return the label that the rows of QUERY hold, or None if there is none or it is invalid."""
     try:
         comment, identifier = rows[0]
         data = json.loads(comment)

@@ -29,11 +29,11 @@ OLDEST_SERVER = 150000
 APPLICATION = "kapman-dbops"
 # How long to wait for another operator of the same database, and for the sessions of a database to end, in seconds.
 TIMEOUT = 30.0
-# What a comment begins with that this tool writes on a database that it has closed; see database/properties.py.
+# The prefix of the comment that this tool writes on a database when it closes it; see database/properties.py.
 MARKER = "kapman-dbops: "
 
 # Every session has these, whatever role, database and server say: they travel in the startup packet, so they are in
-# force before anything is asked, and nothing of a database's owner is found by name.
+# force before the first query, and no object of a database's owner is found by an unqualified name.
 SETTINGS: Mapping[str, str] = {
     "search_path": "pg_catalog",
     "client_encoding": "UTF8",
@@ -284,7 +284,7 @@ def try_lock(connection: Connection, key: int) -> bool:
 
 
 def unlock(connection: Connection, key: int) -> None:
-    """Release an advisory lock, unless the session has already ended, which did the same."""
+    """Release an advisory lock, unless the session has already ended, which releases it too."""
     with suppress(psycopg.Error):
         connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
 
@@ -366,7 +366,7 @@ def _whoami() -> str:
     return f"{user}@{socket.gethostname()}:{os.getpid()}"
 
 
-# Sessions: who is connected, who holds a lock, who is in the way.
+# Sessions: which are connected, which hold a lock, which block another one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,8 +470,8 @@ def end(connection: Connection, session: Session) -> bool:
 
 # Relations of which a query would run code that belongs to neither a superuser nor the connected role: views, and
 # tables with a function in an index, a statistics object, a constraint or a rule, which the planner evaluates. A
-# hypertable's chunks count as a part of it. That a function is an extension's would not do: the owner of an extension
-# can add some to it.
+# hypertable's chunks count as a part of it. Functions of an extension are no exception: the owner of the
+# extension can add some to it.
 FOREIGN_CODE = """
 WITH RECURSIVE trusted AS MATERIALIZED (
     SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolsuper OR r.rolname = current_user

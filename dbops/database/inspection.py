@@ -118,7 +118,7 @@ MAKERS = {
 
 # The tables and materialized views whose rows could be lost, each with the table that people know it by: a chunk's
 # hypertable, a partition's parent. The ledger is not one of them (a rebuild writes it again), nor is what TimescaleDB
-# keeps for itself. A table with code of its owner's is never queried.
+# keeps for itself. A table that would run code of its owner is never queried.
 _RELATIONS = """
 WITH RECURSIVE timescale AS (
     SELECT d.objid FROM pg_catalog.pg_depend AS d
@@ -207,7 +207,7 @@ _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 class Server:
     """One server as one role sees it; `version` is like 150020; `timescaledb` is empty where it is not installed.
 
-    `template0` are the properties of a database that is created without any said; `roles` says of each role that owns
+    `template0` are the default properties of a new database; `roles` says of each role that owns
     a database whether this role may act for it, and may give it a database.
     """
 
@@ -228,7 +228,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class TableImpact:
-    """One table: rows as the server estimates them, bytes with indexes, its newest time where an index tells."""
+    """One table: rows as the server estimates them, bytes with indexes, its newest time if an index gives it."""
 
     name: str
     estimated_rows: int
@@ -240,7 +240,7 @@ class TableImpact:
 class Impact:
     """What would be lost with a database.
 
-    `evidence` names a table in which a row was `seen`, or says why rows could not be looked for; without it there is
+    `evidence` names a table in which a row was `seen`, or says why no search was possible; it is empty if there is
     no row. `readable` is False for a database that could not be connected to. `objects` says what is in a database
     that has neither ledger nor label, and `maker` the tool that seems to have built it.
     """
@@ -256,7 +256,7 @@ class Impact:
 
     @property
     def rows(self) -> bool:
-        """Return whether rows would be lost, or could be for all that is known."""
+        """Return whether rows would be lost, or that cannot be excluded."""
         return bool(self.evidence)
 
     @property
@@ -272,7 +272,7 @@ class Impact:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found: the server, the target's database if it is there, what would be lost, what stands in the way.
+    """What was found: the server, the target's database if it is there, what would be lost, what blocks a drop.
 
     `scratch` are the databases with scratch names, `attached` the names of what blocks a drop, by kind.
     """
@@ -308,7 +308,7 @@ class Inspection:
 
 
 def inspect(connection: Connection, target: Target, *, inside: bool = True) -> Inspection:
-    """Return what there is, read over a maintenance session and, if the database is there, one session inside it.
+    """Inspect over a maintenance session and, if the database exists, one session inside it.
 
     Without `inside`, what would be lost is not looked for.
     """
@@ -474,7 +474,7 @@ def _rows(
 def _tables(
     connection: Connection, tables: dict[tuple[str, str], list[Any]], approximate: str
 ) -> tuple[TableImpact, ...]:
-    """Return each table with its newest time, as far as an index and a second tell it."""
+    """Return each table with its newest time, if an index gives it within a second."""
     queries: list[tuple[tuple[str, str], int, postgres.Query]] = []
     for (schema, name), (_, _, newest, compressed, reason) in tables.items():
         table = sql.Identifier(schema, name)

@@ -1,11 +1,11 @@
-"""Create, close, drop, rename and open a whole database, and put in order what interrupted runs left.
+"""Create, close, drop, rename and open a whole database, and clean up after interrupted runs.
 
 Whatever is hidden while a database is closed is kept in its comment (see properties.Marker), written in the
 transaction that closes it and removed in the one that opens it. So a run can be killed at any moment:
 
     target open, a successor beside it    killed before the drop: the successor is dropped
     target blocked with its marker        killed during the drop: the target is opened from its marker
-    no target, a successor marked for it  db.drop alone, or killed after the drop: db.create goes on with the successor
+    no target, a successor marked for it  db.drop alone, or killed after the drop: db.create uses the successor
     target with the marker `building`     killed while building: its properties are the marker's
 """
 
@@ -32,7 +32,7 @@ from dbops.postgres import Connection, Session, lock_key, run, run_together, ses
 from dbops.settings import SCRATCH_PREFIX, Target
 
 SCHEDULER = "TimescaleDB Background Worker Scheduler"
-# Pauses between two tries of something that another session hinders for a moment, in seconds.
+# Pauses between attempts at a statement that another session blocks for a moment, in seconds.
 PAUSE = 0.05
 SCHEDULER_TIMEOUT = 5.0
 RENAME_ATTEMPTS = 5
@@ -63,10 +63,10 @@ class DropResult:
 
 
 def recovered(connection: Connection, target: Target, report: Report = ignore) -> Inspection:
-    """Inspect the target over the operator's session, after putting in order what interrupted runs left.
+    """Inspect the target over the operator's session, after cleaning up after interrupted runs.
 
     A blocked target is opened, a superfluous successor dropped; scratch databases of this tool whose operator is gone
-    are dropped, whatever target they were for.
+    are dropped, for any target.
     """
     found = inspect(connection, target)
     changed = False
@@ -257,7 +257,7 @@ def open_database(connection: Connection, target: Target, report: Report = ignor
 
 @contextmanager
 def scratch(connection: Connection, found: Inspection, wanted: Properties, report: Report = ignore) -> Iterator[Target]:
-    """Yield an empty database with a scratch name, with the wanted properties, and drop it in any case."""
+    """Yield an empty database with a scratch name, with the wanted properties, and drop it afterwards."""
     name = create_successor(connection, found, wanted, report, kind="rehearsal")
     try:
         database = sql.Identifier(name)
@@ -299,7 +299,7 @@ def drop(
 ) -> DropResult:
     """Drop the database, ending all sessions in it, over the operator's session.
 
-    Where the inspection saw no row, rows are looked for once more after the database is closed: ConsentError if there
+    Where the inspection found no row, it searches again after the database is closed: ConsentError if there
     are any. Raises PreflightError if it cannot be dropped within `timeout` seconds. Run it within `unharmed`.
     """
     target = found.target
@@ -331,7 +331,7 @@ def drop(
 
 @contextmanager
 def unharmed(connection: Connection, found: Inspection, report: Report) -> Iterator[None]:
-    """Put the target back as it was if what is inside fails or is interrupted, and say so in the error's state."""
+    """Restore the target if the body fails or is interrupted, and say so in the error's state."""
     try:
         yield
     except (DbopsError, Interrupted) as error:
@@ -348,7 +348,7 @@ def unharmed(connection: Connection, found: Inspection, report: Report) -> Itera
 
 
 def _put_back(connection: Connection, found: Inspection, report: Report) -> str:
-    """Open the target again and drop its successor; return in a sentence what there is now."""
+    """Open the target again and drop its successor; return the resulting state as a sentence."""
     name = found.target.database
     try:
         if connection.closed or connection.broken:
@@ -408,7 +408,7 @@ def _assert_no_rows(inside: Connection, target: Target) -> None:
 
 
 def _drop(connection: Connection, target: Target, ended: dict[int, Session], deadline: float, report: Report) -> None:
-    """Try DROP DATABASE until it works or the time is up; what another session hinders is tried again."""
+    """Run DROP DATABASE until it succeeds or the time is up; retry while another session blocks it."""
     force = True
     while True:
         wait = max(1, round((deadline - time.monotonic()) * 1000))
@@ -423,7 +423,7 @@ def _drop(connection: Connection, target: Target, ended: dict[int, Session], dea
                 words = ": ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
                 left = sessions_in(connection, target.database)
                 raise _given_up(target, postgres.redact(words, target), left) from None
-            report(Message("DEBUG", f"drop tried again: {error.diag.message_primary}"))
+            report(Message("DEBUG", f"DROP DATABASE retried: {error.diag.message_primary}"))
             # A plain DROP ends autovacuum's workers, which a role that is not a superuser may not end by force.
             force = not (force and isinstance(error, psycopg.errors.InsufficientPrivilege))
             time.sleep(PAUSE)
@@ -440,7 +440,7 @@ def _given_up(target: Target, why: str, left: tuple[Session, ...]) -> PreflightE
         f"cannot drop {target.database}: {why}",
         where=str(target),
         notes=tuple(str(session) for session in left),
-        hint="End what stands in the way, or give it more time with --timeout.",
+        hint="End what blocks the drop, or give it more time with --timeout.",
     )
 
 
@@ -474,11 +474,11 @@ def restart_scheduler(target: Target) -> bool:
         return False
 
 
-# What there is, in words.
+# The state of a database, as sentences.
 
 
 def explain_missing(target: Target) -> str:
-    """Return in a sentence what there is of a database that is not there; nothing if it is, or if that is not known."""
+    """Return a sentence on a missing database and its successor; nothing if it exists, or if that is not known."""
     name = target.database
     try:
         with postgres.maintenance(target) as connection, postgres.reading(connection):
@@ -507,5 +507,5 @@ def refuse_closed(database: Database | None, target: Target) -> None:
         f"{target.database} is {kind.get(database.marker.kind, 'closed: a run')} is at work, or was interrupted",
         where=str(target),
         notes=(f"since {database.marker.since}",),
-        hint="If no run is at work, `invoke db.create` opens it as it is, and `invoke db.rebuild` begins anew.",
+        hint="If no run is at work, `invoke db.create` opens it as it is, and `invoke db.rebuild` starts over.",
     )

@@ -1,4 +1,4 @@
-"""Judge an inspection: what would make a drop or a create fail halfway."""
+"""Judge an inspection: every condition that would make a drop or a create fail."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_passed(findings: tuple[Finding, ...], target: Target) -> None:
 
 
 def preflight(inspection: Inspection, *, dropping: bool, creating: bool) -> tuple[Finding, ...]:
-    """Return what speaks for or against dropping, creating or both."""
+    """Return the conditions for dropping, creating or both, met or not."""
     findings = [
         judged(
             "database name",

@@ -122,7 +122,7 @@ KINDS = ("successor", "building", "blocked", "rehearsal")
 
 
 def parse_marker(comment: str | None) -> Marker | None:
-    """Return the marker that a comment holds, or None; a comment is its owner's text, so nothing in it is believed."""
+    """Return the marker that a comment holds, or None; its owner can write any text there, so it is validated."""
     if not comment or not comment.startswith(MARKER):
         return None
     try:

@@ -181,9 +181,9 @@ def repeat(
 
 
 def plan(target: Target, options: Options, *, report: Report = ignore) -> Plan:
-    """Return what a rebuild would do, and what speaks against it.
+    """Return what a rebuild would do, and which conditions are not met.
 
-    The target is only read. If nothing speaks against it, a scratch database with the target's properties is created
+    The target is only read. If all conditions are met, a scratch database with the target's properties is created
     and dropped. Raises ServerError if the server cannot be reached.
     """
     with postgres.maintenance(target) as connection:
@@ -233,7 +233,7 @@ def _unreadable(name: str, error: DbopsError) -> Finding:
 
 
 def settled(connection: Connection, found: Inspection) -> Inspection:
-    """Return the inspection with the sessions read again for a moment while there are some the role may not end."""
+    """Return the inspection; while the role may not end all sessions, read them again for a moment."""
     deadline = time.monotonic() + JOBS_TIMEOUT
     while any(not session.endable for session in found.sessions) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -282,10 +282,10 @@ def build(
     steps: Steps,
     observer: Connection,
 ) -> Built:
-    """Migrate and verify the target's database over one connection, and return what came out.
+    """Migrate and verify the target's database over one connection, and return the result.
 
     `observer` is the operator's session, which watches for lock waits meanwhile. Raises MigrationError or CheckError
-    if the database does not come out right.
+    if a migration or a check fails.
     """
     with postgres.translated(target), postgres.connect(target) as connection:
         with steps.timed("migrate", quiet=True):
@@ -308,7 +308,7 @@ def build(
 
 
 def _rehearse(connection: Connection, planned: Plan, options: Options, steps: Steps) -> str:
-    """Build in a scratch database with the target's properties, and return the fingerprint of what came out."""
+    """Build in a scratch database with the target's properties, and return the fingerprint of the result."""
     found = planned.inspection
 
     def within(event: Event) -> None:
@@ -375,7 +375,7 @@ def _partly_built(connection: Connection, target: Target, options: Options, repo
 
 
 def _undo_build(connection: Connection, target: Target, options: Options, report: Report) -> str:
-    """Drop what was built so far, unless it is complete or holds rows; return in a sentence what there is now."""
+    """Drop what was built so far, unless it is complete or holds rows; return the resulting state."""
     name = target.database
     try:
         found = inspect(connection, target)
@@ -477,7 +477,7 @@ def create(target: Target, options: Options, *, report: Report = ignore) -> Crea
 
 @contextmanager
 def _created(connection: Connection, target: Target) -> Iterator[None]:
-    """Say in the state of an interruption what there is of the database."""
+    """Say in the state of an interruption whether the database exists."""
     name = target.database
     try:
         yield
@@ -516,7 +516,7 @@ def migrate(
     """Apply pending migrations as the only operator, on a database of the environment that was chosen.
 
     The options are those of `migrations.run.apply`; `timeout` is how many seconds to wait for another operator.
-    `expect` is a file with the canonical text of the schema that should come out: CheckError before the last commit,
+    `expect` is a file with the canonical text of the expected schema: CheckError before the last commit,
     which is rolled back, if the schema differs.
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
@@ -597,7 +597,7 @@ def assert_environment(found: label.Label | None, target: Target) -> None:
 
 
 def status(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> LedgerStatus:
-    """Return how the target's database stands to the migration files; report if the database is closed.
+    """Return how the target's database compares with the migration files; report if the database is closed.
 
     Raises ServerError if it cannot be connected to, which names the successor if it was dropped.
     """

@@ -1,4 +1,4 @@
-"""Wait until a server accepts connections and TimescaleDB can be loaded; no database of ours is needed."""
+"""Wait until a server accepts connections and TimescaleDB can be loaded; the target database need not exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ready:
 
 
 def wait(target: Target, *, timeout: float, report: Report = ignore) -> Ready:
-    """Return when the server is ready; ServerError after `timeout` seconds, or at once if it won't let this role in."""
+    """Return when the server is ready; ServerError after `timeout` seconds, or at once if it rejects this role."""
     began = time.monotonic()
     said = ""
     while True:
@@ -49,7 +49,7 @@ def wait(target: Target, *, timeout: float, report: Report = ignore) -> Ready:
 def _look(target: Target) -> tuple[str, str] | ServerError:
     """Return the versions of PostgreSQL and TimescaleDB, or why the server is not ready yet.
 
-    ServerError is raised only by a server that accepts connections, but not this one.
+    Raises ServerError only for a server that accepts connections, but rejects this one.
     """
     if (trouble := _unreachable(target)) is not None:
         return trouble

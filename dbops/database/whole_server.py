@@ -11,7 +11,7 @@ from dbops.errors import ConsentError, ServerError
 from dbops.events import Report, ignore
 from dbops.settings import SCRATCH_PREFIX, Target, parse_url
 
-# Databases whose names this tool made up: they hold nothing that is not elsewhere.
+# Prefixes of databases that this tool creates for itself: their loss needs no consent.
 OWN_PREFIXES = (SCRATCH_PREFIX, "kapman_template_")
 
 

@@ -1,4 +1,4 @@
-"""Nothing is lost that nobody agreed to lose: looked at with real databases, and through a real terminal."""
+"""Nothing is lost without consent: tested with real databases, and through a real terminal."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_table_that_is_locked_or_may_not_be_read_counts_as_full(server: TestServ
     with psycopg.connect(dsn(built)) as locking:
         locking.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         assert "cannot be read" in look_inside(built).evidence
-    with operators.role(server, "LOGIN") as stranger:
-        assert "permission denied" in look_inside(as_role(built, stranger)).evidence
+    with operators.role(server, "LOGIN") as other:
+        assert "permission denied" in look_inside(as_role(built, other)).evidence
 
 
 def test_rows_that_a_policy_hides_count(server: TestServer, target: Target) -> None:
@@ -92,7 +92,9 @@ def test_rows_that_a_policy_hides_count(server: TestServer, target: Target) -> N
         assert "policy" in look_inside(own).evidence or "row-level" in look_inside(own).evidence
 
 
-def test_database_that_lets_nobody_in_counts_as_full_and_needs_its_name(server: TestServer, built: Target) -> None:
+def test_database_that_accepts_no_connections_counts_as_full_and_needs_its_name(
+    server: TestServer, built: Target
+) -> None:
     server.execute(f'ALTER DATABASE "{built.database}" ALLOW_CONNECTIONS false')
     with pytest.raises(ConsentError, match="may hold rows"):
         rebuild.rebuild(built, options(yes=True))

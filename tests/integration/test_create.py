@@ -79,24 +79,24 @@ def test_any_name_can_be_created_looked_at_and_dropped(server: TestServer, targe
 
 
 def test_new_database_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server: TestServer, target: Target) -> None:
-    with operators.role(server) as stranger:
+    with operators.role(server) as other:
         with closed(target) as kept_out:
             assert kept_out == "all but superusers"
             server.execute("CREATE EXTENSION timescaledb", target.database)
             with pytest.raises(psycopg.OperationalError, match="too many connections"):
-                psycopg.connect(dsn(as_role(target, stranger)))
+                psycopg.connect(dsn(as_role(target, other)))
             assert scheduler_runs(server, target.database)
-        psycopg.connect(dsn(as_role(target, stranger))).close()
+        psycopg.connect(dsn(as_role(target, other))).close()
 
 
 def test_new_database_of_an_owner_keeps_other_roles_out(server: TestServer, target: Target) -> None:
-    with operators.role(server) as owner, operators.role(server) as stranger:
+    with operators.role(server) as owner, operators.role(server) as other:
         with closed(as_role(target, owner)) as kept_out:
             assert owner in kept_out
             with pytest.raises(psycopg.OperationalError, match="permission denied"):
-                psycopg.connect(dsn(as_role(target, stranger)))
+                psycopg.connect(dsn(as_role(target, other)))
             psycopg.connect(dsn(as_role(target, owner))).close()
-        psycopg.connect(dsn(as_role(target, stranger))).close()
+        psycopg.connect(dsn(as_role(target, other))).close()
 
 
 def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server: TestServer, empty: Target) -> None:
@@ -107,8 +107,8 @@ def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server: Test
 
 def test_failed_create_leaves_no_scratch_database(server: TestServer, target: Target) -> None:
     before = operators.scratch_databases(server)
-    with operators.role(server, "LOGIN") as stranger, pytest.raises(PreflightError, match="may not create databases"):
-        create(as_role(target, stranger))
+    with operators.role(server, "LOGIN") as other, pytest.raises(PreflightError, match="may not create databases"):
+        create(as_role(target, other))
     with operators.role(server) as owner, postgres.operator(as_role(target, owner)) as connection:
         found = inspect(connection, as_role(target, owner))
         with pytest.raises(PreflightError, match="could not create") as refused:
@@ -157,9 +157,9 @@ def test_database_that_has_no_marker_yet_is_dropped_once_its_run_is_gone(server:
 def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server: TestServer, target: Target) -> None:
     left = leave_behind(server, target)
     said: list[object] = []
-    with operators.role(server) as stranger:
-        with postgres.operator(as_role(target, stranger)) as connection:
-            lifecycle.recovered(connection, as_role(target, stranger), said.append)
+    with operators.role(server) as other:
+        with postgres.operator(as_role(target, other)) as connection:
+            lifecycle.recovered(connection, as_role(target, other), said.append)
         assert said == []
         assert exists(server, left)
     create(target)
@@ -180,5 +180,5 @@ def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server:
 
 
 def test_create_of_a_database_that_exists_needs_no_rights(server: TestServer, empty: Target) -> None:
-    with operators.role(server, "LOGIN") as stranger:
-        assert not rebuild.create(as_role(empty, stranger), options()).created
+    with operators.role(server, "LOGIN") as other:
+        assert not rebuild.create(as_role(empty, other), options()).created

@@ -1,4 +1,4 @@
-"""Everything that could fail half-way is found before anything is destroyed."""
+"""Every condition that would make a rebuild fail is found before anything is destroyed."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def test_template_database_is_refused(server: TestServer, built: Target) -> None
 
 
 def test_role_that_does_not_own_the_database_is_refused(server: TestServer, precious: Target) -> None:
-    with operators.role(server) as stranger:
+    with operators.role(server) as other:
         with pytest.raises(PreflightError, match="may not drop it"):
-            rebuild.rebuild(as_role(precious, stranger), options(yes=True))
+            rebuild.rebuild(as_role(precious, other), options(yes=True))
         assert works(server, precious)
 
 
@@ -178,11 +178,11 @@ def test_marker_that_cannot_be_read_leaves_the_database_as_it_is(server: TestSer
 
 
 def test_all_refusals_come_at_once(server: TestServer, built: Target, tmp_path: Path) -> None:
-    with operators.role(server, "LOGIN") as nobody:
-        found = plan(as_role(built, nobody), migrations=Path(tmp_path / "none"))
+    with operators.role(server, "LOGIN") as other:
+        found = plan(as_role(built, other), migrations=Path(tmp_path / "none"))
         assert refused(found) >= {"right to drop", "right to create", "migration files"}
         with pytest.raises(PreflightError) as error:
-            rebuild.rebuild(as_role(built, nobody), options(yes=True, migrations=Path(tmp_path / "none")))
+            rebuild.rebuild(as_role(built, other), options(yes=True, migrations=Path(tmp_path / "none")))
     assert len(error.value.notes) == len(found.refusals)
     assert error.value.state == "Nothing was changed."
 

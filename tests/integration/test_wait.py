@@ -53,8 +53,8 @@ def test_server_that_never_starts_is_given_up(tmp_path: Path) -> None:
 
 
 def test_role_that_is_not_let_in_is_told_at_once(target: Target) -> None:
-    stranger = replace(target, parameters={**target.parameters, "user": "nobody_of_this_name"})
+    unknown = replace(target, parameters={**target.parameters, "user": "unknown_role"})
     said: list[object] = []
     with pytest.raises(ServerError, match=r"does not exist|authentication failed"):
-        wait(stranger, timeout=600, report=said.append)
+        wait(unknown, timeout=600, report=said.append)
     assert not said

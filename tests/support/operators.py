@@ -103,8 +103,8 @@ def scratch_databases(server: TestServer) -> list[str]:
 
 def works(server: TestServer, target: Target, rows: int = ROWS) -> bool:
     """Return whether a target holds its rows, lets ordinary roles in, and has its scheduler."""
-    with role(server) as stranger:
-        psycopg.connect(dsn(as_role(target, stranger))).close()
+    with role(server) as other:
+        psycopg.connect(dsn(as_role(target, other))).close()
     return rows_left(target) == rows and scheduler_runs(server, target.database, patience=0)
 
 
