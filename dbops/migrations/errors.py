@@ -15,7 +15,7 @@ _AGAIN = "Fix the file and run `invoke db.migrate` again."
 _HINTS = {
     "53200": "One transaction of so many files needs more locks than the server has room for: "
     "raise max_locks_per_transaction, or commit each file with `invoke db.migrate --commit file`.",
-    "57014": "Somebody canceled it, as with pg_cancel_backend: ask who and why, then run `invoke db.migrate` again.",
+    "57014": "Another session canceled it, as with pg_cancel_backend: ask why, then run `invoke db.migrate` again.",
     "55P04": "A value that ALTER TYPE adds can be used only after a commit: put the ALTER TYPE in a file of its own, "
     "with `-- migrate: own-transaction` in the header, or commit each file with `invoke db.migrate --commit file`.",
     "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
@@ -25,7 +25,7 @@ _TIMED_OUT = (
     "If it needs longer, say so with --statement-timeout or in the file's header "
     "(`-- statement-timeout: 10min`), and run `invoke db.migrate` again."
 )
-_PASSING = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
+_TRANSIENT = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
 _INLINE = re.compile(r"\binline_code_block\D+(?P<line>\d+)")
 _BODY = re.compile(r"\$\w*\$")
 _COMPARED_CHARACTERS = 200
@@ -34,7 +34,7 @@ _COMPARED_CHARACTERS = 200
 class StatementError(Exception):
     """The server's error for something in a migration, before it is decided what follows from it.
 
-    `timed_out` tells that the statement ran for as long as its statement timeout.
+    `timed_out` is whether the statement ran for as long as its statement timeout.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class StatementError(Exception):
         self.timed_out = timed_out
 
     @property
-    def passing(self) -> bool:
-        """Return whether the same may work a little later: after a lock timeout or a deadlock."""
-        return self.error.sqlstate in _PASSING
+    def transient(self) -> bool:
+        """Return whether another attempt may succeed: after a lock timeout or a deadlock."""
+        return self.error.sqlstate in _TRANSIENT
 
 
 def failed(failure: StatementError, state: str, notes: tuple[str, ...] = ()) -> MigrationError:
@@ -75,12 +75,12 @@ def locked(
         f"migration {failure.migration.name} could not acquire a lock after {attempts}: "
         f"{failure.error.diag.message_primary}",
         (
-            *(tuple(f"held by {holder}" for holder in holders) or ("who holds it was not seen",)),
+            *(tuple(f"held by {holder}" for holder in holders) or ("the holder is unknown",)),
             *_notes(failure.error),
             *notes,
         ),
         state,
-        "End that session or wait for it, or go on trying for longer with `invoke db.migrate --lock-budget 30min`.",
+        "End that session or wait for it, or allow more attempts with `invoke db.migrate --lock-budget 30min`.",
     )
 
 

@@ -38,7 +38,7 @@ _LIMITS = ("lock-timeout", "lock-budget", "statement-timeout")
 _DIRECTIVES = ("migrate", *_LIMITS)
 _MODES = ("", "own-transaction", "no-transaction")
 _DIRECTIVE = re.compile(rf"(?:\A|(?<=[\r\n]))[ \t]*--[ \t]*(?:{'|'.join(_DIRECTIVES)})[ \t]*:", re.IGNORECASE)
-# What is meant as a directive and has not the form of one.
+# Lines that look like a directive but do not have its form.
 _NEAR = re.compile(
     r"(?:\A|(?<=[\r\n]))(?:[ \t]*--|[ \t]*/\*)?[ \t*]*+"
     r"(?:(?:migrate\b\W*)?(?:own|no)\W?transaction[ \t]*(?:\*/)?(?=[\r\n]|\Z)"
@@ -57,7 +57,7 @@ _DEFINITIONS = ("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE")
 _TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
-# Possessive throughout: CONCURRENTLY and ON are no names, even where that leaves nothing to match.
+# Possessive throughout: CONCURRENTLY and ON are never taken for names, even if then nothing matches.
 _BUILDS = re.compile(
     rf"CREATE\s++(?:UNIQUE\s++)?+INDEX\s++(?:CONCURRENTLY\b\s*+)?+(?:IF\s++NOT\s++EXISTS\b\s*+)?+(?P<name>{_IDENTIFIER})"
     rf"\s*+ON\b\s*+(?:ONLY\b\s*+)?+(?P<table>{_IDENTIFIER}(?:\s*+\.\s*+{_IDENTIFIER})?+)",
@@ -91,7 +91,7 @@ class Migration:
 
     `statements` counts them; a file that is being written has none, and cannot be applied. `adds_enum_value` is
     whether it adds a value to a type, which can be used only after a commit; `touches_session` whether it may leave
-    settings or other things behind in its session. `label` is the path as people and editors want it: relative where
+    settings or other things behind in its session. `label` is the path to show: relative where
     the file is below the working directory.
     """
 
@@ -119,7 +119,7 @@ class IndexBuild:
 def discover(directory: Path, *, allow_empty: bool = False) -> tuple[Migration, ...]:
     """Return a directory's migrations in order.
 
-    Each file is read once: what is validated here is what will be sent. `allow_empty` lets pass files without
+    Each file is read once: what is validated here is what will be sent. `allow_empty` accepts files without
     statements. Raises UsageError that names everything that is wrong at once.
     """
     problems: list[tuple[Path, InvalidMigrationError]] = []
@@ -263,7 +263,7 @@ def first_of(notes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def label(path: Path) -> str:
-    """Return a path relative to the working directory, or as it is where it lies elsewhere."""
+    """Return a path relative to the working directory, or as it is for a file elsewhere."""
     try:
         return path.absolute().relative_to(Path.cwd()).as_posix()
     except (ValueError, OSError):
@@ -334,7 +334,7 @@ def _content(path: Path, directory: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InvalidMigrationError("is a directory; migrations lie side by side")
+            raise InvalidMigrationError("is a directory: every migration must be a file")
         if not stat.S_ISREG(mode):
             raise InvalidMigrationError("is not a regular file")
         if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):

@@ -1,4 +1,4 @@
-"""The ledger: the one table that says which migrations a database has had, and how it stands to the files."""
+"""The ledger: the one table that says which migrations a database has had, and how it compares with the files."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ CREATE_TABLE = (
     f"COMMENT ON COLUMN {LEDGER}.tool_version IS 'Version of the runner'",
 )
 
-# The first relation that is no extension's member and in no extension's schema: TimescaleDB's chunks lie in one of
-# those.
+# `relation` is the first one that is neither a member of an extension nor in a schema of one, as TimescaleDB's chunks
+# are.
 _INSPECT = f"""
 SELECT
     EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'dbops'),
@@ -107,7 +107,7 @@ class Entry:
 
 
 class State(StrEnum):
-    """How a version stands; the last four stop `db.migrate`, and `unfinished` is taken up again by it."""
+    """How a version stands; the last four stop `db.migrate`, which resumes `unfinished`."""
 
     APPLIED = "applied"
     PENDING = "pending"
@@ -156,16 +156,16 @@ class Item:
 class LedgerStatus:
     """Every version that the ledger or the files know, in order; `has_ledger` is False on a new database.
 
-    `engine` is PostgreSQL and TimescaleDB with their versions, for people; `stranger` names a relation that is there
-    without any ledger; `label` is the database's own word on its environment; `problems` say in words what was done to
-    the ledger itself; `has_schema` tells whether its schema is there, `defers` whether any constraint can be deferred.
+    `engine` is PostgreSQL and TimescaleDB with their versions, for people; `unknown_relation` names one that
+    exists without a ledger; `label` is the environment kept in the database; `problems` describe changes to
+    the ledger itself; `has_schema` is whether its schema exists, `defers` whether any constraint can be deferred.
     """
 
     database: str
     server: str
     engine: str
     has_ledger: bool
-    stranger: str
+    unknown_relation: str
     items: tuple[Item, ...]
     label: Label | None = None
     problems: tuple[str, ...] = ()
@@ -196,15 +196,15 @@ class LedgerStatus:
 
     @property
     def consistent(self) -> bool:
-        """Return whether ledger, files and database agree and nothing was left half-way."""
-        return not (self.disagreements or self.having(State.UNFINISHED) or self.stranger or self.problems)
+        """Return whether ledger, files and database agree and no migration is unfinished."""
+        return not (self.disagreements or self.having(State.UNFINISHED) or self.unknown_relation or self.problems)
 
     def assert_current(self) -> None:
         """Raise CheckError, naming what is wrong, while anything is pending or inconsistent."""
         wrong = [f"{migration.name} is pending" for migration in self.pending]
         wrong += [f"{item.name} is {item.state}" for item in self.disagreements]
         wrong += [self.problems[0]] if self.problems else []
-        wrong += [f"{self.stranger} is there, but no ledger"] if self.stranger else []
+        wrong += [f"{self.unknown_relation} exists without a ledger"] if self.unknown_relation else []
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise CheckError(
@@ -216,11 +216,11 @@ class LedgerStatus:
 
     def assert_migratable(self) -> None:
         """Raise PreflightError or MigrationError if files, ledger and database do not fit together."""
-        if self.stranger:
+        if self.unknown_relation:
             raise PreflightError(
-                f"the database has relations (such as {self.stranger}) but no ledger {LEDGER}",
+                f"the database has relations (such as {self.unknown_relation}) but no ledger {LEDGER}",
                 where=f"database {self.database}",
-                notes=("which migrations they correspond to is not known: none is applied, and nothing is adopted",),
+                notes=("it is not known which migrations they correspond to: none was applied",),
                 hint="Build it anew with `invoke db.rebuild`, or correct the database's name in DATABASE_URL.",
             )
         if self.problems:
@@ -244,15 +244,15 @@ class LedgerStatus:
 
 
 def status(target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
-    """Return how a database stands to the files; may raise ServerError."""
+    """Return how a database compares with the files; may raise ServerError."""
     with postgres.translated(target), postgres.connect(target) as connection, postgres.reading(connection):
         return read_status(connection, target, migrations)
 
 
 def read_status(connection: Connection, target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
-    """Return how the connected database stands to the files.
+    """Return how the connected database compares with the files.
 
-    Raises ServerError if the role may not read the ledger, PreflightError if somebody keeps it locked.
+    Raises ServerError if the role may not read the ledger, PreflightError if another session keeps it locked.
     """
     row: Any = connection.execute(_INSPECT, [SCHEMA, TABLE]).fetchone()
     (
@@ -300,7 +300,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         server=target.server,
         engine=f"PostgreSQL {postgresql.split()[0]}, {extension}",
         has_ledger=bool(columns),
-        stranger="" if columns else relation or "",
+        unknown_relation="" if columns else relation or "",
         items=compare(migrations, entries),
         label=database_label,
         problems=tuple(problems),
@@ -399,7 +399,7 @@ def digest(rows: dict[int, tuple[str, str, bool]]) -> str:
 
 
 def compare(migrations: tuple[Migration, ...], entries: tuple[Entry, ...]) -> tuple[Item, ...]:
-    """Return how the files and the ledger's rows stand to each other, in order of version."""
+    """Return how the files and the ledger's rows compare, in order of version."""
     files = {migration.version: migration for migration in migrations}
     rows = {entry.version: entry for entry in entries}
     last = max((entry.version for entry in entries if entry.finished), default=0)

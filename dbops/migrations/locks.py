@@ -45,7 +45,7 @@ WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'inf
 def parse(text: str) -> dict[str, str] | None:
     """Return the strongest mode by table that a `Locks:` header declares; None for no header.
 
-    Remarks in parentheses are passed over. Raises ValueError for one that is not of the form.
+    Remarks in parentheses are ignored. Raises ValueError for an invalid header.
     """
     found: dict[str, str] = {}
     text = _REMARK.sub("", text).strip().rstrip(".")
@@ -82,7 +82,7 @@ def tables(connection: Connection) -> frozenset[str]:
 def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator[str]:
     """Yield sentences on what the files of one transaction lock for longer than they need to.
 
-    `existing` are the tables that are there before: nobody uses the others yet.
+    `existing` are the tables that exist before: the others are not in use yet.
     """
     for position, migration in enumerate(batch):
         later = len(batch) - position - 1

@@ -26,8 +26,8 @@ from dbops.migrations.work import AppliedMigration, Attempts, Work
 from dbops.postgres import Connection
 
 _MAY_BE_THERE = (
-    "an earlier run began this file, and may have finished it without living to say so: "
-    "if what it makes is there, write IF NOT EXISTS (or IF EXISTS) in the file"
+    "an earlier run began this file, and may have completed it before it was interrupted: "
+    "if what it creates exists, write IF NOT EXISTS (or IF EXISTS) in the file"
 )
 # Without those that another session is building: it holds this lock on their table meanwhile, which every role may see,
 # while pg_stat_progress_create_index hides other roles' builds.
@@ -118,7 +118,7 @@ def _record(work: Work, migration: Migration, duration_ms: str) -> None:
 
 
 def _build(work: Work, command: Command, build: IndexBuild | None, *, again: bool) -> None:
-    """Run the statement, again where a lock could not be acquired and nothing is left that would add up."""
+    """Run the statement, again where a lock could not be acquired and no invalid index is left."""
     session, migration = work.session, command.migration
     connection = session.connection
     before = invalid_indexes(connection)
@@ -133,7 +133,7 @@ def _build(work: Work, command: Command, build: IndexBuild | None, *, again: boo
             break
         except StatementError as failure:
             if connection.closed:
-                work.doubt = f"{migration.name} was begun outside a transaction; how far it came is not known."
+                work.doubt = f"{migration.name} was begun outside a transaction; its progress is not known."
                 raise work.error(failure) from None
             session.script(_settings(work, migration, "pg_catalog"))
             left = invalid_indexes(connection) - before

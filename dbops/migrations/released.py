@@ -18,7 +18,7 @@ MAIN = ("origin/main", "main")
 
 
 class UnknownHistoryError(Exception):
-    """Git cannot tell what is released; the text says why, and what to do."""
+    """Git does not know what is released; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def find(directory: Path) -> Release:
 
 
 def released_names(directory: Path) -> tuple[str, ...]:
-    """Return the names of the files that are released; none where git cannot tell."""
+    """Return the names of the files that are released; none where git does not know."""
     try:
         return find(directory).names
     except UnknownHistoryError:

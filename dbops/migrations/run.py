@@ -203,8 +203,8 @@ def apply(
 ) -> MigrationResult:
     """Apply what is pending over an autocommit connection to the target's database; return once it is committed.
 
-    `observer` is a connection to the same server, to any database, that watches for lock waits and that nobody else
-    uses meanwhile; without one, a connection is made when a statement takes long. `to` is the last version to apply;
+    `observer` is a connection to the same server, to any database, that watches for lock waits and that has no other
+    use meanwhile; without one, a connection is made when a statement takes long. `to` is the last version to apply;
     timeouts and the lock budget are durations such as `5s`, and override the files' headers; `commit` is "all" for one
     transaction or "file" for one each; `fresh` allows commits in between, on a database that this run has created;
     `check` rolls everything back; `with_times` asks the server for each statement's time; `patience` is how many
@@ -231,7 +231,7 @@ def apply(
                 hint="Leave --expect out, and compare afterwards with `invoke db.drift --against FILE`.",
             )
         work = Work.on(session, found, with_times=with_times)
-        # Who has just created the database has said where it is, and that all is pending.
+        # A rebuild has already reported the server and the database, and that every file is pending.
         report(Message("DEBUG" if fresh else "INFO", f"{found.engine}; {found.summary}", str(target)))
         report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
         parts = batches(chosen, fresh=fresh, commit=commit)
@@ -323,8 +323,8 @@ def _begin(work: Work, first: Migration) -> None:
             *work.creating_ledger(),
         )
     except psycopg.Error as error:
-        # Somebody may hold a lock on the ledger's schema for a while; other errors are not the first file's.
-        if (failure := StatementError(first, error)).passing:
+        # Another session may hold a lock on the ledger's schema for a while; other errors are not the first file's.
+        if (failure := StatementError(first, error)).transient:
             raise failure from None
         raise
     session.clean = True
@@ -449,7 +449,7 @@ def _settle(work: Work, version: int) -> None:
 
 
 def _is_committed(work: Work, version: int) -> bool | None:
-    """Return whether the ledger has a version, once the session that was to write it is gone; None if that stays open.
+    """Return whether the ledger has a version, once the session that was to write it is gone; None if unknown.
 
     That session held the migration lock: the next one that gets it sees what was left.
     """
@@ -493,7 +493,7 @@ def batches(
     """Yield the files of each transaction; one outside transactions is by itself, and splits the others.
 
     On a fresh database a transaction also ends after so many files or statements, and after a file that adds a
-    value to an enum: whoever applied the files one by one could use it in the next.
+    value to an enum: applied one by one, the next file could use it.
     """
     batch: list[Migration] = []
     statements = 0

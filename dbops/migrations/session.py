@@ -28,10 +28,10 @@ from dbops.migrations.sqlsplit import Statement, location_at
 from dbops.postgres import Connection
 from dbops.settings import Target
 
-# A session that waits for a strong lock makes everybody behind it wait as well: short attempts, many of them.
+# A session that waits for a strong lock blocks all sessions queued behind it: hence many short attempts.
 LOCK_TIMEOUT = "1s"
 LOCK_BUDGET = "5min"
-# Outside a transaction, as CREATE INDEX CONCURRENTLY does, waiting blocks nobody, and giving up leaves an index behind.
+# Outside a transaction (CREATE INDEX CONCURRENTLY) waiting blocks no session, and a timeout leaves an invalid index.
 PATIENT_LOCK_TIMEOUT = "10min"
 STATEMENT_TIMEOUT = "0"
 MIGRATION_LOCK = int.from_bytes(b"dbopsmig")
@@ -148,7 +148,7 @@ class Command:
 class Session:
     """An open session.
 
-    `where` is what is at work, for notices, since the client's monotonic clock `since`; `clean` tells that no file has
+    `where` is what is at work, for notices, since the client's monotonic clock `since`; `clean` is whether no file has
     left anything in it; `locks` counts how often it has taken the migration lock.
     """
 
@@ -374,7 +374,7 @@ def opened(
 ) -> Iterator[Session]:
     """Make a connection the one session that migrates the database, watched by `observer` or a connection of its own.
 
-    Raises PreflightError if another session is at it for longer than `patience` seconds.
+    Raises PreflightError if another session migrates it for longer than `patience` seconds.
     """
     with LockWatch(target, connection.info.backend_pid, observer, report) as watch:
         privilege = "'SET'" if connection.info.server_version >= 160000 else "'MEMBER'"
@@ -407,7 +407,7 @@ def _wait_alone(session: Session, patience: float) -> None:
             told = True
         if time.monotonic() > deadline:
             raise PreflightError(
-                f"another migration of this database is at work: {holder}",
+                f"another migration of this database is running: {holder}",
                 where=str(session.target),
                 state="Nothing was applied.",
                 hint="Wait for it to end, then run `invoke db.migrate` again.",
@@ -429,7 +429,7 @@ class _Running:
 class LockWatch:
     """Watches one session from a thread of its own; `blockers` are those seen last while it waited.
 
-    It looks through the connection `observer`, which nobody else uses meanwhile, or else, once something takes long,
+    It looks through the connection `observer`, which has no other use meanwhile, or else, once something takes long,
     through one of its own.
     """
 
@@ -482,7 +482,7 @@ class LockWatch:
                     spoken = time.monotonic()
                     self._speak(connection, running, elapsed)
         except (psycopg.Error, DbopsError):
-            return  # Watching is a courtesy: what is watched reports its own failure.
+            return  # Watching is optional: the watched session reports its own failure.
         finally:
             if connection and connection is not self._observer:
                 connection.close()
@@ -499,7 +499,7 @@ class LockWatch:
                 self._report(Message("INFO", f"waiting for a lock held by {'; '.join(seen)}", running.where))
 
     def _speak(self, connection: Connection, running: _Running, elapsed: float) -> None:
-        """Say what runs, since when, and how far it is."""
+        """Report the statement that runs, since when, and its progress."""
         row: Any = connection.execute(_PROGRESS, [self._pid]).fetchone()
         if self._running is not running:
             return

@@ -56,7 +56,7 @@ class Statement:
     psql: int = -1
 
     def begins(self, *words: str) -> bool:
-        """Tell whether the statement begins with these words."""
+        """Return whether the statement begins with these words."""
         return self.words[: len(words)] == words
 
 
@@ -119,7 +119,7 @@ def split(text: str) -> Iterator[Statement]:
 
 
 class LineCounter:
-    """Tells the lines of offsets that only rise, in one pass over the text."""
+    """Converts ascending offsets into line numbers, in one pass over the text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -155,7 +155,7 @@ def leading(text: str) -> Iterator[str]:
 
 
 def without_comments(text: str) -> str:
-    """Return a text with a blank in the place of each comment."""
+    """Return a text with each comment replaced by a blank."""
     parts: list[str] = []
     position = 0
     while match := _TOKEN.match(text, position):

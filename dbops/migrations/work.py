@@ -39,7 +39,7 @@ class AppliedMigration:
 class Work:
     """A run: files that are committed, files in the open transaction; `doubt` says what is not known.
 
-    `defers` tells whether a constraint may be deferred.
+    `defers` is whether a constraint may be deferred.
     `rows` are what the ledger is to hold: name, checksum and whether it is finished, by version.
     """
 
@@ -110,7 +110,7 @@ class Work:
     def creating_ledger(self) -> list[str]:
         """Return what creates the ledger, if there is none, with the environment that the database is in.
 
-        Rows come in as soon as there are tables: from then on the database must say where it belongs.
+        Tables can hold rows as soon as they exist: from then on the database must carry its environment.
         """
         if self.has_ledger:
             return []
@@ -118,7 +118,7 @@ class Work:
         return [*([] if self.found.has_schema else [ledger.CREATE_SCHEMA]), *ledger.CREATE_TABLE, named]
 
     def roll_back(self) -> None:
-        """End an open transaction; a connection that is in the middle of something is given up."""
+        """End an open transaction; a connection that is still busy is closed."""
         connection = self.session.connection
         self.open = []
         self.session.clean = False
@@ -137,7 +137,7 @@ class Work:
         """Return the operator's error for a failure that ends the run."""
         if self.session.connection.closed:
             return errors.lost(failure.migration, failure.error, self.state(), failure.location)
-        if failure.passing:
+        if failure.transient:
             return errors.locked(failure, self.state(), self.session.watch.blockers, attempts, notes)
         return errors.failed(failure, self.state(), notes)
 
@@ -159,11 +159,11 @@ class Attempts:
     def again(self, failure: StatementError) -> bool:
         """Pause and return True; return False at once if the failure does not pass, or the budget is spent.
 
-        Whoever queued up behind this session passes meanwhile. Pauses grow, and differ at random, so that they do not
-        keep step with what holds the lock.
+        Sessions queued behind this one proceed meanwhile. Pauses grow and are randomized, so that attempts do not
+        keep coinciding with the sessions that hold the lock.
         """
         session = self._work.session
-        if not failure.passing or session.connection.closed:
+        if not failure.transient or session.connection.closed:
             return False
         first = seconds(session.limits.lock_for(failure.migration)) or 1.0
         pause = min(first * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)

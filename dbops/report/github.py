@@ -81,7 +81,7 @@ class GitHub:
                 "",
             ]
         if diff:
-            # A fence that is longer than any in the text cannot be closed by it.
+            # Backquotes that are more than any in the text cannot be closed by it.
             lines += ["````````diff", diff.replace("`" * 8, "'" * 8), "````````", ""]
         if not self.summary:
             return

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 
 from dbops.verification import Check, Verification
 
-# What XML 1.0 cannot hold, not even escaped.
-UNLAWFUL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Characters that XML 1.0 cannot contain, not even escaped.
+INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def xml(result: Verification, *, server: str, started: datetime) -> str:
@@ -37,7 +37,7 @@ def _suite(number: int, name: str, checks: tuple[Check, ...], server: str, start
         "errors": str(errors),
         "time": f"{sum(check.seconds for check in checks):.6f}",
     }
-    suite = ET.Element("testsuite", {key: _lawful(value) for key, value in attributes.items()})
+    suite = ET.Element("testsuite", {key: _valid(value) for key, value in attributes.items()})
     ET.SubElement(suite, "properties")
     for check in checks:
         suite.append(_case(package, check))
@@ -47,15 +47,15 @@ def _suite(number: int, name: str, checks: tuple[Check, ...], server: str, start
 
 
 def _case(package: str, check: Check) -> ET.Element:
-    attributes = {"classname": _lawful(package), "name": _lawful(check.name), "time": f"{check.seconds:.6f}"}
+    attributes = {"classname": _valid(package), "name": _valid(check.name), "time": f"{check.seconds:.6f}"}
     case = ET.Element("testcase", attributes)
     if not check.passed:
         kind = "error" if check.location else "failure"
-        says = f"expected {_lawful(check.expected)}, actual {_lawful(check.actual)}"
+        says = f"expected {_valid(check.expected)}, actual {_valid(check.actual)}"
         problem = ET.SubElement(case, kind, {"message": says, "type": kind})
-        problem.text = _lawful(f"{check.location}\n{check.location.excerpt()}" if check.location else says)
+        problem.text = _valid(f"{check.location}\n{check.location.excerpt()}" if check.location else says)
     return case
 
 
-def _lawful(value: str | None) -> str:
-    return "NULL" if value is None else UNLAWFUL.sub("\ufffd", value)
+def _valid(value: str | None) -> str:
+    return "NULL" if value is None else INVALID.sub("\ufffd", value)

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 5.0
 # The width of a pipe or a file, where text is not wrapped.
 UNLIMITED = 10_000
-# From these widths on there is room for what one seldom looks for, and for long texts beside each other.
+# From these widths on there is room for less important columns, and for long texts beside each other.
 WIDE = 100
 MIN_TEXT = 24
 WIDEST = 160
@@ -615,8 +615,8 @@ def status(found: LedgerStatus, console: Console) -> None:
         say(console, "warning", text)
     elif found.has_ledger and found.label is None:
         say(console, "warning", "label: missing; the next `invoke db.migrate` writes it")
-    if found.stranger:
-        text = f"{found.stranger} exists without a ledger: `invoke db.migrate` refuses such a database"
+    if found.unknown_relation:
+        text = f"{found.unknown_relation} exists without a ledger: `invoke db.migrate` refuses such a database"
         say(console, "warning", text)
     elif not found.has_ledger:
         say(console, "info", "no ledger: no migration has been applied")

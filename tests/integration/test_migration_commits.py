@@ -54,7 +54,7 @@ def test_value_of_an_enum_can_be_used_after_a_transaction_of_its_own(empty: Targ
     assert migrate(empty, written(tmp_path, *texts)).transactions == 3
 
 
-def test_other_word_for_commit_is_wrong_usage(empty: Target, tmp_path: Path) -> None:
+def test_unknown_value_of_commit_is_wrong_usage(empty: Target, tmp_path: Path) -> None:
     for function in (migrate, plan):
         with pytest.raises(UsageError, match='invalid value "some"'):
             function(empty, written(tmp_path, TABLE), commit="some")

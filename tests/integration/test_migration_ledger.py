@@ -1,4 +1,4 @@
-"""The ledger is not believed unseen: what a file does to it is found, and so is what was done to it."""
+"""Changes to the ledger, by a migration or by others, are detected."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_file_outside_a_transaction_that_loses_its_row_is_not_reported_as_applie
         ),
     ],
 )
-def test_ledger_that_was_changed_is_noticed_by_status_and_refused_by_migrate(
+def test_changed_ledger_is_reported_by_status_and_refused_by_migrate(
     empty: Target, tmp_path: Path, change: str, problem: str
 ) -> None:
     migrations = written(tmp_path, TABLE)
@@ -101,7 +101,7 @@ def test_ledger_that_was_changed_is_noticed_by_status_and_refused_by_migrate(
         migrate(empty, migrations)
 
 
-def test_ledger_that_is_locked_is_said_to_be_within_a_limit_with_the_holder(
+def test_locked_ledger_is_reported_with_its_holder_after_a_limit(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.3)
@@ -126,7 +126,7 @@ def test_lock_on_the_ledger_that_comes_later_is_waited_for_in_attempts(empty: Ta
     assert len(migrate(empty, migrations).applied) == 1
 
 
-def test_empty_file_is_a_state_and_no_error_until_it_is_to_be_applied(empty: Target, tmp_path: Path) -> None:
+def test_empty_file_is_an_error_only_when_it_is_to_be_applied(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
     migrations = discover(write(tmp_path, "-- Why: not yet", first=2), allow_empty=True)
     found = status(empty, migrations)

@@ -1,4 +1,4 @@
-"""Locks that cannot be had, two runs at once, servers that die, and operators who interrupt."""
+"""Locks that cannot be acquired, two runs at once, servers that die, and operators who interrupt."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def named(target: Target, name: str) -> Target:
     return replace(target, parameters={**target.parameters, "application_name": name})
 
 
-def test_lock_that_cannot_be_had_names_the_holder_after_a_bounded_number_of_tries(
+def test_lock_that_cannot_be_acquired_names_the_holder_after_a_bounded_number_of_attempts(
     empty: Target, tmp_path: Path
 ) -> None:
     migrate(empty, written(tmp_path, TABLE))
@@ -81,7 +81,7 @@ def test_lock_that_cannot_be_had_names_the_holder_after_a_bounded_number_of_trie
     assert applied(empty) == [1]
 
 
-def test_lock_that_is_given_up_in_time_is_had_in_a_later_try(empty: Target, tmp_path: Path) -> None:
+def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
     holder = servers.connect(empty)
     holder.execute("BEGIN")
@@ -101,15 +101,15 @@ def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Pat
     holder = servers.connect(named(empty, "nightly report"))
     holder.execute("BEGIN")
     holder.execute("SELECT * FROM public.t")
-    heard: list[str] = []
+    reported: list[str] = []
 
     def watch(event: Event) -> None:
         if isinstance(event, Message) and "waiting for a lock" in event.text:
-            heard.append(event.text)
+            reported.append(event.text)
             holder.close()
 
     migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="1min", report=watch)
-    assert "nightly report" in heard[0]
+    assert "nightly report" in reported[0]
 
 
 def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
     assert found == [("2s", "10min"), ("3s", "20min")]
 
 
-def test_statement_that_takes_too_long_is_ended_and_told(empty: Target, tmp_path: Path) -> None:
+def test_statement_that_takes_too_long_is_ended_and_reported(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="canceling statement due to statement timeout") as failure:
         migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), statement_timeout="100ms")
     assert failure.value.location is not None
@@ -133,10 +133,10 @@ def test_statement_that_takes_too_long_is_ended_and_told(empty: Target, tmp_path
     assert "--statement-timeout" in failure.value.advice
 
 
-def test_statement_that_somebody_cancels_is_not_said_to_need_longer(empty: Target, tmp_path: Path) -> None:
+def test_statement_that_another_session_cancels_gets_no_hint_about_the_timeout(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="canceling statement due to user request") as failure:
         migrate(empty, written(tmp_path, "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60);"))
-    assert "Somebody canceled it" in failure.value.advice
+    assert "Another session canceled it" in failure.value.advice
     assert "--statement-timeout" not in failure.value.advice
     assert failure.value.sqlstate == "57014"
 
@@ -169,7 +169,7 @@ def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: P
     thread = threading.Thread(target=slow)
     thread.start()
     begun.wait(30)
-    with pytest.raises(PreflightError, match=r"another migration of this database is at work: .*the first run"):
+    with pytest.raises(PreflightError, match=r"another migration of this database is running: .*the first run"):
         migrate(empty, discover(tmp_path), patience=0.5)
     with servers.connect(empty) as connection:
         connection.execute(
@@ -180,7 +180,7 @@ def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: P
     assert not thread.is_alive()
 
 
-def test_connection_that_is_lost_is_told_with_the_state(empty: Target, tmp_path: Path) -> None:
+def test_lost_connection_is_reported_with_the_state(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
     text = f"{COLUMN}\nSELECT pg_terminate_backend(pg_backend_pid());\n"
     with pytest.raises(MigrationError, match="the connection was lost during migration 0002_do_step2") as failure:
@@ -218,7 +218,7 @@ def test_commit_whose_answer_is_lost_is_looked_up(
         assert not status(empty, discover(tmp_path)).has_ledger
 
 
-def test_commit_whose_fate_cannot_be_learnt_is_said_to_be_unknown(
+def test_commit_whose_outcome_cannot_be_read_is_reported_as_unknown(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dbops.migrations.session import Session
@@ -337,7 +337,9 @@ def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finis
     assert applied(target) == list(range(1, 161))
 
 
-def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_of_the_watch_does_not_end_the_run(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise psycopg.OperationalError("gone")
 
@@ -347,7 +349,7 @@ def test_watching_never_breaks_what_it_watches(empty: Target, tmp_path: Path, mo
 
 
 def test_wait_that_ends_while_it_is_looked_at_does_not_end_the_watch(empty: Target) -> None:
-    """The session at work may say that it waits no longer between any two looks at it."""
+    """The watched session may stop waiting between any two reads of its state."""
 
     running = session._Running("file", "SELECT 1", 0.0, 0.25)
 

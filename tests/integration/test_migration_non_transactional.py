@@ -1,4 +1,4 @@
-"""Files that run outside a transaction: honest when they fail, and taken up again."""
+"""Files that run outside a transaction: their state after a failure, and how they are resumed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_first_file_may_run_outside_a_transaction(empty: Target, tmp_path: Path)
     assert states(empty, tmp_path) == [State.APPLIED]
 
 
-def test_failure_outside_a_transaction_leaves_an_honest_state(empty: Target, tmp_path: Path) -> None:
+def test_failure_outside_a_transaction_leaves_the_file_unfinished(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, INDEX, AFTER)
     with pytest.raises(MigrationError, match="0002_do_step2 failed: could not create unique index") as failure:
         migrate(empty, migrations)
@@ -123,7 +123,7 @@ def test_index_that_becomes_invalid_otherwise_is_not_recorded(empty: Target, tmp
 
 
 def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path: Path) -> None:
-    """Each further try would leave one more; all that this run left is named."""
+    """Each further attempt would leave one more; all that this run left is named."""
     index = "CREATE TABLE public.t (n integer); CREATE INDEX t_n_idx ON public.t (n);"
     text = "-- migrate: no-transaction\n-- lock-timeout: 200ms\nREINDEX INDEX CONCURRENTLY public.t_n_idx;"
     migrations = written(tmp_path, index, text)
@@ -138,14 +138,14 @@ def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path
     assert len(left) == len([name for name, valid in indexes(empty) if not valid]) == 1
 
 
-def test_statement_that_needs_no_transaction_is_told_how(empty: Target, tmp_path: Path) -> None:
+def test_statement_that_cannot_run_in_a_transaction_gets_a_hint(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE, "CREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);"))
     assert "-- migrate: no-transaction" in failure.value.advice
 
 
 def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Path) -> None:
-    """Only an index of the statement's own table is what an earlier try left."""
+    """Only an index of the statement's own table is what an earlier attempt left."""
     migrations = written(tmp_path, TABLE, INDEX)
     run(empty, "CREATE SCHEMA dbops")
     migrate(empty, migrations, to=1)
@@ -160,7 +160,7 @@ def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Pat
         assert connection.execute("SELECT to_regclass('other.t_n_key') IS NOT NULL").fetchall() == [(True,)]
 
 
-def test_hypertables_index_is_built_chunk_by_chunk_and_taken_up_again(empty: Target, tmp_path: Path) -> None:
+def test_hypertables_index_is_built_chunk_by_chunk_and_resumed(empty: Target, tmp_path: Path) -> None:
     first = (
         "CREATE EXTENSION timescaledb; CREATE TABLE public.t (t date NOT NULL, n integer);"
         "SELECT create_hypertable('public.t', 't', chunk_time_interval => interval '1 day');"
@@ -178,7 +178,7 @@ def test_hypertables_index_is_built_chunk_by_chunk_and_taken_up_again(empty: Tar
     assert states(empty, tmp_path) == [State.APPLIED] * 2
 
 
-def test_index_whose_name_the_server_cuts_is_taken_up_again(empty: Target, tmp_path: Path) -> None:
+def test_index_whose_name_the_server_cuts_is_resumed(empty: Target, tmp_path: Path) -> None:
     name = "t_n_" + "é" * 40
     migrations = written(tmp_path, TABLE, INDEX.replace("t_n_key", name))
     with pytest.raises(MigrationError, match="could not create unique index"):
@@ -188,10 +188,10 @@ def test_index_whose_name_the_server_cuts_is_taken_up_again(empty: Target, tmp_p
     assert [valid for _, valid in indexes(empty)] == [True]
 
 
-def test_index_of_a_hypertable_that_cannot_be_dropped_concurrently_is_dropped_plainly(
+def test_index_of_a_hypertable_that_cannot_be_dropped_concurrently_is_dropped_without_it(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TimescaleDB 2.28 refuses DROP INDEX CONCURRENTLY for a hypertable; here a trigger refuses it in its place."""
+    """TimescaleDB 2.28 refuses DROP INDEX CONCURRENTLY for a hypertable; here a trigger refuses it instead."""
     run(
         empty,
         """

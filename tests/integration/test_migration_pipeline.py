@@ -1,4 +1,4 @@
-"""Files travel in pipelines: fewer round trips, and every error, notice and lock wait still has its place."""
+"""Files travel in pipelines: fewer round trips, and every error, notice and lock wait still has its position."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.migration_files import write, written
 TABLE = "CREATE TABLE public.t (n integer);"
 
 
-def test_error_in_the_middle_of_many_files_keeps_its_place_and_leaves_nothing(empty: Target, tmp_path: Path) -> None:
+def test_error_in_the_middle_of_many_files_keeps_its_position_and_leaves_nothing(empty: Target, tmp_path: Path) -> None:
     texts = [f"CREATE TABLE public.t{n} ();\nCOMMENT ON TABLE public.t{n} IS 'n';" for n in range(1, 301)]
     texts[149] = "CREATE TABLE public.u ();\n\nCREATE TABLE public.v (n numbre);\nCREATE TABLE public.w ();"
     with pytest.raises(MigrationError, match='0150_do_step150 failed: type "numbre" does not exist') as failure:
@@ -39,13 +39,13 @@ def test_notices_of_many_files_keep_their_file_and_line(empty: Target, tmp_path:
     text = "CREATE TABLE public.t{n} ();\nDO $$ BEGIN RAISE NOTICE 'notice {n}'; END $$;\n"
     text += "DROP TABLE IF EXISTS public.u{n};"
     migrate(empty, written(tmp_path, *[text.format(n=n) for n in range(1, 41)]), report=events.append)
-    heard = [(e.text, Path(e.where).name) for e in events if isinstance(e, Message) and e.text.startswith("NOTICE")]
+    reported = [(e.text, Path(e.where).name) for e in events if isinstance(e, Message) and e.text.startswith("NOTICE")]
     expected = []
     for n in range(1, 41):
         name = f"{n:04}_do_step{n}.sql"
         expected += [(f"NOTICE: notice {n}", f"{name}:2")]
         expected += [(f'NOTICE: table "u{n}" does not exist, skipping', f"{name}:3")]
-    assert heard == expected
+    assert reported == expected
 
 
 def test_each_statement_is_reported_with_the_servers_time_or_none(empty: Target, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_message_language_of_the_server_changes_no_hint(empty: Target, tmp_path:
     text = "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60);"
     with pytest.raises(MigrationError) as canceled:
         migrate(empty, written(tmp_path, text), statement_timeout="1min")
-    assert "Somebody canceled it" in canceled.value.hint
+    assert "Another session canceled it" in canceled.value.hint
     with pytest.raises(MigrationError) as late:
         migrate(empty, written(tmp_path, "SELECT pg_sleep(60);"), statement_timeout="300ms")
     assert "--statement-timeout" in late.value.hint

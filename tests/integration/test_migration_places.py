@@ -1,4 +1,4 @@
-"""Where an error is shown in a migration file, against what psql shows for the same file.
+"""The position of an error in a migration file, compared with psql's for the same file.
 
 `¶` marks where the caret belongs, and is taken out of the text before it runs.
 """
@@ -111,7 +111,7 @@ def expected(text: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-def place_of(target: Target, directory: Path, content: str | bytes) -> Location:
+def position_of(target: Target, directory: Path, content: str | bytes) -> Location:
     """Return where a file fails."""
     with pytest.raises(MigrationError) as failure:
         migrate(target, written(directory, content))
@@ -147,7 +147,7 @@ def from_cell(text: str, cell: int) -> str:
 @pytest.mark.parametrize("name", POINTED)
 def test_caret_stands_where_psql_puts_it(server: TestServer, empty: Target, tmp_path: Path, name: str) -> None:
     text, _ = marked(POINTED[name])
-    ours = place_of(empty, tmp_path, text)
+    ours = position_of(empty, tmp_path, text)
     theirs = caret_of(server, empty, text)
     assert theirs is not None
     after = ours.text[ours.column - 1 :].replace("\t", " ")
@@ -162,17 +162,17 @@ def test_error_without_position_is_shown_at_its_statement(
     server: TestServer, empty: Target, tmp_path: Path, name: str
 ) -> None:
     text, _ = marked(UNPOINTED[name])
-    ours = place_of(empty, tmp_path, text)
+    ours = position_of(empty, tmp_path, text)
     assert (ours.line, ours.column) == expected(UNPOINTED[name])
     theirs = caret_of(server, empty, text)
     assert theirs is None or theirs.inner
 
 
 @pytest.mark.parametrize("name", [*POINTED, *UNPOINTED])
-def test_byte_order_mark_and_crlf_leave_the_place_as_it_is(empty: Target, tmp_path: Path, name: str) -> None:
+def test_byte_order_mark_and_crlf_leave_the_position_as_it_is(empty: Target, tmp_path: Path, name: str) -> None:
     marked_text = {**POINTED, **UNPOINTED}[name]
     content = b"\xef\xbb\xbf" + marked(marked_text)[0].replace("\n", "\r\n").encode()
-    ours = place_of(empty, tmp_path, content)
+    ours = position_of(empty, tmp_path, content)
     assert (ours.line, ours.column) == expected(marked_text)
     assert "\r" not in ours.text
 

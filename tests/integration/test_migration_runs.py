@@ -1,4 +1,4 @@
-"""Applying migrations: the ledger, all or nothing, drift, surroundings."""
+"""Applying migrations: the ledger, all or nothing, drift, session settings."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_target_version_that_does_not_exist_is_refused(empty: Target, tmp_path: 
 
 
 @pytest.mark.parametrize("option", ["lock_timeout", "statement_timeout"])
-def test_timeout_that_is_no_duration_is_refused(empty: Target, tmp_path: Path, option: str) -> None:
+def test_timeout_that_is_not_a_duration_is_refused(empty: Target, tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match="invalid duration"):
         migrate(empty, written(tmp_path, TABLE), **{option: "soon"})  # type: ignore[arg-type]
 
@@ -121,7 +121,7 @@ def test_database_with_extensions_only_counts_as_empty(empty: Target, tmp_path: 
     assert applied(empty) == [1]
 
 
-def test_table_of_the_ledgers_name_that_is_none_is_refused(empty: Target, tmp_path: Path) -> None:
+def test_table_of_the_ledgers_name_with_other_columns_is_refused(empty: Target, tmp_path: Path) -> None:
     with servers.connect(empty) as connection:
         connection.execute("CREATE SCHEMA dbops; CREATE TABLE dbops.schema_migrations (version text)")
     with pytest.raises(MigrationError, match="is not a ledger of this tool"):
@@ -184,7 +184,7 @@ def test_file_that_changes_during_the_run_is_sent_as_it_was_validated(empty: Tar
     assert [item.state for item in status(empty, migrations).items] == [State.APPLIED]
 
 
-def test_each_file_finds_the_same_surroundings(empty: Target, tmp_path: Path) -> None:
+def test_each_file_runs_with_the_same_settings(empty: Target, tmp_path: Path) -> None:
     leave = """
     SET search_path = pg_catalog; SET TimeZone = 'Asia/Tokyo'; SET statement_timeout = '1h'; SET my.own = 'left';
     CREATE TEMP TABLE left_behind (); CREATE ROLE {role}; SET ROLE {role};
@@ -228,7 +228,7 @@ def test_settings_of_role_and_database_do_not_reach_migrations(
     assert (value, zone, day) == ("価格".encode().hex(), "UTC", "03.02.2024")
 
 
-def test_percent_signs_are_nothing_special(empty: Target, tmp_path: Path) -> None:
+def test_percent_signs_are_sent_as_they_are(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, "CREATE TABLE public.t AS SELECT '100 %s %(a)s %'::text AS s;"))
     assert rows(empty, "SELECT s FROM public.t") == [("100 %s %(a)s %",)]
 
@@ -295,7 +295,7 @@ def test_role_that_may_not_create_is_refused_and_nothing_is_left(
         server.execute(f"DROP ROLE {role}")
 
 
-def test_place_is_right_where_the_server_counts_bytes(server: TestServer, target: Target, tmp_path: Path) -> None:
+def test_position_is_right_where_the_server_counts_bytes(server: TestServer, target: Target, tmp_path: Path) -> None:
     server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 ENCODING SQL_ASCII LOCALE "C"')
     with pytest.raises(MigrationError) as failure:
         migrate(target, written(tmp_path, "SELECT 1;\nSELECT '価格', nope;"))
@@ -357,9 +357,9 @@ def test_notices_are_reported_with_their_file_and_line(empty: Target, tmp_path: 
     events: list[Event] = []
     text = "SELECT 1;\nDO $$ BEGIN RAISE NOTICE 'look %', 1; RAISE WARNING 'mind' USING HINT = 'this'; END $$;"
     migrate(empty, written(tmp_path, text), report=events.append)
-    heard = [(event.level, event.text, Path(event.where).name) for event in events if isinstance(event, Message)]
-    assert ("INFO", "NOTICE: look 1", "0001_do_step1.sql:2") in heard
-    assert ("WARNING", "WARNING: mind (this)", "0001_do_step1.sql:2") in heard
+    reported = [(event.level, event.text, Path(event.where).name) for event in events if isinstance(event, Message)]
+    assert ("INFO", "NOTICE: look 1", "0001_do_step1.sql:2") in reported
+    assert ("WARNING", "WARNING: mind (this)", "0001_do_step1.sql:2") in reported
 
 
 def test_events_tell_the_steps_the_files_and_every_statement(empty: Target, tmp_path: Path) -> None:
@@ -473,7 +473,7 @@ def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it
     assert applied(empty) == [1]
 
 
-def test_result_of_a_query_and_the_extended_protocol_are_no_hindrance(empty: Target, tmp_path: Path) -> None:
+def test_result_of_a_query_and_dollar_parameters_do_not_matter(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, "SELECT generate_series(1, 1000);\nSELECT 1; SELECT 2;\nVALUES (1), (2);"))
     assert applied(empty) == [1]
 

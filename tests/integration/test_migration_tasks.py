@@ -69,7 +69,7 @@ def test_status_is_green_for_what_is_as_it_should_be(server: TestServer, built: 
     assert f"{COUNT} applied" in ran.stdout
 
 
-def test_status_and_migrate_tell_an_edited_file(server: TestServer, built: Target) -> None:
+def test_status_and_migrate_report_an_edited_file(server: TestServer, built: Target) -> None:
     run(built, f"UPDATE dbops.schema_migrations SET checksum = '{'0' * 64}' WHERE version = 2")
     ran = invoke(server, built, "db.status", "--format", "json")
     item = json.loads(ran.stdout)["items"][1]
@@ -86,7 +86,7 @@ def test_status_counts_what_is_pending(server: TestServer, empty: Target) -> Non
     assert f"{COUNT} pending" in ran.stdout
 
 
-def test_tables_without_ledger_are_a_refusal_of_the_preflight(server: TestServer, empty: Target) -> None:
+def test_tables_without_a_ledger_are_refused_by_the_preflight(server: TestServer, empty: Target) -> None:
     run(empty, "CREATE TABLE public.somebodys (n integer)")
     ran = invoke(server, empty, "db.migrate")
     assert ran.returncode == 3
@@ -103,14 +103,14 @@ def test_database_of_another_environment_is_refused(server: TestServer, built: T
     assert invoke(server, built, "db.migrate", "--env", "prod").returncode == 0
 
 
-def test_second_operator_waits_and_is_told_who_is_first(server: TestServer, built: Target) -> None:
+def test_second_operator_waits_and_is_told_who_holds_the_lock(server: TestServer, built: Target) -> None:
     with postgres.operator(built):
         ran = invoke(server, built, "db.migrate", "--timeout", "0.2")
     assert (ran.returncode, "another operator is at work" in ran.stderr) == (3, True)
 
 
 @pytest.mark.parametrize("to", ["banana", "9999", "-1"])
-def test_version_that_cannot_be_is_wrong_usage(server: TestServer, empty: Target, to: str) -> None:
+def test_invalid_version_is_wrong_usage(server: TestServer, empty: Target, to: str) -> None:
     assert invoke(server, empty, "db.migrate", f"--to={to}").returncode == 2
 
 
