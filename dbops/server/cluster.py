@@ -112,7 +112,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server's directory, programs and account; without `durable` it is faster, and a crash can ruin its data."""
+    """A server's directory, programs and account; without `durable` it is faster, and a crash can corrupt its data."""
 
     layout: Layout
     installation: Installation
@@ -179,7 +179,7 @@ class Cluster:
             if running.ready:
                 return running
             if time.monotonic() > deadline:
-                raise self._failed("the embedded server does not get ready", tail(self.layout.log, LOG_LINES))
+                raise self._failed("the embedded server did not become ready", tail(self.layout.log, LOG_LINES))
             time.sleep(0.05)
         return None
 
@@ -218,11 +218,11 @@ class Cluster:
             raise ServerError(
                 "the account that runs the server cannot enter its directory",
                 where=str(self.layout.directory),
-                hint="Set KAPMAN_SERVER_DIR to a place whose parent directories the account postgres may enter.",
+                hint="Set KAPMAN_SERVER_DIR to a directory whose parents the account postgres may enter.",
             )
 
     def _set_aside(self, report: Report) -> None:
-        """Rename a data directory that no server can start on, so that nothing is lost that somebody may want."""
+        """Rename a data directory that no server can start on, so that no data is lost."""
         data = self.layout.data
         if not data.exists():
             return
@@ -276,7 +276,7 @@ def private_directory(path: Path, account: Account) -> None:
     path.chmod(0o700)
 
 
-# Which processes run on a data directory: the pid file alone does not tell, since pids are used again.
+# Which processes run on a data directory: the pid file alone is not enough, since pids are reused.
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class Postmaster:
 
 
 def postmaster(data: Path) -> Postmaster | None:
-    """Return the server that runs on a data directory, or None; a stale pid file counts for nothing."""
+    """Return the server that runs on a data directory, or None; a stale pid file is ignored."""
     lines = _pid_file(data)
     if len(lines) < 4 or not lines[0].isdigit() or not lines[3].isdigit():
         return None
@@ -316,7 +316,7 @@ def works_in(pid: int, data: Path) -> bool:
 
 
 def clear_stale(data: Path, socket: Path) -> None:
-    """Remove lock files whose pid now belongs to a stranger, once nothing works in the data directory.
+    """Remove lock files whose pid now belongs to another program, once no process works in the data directory.
 
     PostgreSQL itself replaces the files of a dead process; but it takes any living process of its own
     account for a server. After a postmaster was killed, its children need a moment to notice.
@@ -331,7 +331,7 @@ def clear_stale(data: Path, socket: Path) -> None:
 
 
 def _workers(data: Path) -> list[int]:
-    """Return the processes that work in a data directory; none where the system cannot tell."""
+    """Return the processes that work in a data directory; none where the system does not show them."""
     if not PROC.is_dir():
         return []
     return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit() and works_in(int(entry.name), data)]

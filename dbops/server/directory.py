@@ -1,4 +1,4 @@
-"""Where the embedded server keeps what it has, and how two commands keep out of each other's way.
+"""Where the embedded server keeps what it has, and how only one command at a time changes it.
 
 DIRECTORY/kapman-dbops-server   says that this directory is ours
 DIRECTORY/lock                  held while a command changes anything
@@ -120,7 +120,7 @@ class Layout:
 
 
 def claim(layout: Layout) -> None:
-    """Make the directory and say that it is ours; raise ServerError if somebody else's files are in it."""
+    """Make the directory and say that it is ours; raise ServerError if it holds files of another program."""
     try:
         layout.directory.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in layout.directory.iterdir()}

@@ -12,7 +12,7 @@ from pathlib import Path
 OLDEST = 15
 PREFERRED = 15
 PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_config")
-PLACES = (
+LOCATIONS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/opt/homebrew/opt/postgresql*/bin",
@@ -35,9 +35,9 @@ class Installation:
         return int(self.version.split(".")[0])
 
 
-def find(search_path: str, places: tuple[str, ...] = PLACES) -> tuple[Installation, ...]:
+def find(search_path: str, locations: tuple[str, ...] = LOCATIONS) -> tuple[Installation, ...]:
     """Return the installations from PostgreSQL 15 on that offer TimescaleDB, the preferred one first."""
-    seen = {directory.resolve(): directory for directory in _directories(search_path, places)}
+    seen = {directory.resolve(): directory for directory in _directories(search_path, locations)}
     found = [installation for directory in seen.values() if (installation := inspect(directory))]
     return tuple(sorted(found, key=lambda i: (i.major != PREFERRED, i.major)))
 
@@ -72,9 +72,9 @@ def _timescaledb(extensions: Path, libraries: Path) -> str:
     return version if complete else ""
 
 
-def _directories(search_path: str, places: tuple[str, ...]) -> Iterator[Path]:
-    """Yield where programs may be: the usual places, then PATH."""
-    for place in places:
-        yield from sorted(Path("/").glob(place.lstrip("/")))
+def _directories(search_path: str, locations: tuple[str, ...]) -> Iterator[Path]:
+    """Yield where programs may be: the usual directories, then PATH."""
+    for pattern in locations:
+        yield from sorted(Path("/").glob(pattern.lstrip("/")))
     for entry in filter(None, search_path.split(os.pathsep)):
         yield Path(entry)

@@ -191,7 +191,7 @@ class Apt:
             failure,
             where=str(self.log),
             notes=tuple(line for line in tail(self.log, LOG_LINES) if line.strip()),
-            hint="Nothing is half installed. Mend what the log says and run `invoke server.install` again.",
+            hint="Nothing is half installed. Fix what the log reports and run `invoke server.install` again.",
         )
 
 
@@ -227,7 +227,7 @@ CONTROL = """\
 Package: {name}
 Version: {version}
 Architecture: {architecture}
-Maintainer: KapMan database operations <nobody@localhost>
+Maintainer: KapMan database operations <root@localhost>
 Depends: postgresql-{major}
 Section: database
 Priority: optional

@@ -129,22 +129,22 @@ def test_killed_server_comes_back_with_its_data(embedded: server.Embedded) -> No
     assert query(embedded, "SELECT answer FROM kept") == 42
 
 
-def test_pid_file_that_names_a_stranger_is_no_obstacle(embedded: server.Embedded) -> None:
+def test_pid_file_that_names_another_process_does_not_prevent_a_start(embedded: server.Embedded) -> None:
     server.up(embedded)
     pid_file = embedded.layout.data / "postmaster.pid"
     lock_file = embedded.layout.socket / ".s.PGSQL.5432.lock"
     texts = {file: file.read_text().splitlines(keepends=True) for file in (pid_file, lock_file)}
     server.down(embedded)
-    stranger = as_server("sleep", "60")
+    other = as_server("sleep", "60")
     try:
         for file, (_, *rest) in texts.items():
-            file.write_text("".join([f"{stranger.pid}\n", *rest]))
+            file.write_text("".join([f"{other.pid}\n", *rest]))
         assert server.status(embedded).state == "stopped"
-        assert server.up(embedded).pid != stranger.pid
-        assert stranger.poll() is None
+        assert server.up(embedded).pid != other.pid
+        assert other.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        other.kill()
+        other.wait()
 
 
 def test_half_made_data_directory_is_made_anew(fresh: server.Embedded) -> None:

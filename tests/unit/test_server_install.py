@@ -21,7 +21,7 @@ def test_mirror_is_the_main_archive_and_not_security(monkeypatch: pytest.MonkeyP
     assert packages.mirror() == "file:/main"
 
 
-def test_machine_without_a_debian_mirror_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_a_debian_mirror_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "ask", lambda *_: ("Ubuntu\tUbuntu\tfile:/ubuntu", "Debian\tDebian\tcdrom:/x"))
     with pytest.raises(ServerError, match="no mirror"):
         packages.mirror()
@@ -29,7 +29,7 @@ def test_machine_without_a_debian_mirror_is_told(monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Return an archive in a directory whose list of sources nobody has signed."""
+    """Return an archive in a directory whose list of sources is not signed."""
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(0o755)
     suite = tmp_path / "mirror" / "dists" / packages.SUITE
