@@ -24,7 +24,7 @@ from dbops.settings import ROOT
 
 
 def findings(paths: list[Path]) -> list[Finding]:
-    """Return what sqlfluff and squawk find in files and directories and no waiver allows, ordered by place."""
+    """Return what sqlfluff and squawk find in files and directories and no waiver allows, ordered by position."""
     sources = [file for path in paths for file in (sorted(path.rglob("*.sql")) if path.is_dir() else [path])]
     texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in sources}
     labels = {file: label(file) for file in sources}
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     except released.UnknownHistoryError as problem:
         failed = bool(os.environ.get("CI"))
         kind = "error" if failed else "warning"
-        print(f"{kind}: cannot tell whether released migrations are unchanged: {problem}.", file=sys.stderr)  # noqa: T201
+        print(f"{kind}: it is not known whether released migrations are unchanged: {problem}.", file=sys.stderr)  # noqa: T201
     for finding in all_findings:
         print(finding)  # noqa: T201
     if os.environ.get("GITHUB_ACTIONS"):

@@ -45,8 +45,8 @@ class Finding:
 
     def annotation(self) -> str:
         """Return the finding as GitHub's workflow command `error`, which shows it beside the line."""
-        place = f"file={_property(self.path)},line={self.line},col={self.column},title={_property(self.rule)}"
-        return f"::error {place}::{_data(self.message)}"
+        where = f"file={_property(self.path)},line={self.line},col={self.column},title={_property(self.rule)}"
+        return f"::error {where}::{_data(self.message)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,12 +162,12 @@ class Rule_KM07(BaseRule):
         if "select_statement" in within or not DEFINITIONS.intersection(within):
             return False
         parts = [part for part in context.parent_stack[-1].segments if part.is_code]
-        place = next(number for number, part in enumerate(parts) if part is context.segment)
-        return place == 0 or parts[place - 1].raw_upper != "TO"
+        position = next(number for number, part in enumerate(parts) if part is context.segment)
+        return position == 0 or parts[position - 1].raw_upper != "TO"
 
 
 class Rule_KM08(BaseRule):
-    """Every constraint has a name that somebody chose."""
+    """Every constraint is named explicitly."""
 
     name = "kapman.constraint"
     groups = ("all", "kapman")
@@ -188,7 +188,7 @@ class Rule_KM09(BaseRule):
     crawl_behaviour = SegmentSeekerCrawler({"do_statement"})
 
     def _eval(self, context: RuleContext) -> LintResult:
-        return found(context, "Write the statements themselves: nobody can check what DO does.")
+        return found(context, "Write the statements themselves: what DO runs cannot be checked.")
 
 
 class Rule_KM13(BaseRule):

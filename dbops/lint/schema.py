@@ -1,7 +1,7 @@
-"""What the migrations before a file have created: the tables that somebody may be using while the file runs.
+"""What the migrations before a file have created: the tables that may be in use while the file runs.
 
 The statements are read by their first words, as the rules need no more. A table that the file itself creates is not
-among them: nobody reads or writes it yet.
+among them: it is not in use yet.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def check(texts: Mapping[Path, str], label: Mapping[Path, str]) -> Iterator[Find
 
 
 def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
-    """Return squawk's report of some files; exit code 1 tells that it found something."""
+    """Return squawk's report of some files; exit code 1 means that it found something."""
     files = [str(path) for path in paths]
     if not files:
         return []
@@ -114,7 +114,7 @@ def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
 
 
 def _counts(found: dict[str, Any], text: str, path: Path) -> bool:
-    """Tell whether a finding is about a table that an earlier file created, or about any definition at all."""
+    """Return whether a finding is about a table that an earlier file created, or about any definition at all."""
     rule, earlier = found["rule_name"], schema.before(path)
     offset = sum(len(line) for line in text.splitlines(keepends=True)[: found["line"]])
     offset += _column(text, found["line"], found["column"])

@@ -1,4 +1,4 @@
-"""Released migrations are immutable: what git knows decides, and what it cannot tell is said."""
+"""Released migrations are immutable: compared with the git history, if that is known."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_commit_of_main_by_its_hash_is_as_main(repository: Repository) -> None:
     assert repository.known() == ()
 
 
-def test_names_of_released_files_are_none_where_git_cannot_tell(repository: Repository, tmp_path: Path) -> None:
+def test_names_of_released_files_are_empty_where_git_does_not_know_them(repository: Repository, tmp_path: Path) -> None:
     repository.git("tag", "v1.0.0")
     assert len(released.released_names(repository.directory)) == 2
     assert released.released_names(tmp_path) == ()
@@ -196,7 +196,7 @@ def test_branch_in_a_clone_is_compared_with_the_remote_main(repository: Reposito
     assert found.description.startswith("origin/main")
 
 
-def test_shallow_clone_cannot_tell(repository: Repository, tmp_path: Path) -> None:
+def test_shallow_clone_is_an_unknown_history(repository: Repository, tmp_path: Path) -> None:
     repository.commit("0003_create_c.sql")
     source = repository.root.as_uri()
     subprocess.run(["git", "clone", "--quiet", "--depth=1", source, str(tmp_path / "clone")], check=True)
@@ -204,7 +204,7 @@ def test_shallow_clone_cannot_tell(repository: Repository, tmp_path: Path) -> No
         released.find(tmp_path / "clone" / "db" / "migrations")
 
 
-def test_clone_without_the_main_branch_cannot_tell(repository: Repository, tmp_path: Path) -> None:
+def test_clone_without_the_main_branch_is_an_unknown_history(repository: Repository, tmp_path: Path) -> None:
     repository.git("switch", "--quiet", "--create", "topic")
     arguments = ["--branch=topic", "--single-branch", str(repository.root), str(tmp_path / "clone")]
     subprocess.run(["git", "clone", "--quiet", *arguments], check=True)
@@ -212,13 +212,13 @@ def test_clone_without_the_main_branch_cannot_tell(repository: Repository, tmp_p
         released.find(tmp_path / "clone" / "db" / "migrations")
 
 
-def test_directory_without_git_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_without_git_is_an_unknown_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(UnknownHistoryError, match="not a git repository"):
         released.find(tmp_path)
 
 
-def test_machine_without_git_cannot_tell(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_git_is_an_unknown_history(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository.root))
     with pytest.raises(UnknownHistoryError, match="git cannot be run"):
         released.find(repository.directory)
@@ -257,7 +257,7 @@ def test_command_prints_findings_of_all_kinds_and_fails(
     copy.git("tag", "v1.0.0")
     (copy.directory / "0007_drop_sector.sql").write_text(
         f"{HEADER}ALTER TABLE tickers DROP COLUMN sector;\n"
-        "-- lint: allow ban-drop-column because nobody reads it\n"
+        "-- lint: allow ban-drop-column because no client reads it\n"
         "ALTER TABLE public.tickers DROP COLUMN name;\n"
     )
     (copy.directory / name).write_text(f"{HEADER}SELECT 1 AS one;\n")
@@ -295,4 +295,4 @@ def test_command_says_that_history_is_unknown_and_fails_in_ci(
     assert run(copy, "0001_create_timescaledb_extension.sql") == int(in_ci)
     said = capsys.readouterr().err
     assert said.startswith("error: " if in_ci else "warning: ")
-    assert "cannot tell whether released migrations are unchanged" in said
+    assert "it is not known whether released migrations are unchanged" in said

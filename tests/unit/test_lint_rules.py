@@ -97,7 +97,7 @@ def test_rule_fires(linter: Linter, code: str, sql: str) -> None:
         "GRANT SELECT ON public.tickers TO reader;",
     ],
 )
-def test_lawful_statement_is_not_flagged(linter: Linter, sql: str) -> None:
+def test_valid_statement_is_not_flagged(linter: Linter, sql: str) -> None:
     assert codes(linter, f"{HEADER}{sql}\n") == set()
 
 

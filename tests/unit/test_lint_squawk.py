@@ -91,13 +91,13 @@ def test_excluded_rules_each_have_a_reason() -> None:
     assert len([line for line in listed if line.startswith('"')]) == 12
 
 
-def test_missing_squawk_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_squawk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("dbops.lint.squawk.shutil.which", lambda *_args, **_kwargs: None)
     with pytest.raises(UsageError, match="squawk is not installed"):
         check(put(tmp_path / "a", "SELECT 1;\n"))
 
 
-def test_squawk_that_fails_is_no_clean_bill(tmp_path: Path) -> None:
+def test_failure_of_squawk_is_an_error(tmp_path: Path) -> None:
     path = put(tmp_path / "a", "SELECT 1;\n")
     text = path.read_text()
     path.unlink()

@@ -7,7 +7,7 @@ import pytest
 from dbops.lint.findings import Finding, settle
 
 LINE = "ALTER TABLE public.a DROP COLUMN b;"
-ALLOW = "-- lint: allow ban-drop-column because nobody reads it"
+ALLOW = "-- lint: allow ban-drop-column because no client reads it"
 
 
 def left(text: str, *findings: tuple[int, str]) -> list[tuple[int, str]]:
@@ -24,7 +24,7 @@ def left(text: str, *findings: tuple[int, str]) -> list[tuple[int, str]]:
         (f"SELECT 1;\n\n{ALLOW}\n\n{LINE}\n", 5),
         (f"{ALLOW}\n-- Another comment.\n{LINE}\n", 3),
         (f"ALTER TABLE public.a\nADD COLUMN c text,\n{ALLOW}\nDROP COLUMN b;\n", 4),
-        (f"  --  LINT:  allow ban-drop-column because nobody reads it  \n{LINE}\n", 2),
+        (f"  --  LINT:  allow ban-drop-column because no client reads it  \n{LINE}\n", 2),
     ],
 )
 def test_waiver_in_the_line_or_above_waives_one_rule(text: str, line: int) -> None:
@@ -57,10 +57,10 @@ def test_waiver_of_another_line_waives_nothing_and_is_an_error(text: str, line: 
         "-- lint: allow ban-drop-column",
         "-- lint: allow ban-drop-column because",
         "-- lint: allow ban-drop-column because   ",
-        "-- lint: allow ban-drop-column nobody reads it",
-        "-- lint: allow because nobody reads it",
-        "-- lint: alow ban-drop-column because nobody reads it",
-        "-- lint: ignore ban-drop-column because nobody reads it",
+        "-- lint: allow ban-drop-column no client reads it",
+        "-- lint: allow because no client reads it",
+        "-- lint: alow ban-drop-column because no client reads it",
+        "-- lint: ignore ban-drop-column because no client reads it",
         "-- noqa",
         "-- noqa: KM07",
         "-- squawk-ignore ban-drop-column",

@@ -1,6 +1,6 @@
 -- Nothing in the database acts by itself: what runs, and when, is decided outside. What TimescaleDB brings
 -- (what its script made, its trigger on hypertables, and jobs with an id below 1000) and the internal triggers of
--- foreign keys are looked past. A member that ALTER EXTENSION ... ADD made is the database's own.
+-- foreign keys are ignored. A member that ALTER EXTENSION ... ADD made is the database's own.
 WITH member (class, object) AS MATERIALIZED (
     SELECT
         dependency.classid,

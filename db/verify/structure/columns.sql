@@ -1,7 +1,7 @@
 -- Every column of the baseline and of the ledger: type with length and scale, nullability, default, and its
--- place among the columns named here. NOT NULL can be NOT VALID from PostgreSQL 18. Columns that no check file
+-- position among the columns named here. NOT NULL can be NOT VALID from PostgreSQL 18. Columns that no check file
 -- names: nothing_extra.sql.
-WITH expected (table_name, place, column_name, definition) AS (
+WITH expected (table_name, ordinal, column_name, definition) AS (
     VALUES
     ('dbops.schema_migrations', 1, 'version', 'integer NOT NULL'),
     ('dbops.schema_migrations', 2, 'name', 'text NOT NULL'),
@@ -100,7 +100,7 @@ WITH expected (table_name, place, column_name, definition) AS (
 ),
 
 -- A default refers to no column, so that pg_get_expr needs no table, and doesn't wait for a lock on it.
-actual (table_name, place, column_name, definition) AS (
+actual (table_name, ordinal, column_name, definition) AS (
     SELECT
         namespace.nspname || '.' || relation.relname,
         attribute.attnum,
@@ -153,8 +153,8 @@ definitions (check_name, expected, actual) AS (
 orders (check_name, expected, actual) AS (
     SELECT
         'table ' || expected.table_name || ': order of columns',
-        string_agg(expected.column_name, ', ' ORDER BY expected.place),
-        string_agg(actual.column_name, ', ' ORDER BY actual.place)
+        string_agg(expected.column_name, ', ' ORDER BY expected.ordinal),
+        string_agg(actual.column_name, ', ' ORDER BY actual.ordinal)
     FROM expected
     LEFT JOIN actual
         ON expected.table_name = actual.table_name AND expected.column_name = actual.column_name

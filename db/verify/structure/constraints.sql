@@ -62,7 +62,7 @@ WITH expected (table_name, constraint_name, definition) AS (
     )
 ),
 
--- The definition of a CHECK opens its table: that must not wait behind somebody's exclusive lock.
+-- The definition of a CHECK opens its table: that must not wait behind another session's exclusive lock.
 locked (relation) AS MATERIALIZED (
     SELECT lock.relation
     FROM pg_catalog.pg_locks AS lock

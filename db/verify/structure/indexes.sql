@@ -21,7 +21,7 @@ WITH expected (table_name, index_name, definition) AS (
     ('public.tickers', 'tickers_symbol_key', 'UNIQUE btree (symbol)')
 ),
 
--- The definition of an index opens its table: that must not wait behind somebody's exclusive lock.
+-- The definition of an index opens its table: that must not wait behind another session's exclusive lock.
 locked (relation) AS MATERIALIZED (
     SELECT lock.relation
     FROM pg_catalog.pg_locks AS lock

@@ -1,9 +1,9 @@
 -- Nothing is in any schema that no check file names. Every check is named after what it checks, with an aspect
 -- after a colon if need be ("table public.tickers: order of columns"); db.verify hands the names of all other
--- checks over in the setting dbops.declared, so that whoever adds a table writes its checks and nothing here.
+-- checks over in the setting dbops.declared, so that a new table needs checks of its own and no change here.
 -- By hand: SELECT set_config('dbops.declared', '["table public.tickers"]', false), then this file.
 --
--- Looked past: what an extension's script made, chunks and their like that TimescaleDB's catalog knows, temporary
+-- Ignored: what an extension's script made, chunks and their like that TimescaleDB's catalog knows, temporary
 -- objects, and what belongs to another object by itself (TOAST, array and row types). Triggers and the like are in
 -- automation.sql.
 WITH declaration (name) AS MATERIALIZED (

@@ -1,5 +1,5 @@
--- Schemas public and dbops belong to the database's owner (public to the role that stands for him), and nobody may
--- create in them by a grant to PUBLIC: whoever can, can put a function or a table in the way of others.
+-- Schemas public and dbops are owned by the database's owner (public perhaps by pg_database_owner), and PUBLIC has no
+-- CREATE privilege on them: an object created there could be found instead of the one that a query means.
 WITH expected (name) AS (
     VALUES
     ('dbops'),

@@ -79,7 +79,7 @@ FROM chunk AS c
 JOIN pg_rewrite AS w ON w.ev_class = c.oid
 GROUP BY c.object, w.rulename
 UNION ALL
--- TimescaleDB takes a table for a hypertable by its name: one that took the place of another has no chunk or trigger.
+-- TimescaleDB takes a table for a hypertable by its name: one that replaced another has no chunk or trigger.
 SELECT r.object, 10, 5, 'chunks in the catalog alone: ' || count(*)
 FROM _timescaledb_catalog.chunk AS c
 JOIN _timescaledb_catalog.hypertable AS h ON h.id = c.hypertable_id

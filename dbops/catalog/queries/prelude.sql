@@ -7,8 +7,8 @@ builder AS (
         (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())
     ) AS oid
 ),
--- Whoever built the schema is called "owner", so that the text is the same under any name; a role of that name
--- is told apart by quotes, which quote_ident would not give it.
+-- The role that built the schema is called "owner", so that the text is the same under any name; a role of that name
+-- is distinguished by quotes, which quote_ident would not give it.
 role AS (
     SELECT
         r.oid,

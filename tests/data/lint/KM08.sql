@@ -1,4 +1,4 @@
--- Every constraint has a name that somebody chose: checks, error messages and later migrations refer to it, and a name
+-- Every constraint is named explicitly: checks, error messages and later migrations refer to it, and a name
 -- that PostgreSQL makes up can differ between databases.
 
 -- bad: PostgreSQL makes up the name

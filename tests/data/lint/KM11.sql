@@ -1,5 +1,5 @@
 -- ALTER TABLE of a hypertable reaches every chunk. What reads or rewrites the rows does so for all of them, under a lock
--- that nobody reads or writes beside. Additions to the catalog alone take an instant and are not found.
+-- that blocks all reads and writes. Additions to the catalog alone take an instant and are not found.
 
 -- bad: a scan of all chunks
 ALTER TABLE public.ohlcv ADD CONSTRAINT ohlcv_volume_check CHECK (volume >= 0);

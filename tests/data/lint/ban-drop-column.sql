@@ -1,6 +1,6 @@
--- Clients that were released before fail, and what was in the column is gone. A waiver says why nobody needs it.
+-- Clients that were released before fail, and what was in the column is gone. A waiver says why it is not needed.
 
--- bad: nobody can tell whether a client still reads it
+-- bad: a client may still read it
 ALTER TABLE public.tickers DROP COLUMN sector;
 
 -- bad: IF EXISTS changes nothing about that

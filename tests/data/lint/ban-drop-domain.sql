@@ -1,6 +1,6 @@
 -- Clients that were released before and name the domain fail.
 
--- bad: nobody can tell whether a client still uses it
+-- bad: a client may still use it
 DROP DOMAIN public.price;
 
 -- bad: IF EXISTS changes nothing about that

@@ -1,6 +1,6 @@
 -- Clients that were released before and call the function fail.
 
--- bad: nobody can tell whether a client still uses it
+-- bad: a client may still use it
 DROP FUNCTION public.next_day(date);
 
 -- bad: IF EXISTS changes nothing about that

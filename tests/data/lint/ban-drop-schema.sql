@@ -1,6 +1,6 @@
 -- Clients that were released before and name the schema fail; with CASCADE everything in it is gone.
 
--- bad: nobody can tell whether a client still uses it
+-- bad: a client may still use it
 DROP SCHEMA archive;
 
 -- bad: IF EXISTS changes nothing about that

@@ -1,6 +1,6 @@
 -- Clients that were released before and draw numbers from the sequence fail.
 
--- bad: nobody can tell whether a client still uses it
+-- bad: a client may still use it
 DROP SEQUENCE public.order_numbers;
 
 -- bad: IF EXISTS changes nothing about that

@@ -1,6 +1,6 @@
--- Clients that were released before fail, and the rows are gone. A waiver says why nobody needs them.
+-- Clients that were released before fail, and the rows are gone. A waiver says why they are not needed.
 
--- bad: nobody can tell whether a client still reads it
+-- bad: a client may still read it
 DROP TABLE public.recommendation_outcomes;
 
 -- bad: IF EXISTS changes nothing about that

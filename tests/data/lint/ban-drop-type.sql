@@ -1,6 +1,6 @@
 -- Clients that were released before and name the type, in a cast or a parameter, fail.
 
--- bad: nobody can tell whether a client still uses it
+-- bad: a client may still use it
 DROP TYPE public.outcome_status;
 
 -- bad: IF EXISTS changes nothing about that

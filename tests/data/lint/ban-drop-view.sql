@@ -1,6 +1,6 @@
 -- Clients that were released before and read the view fail.
 
--- bad: nobody can tell whether a client still uses it
+-- bad: a client may still use it
 DROP VIEW public.active_tickers;
 
 -- bad: IF EXISTS changes nothing about that

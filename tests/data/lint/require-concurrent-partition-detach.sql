@@ -17,5 +17,5 @@ ALTER TABLE public.recommendations DETACH PARTITION recommendations_2025 CONCURR
 COMMENT ON TABLE public.ohlcv IS 'Old chunks: drop_chunks, not DETACH PARTITION';
 
 -- good: with a reason
--- lint: allow require-concurrent-partition-detach because nobody has used the table since release 1.4
+-- lint: allow require-concurrent-partition-detach because no client uses the table since release 1.4
 ALTER TABLE public.recommendations DETACH PARTITION recommendations_2025;
