@@ -61,23 +61,25 @@ def schema(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
         tickers = [str(row[0]) for row in found]
 
         def row(key: str, job: str, rounds: int, work: Callable[[Connection, str, int], object]) -> Row:
-            contenders = {name: _contender(connection, place, work) for name, place in SCHEMAS.items()}
+            contenders = {name: _contender(connection, schema, work) for name, schema in SCHEMAS.items()}
             series: dict[str, Series] = interleave(contenders, rounds)
             return Row(f"scale-{key}", job, series, base="plain table")
 
-        def new_day(connection: Connection, place: str, n: int) -> None:
-            _upsert(connection, place, tickers, days[-1] + dt.timedelta(days=3 + n))
+        def new_day(connection: Connection, schema: str, n: int) -> None:
+            _upsert(connection, schema, tickers, days[-1] + dt.timedelta(days=3 + n))
 
-        def history(connection: Connection, place: str, n: int) -> None:
-            query = f"SELECT date, open, high, low, close, volume FROM {place}.ohlcv WHERE ticker_id = %s ORDER BY date"
+        def history(connection: Connection, schema: str, n: int) -> None:
+            query = (
+                f"SELECT date, open, high, low, close, volume FROM {schema}.ohlcv WHERE ticker_id = %s ORDER BY date"
+            )
             _read(connection, query, tickers[(n * 7919) % len(tickers)], len(days))
 
-        def one_day(connection: Connection, place: str, n: int) -> None:
-            query = f"SELECT ticker_id, close, volume FROM {place}.ohlcv WHERE date = %s"
+        def one_day(connection: Connection, schema: str, n: int) -> None:
+            query = f"SELECT ticker_id, close, volume FROM {schema}.ohlcv WHERE date = %s"
             _read(connection, query, days[(n * 37) % len(days)], len(tickers))
 
-        def delete(connection: Connection, place: str, n: int) -> None:
-            connection.execute(f"DELETE FROM {place}.tickers WHERE id = %s".encode(), [tickers[-1 - n]])
+        def delete(connection: Connection, schema: str, n: int) -> None:
+            connection.execute(f"DELETE FROM {schema}.tickers WHERE id = %s".encode(), [tickers[-1 - n]])
 
         yield row("history", "one ticker, all days", 50, history)
         yield row("day", "all tickers, one day", 15, one_day)
@@ -85,13 +87,13 @@ def schema(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
         yield row("delete", "deleting a ticker", 15, delete)
 
 
-def _contender(connection: Connection, place: str, work: Callable[[Connection, str, int], object]) -> Contender:
+def _contender(connection: Connection, schema: str, work: Callable[[Connection, str, int], object]) -> Contender:
     """Return a contender that does the work on one schema's table, with another number each time."""
     numbers = count()
 
     def contender() -> Run:
         number = next(numbers)
-        return Run(timed(lambda: work(connection, place, number)))
+        return Run(timed(lambda: work(connection, schema, number)))
 
     return contender
 
@@ -113,14 +115,14 @@ def _fill(connection: Connection, days: Sequence[dt.date]) -> None:
     connection.execute("CHECKPOINT")
 
 
-def _upsert(connection: Connection, place: str, tickers: Sequence[str], day: dt.date) -> None:
+def _upsert(connection: Connection, schema: str, tickers: Sequence[str], day: dt.date) -> None:
     """Write one day's bars: copied to a temporary table, then upserted in one statement."""
     with connection.transaction():
         connection.execute(NEW_BARS)
         with connection.cursor().copy("COPY new_bars FROM STDIN") as copy:
             for ticker in tickers:
                 copy.write_row((ticker, day, "100.5", "101", "99", "100", 1_000_000))
-        connection.execute(UPSERT.format(schema=place).encode())
+        connection.execute(UPSERT.format(schema=schema).encode())
 
 
 def _read(connection: Connection, query: str, parameter: object, expected: int) -> None:

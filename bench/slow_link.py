@@ -16,7 +16,7 @@ PORT = 5432
 
 @dataclass(slots=True)
 class Counter:
-    """How many connections there were, and how often a client sent something after it had heard from the server."""
+    """How many connections there were, and how often a client sent something after an answer of the server."""
 
     connections: int = 0
     round_trips: int = 0
@@ -35,14 +35,14 @@ def slow_link(upstream: Path, directory: Path, delay: float = DELAY) -> Iterator
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         counter.connections += 1
         answers, requests = await asyncio.open_unix_connection(str(upstream))
-        heard = [True]
+        answer_seen = [True]
 
         def sent() -> None:
-            counter.round_trips += heard[0]
-            heard[0] = False
+            counter.round_trips += answer_seen[0]
+            answer_seen[0] = False
 
         def answered() -> None:
-            heard[0] = True
+            answer_seen[0] = True
 
         await asyncio.gather(_pass_on(reader, requests, delay, sent), _pass_on(answers, writer, delay, answered))
 

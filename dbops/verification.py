@@ -50,7 +50,7 @@ INTERNAL_ERROR = "XX000"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row of a check file, or what kept the file from giving one.
+    """One row of a check file, or why the file gave none.
 
     `file` is relative to the directory of checks; `seconds` is this row's share of the time that the server
     spent on the file; `location` is set when the file itself is at fault; None in a text is SQL's NULL.
@@ -219,7 +219,7 @@ def _run(
     """Return the checks by file, and whether an object went away while it was read.
 
     Files that name objects run first, then those that judge what no check names: they are handed all names, or none if
-    a file of the structure suite did not get to say its own.
+    a file of the structure suite gave none.
     """
     foreign = {str(name): str(reason) for _, name, reason in connection.execute(FOREIGN_CODE).fetchall()}
     refused = {file.name: failure for file in files if (failure := _refusal(file, foreign))}

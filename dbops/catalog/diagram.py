@@ -119,7 +119,7 @@ def _relation(table: Table, key: Constraint) -> str:
 
 
 def _entity(name: str) -> str:
-    """Return a table's name in quotes: bare, Mermaid takes `one`, `class` and others for words of its own."""
+    """Return a table's name in quotes: bare, Mermaid takes `one`, `class` and others for keywords."""
     return '"' + name.removeprefix("public.").replace('"', "") + '"'
 
 

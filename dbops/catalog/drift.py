@@ -48,7 +48,7 @@ class Drift:
         return bool(self.objects) or self.expected_fingerprint != self.actual_fingerprint
 
     def end(self, seconds: float) -> StepFinished | Message:
-        """Return the event that closes the step: a step that ended badly is not finished."""
+        """Return the event that closes the step: a step that found drift is not finished."""
         summary = f"objects that differ: {len(self.objects)}"
         return Message("WARNING", summary, STEP) if self.found else StepFinished(STEP, summary, seconds)
 

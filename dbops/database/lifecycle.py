@@ -368,7 +368,7 @@ def _put_back(connection: Connection, found: Inspection, report: Report) -> str:
 
 
 def block(connection: Connection, database: Database, report: Report) -> None:
-    """Close a database to everyone, superusers included, with its marker, in one transaction."""
+    """Close a database to all roles, superusers included, with its marker, in one transaction."""
     with connection.transaction():
         marker = marker_for("blocked", database.name, database.properties)
         closing = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database.name))

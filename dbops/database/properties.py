@@ -92,9 +92,9 @@ class Properties:
         """Return the privileges as they work: PostgreSQL's defaults where the ACL was never touched."""
         if self.acl is not None:
             return frozenset(self.acl)
-        everyone = [Grant(self.owner, "", privilege, False) for privilege in ("CONNECT", "TEMPORARY")]
+        public = [Grant(self.owner, "", privilege, False) for privilege in ("CONNECT", "TEMPORARY")]
         owner = [Grant(self.owner, self.owner, privilege, False) for privilege in PRIVILEGES]
-        return frozenset(everyone + owner)
+        return frozenset(public + owner)
 
 
 @dataclass(frozen=True, slots=True)

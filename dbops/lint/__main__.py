@@ -1,7 +1,7 @@
 """Check the SQL of this repository: `python -m dbops.lint [--migrations DIRECTORY] [PATH ...]`.
 
-sqlfluff checks all SQL, with our own rules; squawk the migrations after the baseline; git tells whether released
-migrations are unchanged. Exit code 1 if something is found. With GITHUB_ACTIONS set, findings are printed as GitHub's
+sqlfluff checks all SQL, with our own rules; squawk the migrations after the baseline; released migrations are
+compared with git. Exit code 1 if something is found. With GITHUB_ACTIONS set, findings are printed as GitHub's
 annotations too; with CI set, a history that git does not know fails.
 """
 

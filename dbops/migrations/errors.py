@@ -66,13 +66,13 @@ def failed(failure: StatementError, state: str, notes: tuple[str, ...] = ()) -> 
 
 
 def locked(
-    failure: StatementError, state: str, holders: tuple[str, ...], tries: int, notes: tuple[str, ...] = ()
+    failure: StatementError, state: str, holders: tuple[str, ...], attempts: int, notes: tuple[str, ...] = ()
 ) -> MigrationError:
     """Return the operator's error for a lock that could not be acquired within the lock budget."""
-    attempts = "1 attempt" if tries == 1 else f"{tries} attempts"
+    counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     return _error(
         failure,
-        f"migration {failure.migration.name} could not acquire a lock after {attempts}: "
+        f"migration {failure.migration.name} could not acquire a lock after {counted}: "
         f"{failure.error.diag.message_primary}",
         (
             *(tuple(f"held by {holder}" for holder in holders) or ("the holder is unknown",)),

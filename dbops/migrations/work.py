@@ -1,4 +1,4 @@
-"""A run as it goes: what is committed, what is open, when to try again, and what to say when it fails."""
+"""The state of a run: what is committed, what is open, when to retry, and the error when it fails."""
 
 from __future__ import annotations
 

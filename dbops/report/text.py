@@ -693,7 +693,7 @@ def _counted(result: Verification) -> str:
 
 
 def _follows_from(check: Check, missing: frozenset[str]) -> str | None:
-    """Return the missing table whose part a check found missing: the reader needs to be told of the table only."""
+    """Return the missing table whose part a check found missing: naming the table is enough."""
     subject = check.name.partition(" ")[2]
     if check.actual != "missing" or subject in missing:
         return None

@@ -224,7 +224,7 @@ def _start(cluster: Cluster, port: int | None, report: Report) -> Postmaster:
 
 
 def _serves(running: Postmaster, port: int | None) -> bool:
-    """Return whether a running server listens as wanted; None is content with anything."""
+    """Return whether a running server listens as wanted; None accepts any."""
     if port is None:
         return True
     return not running.listens if port == NO_PORT else running.listens and port in (ANY_PORT, running.port)
@@ -233,8 +233,8 @@ def _serves(running: Postmaster, port: int | None) -> bool:
 def _choose(layout: Layout, port: int | None, report: Report) -> int | None:
     """Return the port to start with, or None for the socket alone; raise ServerError if a port cannot be used.
 
-    The port of before is taken up again where none is named, or any; if it is taken by now, that is no reason to
-    be without a server.
+    The port of before is taken up again where none is named, or any; if it is taken, the
+    server starts without it.
     """
     if port == NO_PORT:
         return None

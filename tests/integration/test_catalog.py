@@ -83,13 +83,13 @@ def test_job_and_compression_show(shared: Shared) -> None:
         "ALTER TABLE tickers ADD COLUMN a int; ALTER TABLE tickers DROP COLUMN a",
         "ALTER TABLE tickers ALTER name SET STATISTICS 5; ALTER TABLE tickers ALTER name SET STATISTICS -1",
         'COMMENT ON SCHEMA dbops IS \'{"environment": "prod"}\'',
-        "UPDATE dbops.schema_migrations SET applied_at = now() + interval '1 year', applied_by = 'somebody'",
+        "UPDATE dbops.schema_migrations SET applied_at = now() + interval '1 year', applied_by = 'another'",
         "CREATE TEMPORARY TABLE t (a int)",
         "GRANT SELECT ON tickers TO CURRENT_USER",
         "DROP INDEX ohlcv_date_idx; CREATE INDEX ohlcv_date_idx ON ohlcv (date DESC)",
     ],
 )
-def test_what_is_no_part_of_the_schema_leaves_the_text_as_it_is(shared: Shared, statement: str) -> None:
+def test_change_that_is_not_part_of_the_schema_leaves_the_text_as_it_is(shared: Shared, statement: str) -> None:
     with shared.connection.transaction(force_rollback=True):
         shared.connection.execute(statement)
         assert schema_text(shared.connection) == shared.text

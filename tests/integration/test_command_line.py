@@ -60,7 +60,7 @@ TASKS = ["db.rebuild", "db.drop", "db.create", "db.migrate", "db.verify", "db.st
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_server_that_is_down_is_told_in_three_lines(task: str) -> None:
+def test_server_that_is_down_is_reported_in_three_lines(task: str) -> None:
     url = f"postgresql://u:{PASSWORD}@127.0.0.1:{servers.free_port()}/kapman_dev"
     done = processes.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "")
@@ -68,21 +68,23 @@ def test_server_that_is_down_is_told_in_three_lines(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
-def test_server_without_timescaledb_is_told_in_three_lines(server_without_extension: TestServer, task: str) -> None:
+def test_server_without_timescaledb_is_reported_in_three_lines(server_without_extension: TestServer, task: str) -> None:
     done = processes.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "TimescaleDB is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
-def test_server_that_does_not_preload_timescaledb_is_told_in_three_lines(plain_server: TestServer, task: str) -> None:
+def test_server_that_does_not_preload_timescaledb_is_reported_in_three_lines(
+    plain_server: TestServer, task: str
+) -> None:
     done = processes.run_invoke(*task.split(), DATABASE_URL=plain_server.url("kapman_dev"))
     assert_three_lines(done, 3, "")
     assert "shared_preload_libraries" in done.stderr
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_wrong_password_is_told_without_showing_it(password_server: int, task: str) -> None:
+def test_wrong_password_is_reported_without_showing_it(password_server: int, task: str) -> None:
     url = f"postgresql://postgres:{PASSWORD}x@127.0.0.1:{password_server}/kapman_dev"
     done = processes.run_invoke(*task.split(), DATABASE_URL=url)
     assert_three_lines(done, 3, "password authentication failed")
@@ -133,7 +135,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_wrong_setting_is_told_with_the_name_of_its_source(source: str) -> None:
+def test_wrong_setting_is_reported_with_the_name_of_its_source(source: str) -> None:
     words, environ = SOURCES[source]
     done = processes.run_invoke("db.rebuild", *words, **environ)
     assert_three_lines(done, 2, "")

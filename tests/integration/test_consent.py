@@ -23,7 +23,7 @@ from tests.support.operators import as_role, dsn, options
 from tests.support.processes import run_invoke
 from tests.support.servers import TestServer
 
-PLACES = {
+ROWS_IN = {
     "a table": ("CREATE TABLE t AS SELECT 1 AS x", "public.t"),
     "another schema": ("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS x", "s.t"),
     "a materialised view": ("CREATE MATERIALIZED VIEW m AS SELECT 1 AS x", "public.m"),
@@ -44,9 +44,9 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_row_is_seen_wherever_it_is(server: TestServer, built: Target, place: str) -> None:
-    statements, evidence = PLACES[place]
+@pytest.mark.parametrize("kind", ROWS_IN)
+def test_row_is_seen_wherever_it_is(server: TestServer, built: Target, kind: str) -> None:
+    statements, evidence = ROWS_IN[kind]
     for statement in statements.split(";"):
         server.execute(statement, built.database)
     found = look_inside(built)
@@ -392,7 +392,7 @@ def test_output_may_be_redirected_where_the_question_stays_visible(precious: Tar
     assert ended(child)[0] == 5
 
 
-def test_end_of_input_at_the_question_is_no_other_name(precious: Target) -> None:
+def test_end_of_input_at_the_question_is_not_a_wrong_name(precious: Target) -> None:
     child = terminal(precious)
     child.expect("Type the database name.*:")
     child.sendeof()

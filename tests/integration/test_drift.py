@@ -113,7 +113,7 @@ def test_database_without_a_ledger_is_compared_with_all_migrations(empty: Target
     assert len(result.built) == len(FILES)
 
 
-def test_role_that_may_not_create_databases_is_told_so(built: Target, server: TestServer) -> None:
+def test_role_that_may_not_create_databases_is_refused(built: Target, server: TestServer) -> None:
     role = servers.fresh_name("reader")
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
@@ -156,7 +156,9 @@ def test_file_is_compared_inside_an_open_transaction(built: Target) -> None:
 
 
 @pytest.mark.parametrize(("text", "says"), [("", "does not hold"), (None, "cannot read"), (b"\xff", "not UTF-8")])
-def test_file_that_is_no_schema_is_refused(built: Target, tmp_path: Path, text: str | bytes | None, says: str) -> None:
+def test_file_that_is_not_a_schema_is_refused(
+    built: Target, tmp_path: Path, text: str | bytes | None, says: str
+) -> None:
     path = tmp_path / "schema.txt"
     if text is not None:
         path.write_bytes(text.encode() if isinstance(text, str) else text)

@@ -147,7 +147,7 @@ def test_pid_file_that_names_another_process_does_not_prevent_a_start(embedded: 
         other.wait()
 
 
-def test_half_made_data_directory_is_made_anew(fresh: server.Embedded) -> None:
+def test_incomplete_data_directory_is_replaced(fresh: server.Embedded) -> None:
     fresh.layout.data.mkdir(parents=True)
     unfinished = fresh.layout.data.with_name("data.new-killed")
     unfinished.mkdir()
@@ -174,7 +174,7 @@ def test_interrupted_initdb_leaves_nothing_that_looks_like_data(fresh: server.Em
     assert server.status(fresh).state == "running"
 
 
-def test_wrong_owner_and_permissions_are_put_right(embedded: server.Embedded) -> None:
+def test_wrong_owner_and_permissions_are_corrected(embedded: server.Embedded) -> None:
     server.up(embedded)
     server.down(embedded)
     embedded.layout.data.chmod(0o755)
@@ -449,7 +449,7 @@ def test_foreign_directory_is_neither_used_nor_destroyed(fresh: server.Embedded)
     assert [path.name for path in fresh.layout.directory.iterdir()] == ["notes.txt"]
 
 
-def test_unreachable_directory_is_told_with_the_setting_that_moves_it(fresh: server.Embedded) -> None:
+def test_unreachable_directory_is_reported_with_the_setting_that_moves_it(fresh: server.Embedded) -> None:
     if os.geteuid() != 0:
         fresh.layout.directory.mkdir(mode=0o500)
     else:
@@ -459,7 +459,7 @@ def test_unreachable_directory_is_told_with_the_setting_that_moves_it(fresh: ser
     assert "KAPMAN_SERVER_DIR" in caught.value.hint
 
 
-def test_data_of_another_major_version_is_told(embedded: server.Embedded) -> None:
+def test_data_of_another_major_version_is_an_error(embedded: server.Embedded) -> None:
     server.up(embedded)
     server.down(embedded)
     (embedded.layout.data / "PG_VERSION").write_text("14\n")
@@ -497,7 +497,7 @@ def test_install_changes_nothing_where_all_is_there(fresh: server.Embedded) -> N
     assert not fresh.layout.directory.exists()
 
 
-def test_leftovers_of_a_killed_install_do_not_stop_up(fresh: server.Embedded) -> None:
+def test_leftovers_of_a_killed_install_do_not_prevent_a_start(fresh: server.Embedded) -> None:
     fresh.layout.directory.mkdir()
     fresh.layout.lock.touch()
     server.up(fresh)

@@ -1,4 +1,4 @@
-"""A database's owner plants what he can: nothing of his ever runs as the superuser who operates it."""
+"""A hostile owner of a database: none of the owner's code runs with the rights of the superuser who operates it."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def test_partly_built_database_is_refused_by_migrate_named_by_status_and_keeps_i
     assert_as_new(server, empty, had, small)
 
 
-def test_owners_partly_built_database_is_put_right_as_well(
+def test_owners_partly_built_database_is_repaired_as_well(
     server: TestServer, target: Target, small: dict[str, Any]
 ) -> None:
     with operators.role(server) as owner:

@@ -47,7 +47,7 @@ def of(rule: str) -> list[Case]:
 
 
 @pytest.mark.parametrize("case", of("KM11"), ids=str)
-def test_change_of_a_hypertable_that_is_found_reads_or_rewrites_chunks_that_nobody_can_write(
+def test_change_of_a_hypertable_that_is_found_reads_or_rewrites_chunks_and_blocks_writes(
     connection: Connection, case: Case
 ) -> None:
     if "VALIDATE" in case.sql and "ADD" not in case.sql:

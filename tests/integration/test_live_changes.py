@@ -36,8 +36,8 @@ READS = (
     "SELECT count(*), max(close) FROM ohlcv WHERE date > '2025-11-01'",
     "SELECT count(*) FROM tickers JOIN options_chains ON id = ticker_id",
 )
-# How long somebody else's transaction is open when a file begins; a migration that queued behind it would block
-# everybody as long.
+# How long another session's transaction is open when a file begins; a migration that queued behind it would block
+# every other session as long.
 HELD = 2.4
 LOCK_TIMEOUT = 0.4
 # What the statements themselves take at most, on a machine that is busy with other tests.
@@ -144,7 +144,7 @@ def backfill(connection: Connection, batch: str) -> None:
 
 
 @pytest.mark.parametrize("title", SECTIONS)
-def test_sequence_blocks_nobody_for_long_and_reaches_its_end(built: Target, tmp_path: Path, title: str) -> None:
+def test_sequence_blocks_no_session_for_long_and_completes(built: Target, tmp_path: Path, title: str) -> None:
     for file in (ROOT / "db" / "migrations").glob("000[1-6]_*.sql"):
         shutil.copy(file, tmp_path)
     with servers.connect(built) as connection:

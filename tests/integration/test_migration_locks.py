@@ -73,11 +73,11 @@ def test_lock_that_cannot_be_acquired_names_the_holder_after_a_bounded_number_of
     assert "SELECT * FROM public.t" in said
     assert "0002_do_step2.sql:1:1" in said
     assert "Nothing was applied." in said
-    tries = [event for event in events if isinstance(event, Message) and event.level == "WARNING"]
-    assert failure.value.what.split(" attempts")[0].endswith(f" {len(tries) + 1}")
+    retries = [event for event in events if isinstance(event, Message) and event.level == "WARNING"]
+    assert failure.value.what.split(" attempts")[0].endswith(f" {len(retries) + 1}")
     named_in = [event.text for event in events if isinstance(event, Message) and "nightly report" in event.text]
     assert len(named_in) == 1
-    assert "still waiting" in tries[-1].text
+    assert "still waiting" in retries[-1].text
     assert applied(empty) == [1]
 
 

@@ -262,7 +262,7 @@ def test_plain_owner_builds_the_baseline(server: TestServer, empty: Target) -> N
         server.execute(f"DROP ROLE {owner}")
 
 
-def test_role_that_may_not_read_the_ledger_is_told_the_grants(
+def test_role_that_may_not_read_the_ledger_is_shown_the_missing_grants(
     server: TestServer, empty: Target, tmp_path: Path
 ) -> None:
     migrations = written(tmp_path, TABLE)
@@ -362,7 +362,7 @@ def test_notices_are_reported_with_their_file_and_line(empty: Target, tmp_path: 
     assert ("WARNING", "WARNING: mind (this)", "0001_do_step1.sql:2") in reported
 
 
-def test_events_tell_the_steps_the_files_and_every_statement(empty: Target, tmp_path: Path) -> None:
+def test_events_report_the_steps_the_files_and_every_statement(empty: Target, tmp_path: Path) -> None:
     events: list[Event] = []
     migrate(empty, written(tmp_path, TABLE + "\nSELECT 1;", COLUMN), report=events.append)
     assert [event.total for event in events if isinstance(event, StepStarted)] == [2]
@@ -389,7 +389,7 @@ def test_success_is_reported_after_the_commit(empty: Target, tmp_path: Path) -> 
     assert seen == [["dbops.schema_migrations", "public.t"]]
 
 
-def test_plan_tells_files_transactions_limits_and_locks_and_runs_nothing(empty: Target, tmp_path: Path) -> None:
+def test_plan_shows_files_transactions_limits_and_locks_and_runs_nothing(empty: Target, tmp_path: Path) -> None:
     first = "-- Locks: none\n-- lock-timeout: 2s\n" + TABLE + "SELECT 1;"
     found = plan(empty, written(tmp_path, first, COLUMN, INDEX, "SELECT 4;"), statement_timeout="1h")
     assert [(item.name, item.transaction) for item in found.pending] == [
@@ -406,7 +406,7 @@ def test_plan_tells_files_transactions_limits_and_locks_and_runs_nothing(empty: 
     assert tables(empty) == []
 
 
-def test_plan_stops_where_it_is_told_and_leaves_out_what_is_applied(empty: Target, tmp_path: Path) -> None:
+def test_plan_stops_at_the_target_version_and_leaves_out_what_is_applied(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, COLUMN, "SELECT 3;")
     migrate(empty, migrations, to=1)
     found = plan(empty, migrations, to=2)

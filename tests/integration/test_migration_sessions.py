@@ -128,9 +128,7 @@ def test_wait_for_a_lock_is_seen_through_the_maintenance_database(empty: Target,
         assert any(f"process {holder.info.backend_pid}" in note for note in failure.value.notes)
 
 
-def test_statement_that_takes_long_is_said_to_run(
-    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statement_that_takes_long_is_reported(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_ALIVE_SECONDS", 0.5)
     events: list[Event] = []
     text = "CREATE TABLE public.t ();\nSELECT 1,\n    pg_sleep(1.6);"

@@ -61,14 +61,14 @@ def test_result_of_an_earlier_run_does_not_outlive_a_run_that_breaks(url: str, t
     assert path.read_text() == ""
 
 
-def test_output_that_cannot_be_written_is_said_before_anything_runs(url: str, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_reported_before_anything_runs(url: str, tmp_path: Path) -> None:
     done = run_invoke("db.verify", "--output", str(tmp_path / "no" / "such"), DATABASE_URL=url)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "cannot write the result" in done.stderr
 
 
-def test_disk_that_is_full_is_said_in_three_lines(url: str) -> None:
+def test_full_disk_is_reported_in_three_lines(url: str) -> None:
     for task in ("db.verify", "db.diagram"):
         done = run_invoke(task, "--output", "/dev/full", DATABASE_URL=url)
         assert done.returncode == 2, done.stderr
@@ -116,7 +116,7 @@ def test_fingerprint_is_one_line_hashes_the_text_and_needs_no_more_than_connect(
     assert data["fingerprint"] == printed.strip() == fingerprint(data["text"])
 
 
-def test_diagram_writes_the_file_it_is_told(url: str, tmp_path: Path) -> None:
+def test_diagram_writes_the_file_that_is_named(url: str, tmp_path: Path) -> None:
     path = tmp_path / "schema.md"
     done = run_invoke("db.diagram", "--output", str(path), DATABASE_URL=url)
     assert done.returncode == 0

@@ -127,7 +127,7 @@ def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(
         assert properties(target).effective_acl() == had.effective_acl()
 
 
-def test_database_that_somebody_else_made_keeps_its_own_properties(
+def test_database_that_another_tool_created_keeps_its_own_properties(
     server: TestServer, odd: Odd, small: dict[str, Any]
 ) -> None:
     target, _ = odd
@@ -166,7 +166,7 @@ def surroundings(server: TestServer, target: Target) -> tuple[list[str], str]:
     return roles, json.dumps(databases, default=str)
 
 
-def test_restoring_flag_of_a_restore_is_left_behind(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
+def test_restoring_flag_of_a_restore_is_not_kept(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
     target, _ = odd
     rebuild.rebuild(target, options(**small))
     query = f"""SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase

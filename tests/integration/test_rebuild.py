@@ -62,7 +62,7 @@ def test_sessions_that_were_ended_are_named(empty: Target, small: dict[str, Any]
     assert "the service" in {session.application for session in result.ended}
 
 
-def test_nobody_is_asked_about_an_empty_database(built: Target, small: dict[str, Any]) -> None:
+def test_empty_database_needs_no_consent(built: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(built, options(**small))
 
 
@@ -131,7 +131,7 @@ def test_plan_changes_nothing(server: TestServer, precious: Target) -> None:
     assert operators.scratch_databases(server) == []
 
 
-def test_repeat_fails_when_a_build_comes_out_different(target: Target, small: dict[str, Any]) -> None:
+def test_repeat_fails_when_a_build_gives_another_schema(target: Target, small: dict[str, Any]) -> None:
     chance = small["migrations"] / "0002_add_chance.sql"
     chance.write_text(
         "-- Adds a column of another name each time.\n"

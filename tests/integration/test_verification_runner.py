@@ -109,7 +109,7 @@ def test_failing_row_does_not_keep_other_files_from_running(small: Target, direc
         (GOOD.replace("true", "pg_sleep(60) IS NULL"), "statement timeout", 1, 1),
     ],
 )
-def test_file_at_fault_is_a_failure_at_its_place(
+def test_file_at_fault_is_a_failure_at_its_location(
     small: Target, directory: Path, text: str | bytes, says: str, line: int, column: int
 ) -> None:
     write(directory, text)

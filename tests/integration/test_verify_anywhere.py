@@ -59,7 +59,7 @@ def test_role_with_connect_alone_verifies_the_structure(server: TestServer, buil
     assert_passes(verify(reader, CHECKS))
 
 
-def test_role_without_select_is_told_what_it_may_not_count(server: TestServer, built: Target, reader: Target) -> None:
+def test_role_without_select_is_shown_what_it_may_not_count(server: TestServer, built: Target, reader: Target) -> None:
     refused = verify(reader, CHECKS, baseline=True).failed
     assert {check.file for check in refused if "_is_empty" in check.file} == {
         f"baseline/{path.name}" for path in (CHECKS / "baseline").glob("*_is_empty.sql")
@@ -69,7 +69,7 @@ def test_role_without_select_is_told_what_it_may_not_count(server: TestServer, b
     assert_passes(verify(reader, CHECKS, baseline=True))
 
 
-def test_rows_hidden_by_row_level_security_are_not_taken_for_none(
+def test_rows_hidden_by_row_level_security_are_not_counted_as_missing(
     server: TestServer, built: Target, reader: Target
 ) -> None:
     with servers.connect(built) as connection:
@@ -100,7 +100,7 @@ def test_locked_table_is_named_with_its_holder_and_nothing_hangs(built: Target) 
     assert_passes(verify(built, CHECKS, baseline=True))
 
 
-def test_table_that_somebody_waits_to_lock_is_named_too(built: Target) -> None:
+def test_table_that_another_session_waits_to_lock_is_named_too(built: Target) -> None:
     def wait(connection: postgres.Connection) -> None:
         with contextlib.suppress(psycopg.errors.QueryCanceled):
             connection.execute("LOCK TABLE recommendations IN ACCESS EXCLUSIVE MODE")

@@ -17,7 +17,7 @@ from dbops.settings import Target
 from tests.support import servers
 
 
-def test_ready_server_is_told_at_once_without_the_target_database(target: Target) -> None:
+def test_ready_server_is_reported_at_once_without_the_target_database(target: Target) -> None:
     assert wait(target, timeout=0).timescaledb.startswith("2.")
 
 
@@ -52,7 +52,7 @@ def test_server_that_never_starts_is_given_up(tmp_path: Path) -> None:
         wait(Target({"host": str(tmp_path), "user": "postgres"}, "kapman_dev"), timeout=0.5)
 
 
-def test_role_that_is_not_let_in_is_told_at_once(target: Target) -> None:
+def test_role_that_is_rejected_is_reported_at_once(target: Target) -> None:
     unknown = replace(target, parameters={**target.parameters, "user": "unknown_role"})
     said: list[object] = []
     with pytest.raises(ServerError, match=r"does not exist|authentication failed"):

@@ -17,7 +17,7 @@ _PATH = re.compile(r"-- (?P<path>db/[\w/]+\.sql)\n")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block of a page; `line` is where it begins, `mark` the comment above it, `path` the file it is."""
+    """One code block of a page; `line` is where it begins, `mark` the comment above it, `path` the file it is."""
 
     page: Path
     line: int
@@ -44,7 +44,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the fenced blocks of a page."""
+    """Return the code blocks of a page."""
     text = page.read_text(encoding="utf-8")
     found = []
     for match in _FENCED.finditer(text):

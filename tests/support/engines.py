@@ -61,7 +61,7 @@ LAST_WILL = 'kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1"'
 
 
 class EngineError(Exception):
-    """A version that cannot be had here, or does not start; the text says why and what to do."""
+    """A version that is not available here, or does not start; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dbops.settings import ROOT
 
 DATA = Path(__file__).parents[1] / "data" / "lint"
 PAGE = ROOT / "docs" / "lint.md"
-# Where a case pretends to be: after every migration of this repository.
+# The path that a case is given: after every migration of this repository.
 CASE = ROOT / "db" / "migrations" / "9999_lint_case.sql"
 HEADER = "-- Why: a test.\n-- Needs: nothing.\n-- Locks: none.\n"
 _MARK = re.compile(r"^-- (bad|good): (.+)$", re.MULTILINE)

@@ -80,7 +80,7 @@ def exists(server: TestServer, name: str) -> bool:
 
 
 def scheduler_runs(server: TestServer, name: str, patience: float = 10.0) -> bool:
-    """Return whether TimescaleDB's scheduler is at work in a database, or comes to be within `patience` seconds."""
+    """Return whether TimescaleDB's scheduler runs in a database, or starts within `patience` seconds."""
     query = sql.SQL("SELECT 1 FROM pg_stat_activity WHERE datname = {} AND application_name = {}")
     deadline = time.monotonic() + patience
     while not (found := server.execute(query.format(sql.Literal(name), sql.Literal(lifecycle.SCHEDULER)))):
@@ -111,7 +111,7 @@ def works(server: TestServer, target: Target, rows: int = ROWS) -> bool:
 class Clients:
     """Eight threads, in a process of their own, that connect, ask something, and connect again when thrown out.
 
-    `pause` is the seconds between two tries of one thread: what they take is taken from the rebuild.
+    `pause` is the seconds between two attempts of one thread: what they take is taken from the rebuild.
     """
 
     def __init__(self, target: Target, pause: float = 0.1) -> None:

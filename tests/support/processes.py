@@ -22,7 +22,7 @@ def give_children_default_signals() -> None:
     """Let the processes that this one starts have default signals, even where it was started with some ignored.
 
     `nohup` ignores SIGHUP, and `command &` in a script SIGINT. A signal that is ignored stays so after exec, one that
-    has a handler is reset to its default: a handler that does nothing takes the place of ignoring.
+    has a handler is reset to its default: a handler that does nothing replaces ignoring.
     """
     for number in SIGNALS:
         if signal.getsignal(number) == signal.SIG_IGN:

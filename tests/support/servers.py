@@ -177,7 +177,7 @@ def outlived_by(script: str, directory: Path) -> Iterator[None]:
 @contextmanager
 def reachable_directory() -> Iterator[Path]:
     """Make a directory that the account which runs servers can enter, and remove it at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="kapman-test-", dir=_fastest_place()))
+    directory = Path(tempfile.mkdtemp(prefix="kapman-test-", dir=_fastest_directory()))
     directory.chmod(0o755)
     try:
         yield directory
@@ -185,7 +185,7 @@ def reachable_directory() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _fastest_place() -> str:
+def _fastest_directory() -> str:
     """Return where files cost least: memory if it has room, since each new database is three hundred files."""
     memory = Path("/dev/shm")
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_IN_MEMORY:

@@ -1,4 +1,4 @@
-"""Plant in a database, as its owner, everything that could run in somebody else's session: run as that owner.
+"""Plant in a database, as its owner, everything that could run in another role's session: run as that owner.
 
 Each planted object calls `public.caught`, which writes to the server's log who ran it: a transaction that only reads
 can do no more, and what an error would show may be lost in a handler. `public.allowed()` counts what could be planted.

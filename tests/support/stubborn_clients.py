@@ -1,4 +1,4 @@
-"""Clients that do not let go: run by tests in a process of its own, so that they don't slow the operator down.
+"""Clients that keep reconnecting: run by tests in a process of its own, so that they don't slow the operator down.
 
 Reads a pause and an address from stdin, says a word once all are connected, and when told to stop, how often they
 entered.
@@ -28,7 +28,7 @@ def main() -> None:
                     first.wait()
                 while not stop.wait(0.01):
                     connection.execute("SELECT 1")
-            # A breath between two tries leaves a small machine time for the rebuild itself.
+            # A pause between two attempts leaves a small machine time for the rebuild itself.
             stop.wait(pause)
 
     threads = [threading.Thread(target=loop, args=(number,)) for number in range(THREADS)]

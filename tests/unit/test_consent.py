@@ -76,7 +76,9 @@ def test_anything_else_that_is_typed_is_not(typed: str | None) -> None:
     ("typed", "words"),
     [("", "no name was typed"), ("yes", "the name typed is not the database's name"), (None, "rows would be lost")],
 )
-def test_refusal_tells_a_wrong_name_from_none_and_from_no_terminal(typed: str | None, words: str) -> None:
+def test_refusal_distinguishes_a_wrong_name_a_missing_name_and_a_missing_terminal(
+    typed: str | None, words: str
+) -> None:
     with pytest.raises(ConsentError, match=words):
         agree(FULL, Agreement(ask=answer(typed)))
 
@@ -92,7 +94,7 @@ def test_refusal_tells_a_wrong_name_from_none_and_from_no_terminal(typed: str | 
         (having(FULL, tables=(TableImpact("public.t", 2000, 8192, None),)), r"\Aabout 2,000 rows would be lost"),
     ],
 )
-def test_refusal_tells_what_was_seen_from_what_could_not_be(found: Inspection, words: str) -> None:
+def test_refusal_distinguishes_rows_that_were_seen_from_rows_that_are_possible(found: Inspection, words: str) -> None:
     with pytest.raises(ConsentError, match=words):
         agree(found, Agreement())
 

@@ -82,7 +82,7 @@ def test_other_waiver_waives_nothing_and_is_an_error(comment: str) -> None:
         "COMMENT ON COLUMN public.a.\"-- noqa\" IS 'x';\n",
     ],
 )
-def test_text_that_looks_like_a_waiver_is_none(text: str) -> None:
+def test_text_that_looks_like_a_waiver_is_ignored(text: str) -> None:
     assert left(text) == []
 
 

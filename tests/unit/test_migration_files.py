@@ -13,7 +13,7 @@ from dbops.migrations import discover, new_file
 from dbops.migrations.files import Header, index_build, parse_header, seconds
 from tests.support.migration_files import write, written
 
-NOBODY = 65534
+UNPRIVILEGED_UID = 65534
 
 
 def refusal(directory: Path) -> str:
@@ -31,7 +31,7 @@ def test_files_come_in_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_numbers_go_on_beyond_four_digits(tmp_path: Path) -> None:
-    """The bench applies as many; here the number is a good one, but for the gap before it."""
+    """The bench applies as many; here only the gap before the number is an error."""
     assert "10000_do_step10000.sql leaves a gap" in refusal(write(tmp_path, "SELECT 1;", first=10000))
     (tmp_path / "10000_do_step10000.sql").rename(tmp_path / "010000_do_step10000.sql")
     assert "must be named" in refusal(tmp_path)
@@ -88,7 +88,7 @@ def test_utf16_is_recognised(tmp_path: Path) -> None:
     assert "it looks like UTF-16" in refusal(write(tmp_path, "SELECT 1;".encode("utf-16")))
 
 
-def test_nul_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_nul_is_refused_with_its_position(tmp_path: Path) -> None:
     assert "0001_do_step1.sql:2:3" in refusal(write(tmp_path, "SELECT 1;\n--\0\n"))
 
 
@@ -142,7 +142,7 @@ def test_unreadable_file_is_refused() -> None:
         (directory / "0001_do_step1.sql").chmod(0o000)
         user = os.geteuid()
         if user == 0:
-            os.seteuid(NOBODY)
+            os.seteuid(UNPRIVILEGED_UID)
         try:
             assert "cannot be read: Permission denied" in refusal(directory)
         finally:
@@ -157,7 +157,7 @@ def test_empty_directory_has_no_migrations(tmp_path: Path) -> None:
     assert discover(tmp_path) == ()
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     write(tmp_path, "SELECT 1;", "", "\\d")
     (tmp_path / "nonsense.sql").write_text("SELECT 1;")
     said = refusal(tmp_path)
@@ -181,7 +181,7 @@ def test_very_many_problems_are_cut_short(tmp_path: Path) -> None:
         "RELEASE a", "ROLLBACK TO a", "PREPARE TRANSACTION 'a'", "COMMIT PREPARED 'a'",
     ],
 )  # fmt: skip
-def test_transaction_control_is_refused_with_its_place(tmp_path: Path, statement: str) -> None:
+def test_transaction_control_is_refused_with_its_position(tmp_path: Path, statement: str) -> None:
     said = refusal(write(tmp_path, f"SELECT 1;\n  {statement};\n"))
     assert "must not contain transaction control" in said
     assert "0001_do_step1.sql:2:3" in said
@@ -199,7 +199,7 @@ def test_copy_from_and_to_the_client_is_refused(tmp_path: Path, text: str) -> No
     assert "COPY from or to the client" in refusal(write(tmp_path, text))
 
 
-def test_psql_command_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_psql_command_is_refused_with_its_position(tmp_path: Path) -> None:
     said = refusal(write(tmp_path, "SELECT 1;\nSELECT 2 \\gset\n"))
     assert "0001_do_step1.sql:2:10" in said
     assert "backslash" in said
@@ -250,7 +250,7 @@ def test_directive_that_would_have_no_effect_is_refused(tmp_path: Path, line: st
         "-- migrate the rows of January",
     ],
 )
-def test_prose_about_directives_is_none(line: str) -> None:
+def test_prose_about_directives_is_not_a_directive(line: str) -> None:
     header = parse_header(f"{line}\nSELECT 1;")
     assert (header.transactional, header.lock_timeout) == (True, "")
 
@@ -268,7 +268,7 @@ def test_block_comment_does_not_end_the_header() -> None:
         "SELECT '\n-- migrate: x';",
     ],
 )
-def test_text_that_looks_like_a_directive_is_none(tmp_path: Path, text: str) -> None:
+def test_text_that_looks_like_a_directive_is_ignored(tmp_path: Path, text: str) -> None:
     assert written(tmp_path, text + text)[0].header == Header()
 
 
@@ -321,7 +321,7 @@ def test_duration_that_would_round_to_no_limit_is_refused(text: str) -> None:
         seconds(text)
 
 
-def test_new_file_follows_the_last_and_is_no_migration_until_it_is_filled_in(tmp_path: Path) -> None:
+def test_new_file_follows_the_last_and_is_not_a_migration_until_it_is_filled_in(tmp_path: Path) -> None:
     write(tmp_path, "SELECT 1;")
     path = new_file(tmp_path, "Add tickers-exchange")
     assert path.name == "0002_add_tickers_exchange.sql"

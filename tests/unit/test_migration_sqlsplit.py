@@ -63,7 +63,7 @@ def test_statements_are_cut_apart(name: str) -> None:
     assert cut(f"SELECT 0;\n-- between;\n{text}\n/* after; */\nSELECT 9") == ["SELECT 0;", text, "SELECT 9"]
 
 
-def test_blank_text_comments_and_stray_semicolons_are_no_statements() -> None:
+def test_blank_text_comments_and_stray_semicolons_are_not_statements() -> None:
     assert cut(" \n;; -- a;\n/* b; */ ;\n") == []
 
 
@@ -72,12 +72,12 @@ def test_words_are_capitals_outside_parentheses_and_quotes() -> None:
     assert statement.words == ("COPY", "PUBLIC", "T", "FROM", '"My;Table"', "STDIN", "WITH")
 
 
-def test_backslash_outside_quotes_is_told() -> None:
+def test_backslash_outside_quotes_is_reported() -> None:
     text = "SELECT 1;\n\\set x 1\n"
     assert [statement.psql for statement in split(text)] == [-1, text.index("\\")]
 
 
-def test_begin_as_a_transaction_is_no_body() -> None:
+def test_begin_of_a_transaction_is_not_the_begin_of_a_body() -> None:
     assert cut("BEGIN; CREATE TABLE t (a int); END;") == ["BEGIN;", "CREATE TABLE t (a int);", "END;"]
 
 

@@ -74,7 +74,7 @@ def test_error_in_json_names_its_exit_code(capsys: pytest.CaptureFixture[str]) -
     assert (line["event"], line["what"], line["exit_code"]) == ("error", "no", 2)
 
 
-def test_error_in_json_has_its_place_and_sqlstate_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_in_json_has_its_location_and_sqlstate_as_fields(capsys: pytest.CaptureFixture[str]) -> None:
     source = Location("db/a.sql", 12, 3, "SELECT 1 / 0")
     report.view("json", "INFO").error(UsageError("no", where="here", hint="Do.", location=source, sqlstate="22012"))
     line = json.loads(capsys.readouterr().err)

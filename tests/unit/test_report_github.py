@@ -18,7 +18,7 @@ LOCATION = Location("db/migrations/0003_a,b.sql", 14, 11, "    open numeric,")
 ERROR = UsageError("100% wrong,\nreally", where="here", hint="Do this.", location=LOCATION, notes=("SQLSTATE 42601",))
 
 
-def test_error_is_a_workflow_command_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_is_a_workflow_command_with_its_location(capsys: pytest.CaptureFixture[str]) -> None:
     GitHub().error(ERROR)
     out, err = capsys.readouterr()
     assert out == ""
@@ -28,7 +28,7 @@ def test_error_is_a_workflow_command_with_its_place(capsys: pytest.CaptureFixtur
     )
 
 
-def test_error_without_a_place_names_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_without_a_location_names_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     GitHub().error(UsageError("no", where="ENV", hint="Do this."))
     assert capsys.readouterr().err == "::error title=kapman-dbops::no%0Ahint: Do this.\n"
 

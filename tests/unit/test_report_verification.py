@@ -1,4 +1,4 @@
-"""What `db.verify` prints: failures first for people, JSON by its schema, JUnit that a real reader reads."""
+"""What `db.verify` prints: failures first for people, JSON by its schema, JUnit that a parser reads."""
 
 from __future__ import annotations
 

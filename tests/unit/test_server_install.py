@@ -89,7 +89,7 @@ def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch: pyt
     assert packages.become_root(ask=False) == ("sudo", "-n")
 
 
-def test_system_without_apt_is_told_the_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_apt_is_shown_the_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ServerError) as caught:
         packages.install(tmp_path / "log", ask=False, report=lambda _: None)
@@ -122,6 +122,6 @@ def test_port_is_a_number_or_auto(text: str, port: int | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["65536", "-1", "x", "1.5", "٣"])
-def test_nonsense_for_a_port_is_wrong_usage(text: str) -> None:
+def test_invalid_port_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError, match="invalid port"):
         settings.port_number("--port", text)

@@ -249,7 +249,7 @@ def test_connection_service_that_is_not_defined_is_refused(tmp_path: Path) -> No
     assert caught.value.where == "PGSERVICE"
 
 
-def test_account_without_home_needs_none_for_a_server_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_without_a_home_directory_can_use_a_named_server(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError
 

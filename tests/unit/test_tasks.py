@@ -123,7 +123,7 @@ WRONG_WORDS = {
 
 
 @pytest.mark.parametrize("words", WRONG_WORDS)
-def test_word_that_is_no_task_and_no_option_is_wrong_usage_with_a_suggestion(words: str) -> None:
+def test_unknown_task_or_option_is_wrong_usage_with_a_suggestion(words: str) -> None:
     what, hint = WRONG_WORDS[words]
     done = run_invoke(*words.split())
     first, where, last = done.stderr.splitlines()

@@ -1,4 +1,4 @@
--- A plain DROP INDEX waits for everybody who uses the table, and everybody else waits behind it.
+-- A plain DROP INDEX waits for all transactions that use the table, and later ones wait behind it.
 
 -- bad: blocks reads and writes while it waits
 DROP INDEX public.options_chains_ticker_id_idx;

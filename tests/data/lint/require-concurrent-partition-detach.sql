@@ -1,4 +1,4 @@
--- DETACH PARTITION waits for everybody who uses the table, and everybody else waits behind it.
+-- DETACH PARTITION waits for all transactions that use the table, and later ones wait behind it.
 
 -- bad: blocks reads and writes while it waits
 ALTER TABLE public.recommendations DETACH PARTITION recommendations_2025;
