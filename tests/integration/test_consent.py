@@ -158,8 +158,10 @@ def aggregate(server: TestServer, target: Target) -> None:
             "SELECT create_hypertable('_timescaledb_internal._materialized_hypertable_2', 'week')",
             "INSERT INTO _timescaledb_internal._materialized_hypertable_2 VALUES ('2024-01-02', 1)",
             "CREATE VIEW weekly AS SELECT * FROM _timescaledb_internal._materialized_hypertable_2",
-            """INSERT INTO _timescaledb_catalog.continuous_agg
-               SELECT m.id, r.id, NULL, 'public', 'weekly', 'x', 'x', 'x', 'x', true, true
+            """INSERT INTO _timescaledb_catalog.continuous_agg (
+                   mat_hypertable_id, raw_hypertable_id, user_view_schema, user_view_name,
+                   partial_view_schema, partial_view_name, direct_view_schema, direct_view_name)
+               SELECT m.id, r.id, 'public', 'weekly', 'x', 'x', 'x', 'x'
                FROM _timescaledb_catalog.hypertable AS m, _timescaledb_catalog.hypertable AS r
                WHERE m.table_name = '_materialized_hypertable_2' AND r.table_name = 'bars'""",
         ):

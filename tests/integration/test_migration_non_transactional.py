@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from dbops.errors import MigrationError
 from dbops.events import Event, Message
 from dbops.migrations import State, discover, migrate, status
 from dbops.settings import Target
-from tests.support import servers
+from tests.support import operators, servers
 from tests.support.migration_files import write, written
 from tests.support.servers import TestServer, fresh_name, run
 
@@ -218,9 +217,9 @@ def test_index_that_another_role_is_building_is_not_blamed_on_a_file(
 ) -> None:
     """The database's owner does not see in pg_stat_progress_create_index what another role builds."""
     owner = fresh_name("owner")
-    server.execute(f"CREATE ROLE {owner} LOGIN")
+    server.execute(f"CREATE ROLE {owner} LOGIN PASSWORD '{operators.PASSWORD}'")
     server.execute(f'ALTER DATABASE "{empty.database}" OWNER TO {owner}')
-    target = replace(empty, parameters={**empty.parameters, "user": owner})
+    target = operators.as_role(empty, owner)
     migrate(target, written(tmp_path, "CREATE TABLE public.mine ();"))
     run(empty, "CREATE TABLE public.other (n integer)")
     # A transaction that holds a lock on the table keeps CREATE INDEX CONCURRENTLY waiting with an invalid index.

@@ -7,19 +7,25 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tests.support.servers import TestServer
 
 
-@contextmanager
-def slow_network(server: TestServer, delay: float) -> Iterator[tuple[TestServer, list[socket.socket]]]:
-    """Return the server behind a network on which everything takes `delay` seconds each way, however much it is.
+@dataclass(slots=True)
+class Traffic:
+    """How many connections were made, and how often a client sent something after it had heard from the server."""
 
-    The list has every connection that was made.
-    """
-    made: list[socket.socket] = []
+    connections: int = 0
+    round_trips: int = 0
+
+
+@contextmanager
+def slow_network(server: TestServer, delay: float) -> Iterator[tuple[TestServer, Traffic]]:
+    """Return the server behind a network on which everything takes `delay` seconds each way, and count what passes."""
+    made = Traffic()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_accept, args=(listener, server, delay, made), daemon=True).start()
         port = str(listener.getsockname()[1])
@@ -27,15 +33,22 @@ def slow_network(server: TestServer, delay: float) -> Iterator[tuple[TestServer,
         yield TestServer({**server.parameters, **direct}), made
 
 
-def _accept(listener: socket.socket, server: TestServer, delay: float, made: list[socket.socket]) -> None:
+def _accept(listener: socket.socket, server: TestServer, delay: float, made: Traffic) -> None:
     with contextlib.suppress(OSError):
         while True:
             client, _ = listener.accept()
-            made.append(client)
+            made.connections += 1
             upstream = _connect(server)
-            for source, sink in ((client, upstream), (upstream, client)):
+            heard = threading.Event()
+            heard.set()
+
+            def asked(heard: threading.Event = heard) -> None:
+                made.round_trips += heard.is_set()
+                heard.clear()
+
+            for source, sink, passed in ((client, upstream, asked), (upstream, client, heard.set)):
                 waiting: queue.Queue[tuple[float, bytes]] = queue.Queue()
-                threading.Thread(target=_receive, args=(source, waiting, delay), daemon=True).start()
+                threading.Thread(target=_receive, args=(source, waiting, delay, passed), daemon=True).start()
                 threading.Thread(target=_send, args=(sink, waiting), daemon=True).start()
 
 
@@ -48,13 +61,17 @@ def _connect(server: TestServer) -> socket.socket:
     return upstream
 
 
-def _receive(source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float) -> None:
+def _receive(
+    source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float, passed: Callable[[], None]
+) -> None:
     data = b"-"
     while data:
         try:
             data = source.recv(65536)
         except OSError:
             data = b""
+        if data:
+            passed()
         waiting.put((time.monotonic() + delay, data))
 
 
