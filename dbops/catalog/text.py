@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from importlib import resources
+from typing import Any
 
 from dbops.errors import ServerError
 from dbops.postgres import Answer, Connection, ask, reading, tables_locked_against_reading
@@ -23,6 +24,12 @@ LOCK_NOT_AVAILABLE = "55P03"
 INTERNAL_ERROR = "XX000"
 
 NOTHING = "(SELECT NULL::oid AS oid WHERE false)"
+# Parallel workers take longer to start than any of the queries to run.
+PREPARE = """
+SELECT
+    pg_catalog.set_config('max_parallel_workers_per_gather', '0', true),
+    EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')
+"""
 NOTHING_KNOWN = f"known AS {NOTHING}, known_trigger AS {NOTHING}"
 
 
@@ -73,9 +80,12 @@ def read(connection: Connection, names: tuple[str, ...], *, attempts: int = ATTE
 
 
 def _read(connection: Connection, names: tuple[str, ...]) -> list[Answer]:
-    row = connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'").fetchone()
-    prelude = _query("prelude").replace("WITH\n", f"WITH\n{NOTHING_KNOWN if row is None else _query('known')},\n", 1)
-    asked = [name for name in names if row is not None or name not in TIMESCALEDB]
+    row: Any = connection.execute(PREPARE).fetchone()
+    has_timescaledb = bool(row[1])
+    prelude = _query("prelude").replace(
+        "WITH\n", f"WITH\n{_query('known') if has_timescaledb else NOTHING_KNOWN},\n", 1
+    )
+    asked = [name for name in names if has_timescaledb or name not in TIMESCALEDB]
     answers = dict(zip(asked, ask(connection, [(f"{prelude}\n{_query(name)}", ()) for name in asked]), strict=True))
     return [answers.get(name, Answer()) for name in names]
 

@@ -344,10 +344,11 @@ def _readable(connection: Connection, target: Target) -> Iterator[None]:
         ) from None
 
 
-def record(migration: Migration, duration_ms: str) -> str:
+def record(migration: Migration, duration_ms: str, settings: str = "NULL") -> str:
     """Return the statement that writes a migration's row, or completes the one of a run that did not finish.
 
-    `duration_ms` is an expression. It returns what `assert_recorded` takes.
+    `duration_ms` is an expression, `settings` a select list that is evaluated afterwards. It returns what
+    `assert_recorded` takes. No function or operator is found by a search path, whatever is on it.
     """
     return f"""
 INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version)
@@ -358,8 +359,8 @@ ON CONFLICT (version) DO UPDATE SET name = excluded.name, checksum = excluded.ch
     WHERE {TABLE}.duration_ms IS NULL
 RETURNING version, name, checksum, duration_ms, (
     SELECT c.relhasrules OR c.relhastriggers OR c.relrowsecurity FROM pg_catalog.pg_class AS c
-    WHERE c.oid = {TABLE}.tableoid
-)"""
+    WHERE c.oid OPERATOR(pg_catalog.=) {TABLE}.tableoid
+), {settings}"""
 
 
 def assert_recorded(migration: Migration, rows: list[tuple[str | None, ...]]) -> int:
@@ -386,8 +387,9 @@ def changed(where: str, what: str) -> MigrationError:
 
 # What a run compares with `digest` of what it knows before it commits.
 DIGEST = f"""
-SELECT encode(sha256(convert_to(coalesce(string_agg(
-    concat_ws(' ', version, name, checksum, duration_ms IS NOT NULL), '/' ORDER BY version), ''), 'UTF8')), 'hex')
+SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(pg_catalog.string_agg(
+    pg_catalog.concat_ws(' ', version, name, checksum, duration_ms IS NOT NULL), '/' ORDER BY version
+), ''), 'UTF8')), 'hex')
 FROM {LEDGER}
 """
 

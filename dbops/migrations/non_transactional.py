@@ -71,7 +71,7 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
     statement = next(split(migration.text))
     sql_text = migration.text[statement.start : statement.end]
     line = LineCounter(migration.text).line_at(statement.start)
-    command = Command(sql_text, migration, statement, line, begins=True)
+    command = Command(sql_text, migration, statement, line)
     work.announce(command)
     _record(work, migration, "NULL")
     work.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
@@ -100,7 +100,7 @@ def _prepared(work: Work) -> Iterator[None]:
 def _record(work: Work, migration: Migration, duration_ms: str) -> None:
     """Write the file's row in a transaction of its own."""
     session = work.session
-    settings = session.settings(migration, "pg_catalog", local=True)
+    settings = f"SELECT {session.settings(migration, 'pg_catalog', local=True)}"
     try:
         session.script("BEGIN READ WRITE", *session.as_owner(local=True), settings, *work.creating_ledger())
         cursor = session.connection.execute(ledger.record(migration, duration_ms).encode())
@@ -144,7 +144,7 @@ def _build(work: Work, command: Command, build: IndexBuild | None, *, again: boo
 
 def _settings(work: Work, migration: Migration, path: str) -> str:
     limit = work.session.limits.statement_for(migration) if path == "public" else "0"
-    return work.session.settings(migration, path, local=False, statement_timeout=limit)
+    return f"SELECT {work.session.settings(migration, path, local=False, statement_timeout=limit)}"
 
 
 def _error(

@@ -20,7 +20,7 @@ from dbops.errors import CheckError, DbopsError, Interrupted, MigrationError, Pr
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import errors, ledger, locks, non_transactional
 from dbops.migrations.errors import StatementError
-from dbops.migrations.files import Migration, refuse_empty
+from dbops.migrations.files import Migration, refuse_empty, seconds
 from dbops.migrations.ledger import LedgerStatus, State
 from dbops.migrations.session import MIGRATION_LOCK, Command, Limits, checked_limits, opened, texts
 from dbops.migrations.sqlsplit import LineCounter, split
@@ -47,8 +47,10 @@ WHERE c.condeferrable AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
 GROUP BY 1 ORDER BY 1
 """
 # The milliseconds since the file before was recorded, or since the transaction began.
-_SINCE_PREVIOUS = """round(1000 * extract(epoch FROM clock_timestamp() - greatest(
-    now(), (SELECT p.applied_at FROM dbops.schema_migrations AS p WHERE p.version = {previous}))))"""
+_SINCE_PREVIOUS = """pg_catalog.round(1000::pg_catalog.numeric OPERATOR(pg_catalog.*) extract(
+    epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) greatest(pg_catalog.now(), (
+        SELECT p.applied_at FROM dbops.schema_migrations AS p WHERE p.version OPERATOR(pg_catalog.=) {previous}
+    ))))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,11 +316,12 @@ def _apply_in_transaction(
 def _begin(work: Work, first: Migration) -> None:
     """Begin a transaction as the database's owner, in a session that no earlier file has changed; create the ledger."""
     session = work.session
+    work.in_force = session.settings(first, "pg_catalog", local=True)
     try:
         session.script(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
             *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
-            session.settings(first, "pg_catalog", local=True),
+            f"SELECT {work.in_force}",
             session.keep_lock(),
             *work.creating_ledger(),
         )
@@ -343,15 +346,17 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
         pipelined = []
         session.run(work.timed(_statements(work, migration)), work.announce)
         if work.defers:
+            work.in_force = session.settings(migration, "pg_catalog", local=True)
             try:
-                session.script(session.settings(migration, "pg_catalog", local=True))
+                session.script(f"SELECT {work.in_force}")
                 _check_constraints(session.connection)
             except psycopg.Error as error:
                 raise StatementError(migration, error) from None
         session.run(_bookkeeping(work, migration), work.announce)
     digest: list[str] = []
+    _stream(work, pipelined)
     last = Command(ledger.DIGEST, files[-1], done=lambda result: digest.append(texts(result)[0][0] or ""))
-    _stream(work, pipelined, last)
+    work.session.stream(chain(_in_force(work, files[-1], "pg_catalog"), [last]), work.announce)
     if not session.in_transaction:
         raise MigrationError(
             f"one of the migrations {files[0].name} to {files[-1].name} ended the transaction",
@@ -362,19 +367,24 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
     _assert_ledger(work, files, digest[0])
 
 
-def _stream(work: Work, files: list[Migration], last: Command | None = None) -> None:
-    """Send the statements and the rows of files ahead of their results, and one more command after them."""
+def _stream(work: Work, files: list[Migration]) -> None:
+    """Send the statements and the rows of files ahead of their results."""
     parts = (part for migration in files for part in (_statements(work, migration), _bookkeeping(work, migration)))
-    commands = chain(chain.from_iterable(parts), [last] if last else [])
-    if files or last:
-        work.session.stream(work.timed(commands), work.announce)
+    if files:
+        work.session.stream(work.timed(chain.from_iterable(parts)), work.announce)
+
+
+def _in_force(work: Work, migration: Migration, path: str, statement_timeout: str = "0") -> Iterator[Command]:
+    """Yield what puts a search path and a file's limits into force, unless they are."""
+    settings = work.session.settings(migration, path, local=True, statement_timeout=statement_timeout)
+    if settings != work.in_force:
+        work.in_force = settings
+        yield Command(f"SELECT {settings}", migration)
 
 
 def _statements(work: Work, migration: Migration) -> Iterator[Command]:
     """Yield the settings of a file and its statements."""
-    session = work.session
-    limit = session.limits.statement_for(migration)
-    yield Command(session.settings(migration, "public", local=True, statement_timeout=limit), migration, begins=True)
+    yield from _in_force(work, migration, "public", work.session.limits.statement_for(migration))
     lines = LineCounter(migration.text)
     for statement in split(migration.text):
         sql = migration.text[statement.start : statement.end]
@@ -382,14 +392,21 @@ def _statements(work: Work, migration: Migration) -> Iterator[Command]:
 
 
 def _bookkeeping(work: Work, migration: Migration) -> Iterator[Command]:
-    """Yield what takes back what a file may have left in the session, and what writes its row."""
+    """Yield what takes back what a file may have left in the session, and what writes its row.
+
+    The row may be written under the file's search path, since the statement finds nothing by name; it puts the settings
+    into force again that the file began with, so that the next file need not.
+    """
     session = work.session
     if migration.touches_session:
         for text in session.resetting(local=True):
             yield Command(text, migration)
-    yield Command(session.settings(migration, "pg_catalog", local=True), migration)
+        work.in_force = ""
+    if migration.touches_session or seconds(session.limits.statement_for(migration)):
+        yield from _in_force(work, migration, "pg_catalog")
     duration = _SINCE_PREVIOUS.format(previous=migration.version - 1)
-    yield Command(ledger.record(migration, duration), migration, done=partial(_recorded, work, migration))
+    text = ledger.record(migration, duration, work.in_force)
+    yield Command(text, migration, done=partial(_recorded, work, migration))
 
 
 def _recorded(work: Work, migration: Migration, result: PGresult) -> None:

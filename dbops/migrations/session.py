@@ -128,14 +128,13 @@ def checked_limits(lock_timeout: str, statement_timeout: str, lock_budget: str) 
 class Command:
     """One statement to send for a migration: its own, at `statement` of its text, or one of the runner's.
 
-    `begins` tells that it is the first one of its file, `done` receives its result.
+    `done` receives its result.
     """
 
     sql: str
     migration: Migration
     statement: Statement | None = None
     line: int = 0
-    begins: bool = False
     done: Callable[[PGresult], None] | None = None
 
     @property
@@ -200,7 +199,7 @@ class Session:
         return [f"SET {'LOCAL ' if local else ''}ROLE {sql.Identifier(self.owner).as_string(self.connection)}"]
 
     def settings(self, migration: Migration, path: str, *, local: bool, statement_timeout: str = "0") -> str:
-        """Return what puts a search path and a migration's limits into force."""
+        """Return what puts a search path and a migration's limits into force, as a select list."""
         values = {
             "search_path": path,
             "client_min_messages": "notice",
@@ -210,8 +209,7 @@ class Session:
                 {"transaction_timeout": "0"} if self.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE else {}
             ),
         }
-        calls = ", ".join(f"pg_catalog.set_config('{name}', '{value}', {local})" for name, value in values.items())
-        return f"SELECT {calls}"
+        return ", ".join(f"pg_catalog.set_config('{name}', '{value}', {local})" for name, value in values.items())
 
     def keep_lock(self) -> str:
         """Return what holds the migration lock for the open transaction, whatever a file releases."""

@@ -15,7 +15,7 @@ from dbops import events, label
 from dbops.errors import MigrationError
 from dbops.migrations import errors, ledger
 from dbops.migrations.errors import StatementError
-from dbops.migrations.files import seconds
+from dbops.migrations.files import Migration, seconds
 from dbops.migrations.ledger import LedgerStatus
 from dbops.migrations.session import Command, Session
 
@@ -41,6 +41,8 @@ class Work:
 
     `defers` is whether a constraint may be deferred.
     `rows` are what the ledger is to hold: name, checksum and whether it is finished, by version.
+    `in_force` are the settings that hold after the last command that was sent, empty if that is not known; `announced`
+    is the file that was reported last.
     """
 
     session: Session
@@ -54,6 +56,8 @@ class Work:
     retries: int = 0
     doubt: str = ""
     with_times: bool = False
+    in_force: str = ""
+    announced: Migration | None = None
 
     @classmethod
     def on(cls, session: Session, found: LedgerStatus, *, with_times: bool) -> Work:
@@ -103,7 +107,8 @@ class Work:
 
     def announce(self, command: Command) -> None:
         """Report how many files are done, and which one is next, when a file begins."""
-        if command.begins:
+        if command.migration is not self.announced:
+            self.announced = command.migration
             done = len(self.committed) + len(self.open)
             self.session.report(events.Progress("migrate", done, command.migration.name))
 
@@ -121,6 +126,7 @@ class Work:
         """End an open transaction; a connection that is still busy is closed."""
         connection = self.session.connection
         self.open = []
+        self.announced = None
         self.session.clean = False
         if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             connection.execute("ROLLBACK")
