@@ -21,17 +21,7 @@ from typing import TYPE_CHECKING, Literal, TextIO, cast
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from dbops import events
@@ -41,6 +31,8 @@ from dbops.report.github import GitHub
 from dbops.settings import Target
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from dbops.catalog import Drift
     from dbops.database.inspection import Inspection
     from dbops.database.lifecycle import DropResult
@@ -196,7 +188,10 @@ class TextView(View):
         self.close()
         self._step = _Step(event.step, event.total, time.monotonic(), item=event.detail)
         if self.err.is_terminal and not self.err.is_dumb_terminal:
-            self._live = _progress(self.err, counted=event.total is not None)
+            # rich.progress takes a while to import, and only a terminal shows it.
+            from dbops.report import live
+
+            self._live = live.progress(self.err, counted=event.total is not None)
             self._live.add_task(event.step, total=event.total, item=event.detail)
             self._live.start()
         else:
@@ -240,31 +235,6 @@ def _console(*, stderr: bool) -> Console:
     if not console.is_terminal:
         console.width = UNLIMITED
     return console
-
-
-class _Remaining(ProgressColumn):
-    """The time that remains, where it can be estimated: items differ too much for an estimate in the first seconds."""
-
-    def render(self, task: Task) -> Text:
-        """Return the estimate, or nothing."""
-        known = task.time_remaining and (task.elapsed or 0) > HEARTBEAT_SECONDS
-        return Text(f"about {task.time_remaining:.0f} s to go" if known else "", "dim", no_wrap=True)
-
-
-def _progress(console: Console, *, counted: bool) -> Progress:
-    """Return the live line: spinner, step, time so far; if the total is known, a bar, counts and what remains."""
-    bar = (BarColumn(bar_width=20), MofNCompleteColumn()) if counted else ()
-    return Progress(
-        TextColumn(" "),
-        SpinnerColumn(),
-        TextColumn("    {task.description:<9}"),
-        *bar,
-        TimeElapsedColumn(),
-        *((_Remaining(Column(no_wrap=True)),) if counted else ()),
-        TextColumn("{task.fields[item]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-        console=console,
-        transient=True,
-    )
 
 
 # What all drawings are made of

@@ -152,7 +152,7 @@ def test_progress_of_an_index_is_shown(empty: Target, tmp_path: Path, monkeypatc
 
 
 def test_settings_that_are_as_they_should_be_are_not_sent_again(empty: Target, tmp_path: Path) -> None:
-    """Each further file of definitions costs its statement, two settings and its row."""
+    """Each file of definitions costs its statement and its row; settings are sent before the first, after the last."""
     texts = [f"CREATE TABLE public.t{n} (id integer);" for n in range(20)]
     sent: list[str] = []
     original = session.Session.begin
@@ -164,7 +164,7 @@ def test_settings_that_are_as_they_should_be_are_not_sent_again(empty: Target, t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session.Session, "begin", begin)
         migrate(empty, written(tmp_path, *texts))
-    assert len(sent) == 4 * len(texts) + 1
+    assert len(sent) == 2 * len(texts) + 3
 
 
 def test_search_path_of_migrations_is_in_force_for_their_own_statements_only(empty: Target, tmp_path: Path) -> None:
@@ -185,3 +185,36 @@ def test_search_path_of_migrations_is_in_force_for_their_own_statements_only(emp
     with servers.connect(empty) as connection:
         assert connection.execute("SELECT * FROM public.ran").fetchall() == []
         assert connection.execute("SELECT * FROM public.found").fetchall() == [("public",)]
+
+
+def test_row_of_a_file_is_written_without_a_search_path(empty: Target, tmp_path: Path) -> None:
+    """A function that a file of definitions runs puts public before pg_catalog: the runner finds nothing there."""
+    shadows = [
+        "FUNCTION public.now() RETURNS timestamptz",
+        "FUNCTION public.clock_timestamp() RETURNS timestamptz",
+        "FUNCTION public.round(numeric) RETURNS numeric",
+        "FUNCTION public.concat_ws(text, integer, text, text, boolean) RETURNS text",
+        "FUNCTION public.set_config(text, text, boolean) RETURNS text",
+        "FUNCTION public.times(numeric, numeric) RETURNS numeric",
+        "FUNCTION public.minus(timestamptz, timestamptz) RETURNS interval",
+        "FUNCTION public.same(integer, integer) RETURNS boolean",
+        "FUNCTION public.same(oid, oid) RETURNS boolean",
+    ]
+    body = "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'shadow'; END $$;"
+    plant = "\n".join(f"CREATE {shadow} {body}" for shadow in shadows)
+    plant += """
+    CREATE OPERATOR public.* (leftarg = numeric, rightarg = numeric, function = public.times);
+    CREATE OPERATOR public.- (leftarg = timestamptz, rightarg = timestamptz, function = public.minus);
+    CREATE OPERATOR public.= (leftarg = integer, rightarg = integer, function = public.same);
+    CREATE OPERATOR public.= (leftarg = oid, rightarg = oid, function = public.same);
+    CREATE TABLE public.t (n integer);
+    INSERT INTO public.t VALUES (1);
+    CREATE FUNCTION public.away(integer) RETURNS integer LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_catalog.set_config('search_path', 'public, pg_catalog', true); RETURN 1; END $$;
+    """
+    turn = "ALTER TABLE public.t ALTER COLUMN n TYPE integer USING public.away(n);"
+    look = "CREATE TABLE public.found AS SELECT pg_catalog.current_setting('search_path');"
+    migrate(empty, written(tmp_path, plant, turn, look, turn))
+    with servers.connect(empty) as connection:
+        assert connection.execute("SELECT * FROM public.found").fetchall() == [("public",)]
+        assert connection.execute("SELECT count(*) FROM dbops.schema_migrations").fetchone() == (4,)
