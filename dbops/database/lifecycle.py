@@ -80,7 +80,7 @@ def recovered(connection: Connection, target: Target, report: Report = ignore) -
     for scratch in found.scratch:
         superfluous = scratch is found.successor and database is not None
         if (superfluous or _is_left_over(scratch)) and _may_drop(found.server, scratch):
-            changed |= _drop_left_over(connection, scratch.name, report)
+            changed |= drop_left_over(connection, scratch, report)
     return inspect(connection, target) if changed else found
 
 
@@ -99,13 +99,23 @@ def _may_drop(server: Server, database: Database) -> bool:
     return server.superuser or server.roles.get(database.catalog.owner, (False, False))[0]
 
 
-def _drop_left_over(connection: Connection, name: str, report: Report) -> bool:
-    """Drop a scratch database unless its operator is at work; return whether it was dropped."""
+def drop_left_over(connection: Connection, scratch: Database, report: Report = ignore) -> bool:
+    """Drop a scratch database unless its operator is at work; return whether it was dropped.
+
+    It is looked at once more under the lock: its operator may have marked it as a successor since it was inspected.
+    """
+    name = scratch.name
     key = lock_key("scratch", name)
     if not try_lock(connection, key):
         return False
     try:
-        if drop_scratch(connection, name, report):
+        now = properties.find(connection, name)
+        same = now is not None and (now.oid, now.marker, now.unmarked) == (
+            scratch.oid,
+            scratch.marker,
+            scratch.unmarked,
+        )
+        if same and drop_scratch(connection, name, report):
             report(Message("INFO", f"dropped {name}, left over from an interrupted run"))
             return True
         return False

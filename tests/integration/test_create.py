@@ -154,6 +154,19 @@ def test_database_that_has_no_marker_yet_is_dropped_once_its_run_is_gone(server:
     assert not exists(server, name)
 
 
+def test_database_that_was_marked_since_it_was_inspected_is_no_leftover(server: TestServer, target: Target) -> None:
+    with postgres.maintenance(target) as connection:
+        found = inspect(connection, target)
+        name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
+        properties.create(connection, name, found.wanted, found.server.template0, ignore)
+        unmarked = properties.find(connection, name)
+        assert unmarked
+        marker = lifecycle.marker_for("successor", target.database, found.wanted)
+        connection.execute(properties.marking(name, marker))
+        assert not lifecycle.drop_left_over(connection, unmarked)
+    assert exists(server, name)
+
+
 def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server: TestServer, target: Target) -> None:
     left = leave_behind(server, target)
     said: list[object] = []
