@@ -162,7 +162,7 @@ def test_database_that_was_marked_since_it_was_inspected_is_no_leftover(server: 
         unmarked = properties.find(connection, name)
         assert unmarked
         marker = lifecycle.marker_for("successor", target.database, found.wanted)
-        connection.execute(properties.marking(name, marker))
+        postgres.run(connection, properties.marking(name, marker), ignore)
         assert not lifecycle.drop_left_over(connection, unmarked)
     assert exists(server, name)
 
