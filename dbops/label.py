@@ -36,8 +36,9 @@ def parse(rows: Sequence[Any]) -> Label | None:
         comment, identifier = rows[0]
         data = json.loads(comment)
         environment = str(data["environment"])
-        return Label(environment, str(data["system_identifier"]) == identifier) if environment in ENVIRONMENTS else None
-    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
+        native = str(data.get("system_identifier")) == identifier
+        return Label(environment, native) if environment in ENVIRONMENTS else None
+    except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -76,7 +76,8 @@ HINTS_BY_MESSAGE = (
     ),
     (
         r"is not currently accepting connections|cannot connect to invalid database",
-        "The database is closed, perhaps by an interrupted drop: run `invoke db.rebuild`.",
+        "The database is closed, perhaps by an interrupted drop: `invoke db.create` opens it as it is, "
+        "`invoke db.rebuild` begins anew.",
     ),
     (
         r'no pg_hba\.conf entry|authentication failed|role ".*" (does not exist|is not permitted)',

@@ -325,7 +325,7 @@ def drop(
         if not found.impact.rows and found.database.accepts_connections:
             inside = postgres.connect(target)
         try:
-            block(connection, found.database, report)
+            block(connection, target, found.database, report)
             own = (inside.info.backend_pid,) if inside else ()
             left = _end_sessions(connection, target, ended, own, began + timeout, report)
             if inside:
@@ -369,17 +369,28 @@ def _put_back(connection: Connection, found: Inspection, report: Report) -> str:
     except (DbopsError, psycopg.Error, Interrupted) as error:
         what = error.what if isinstance(error, DbopsError) else str(error) or "interrupted"
         return f"{name} may be closed ({what}): the same command, or `invoke db.create`, opens it."
-    before = found.database
-    if before and (now.database is None or now.database.oid != before.oid or now.database.invalid):
+    if now.database is None and now.successor is None:
+        return f"There is no database {name}: `invoke db.rebuild` builds it."
+    if now.database is None or now.database.invalid:
         return f"{name} is dropped; its properties are kept: `invoke db.rebuild` continues."
     if not restart_scheduler(found.target):
         return f"{name} was not dropped; {SCHEDULER_STOPPED.format(name)}."
     return f"{name} was not dropped and works as before."
 
 
-def block(connection: Connection, database: Database, report: Report) -> None:
-    """Close a database to all roles, superusers included, with its marker, in one transaction."""
+def block(connection: Connection, target: Target, database: Database, report: Report) -> None:
+    """Close a database to all roles, superusers included, with its marker, in one transaction.
+
+    Raises PreflightError if it is another one by now, or has other properties: neither consent nor the successor would
+    be for what is dropped.
+    """
     with connection.transaction():
+        if _find(connection, database.name) != database:
+            raise PreflightError(
+                f"{database.name} was replaced, or its properties were changed, by another session just now",
+                where=str(target),
+                hint="Run the command again.",
+            )
         marker = marker_for("blocked", database.name, database.properties)
         closing = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database.name))
         run_together(connection, [properties.marking(database.name, marker), closing], report)

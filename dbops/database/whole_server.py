@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from dbops import server
+from dbops import postgres, server
 from dbops.database.inspection import Impact, look_inside
 from dbops.errors import ConsentError, ServerError
 from dbops.events import Report, ignore
 from dbops.settings import SCRATCH_PREFIX, Target, parse_url
 
-# Prefixes of databases that this tool creates for itself: their loss needs no consent.
-OWN_PREFIXES = (SCRATCH_PREFIX, "kapman_template_")
+# Databases that this tool made, as their names and comments say: they hold nothing that is not elsewhere.
+_OWN = """
+SELECT d.datname FROM pg_catalog.pg_database AS d
+WHERE (pg_catalog.starts_with(d.datname, %s) OR pg_catalog.starts_with(d.datname, 'kapman_template_'))
+  AND pg_catalog.starts_with(pg_catalog.shobj_description(d.oid, 'pg_database'), %s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ def inspect(embedded: server.Embedded, *, report: Report = ignore) -> Loss:
     directory = str(embedded.layout.directory)
     try:
         with server.temporarily_up(embedded, report=report) as urls:
-            found = {name: _look(url) for name, url in urls.items() if not name.startswith(OWN_PREFIXES)}
+            own = _own(urls["postgres"]) if "postgres" in urls else set()
+            found = {name: look_inside(_target(url)) for name, url in urls.items() if name not in own}
     except ServerError as error:
         return Loss(directory, {}, unreadable=error.what)
     # Every server has the database postgres.
@@ -70,9 +76,17 @@ def agree(loss: Loss, *, yes: bool, confirm: str, ask: Callable[[Loss], str | No
         )
 
 
-def _look(url: str) -> Impact:
+def _target(url: str) -> Target:
     parameters = parse_url(url, "the embedded server")
-    return look_inside(Target(parameters, parameters.pop("dbname"), embedded=True))
+    return Target(parameters, parameters.pop("dbname"), embedded=True)
+
+
+def _own(url: str) -> set[str]:
+    """Return the databases that this tool made and marked."""
+    target = _target(url)
+    with postgres.translated(target), postgres.connect(target) as connection:
+        rows: list[Any] = connection.execute(_OWN, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
+    return {name for (name,) in rows}
 
 
 def _environment(impact: Impact) -> str:

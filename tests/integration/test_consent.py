@@ -325,6 +325,11 @@ def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_says_whose_databa
     assert (found.label, found.has_ledger, found.foreign, found.rows) == (None, True, False, False)
 
 
+def test_label_that_says_prod_is_believed_without_the_name_of_a_server(server: TestServer, built: Target) -> None:
+    server.execute('COMMENT ON SCHEMA dbops IS \'{"environment": "prod"}\'', built.database)
+    assert look_inside(built).label == label.Label("prod", native=False)
+
+
 def terminal(target: Target, redirection: str = "") -> Any:
     environment = {**operators.surroundings(target), "TERM": "dumb"}
     words = f"exec {sys.executable} -m invoke db.drop {redirection}"

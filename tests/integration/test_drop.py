@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from dbops import postgres
-from dbops.database import lifecycle
+from dbops.database import lifecycle, rebuild
+from dbops.database.consent import Agreement
 from dbops.database.inspection import inspect
 from dbops.database.lifecycle import DropResult
 from dbops.errors import ConsentError, PreflightError
@@ -104,3 +105,27 @@ def test_partly_dropped_database_is_dropped_for_good(server: TestServer, empty: 
         assert not inspect(connection, empty).impact.rows
     assert drop(empty).existed
     assert not exists(server, empty.database)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ('DROP DATABASE "{0}" WITH (FORCE)', 'CREATE DATABASE "{0}" TEMPLATE template0'),
+        ('ALTER DATABASE "{0}" CONNECTION LIMIT 7',),
+        ("ALTER DATABASE \"{0}\" SET work_mem = '7MB'",),
+    ],
+    ids=["replaced", "limit", "setting"],
+)
+def test_database_that_changes_while_consent_is_given_is_not_dropped(
+    server: TestServer, precious: Target, changes: tuple[str, ...]
+) -> None:
+    def typed(_: object) -> str:
+        for change in changes:
+            server.execute(change.format(precious.database))
+        return precious.database
+
+    with pytest.raises(PreflightError, match="by another session just now") as refused:
+        rebuild.drop(precious, rebuild.Options(agreement=Agreement(ask=typed)))
+    assert refused.value.state.startswith(f"{precious.database} was not dropped")
+    assert exists(server, precious.database)
+    assert not operators.scratch_databases(server)

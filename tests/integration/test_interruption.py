@@ -221,3 +221,9 @@ def test_owners_partly_built_database_is_repaired_as_well(
         assert after
         assert after.properties.effective_acl() == before.properties.effective_acl()
         assert replace(after.properties, acl=None) == before.properties
+
+
+def test_interruption_before_there_is_a_database_says_that_there_is_none(target: Target, small: dict[str, Any]) -> None:
+    stopped = operator(target, **small, at="CREATE DATABASE", action="SIGTERM")
+    assert f"There is no database {target.database}: `invoke db.rebuild` builds it." in stopped.stdout + stopped.stderr
+    assert "scheduler" not in stopped.stdout + stopped.stderr
