@@ -49,7 +49,7 @@ def inspect(embedded: server.Embedded, *, report: Report = ignore) -> Loss:
     directory = str(embedded.layout.directory)
     try:
         with server.temporarily_up(embedded, report=report) as urls:
-            own = _own(urls["postgres"]) if "postgres" in urls else set()
+            own = _own(urls["postgres"])
             found = {name: look_inside(_target(url)) for name, url in urls.items() if name not in own}
     except ServerError as error:
         return Loss(directory, {}, unreadable=error.what)

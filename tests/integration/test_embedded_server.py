@@ -422,6 +422,17 @@ def test_destroy_lists_the_databases_of_a_server_that_is_stopped(embedded: serve
     assert not embedded.layout.directory.exists()
 
 
+def test_destroy_lists_a_database_that_only_has_a_name_like_one_of_this_tools(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    for name in ("kapman_scratch_pad", "kapman_template_of_mine", "kapman_scratch_0123456789ab"):
+        query(embedded, f"CREATE DATABASE {name}")
+    query(embedded, "COMMENT ON DATABASE kapman_scratch_0123456789ab IS 'kapman-dbops: {}'")
+    said = destroy(embedded).stderr
+    assert "kapman_scratch_pad: no environment, no rows" in said
+    assert "kapman_template_of_mine: no environment, no rows" in said
+    assert "kapman_scratch_0123456789ab" not in said
+
+
 def test_destroy_of_a_server_that_cannot_start_needs_its_directory_as_confirmation(embedded: server.Embedded) -> None:
     with (embedded.layout.data / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
