@@ -271,3 +271,14 @@ def test_nothing_of_the_owners_runs_with_the_rights_of_the_superuser_who_verifie
         assert file in refusals
         assert text_of(target).startswith("extension plpgsql")
         assert not [check for check in verify(mine, CHECKS, baseline=True).failed if "not run: " in str(check.actual)]
+
+
+def test_many_chunks_are_verified_in_time_before_the_catalogs_are_analyzed(server: TestServer, built: Target) -> None:
+    with servers.connect(built) as connection:
+        connection.execute("INSERT INTO public.tickers (symbol) VALUES ('KAP')")
+        for first in range(0, 1250, 250):
+            connection.execute(
+                "INSERT INTO public.ohlcv (ticker_id, date) SELECT t.id, date '1900-01-01' + 30 * n "
+                f"FROM public.tickers AS t, generate_series({first}, {first + 249}) AS n"
+            )
+    assert_passes(verify(built, CHECKS, statement_timeout=3.0))

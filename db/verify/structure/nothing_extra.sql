@@ -51,10 +51,13 @@ named_relation (object, schema_name, name) AS (
     INNER JOIN pg_catalog.pg_namespace AS namespace ON class.relnamespace = namespace.oid
 ),
 
-known_relation (object) AS MATERIALIZED (
-    SELECT child.object
+-- Found by their names before anything else is joined: with the estimates of catalogs that were not analyzed since the
+-- chunks were created, each chunk would be paired with each child of its hypertable.
+named_chunk (object, hypertable_id) AS MATERIALIZED (
+    SELECT
+        child.object,
+        chunk.hypertable_id
     FROM _timescaledb_catalog.chunk AS chunk
-    INNER JOIN _timescaledb_catalog.hypertable AS hypertable ON chunk.hypertable_id = hypertable.id
     -- The catalog names a chunk's table by schema and name, from TimescaleDB 2.31 on by relid.
     INNER JOIN named_relation AS child
         ON
@@ -62,10 +65,16 @@ known_relation (object) AS MATERIALIZED (
                 to_jsonb(chunk) ->> 'relid',
                 format('%I.%I', to_jsonb(chunk) ->> 'schema_name', to_jsonb(chunk) ->> 'table_name')
             )
+),
+
+known_relation (object) AS MATERIALIZED (
+    SELECT named_chunk.object
+    FROM named_chunk
+    INNER JOIN _timescaledb_catalog.hypertable AS hypertable ON named_chunk.hypertable_id = hypertable.id
     INNER JOIN named_relation AS parent
         ON hypertable.schema_name = parent.schema_name AND hypertable.table_name = parent.name
     INNER JOIN pg_catalog.pg_inherits AS inheritance
-        ON child.object = inheritance.inhrelid AND parent.object = inheritance.inhparent
+        ON named_chunk.object = inheritance.inhrelid AND parent.object = inheritance.inhparent
     UNION ALL
     SELECT named_relation.object
     FROM _timescaledb_catalog.hypertable AS hypertable

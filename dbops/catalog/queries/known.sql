@@ -4,14 +4,20 @@ named AS (
     SELECT c.oid, n.nspname AS space, c.relname AS name
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 ),
-known AS MATERIALIZED (
-    SELECT k.oid
+-- Found by their names before anything else is joined: with the estimates of catalogs that were not analyzed since the
+-- chunks were created, each chunk would be paired with each child of its hypertable.
+named_chunk AS MATERIALIZED (
+    SELECT k.oid, c.hypertable_id
     FROM _timescaledb_catalog.chunk AS c
-    JOIN _timescaledb_catalog.hypertable AS h ON h.id = c.hypertable_id
     -- By schema and name, from TimescaleDB 2.31 on by relid.
     JOIN named AS k ON format('%I.%I', k.space, k.name) = coalesce(
         to_jsonb(c) ->> 'relid', format('%I.%I', to_jsonb(c) ->> 'schema_name', to_jsonb(c) ->> 'table_name')
     )
+),
+known AS MATERIALIZED (
+    SELECT k.oid
+    FROM named_chunk AS k
+    JOIN _timescaledb_catalog.hypertable AS h ON h.id = k.hypertable_id
     JOIN named AS p ON p.space = h.schema_name AND p.name = h.table_name
     JOIN pg_inherits AS i ON i.inhrelid = k.oid AND i.inhparent = p.oid
     UNION ALL
