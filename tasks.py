@@ -682,8 +682,11 @@ def server_logs(
         from dbops.report import text
         from dbops.settings import positive_integer
 
-        text.log_lines(server.log_lines(run.embedded(), positive_integer("--lines", lines)), run.view)
-        for line in server.follow_log(run.embedded()) if follow else ():
+        last = positive_integer("--lines", lines)
+        if not follow:
+            text.log_lines(server.log_lines(run.embedded(), last), run.view)
+            return
+        for line in server.follow_log(run.embedded(), last):
             text.log_lines((line,), run.view)
 
 

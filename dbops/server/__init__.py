@@ -186,17 +186,17 @@ def log_lines(server: Embedded, lines: int) -> tuple[str, ...]:
     return tail(server.layout.log, lines)
 
 
-def follow_log(server: Embedded) -> Iterator[str]:
-    """Yield each line that is added to the log from now on, without end."""
+def follow_log(server: Embedded, lines: int) -> Iterator[str]:
+    """Yield the last lines of the log, then each line that is added, without end."""
     server.layout.log.touch(exist_ok=True)
     with server.layout.log.open(errors="replace") as file:
-        file.seek(0, os.SEEK_END)
-        rest = ""
+        *added, rest = file.read().split("\n")
+        yield from added[-lines:]
         while True:
             rest += file.read()
-            *lines, rest = rest.split("\n")
-            yield from lines
-            if not lines:
+            *added, rest = rest.split("\n")
+            yield from added
+            if not added:
                 time.sleep(POLL_SECONDS)
 
 
