@@ -96,7 +96,7 @@ type AS MATERIALIZED (
     LEFT JOIN pg_class AS c ON c.oid = t.typrelid
     WHERE t.typtype IN ('b', 'c', 'd', 'e', 'r')
     AND (c.oid IS NULL OR c.relkind = 'c')
-    -- Not a join: nobody has analysed a new database, and the planner would take every type for each.
+    -- Not a join: without statistics, as in a new database, the planner would compare every type with each other.
     AND t.oid NOT IN (SELECT element.typarray FROM pg_type AS element)
     AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_type'::regclass AND m.objid = t.oid)
 )
