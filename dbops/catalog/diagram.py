@@ -72,7 +72,7 @@ def diagram(connection: Connection) -> str:
     """Return docs/schema.md for the connected database: the same text for the same schema."""
     with reading(connection):
         head = HEAD.format(fingerprint=fingerprint(schema_text(connection)))
-        columns, constraints, indexes, dimensions, types = read(connection, QUERIES)
+        columns, constraints, indexes, dimensions, types = read(connection, [(name,) for name in QUERIES])
     tables = _tables(columns, constraints, indexes, dimensions)
     parts = [head, _mermaid(tables), *(_section(table) for table in tables), _types(types)]
     return "\n".join(part for part in parts if part)

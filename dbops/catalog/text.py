@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -40,13 +41,13 @@ def schema_text(connection: Connection) -> str:
     the open transaction if there is one. Raises ServerError if a table stays locked.
     """
     blocks: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    for rows in read(connection, QUERIES):
-        for subject, section, number, line in rows:
-            if subject is None:
-                continue
-            block = blocks[str(subject)]
-            if line is not None:
-                block.append((int(str(section)), int(str(number)), str(line)))
+    (rows,) = read(connection, (QUERIES,))
+    for subject, section, number, line in rows:
+        if subject is None:
+            continue
+        block = blocks[str(subject)]
+        if line is not None:
+            block.append((int(str(section)), int(str(number)), str(line)))
     return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
 
 
@@ -55,20 +56,21 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read(connection: Connection, names: tuple[str, ...], *, attempts: int = ATTEMPTS) -> list[Rows]:
-    """Return the rows of each named file of `queries/`, read in one snapshot; ServerError if a table stays locked.
+def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: int = ATTEMPTS) -> list[Rows]:
+    """Return the rows of each group of files of `queries/`, read in one snapshot; ServerError if a table stays locked.
 
-    The files about TimescaleDB give nothing where it is missing. What another session drops meanwhile makes the server
-    fail: everything is then read again, at most `attempts` times.
+    The queries of a group are one statement, for which the server plans and evaluates what they share once. Those about
+    TimescaleDB give nothing where it is missing. What another session drops meanwhile makes the server fail: everything
+    is then read again, at most `attempts` times.
     """
     with reading(connection, lock_timeout=LOCK_TIMEOUT):
-        answers = _read(connection, names)
+        answers = _read(connection, groups)
         error = next((answer.error for answer in answers if answer.error), None)
         if error is None:
             return [answer.rows for answer in answers]
         holders = tables_locked_against_reading(connection)
     if error.sqlstate == INTERNAL_ERROR and attempts > 1:
-        return read(connection, names, attempts=attempts - 1)
+        return read(connection, groups, attempts=attempts - 1)
     if error.sqlstate != LOCK_NOT_AVAILABLE:
         raise error
     raise ServerError(
@@ -79,15 +81,19 @@ def read(connection: Connection, names: tuple[str, ...], *, attempts: int = ATTE
     )
 
 
-def _read(connection: Connection, names: tuple[str, ...]) -> list[Answer]:
+def _read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Answer]:
     row: Any = connection.execute(PREPARE).fetchone()
     has_timescaledb = bool(row[1])
     prelude = _query("prelude").replace(
         "WITH\n", f"WITH\n{_query('known') if has_timescaledb else NOTHING_KNOWN},\n", 1
     )
-    asked = [name for name in names if has_timescaledb or name not in TIMESCALEDB]
-    answers = dict(zip(asked, ask(connection, [(f"{prelude}\n{_query(name)}", ()) for name in asked]), strict=True))
-    return [answers.get(name, Answer()) for name in names]
+    statements = {}
+    for number, names in enumerate(groups):
+        parts = [f"(\n{_query(name)})\n" for name in names if has_timescaledb or name not in TIMESCALEDB]
+        if parts:
+            statements[number] = prelude + "UNION ALL\n".join(parts)
+    answers = dict(zip(statements, ask(connection, [(text, ()) for text in statements.values()]), strict=True))
+    return [answers.get(number, Answer()) for number in range(len(groups))]
 
 
 def _query(name: str) -> str:

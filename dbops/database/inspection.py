@@ -144,7 +144,7 @@ WITH RECURSIVE timescale AS (
 )
 SELECT l.nspname, l.relname, n.nspname, r.relname,
        greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
-       pg_catalog.pg_total_relation_size(l.oid), pg_catalog.pg_relation_size(l.oid) > 0,
+       l.oid, pg_catalog.pg_relation_size(l.oid) > 0,
        (SELECT f.reason FROM foreign_code AS f WHERE f.relation IN (l.oid, r.oid) LIMIT 1),
        (SELECT a.attname FROM pg_catalog.pg_index AS i
         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -199,6 +199,10 @@ JOIN pg_catalog.pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e'
      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
 JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
 WHERE p.proname = %s
+"""
+_SIZES = """
+SELECT coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(o)), 0)
+FROM pg_catalog.unnest(%s::pg_catalog.oid[]) AS o
 """
 _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
@@ -448,11 +452,11 @@ def _rows(
     evidence = ""
     # What is wrong with one chunk or partition is wrong with the whole.
     refused = {relation[2:4]: relation[7] for relation in relations if relation[7]}
-    for schema, name, root_schema, root_name, rows, size, has_pages, _, newest, compressed in relations:
+    for schema, name, root_schema, root_name, rows, oid, has_pages, _, newest, compressed in relations:
         reason = refused.get((root_schema, root_name))
-        root = tables.setdefault((root_schema, root_name), [0, 0, newest, compressed, reason])
+        root = tables.setdefault((root_schema, root_name), [0, [], newest, compressed, reason])
         root[0] += rows
-        root[1] += size
+        root[1].append(oid)
         if not has_pages:
             continue
         shown = f"{root_schema}.{root_name}"
@@ -474,10 +478,11 @@ def _rows(
 def _tables(
     connection: Connection, tables: dict[tuple[str, str], list[Any]], approximate: str
 ) -> tuple[TableImpact, ...]:
-    """Return each table with its newest time, if an index gives it within a second."""
+    """Return each table with its size, and with its newest time, if an index gives it within a second."""
     queries: list[tuple[tuple[str, str], int, postgres.Query]] = []
-    for (schema, name), (_, _, newest, compressed, reason) in tables.items():
+    for (schema, name), (_, oids, newest, compressed, reason) in tables.items():
         table = sql.Identifier(schema, name)
+        queries.append(((schema, name), 1, (_SIZES, [oids])))
         if newest and not reason:
             query = sql.SQL("SELECT pg_catalog.max({})::text FROM {}").format(sql.Identifier(newest), table)
             queries.append(((schema, name), 2, (query, [])))
@@ -487,7 +492,7 @@ def _tables(
             )
             queries.append(((schema, name), 0, (query, [])))
     for table_facts in tables.values():
-        table_facts[2] = None
+        table_facts[1:3] = 0, None
     connection.execute("SET LOCAL statement_timeout = '1s'")
     for (key, position, _), answer in zip(queries, ask(connection, [query for _, _, query in queries]), strict=True):
         if not answer.error and answer.rows:

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 from dbops.errors import Location
 
-_WORD = r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*"
+# Letters, and all beyond ASCII, said by what they are not: a range up to U+10FFFF takes long to compile.
+_LETTER = r"[^\x00-@\[-^`{-\x7f]"
+_LETTER_OR_DIGIT = r"[^\x00-/:-@\[-^`{-\x7f]"
+_WORD = rf"{_LETTER}[^\x00-#%-/:-@\[-^`{{-\x7f]*"
 _TOKEN = re.compile(
     rf"""
     (?P<skip> [ \t\n\r\f\v]+ | --[^\n\r]* )
@@ -22,7 +25,7 @@ _TOKEN = re.compile(
   | (?P<escaped> [eE]' )
   | (?P<string> '[^']*(?:'|\Z) )
   | (?P<quoted> "[^"]*(?:"|\Z) )
-  | (?P<dollar> \$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$ )
+  | (?P<dollar> \$(?:{_LETTER}{_LETTER_OR_DIGIT}*)?\$ )
   | (?P<word> {_WORD} )
   | (?P<end> ; )
   | (?P<open> \(+ )

@@ -1,6 +1,6 @@
 -- Where the chunks of a hypertable differ from it: indexes, foreign keys, CHECK constraints, triggers, rules. TimescaleDB
 -- itself adds one CHECK for each dimension. Numbers of chunks are left out of the names, for they differ.
-, chunk AS MATERIALIZED (
+WITH chunk AS MATERIALIZED (
     SELECT i.inhrelid AS oid, i.inhparent AS parent, r.object
     FROM known AS k
     JOIN pg_inherits AS i ON i.inhrelid = k.oid

@@ -1,6 +1,6 @@
 -- That an object is there; its owner, if that is not the builder; its comment; and how its privileges differ
 -- from what PostgreSQL grants by itself.
-, object AS (
+WITH object AS (
     SELECT
         'schema ' || s.name AS object, 'pg_namespace' AS class,
         n.oid, n.nspowner AS owner, n.nspacl AS acl, 'n' AS kind

@@ -1,6 +1,6 @@
 -- What belongs to the database as a whole. An extension's version is the engine's, not the schema's: it is left out.
 -- Rarer kinds: that they are there is what counts. Those with an oid below 16384 come with PostgreSQL.
-, rare AS (
+WITH rare AS (
     SELECT tableoid, oid FROM pg_am UNION ALL SELECT tableoid, oid FROM pg_cast
     UNION ALL SELECT tableoid, oid FROM pg_collation UNION ALL SELECT tableoid, oid FROM pg_conversion
     UNION ALL SELECT tableoid, oid FROM pg_language UNION ALL SELECT tableoid, oid FROM pg_opclass

@@ -1,7 +1,7 @@
 -- What hangs on a table or view: constraints, indexes, triggers, rules, policies, statistics.
 -- From PostgreSQL 18 on, NOT NULL is a constraint too; here it is an attribute of the column on every version,
 -- unless it is not valid.
-, part AS (
+WITH part AS (
     SELECT
         r.object, 3 AS section, 'pg_constraint' AS class, c.oid,
         'constraint ' || quote_ident(c.conname) AS name, pg_get_constraintdef(c.oid) AS definition

@@ -1,5 +1,5 @@
 -- Tables, views and sequences: what holds for them as a whole, and their columns.
-, properties AS (
+WITH properties AS (
     SELECT r.object, p.line
     FROM relation AS r
     JOIN pg_class AS c ON c.oid = r.oid

@@ -1,5 +1,5 @@
 -- Definitions that take several lines: functions, aggregates, views.
-, definition AS (
+WITH definition AS (
     SELECT r.object, pg_get_functiondef(r.oid) AS body
     FROM routine AS r JOIN pg_proc AS p ON p.oid = r.oid AND p.prokind <> 'a'
     UNION ALL
