@@ -13,8 +13,8 @@ from dbops import settings
 from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access
-from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
-from dbops.server.directory import Layout, claim, foreign, locked, remove, tail
+from dbops.server.cluster import Cluster, Postmaster, postmaster
+from dbops.server.directory import Layout, claim, locked, remove, tail
 from dbops.server.find import Installation, find
 from dbops.server.packages import OTHER_WAYS
 from dbops.server.packages import install as install_packages
@@ -117,10 +117,35 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
     ends that. A running server is restarted for a change of port, unless it has sessions. Whether the port can be used
     is checked first: after a ServerError, a server that was running is still running.
     """
-    cluster = _cluster(server)
-    claim(server.layout)
-    with locked(server.layout, report):
-        return _start(cluster, port, report)
+    cluster, layout = _cluster(server), server.layout
+    claim(layout)
+    with locked(layout, report):
+        made = False
+        running = cluster.start() if postmaster(layout.data) else None
+        if not running or not _listens_as_wanted(running, port):
+            chosen = _choose_port(layout, port, report)
+            if running:
+                if count := access.other_sessions(access.by_socket(layout, running)):
+                    raise ServerError(
+                        f"changing the port needs a restart, which would end {count} session{'s' * (count > 1)}",
+                        where=str(layout.directory),
+                        hint="End them, or run `invoke server.down` first, which ends them too.",
+                    )
+                cluster.stop()
+            began = time.monotonic()
+            version = f"PostgreSQL {cluster.installation.version}"
+            report(StepStarted("server", f"starting {version} in {layout.directory}"))
+            made = cluster.initialise(report)
+            running = cluster.start(chosen)
+            detail = f"{version} runs, {'data directory made' if made else 'data kept'}"
+            report(StepFinished("server", detail, time.monotonic() - began))
+        if running.listens and (made or port is not None):
+            access.ensure_password(layout, running)
+        if port is not None and running.listens:
+            layout.port.write_text(f"{running.port}\n")
+        elif port is not None:
+            layout.port.unlink(missing_ok=True)
+        return running
 
 
 def down(server: Embedded, *, report: Report = ignore) -> bool:
@@ -138,7 +163,7 @@ def status(server: Embedded) -> Status:
     if not layout.made:
         state = "installed" if found else "not installed"
         return Status(state, layout.directory, found[0] if found else None)
-    installation = next((i for i in found if i.major == _major(layout)), None)
+    installation = next((i for i in found if i.major == layout.major), None)
     running = postmaster(layout.data)
     return Status(
         state="running" if running else "stopped",
@@ -174,7 +199,7 @@ def destroy(server: Embedded, *, report: Report = ignore) -> bool:
     if not layout.directory.exists():
         return False
     if not layout.ours:
-        raise foreign(layout)
+        raise layout.foreign()
     with locked(layout, report):
         _stop(server)
         remove(layout)
@@ -188,7 +213,8 @@ def log_lines(server: Embedded, lines: int) -> tuple[str, ...]:
 
 def follow_log(server: Embedded, lines: int) -> Iterator[str]:
     """Yield the last lines of the log, then each line that is added, without end."""
-    server.layout.log.touch(exist_ok=True)
+    while not server.layout.log.exists():
+        time.sleep(POLL_SECONDS)
     with server.layout.log.open(errors="replace") as file:
         *added, rest = file.read().split("\n")
         yield from added[-lines:]
@@ -200,37 +226,14 @@ def follow_log(server: Embedded, lines: int) -> Iterator[str]:
                 time.sleep(POLL_SECONDS)
 
 
-def _start(cluster: Cluster, port: int | None, report: Report) -> Postmaster:
-    """Bring the server into the wanted state, with the lock held, and return it."""
-    layout = cluster.layout
-    running = cluster.running() and cluster.start()
-    made = False
-    if not running or not _serves(running, port):
-        chosen = _choose(layout, port, report)
-        if running:
-            _check_idle(layout, running)
-            cluster.stop()
-        began = time.monotonic()
-        report(StepStarted("server", f"starting PostgreSQL {cluster.installation.version} in {layout.directory}"))
-        made = cluster.initialise(report)
-        running = cluster.start(chosen)
-        detail = f"PostgreSQL {cluster.installation.version} runs, {'data directory made' if made else 'data kept'}"
-        report(StepFinished("server", detail, time.monotonic() - began))
-    if running.listens and (made or port is not None):
-        access.ensure_password(layout, running)
-    if port is not None:
-        layout.remember_port(running.port if running.listens else None)
-    return running
-
-
-def _serves(running: Postmaster, port: int | None) -> bool:
+def _listens_as_wanted(running: Postmaster, port: int | None) -> bool:
     """Return whether a running server listens as wanted; None accepts any."""
     if port is None:
         return True
     return not running.listens if port == NO_PORT else running.listens and port in (ANY_PORT, running.port)
 
 
-def _choose(layout: Layout, port: int | None, report: Report) -> int | None:
+def _choose_port(layout: Layout, port: int | None, report: Report) -> int | None:
     """Return the port to start with, or None for the socket alone; raise ServerError if a port cannot be used.
 
     The port of before is taken up again where none is named, or any; if it is taken, the
@@ -241,10 +244,11 @@ def _choose(layout: Layout, port: int | None, report: Report) -> int | None:
     if port:
         access.check_usable(port)
         return port
-    if before := layout.remembered_port():
+    before = layout.port.read_text().strip() if layout.port.exists() else ""
+    if before.isdecimal():
         try:
-            access.check_usable(before)
-            return before
+            access.check_usable(int(before))
+            return int(before)
         except ServerError as error:
             if port is None:
                 text = f"not listening on port {before}: {error.what}"
@@ -252,22 +256,12 @@ def _choose(layout: Layout, port: int | None, report: Report) -> int | None:
     return access.free_port() if port == ANY_PORT else None
 
 
-def _check_idle(layout: Layout, running: Postmaster) -> None:
-    """Raise ServerError if a restart would end sessions."""
-    if count := access.other_sessions(layout, running):
-        raise ServerError(
-            f"changing the port needs a restart, which would end {count} session{'s' * (count > 1)}",
-            where=str(layout.directory),
-            hint="End them, or run `invoke server.down` first, which ends them too.",
-        )
-
-
 def _cluster(server: Embedded) -> Cluster:
     """Return the cluster with the programs that fit its data directory; raise ServerError if there are none."""
-    wanted = _major(server.layout) if server.layout.made else None
+    wanted = server.layout.major
     for installation in server.installations():
         if wanted in (None, installation.major):
-            return Cluster(server.layout, installation, Account.current())
+            return Cluster(server.layout, installation)
     what = f"PostgreSQL {wanted} with TimescaleDB" if wanted else "PostgreSQL 15 or newer with TimescaleDB"
     raise ServerError(
         f"{what} is not installed",
@@ -279,10 +273,6 @@ def _cluster(server: Embedded) -> Cluster:
 def _stop(server: Embedded) -> bool:
     """Stop the server if it runs, with the lock held."""
     return bool(postmaster(server.layout.data)) and _cluster(server).stop()
-
-
-def _major(layout: Layout) -> int:
-    return int((layout.data / "PG_VERSION").read_text().split(".")[0])
 
 
 def _size(directory: Path) -> int:

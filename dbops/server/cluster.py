@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dbops.errors import ServerError
 from dbops.events import Message, Report, ignore
@@ -19,10 +21,11 @@ from dbops.server.find import Installation
 
 SUPERUSER = "postgres"
 SOCKET_PORT = 5432
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 300
 STOP_SECONDS = 60
 # Where C.UTF-8 is missing, plain C with UTF-8 as encoding sorts the same and is always there.
-LOCALES = ("C.UTF-8", "C.utf8", "C")
+LOCALES = ("C.UTF-8", "C")
 LOG_LINES = 8
 SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 PROC = Path("/proc")
@@ -58,7 +61,7 @@ host all all 127.0.0.1/32 scram-sha-256
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The Unix account that a server runs as."""
+    """The Unix account that a server runs as; `switch` is set if it is not this process's own."""
 
     uid: int
     gid: int
@@ -79,13 +82,16 @@ class Account:
             ) from None
         return cls(entry.pw_uid, entry.pw_gid, switch=True)
 
-    def run(self, *command: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return the arguments that make subprocess run a program as this account."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a program as this account, in a clean environment, and return its output and exit status."""
-        arguments = [str(part) for part in command]
-        user, group = (self.uid, self.gid) if self.switch else (None, None)
         return subprocess.run(
-            arguments,
-            input=text,
+            command,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,142 +99,95 @@ class Account:
             check=False,
             cwd="/",
             env=SERVER_ENVIRONMENT,
-            user=user,
-            group=group,
-            extra_groups=[] if self.switch else None,
+            **self.identity,
         )
 
-    def can_enter(self, directory: Path) -> bool:
-        """Return whether this account may enter a directory, through all of its parents."""
-        return self.run("/bin/sh", "-c", 'cd "$1"', "sh", directory).returncode == 0
-
-    def own(self, path: Path) -> None:
-        """Give a file, or a directory with all that is in it, to this account."""
-        for parent, _, files in os.walk(path):
-            for name in (".", *files):
-                os.chown(Path(parent) / name, self.uid, self.gid, follow_symlinks=False)
-        os.chown(path, self.uid, self.gid, follow_symlinks=False)
+    def own(self, directory: Path) -> None:
+        """Give a directory, with all that is in it, to this account."""
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server's directory, programs and account; without `durable` it is faster, and a crash can corrupt its data."""
+    """A server's directory and programs; without `durable` it is faster, and a crash can corrupt its data.
+
+    The server runs as `account`, with `configuration` as lines of postgresql.conf.
+    """
 
     layout: Layout
     installation: Installation
-    account: Account
     durable: bool = True
     configuration: str = EMBEDDED
+    account: Account = field(default_factory=Account.current)
 
     def initialise(self, report: Report = ignore) -> bool:
         """Make the data directory, unless it is there; return whether it was made. It gets its name when complete."""
-        layout = self.layout
-        self._check_reachable()
+        layout, data = self.layout, self.layout.data
+        if self.account.switch and self.account.run("/bin/sh", "-c", 'cd "$1"', "sh", layout.directory).returncode:
+            raise ServerError(
+                "the account that runs the server cannot enter its directory",
+                where=str(layout.directory),
+                hint="Set KAPMAN_SERVER_DIR to a directory whose parents the account postgres may enter.",
+            )
         if layout.made:
             return False
-        self._set_aside(report)
+        if data.exists():
+            # No server can start on it, and it may hold data.
+            aside = data.rename(data.with_name(f"data.unusable-{int(time.time())}"))
+            report(Message("WARNING", f"the data directory was incomplete: kept as {aside.name}, made anew", str(data)))
         # The name is new each time: an initdb whose parent was killed may still write into its directory.
         for left in layout.unfinished():
             shutil.rmtree(left, ignore_errors=True)
         new = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.directory))
         private_directory(new, self.account)
+        options = (f"--username={SUPERUSER}", "--auth=trust", "--encoding=UTF8", "--data-checksums")
+        sync = () if self.durable else ("--no-sync",)
         for locale in LOCALES:
-            answer = self._program("initdb", "-D", new, *self._initdb_options(locale))
+            answer = self._program("initdb", "-D", new, *options, *sync, f"--locale={locale}")
             if answer.returncode == 0:
-                new.rename(layout.data)
+                new.rename(data)
                 return True
             if "invalid locale" not in answer.stdout:
                 break
         raise self._failed("initdb could not make the data directory", answer.stdout.splitlines())
 
     def start(self, port: int | None = None) -> Postmaster:
-        """Start the server, on loopback too if a port is given, and wait until it takes connections."""
-        if self.running() and (ready := self._ready()):
-            return ready
+        """Start the server, on loopback too if a port is given, and wait until it takes connections.
+
+        A server that runs is only waited for.
+        """
         layout = self.layout
+        deadline = time.monotonic() + START_SECONDS
+        while running := postmaster(layout.data):
+            if running.ready:
+                return running
+            if time.monotonic() > deadline:
+                raise self._failed("the embedded server did not become ready", tail(layout.log, LOG_LINES))
+            time.sleep(0.05)
         self._repair()
         for directory in (layout.log.parent, layout.socket):
             private_directory(directory, self.account)
         clear_stale(layout.data, layout.socket)
         self._configure(port)
-        options = f"-c config_file={_shell(layout.configuration)}"
-        answer = self._program(
-            "pg_ctl", "start", "-D", layout.data, "-l", layout.log, "-o", options, "-w", "-t", str(START_SECONDS)
-        )
-        if answer.returncode == 0 and (running := self.running()):
+        options = f"-c config_file={shlex.quote(str(layout.configuration))}"
+        start = ("start", "-D", layout.data, "-l", layout.log, "-o", options, "-w", "-t", str(START_SECONDS))
+        if self._program("pg_ctl", *start).returncode == 0 and (running := postmaster(layout.data)):
             return running
         raise self._failed("the embedded server did not start", tail(layout.log, LOG_LINES))
 
     def stop(self, mode: str = "fast") -> bool:
         """Stop the server and wait for its end; return whether it ran. Sessions are ended, transactions undone."""
-        if not self.running():
+        data = self.layout.data
+        if not postmaster(data):
             return False
-        answer = self._program("pg_ctl", "stop", "-D", self.layout.data, "-m", mode, "-w", "-t", str(STOP_SECONDS))
-        if answer.returncode != 0 and self.running():
+        answer = self._program("pg_ctl", "stop", "-D", data, "-m", mode, "-w", "-t", str(STOP_SECONDS))
+        if answer.returncode != 0 and postmaster(data):
             raise self._failed("the embedded server did not stop", answer.stdout.splitlines())
         return True
 
-    def running(self) -> Postmaster | None:
-        """Return the server that runs on this data directory, if one does."""
-        return postmaster(self.layout.data)
-
-    def _ready(self) -> Postmaster | None:
-        """Wait until the server that runs takes connections and return it, or None if it ends instead."""
-        deadline = time.monotonic() + START_SECONDS
-        while running := self.running():
-            if running.ready:
-                return running
-            if time.monotonic() > deadline:
-                raise self._failed("the embedded server did not become ready", tail(self.layout.log, LOG_LINES))
-            time.sleep(0.05)
-        return None
-
-    def _initdb_options(self, locale: str) -> tuple[str, ...]:
-        sync = () if self.durable else ("--no-sync",)
-        return (
-            f"--username={SUPERUSER}",
-            "--auth=trust",
-            "--encoding=UTF8",
-            f"--locale={locale}",
-            "--data-checksums",
-            *sync,
-        )
-
     def _program(self, name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return self.account.run(self.installation.binaries / name, *arguments)
-
-    def _configure(self, port: int | None) -> None:
-        """Write the settings and the access rules; the server's account may read them, not change them."""
-        layout = self.layout
-        text = SETTINGS.format(
-            data=_quoted(layout.data),
-            access=_quoted(layout.access),
-            listen="127.0.0.1" if port else "",
-            port=port or SOCKET_PORT,
-            socket=_quoted(layout.socket),
-            fsync="on" if self.durable else "off",
-            configuration=self.configuration,
-        )
-        for path, content in ((layout.configuration, text), (layout.access, ACCESS)):
-            path.write_text(content)
-            path.chmod(0o644)
-
-    def _check_reachable(self) -> None:
-        if self.account.switch and not self.account.can_enter(self.layout.directory):
-            raise ServerError(
-                "the account that runs the server cannot enter its directory",
-                where=str(self.layout.directory),
-                hint="Set KAPMAN_SERVER_DIR to a directory whose parents the account postgres may enter.",
-            )
-
-    def _set_aside(self, report: Report) -> None:
-        """Rename a data directory that no server can start on, so that no data is lost."""
-        data = self.layout.data
-        if not data.exists():
-            return
-        aside = data.with_name(f"data.unusable-{int(time.time())}")
-        data.rename(aside)
-        report(Message("WARNING", f"the data directory was incomplete: kept as {aside.name}, made anew", str(data)))
 
     def _repair(self) -> None:
         """Give the data directory the owner and the permissions that PostgreSQL insists on."""
@@ -244,22 +203,29 @@ class Cluster:
         if data.stat().st_mode & 0o777 not in (0o700, 0o750):
             data.chmod(0o700)
 
-    def _failed(self, what: str, lines: tuple[str, ...] | list[str]) -> ServerError:
+    def _configure(self, port: int | None) -> None:
+        """Write the settings and the access rules; the server's account may read them, not change them."""
+        layout = self.layout
+        paths = {"data": layout.data, "access": layout.access, "socket": layout.socket}
+        text = SETTINGS.format(
+            # Inside single quotes, postgresql.conf wants a quote twice.
+            **{name: str(path).replace("'", "''") for name, path in paths.items()},
+            listen=LOOPBACK if port else "",
+            port=port or SOCKET_PORT,
+            fsync="on" if self.durable else "off",
+            configuration=self.configuration,
+        )
+        for path, content in ((layout.configuration, text), (layout.access, ACCESS)):
+            path.write_text(content)
+            path.chmod(0o644)
+
+    def _failed(self, what: str, lines: Sequence[str]) -> ServerError:
         return ServerError(
             what,
             where=str(self.layout.directory),
             notes=tuple(line for line in lines[-LOG_LINES:] if line.strip()),
             hint="`invoke server.logs` shows more; `invoke server.destroy`, then `invoke server.up`, starts anew.",
         )
-
-
-def _quoted(path: Path) -> str:
-    """Return a path for use inside single quotes in postgresql.conf."""
-    return os.fspath(path).replace("'", "''")
-
-
-def _shell(path: Path) -> str:
-    return shlex.quote(os.fspath(path))
 
 
 def private_directory(path: Path, account: Account) -> None:
@@ -300,8 +266,9 @@ def postmaster(data: Path) -> Postmaster | None:
     pid = int(lines[0])
     if not works_in(pid, data):
         return None
-    more = [*lines[4:], "", "", "", ""]
-    return Postmaster(pid, int(lines[3]), listens=bool(more[1]), ready=more[3] == "ready")
+    # A server that starts has not written them all: the address that it listens on, shared memory, its state.
+    listens, _, state = [*lines[5:], "", "", ""][:3]
+    return Postmaster(pid, int(lines[3]), listens=bool(listens), ready=state == "ready")
 
 
 def works_in(pid: int, data: Path) -> bool:
@@ -324,17 +291,23 @@ def clear_stale(data: Path, socket: Path) -> None:
     deadline = time.monotonic() + LEFTOVER_SECONDS
     while _workers(data) and time.monotonic() < deadline:
         time.sleep(0.05)
-    lines = _pid_file(data)
-    if lines and lines[0].isdigit() and _alive(int(lines[0])) and not _workers(data):
-        for stale in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
-            stale.unlink(missing_ok=True)
+    named = _pid_file(data)[:1]
+    if not named or not named[0].isdigit() or _workers(data):
+        return
+    try:
+        os.kill(int(named[0]), 0)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        pass  # It lives, under another account.
+    for stale in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
+        stale.unlink(missing_ok=True)
 
 
 def _workers(data: Path) -> list[int]:
     """Return the processes that work in a data directory; none where the system does not show them."""
-    if not PROC.is_dir():
-        return []
-    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit() and works_in(int(entry.name), data)]
+    pids = (int(entry.name) for entry in PROC.glob("[0-9]*"))
+    return [pid for pid in pids if works_in(pid, data)]
 
 
 def _pid_file(data: Path) -> list[str]:
@@ -342,13 +315,3 @@ def _pid_file(data: Path) -> list[str]:
         return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

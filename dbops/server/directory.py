@@ -17,7 +17,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,83 +29,31 @@ UNFINISHED = "data.new-"
 SOCKET_NAME = "/.s.PGSQL.65535.lock"
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
-    """The paths of one embedded server."""
+    """The paths of one embedded server, as the text at the top of this file explains them."""
 
-    directory: Path
-
-    @property
-    def marker(self) -> Path:
-        """Return the file that says that the directory is ours."""
-        return self.directory / "kapman-dbops-server"
-
-    @property
-    def lock(self) -> Path:
-        """Return the file whose lock is held while anything changes."""
-        return self.directory / "lock"
-
-    @property
-    def data(self) -> Path:
-        """Return the server's data directory."""
-        return self.directory / "data"
-
-    @property
-    def log(self) -> Path:
-        """Return the server's log."""
-        return self.directory / "log" / "server.log"
+    def __init__(self, directory: Path) -> None:
+        """Take the directory; nothing is made there."""
+        self.directory = directory
+        self.marker = directory / "kapman-dbops-server"
+        self.lock = directory / "lock"
+        self.data = directory / "data"
+        self.log = directory / "log" / "server.log"
+        self.configuration = directory / "server.conf"
+        self.access = directory / "pg_hba.conf"
+        self.port = directory / "port"
+        self.password = directory / "password"
+        self.install_log = directory / "install.log"
+        self.socket = directory / "socket"
+        # One elsewhere if the path is too long, or if libpq would split it.
+        if len(os.fsencode(self.socket)) + len(SOCKET_NAME) > SOCKET_PATH_BYTES or "," in str(directory):
+            digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
+            self.socket = Path(f"/tmp/kapman-dbops-{os.geteuid()}-{digest}")  # noqa: S108
 
     @property
-    def configuration(self) -> Path:
-        """Return the settings that each start writes anew."""
-        return self.directory / "server.conf"
-
-    @property
-    def access(self) -> Path:
-        """Return the rules for who may connect."""
-        return self.directory / "pg_hba.conf"
-
-    @property
-    def password(self) -> Path:
-        """Return the libpq password file."""
-        return self.directory / "password"
-
-    @property
-    def port(self) -> Path:
-        """Return the file that holds the loopback port."""
-        return self.directory / "port"
-
-    @property
-    def install_log(self) -> Path:
-        """Return the log of `server.install`."""
-        return self.directory / "install.log"
-
-    @property
-    def socket(self) -> Path:
-        """Return the directory of the Unix socket: one elsewhere if the path is too long, or libpq would split it."""
-        inside = self.directory / "socket"
-        if len(os.fsencode(inside)) + len(SOCKET_NAME) <= SOCKET_PATH_BYTES and "," not in str(inside):
-            return inside
-        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
-        return Path(f"/tmp/kapman-dbops-{os.geteuid()}-{digest}")  # noqa: S108
-
-    def remembered_port(self) -> int | None:
-        """Return the loopback port that the server listened on when a port was last named, if any."""
-        try:
-            return int(self.port.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-
-    def remember_port(self, port: int | None) -> None:
-        """Keep a loopback port for later starts, or none."""
-        if port:
-            self.port.write_text(f"{port}\n")
-        else:
-            self.port.unlink(missing_ok=True)
-
-    def unfinished(self) -> tuple[Path, ...]:
-        """Return what is left of data directories that were never finished."""
-        return tuple(self.directory.glob(f"{UNFINISHED}*"))
+    def ours(self) -> bool:
+        """Return whether the directory was made by this tool."""
+        return self.marker.is_file()
 
     @property
     def made(self) -> bool:
@@ -114,9 +61,21 @@ class Layout:
         return (self.data / "global" / "pg_control").is_file()
 
     @property
-    def ours(self) -> bool:
-        """Return whether the directory was made by this tool."""
-        return self.marker.is_file()
+    def major(self) -> int | None:
+        """Return the major version of PostgreSQL that made the data directory; None if there is none to start on."""
+        return int((self.data / "PG_VERSION").read_text().split(".")[0]) if self.made else None
+
+    def unfinished(self) -> tuple[Path, ...]:
+        """Return what is left of data directories that were never finished."""
+        return tuple(self.directory.glob(f"{UNFINISHED}*"))
+
+    def foreign(self) -> ServerError:
+        """Return the refusal to touch a directory that this tool did not make."""
+        return ServerError(
+            "the directory holds files that this tool did not make",
+            where=str(self.directory),
+            hint="Set KAPMAN_SERVER_DIR to a directory that is empty or does not exist yet.",
+        )
 
 
 def claim(layout: Layout) -> None:
@@ -125,7 +84,7 @@ def claim(layout: Layout) -> None:
         layout.directory.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in layout.directory.iterdir()}
         if names - {layout.lock.name} and layout.marker.name not in names:
-            raise foreign(layout)
+            raise layout.foreign()
         layout.marker.touch()
     except OSError as error:
         raise ServerError(
@@ -133,15 +92,6 @@ def claim(layout: Layout) -> None:
             where=str(layout.directory),
             hint="Set KAPMAN_SERVER_DIR to a directory that you may write, or make this one writable.",
         ) from None
-
-
-def foreign(layout: Layout) -> ServerError:
-    """Return the refusal to touch a directory that this tool did not make."""
-    return ServerError(
-        "the directory holds files that this tool did not make",
-        where=str(layout.directory),
-        hint="Set KAPMAN_SERVER_DIR to a directory that is empty or does not exist yet.",
-    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.support import processes, servers
 def prepared() -> Iterator[Path]:
     """Return a directory whose data directory is made, to be copied: making one takes a while."""
     with servers.reachable_directory() as directory:
-        cluster = Cluster(Layout(directory), servers.local_installation(), Account.current(), durable=False)
+        cluster = Cluster(Layout(directory), servers.local_installation(), durable=False)
         cluster.initialise()
         yield directory
 
@@ -40,7 +41,7 @@ def fresh() -> Iterator[server.Embedded]:
         installation = servers.local_installation()
         yield server.Embedded(Layout(directory / "server"), os.environ["PATH"])
         for data in directory.glob("**/data"):
-            Cluster(Layout(data.parent), installation, Account.current()).stop("immediate")
+            Cluster(Layout(data.parent), installation).stop("immediate")
 
 
 @pytest.fixture
@@ -81,9 +82,7 @@ def show(embedded: server.Embedded, name: str) -> Any:
 
 def as_server(*command: str) -> subprocess.Popen[bytes]:
     """Start a program under the account that servers run as."""
-    account = Account.current()
-    user, group = (account.uid, account.gid) if account.switch else (None, None)
-    return subprocess.Popen(command, cwd="/", user=user, group=group)
+    return subprocess.Popen(command, cwd="/", **Account.current().identity)
 
 
 def test_up_makes_a_server_with_the_settings_that_matter(fresh: server.Embedded) -> None:
@@ -345,6 +344,14 @@ def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> N
     finally:
         following.kill()
         following.communicate()
+
+
+def test_log_of_a_server_that_has_never_run_is_followed_from_its_first_line(fresh: server.Embedded) -> None:
+    following = server.follow_log(fresh, 1000)
+    starting = threading.Timer(0.3, server.up, [fresh])
+    starting.start()
+    assert "starting PostgreSQL" in next(line for line in following if "starting" in line)
+    starting.join()
 
 
 @pytest.mark.parametrize("lines", ["abc", "0", "-5"])

@@ -19,7 +19,7 @@ from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError
 from dbops.events import Event, Message, Progress, Statement
 from dbops.migrations import State, discover, migrate, run, session, status
 from dbops.migrations.session import LockWatch
-from dbops.server.cluster import Account, Cluster
+from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
 from dbops.settings import Target
 from tests.support import servers
@@ -289,7 +289,6 @@ def cluster() -> Iterator[Cluster]:
         own = Cluster(
             Layout(directory),
             servers.local_installation(),
-            Account.current(),
             durable=False,
             configuration=servers.LIMITS + servers.PRELOAD,
         )

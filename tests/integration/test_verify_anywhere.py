@@ -182,7 +182,7 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
         copy = ("--write-recovery-conf", "--checkpoint=fast", f"--pgdata={directory / 'data'}")
         answer = account.run(installation.binaries / "pg_basebackup", *copy, *source)
         assert answer.returncode == 0, answer.stdout
-        cluster = Cluster(Layout(directory), installation, account, False, servers.LIMITS + servers.PRELOAD)
+        cluster = Cluster(Layout(directory), installation, False, servers.LIMITS + servers.PRELOAD)
         try:
             port = cluster.start().port
             yield TestServer({"host": str(cluster.layout.socket), "port": str(port), "user": "postgres"}, directory)

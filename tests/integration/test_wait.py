@@ -11,7 +11,7 @@ import pytest
 
 from dbops.database.wait import Ready, wait
 from dbops.errors import ServerError
-from dbops.server.cluster import Account, Cluster
+from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
 from dbops.settings import Target
 from tests.support import servers
@@ -26,7 +26,6 @@ def test_server_that_starts_meanwhile_is_waited_for() -> None:
         cluster = Cluster(
             Layout(directory),
             servers.local_installation(),
-            Account.current(),
             durable=False,
             configuration=servers.PRELOAD,
         )

@@ -39,8 +39,7 @@ def pooler_of(server: TestServer, mode: str = "transaction", size: int = 20) -> 
         upstream = " ".join(f"{key}={value}" for key, value in server.parameters.items())
         settings.write_text(SETTINGS.format(upstream=upstream, mode=mode, size=size, directory=directory, port=port))
         settings.chmod(0o644)
-        user, group = (account.uid, account.gid) if account.switch else (None, None)
-        process = subprocess.Popen([_program(), "--quiet", settings], cwd="/", user=user, group=group)
+        process = subprocess.Popen([_program(), "--quiet", settings], cwd="/", **account.identity)
         try:
             while not (directory / f".s.PGSQL.{port}").exists():
                 assert process.poll() is None, "pgbouncer did not start"

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dbops import postgres, settings
-from dbops.server.cluster import Account, Cluster
+from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
 from dbops.server.find import Installation, find
 from dbops.settings import Target
@@ -141,7 +141,6 @@ def throwaway_server(configuration: str = PRELOAD, installation: Installation | 
         cluster = Cluster(
             Layout(directory),
             installation or local_installation(),
-            Account.current(),
             durable=False,
             configuration=LIMITS + configuration,
         )
