@@ -38,7 +38,7 @@ def findings(paths: list[Path]) -> list[Finding]:
                 why = violation.desc() if rule == UNPARSABLE else f"{violation.desc()} [{name}]"
                 found[shown].append(Finding(shown, violation.line_no, violation.line_pos, rule, why))
     live = {file: text for file, text in texts.items() if schema.number(file) > schema.BASELINE}
-    for finding in squawk.check(live, labels):
+    for finding in squawk.check(live):
         found[finding.path].append(finding)
     return sorted(item for file in sources for item in settle(labels[file], texts[file], found[labels[file]]))
 

@@ -49,60 +49,48 @@ class Finding:
         return f"::error {where}::{_data(self.message)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Comment:
-    """A comment, its position, and the last line that it can speak of."""
-
-    line: int
-    column: int
-    last: int
-    text: str
-
-
 def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings in one file that are not waived, and what is wrong with its waivers."""
     left = list(findings)
-    kept: list[Finding] = []
+    invalid: list[Finding] = []
     alone = sum(1 for _ in split(text)) <= 1
-    for comment in _comments(text):
-        problem = ""
-        if _OTHER_WAYS.match(comment.text):
+    for line, column, last, comment in _comments(text):
+        match = _ALLOW.fullmatch(comment)
+        waived = [f for f in left if match and f.rule == match["rule"] and line <= f.line <= last]
+        if _OTHER_WAYS.match(comment):
             problem = "has no effect or hides a finding without a reason"
-        elif _MEANT.match(comment.text):
-            match = _ALLOW.fullmatch(comment.text.rstrip())
-            waived = [
-                finding
-                for finding in left
-                if match and finding.rule == match["rule"] and comment.line <= finding.line <= comment.last
-            ]
-            if match is None:
-                problem = "is not understood"
-            elif not (match["reason"] or "").strip():
-                problem = "gives no reason"
-            elif match["rule"] == UNPARSABLE and not alone:
-                problem = "would hide the statements after it from every rule: move this one to a file of its own"
-            elif not waived:
-                problem = f"waives nothing: {match['rule']} finds nothing in line {comment.last}"
-            else:
-                left = [finding for finding in left if finding not in waived]
-        if problem:
-            said = f'"{comment.text.strip()}" {problem}.'
-            kept.append(Finding(path, comment.line, comment.column, WAIVER, said, f"Write {FORM}, or remove it."))
-    return sorted([*left, *kept])
+        elif match is None:
+            problem = "is not understood"
+        elif not (match["reason"] or "").strip():
+            problem = "gives no reason"
+        elif match["rule"] == UNPARSABLE and not alone:
+            problem = "would hide the statements after it from every rule: move this one to a file of its own"
+        elif not waived:
+            problem = f"waives nothing: {match['rule']} finds nothing in line {last}"
+        else:
+            left = [finding for finding in left if finding not in waived]
+            continue
+        invalid.append(Finding(path, line, column, WAIVER, f'"{comment}" {problem}.', f"Write {FORM}, or remove it."))
+    return sorted([*left, *invalid])
 
 
-def _comments(text: str) -> Iterator[_Comment]:
-    """Yield the comments that end with their line; one that has a line to itself speaks of the next statement's too."""
+def _comments(text: str) -> Iterator[tuple[int, int, int, str]]:
+    """Yield the line, the column and the text of comments that look like waivers, with the last line they speak of.
+
+    A comment that has a line to itself speaks of the next statement's line too.
+    """
     # Most files have nothing that could be a waiver, and need not be read again.
     if not any(pattern.search(text) for pattern in (_MEANT, _OTHER_WAYS)):
         return
     elements, _ = Lexer(config=FluffConfig(overrides={"dialect": "postgres", "templater": "raw"})).lex(text)
     code = sorted({part.pos_marker.line_no for part in elements if part.is_code and part.pos_marker and part.raw})
     for part in elements:
-        if part.is_type("inline_comment") and part.pos_marker:
+        comment = part.raw.strip()
+        meant = _MEANT.match(comment) or _OTHER_WAYS.match(comment)
+        if meant and part.is_type("inline_comment") and part.pos_marker:
             line = part.pos_marker.line_no
             last = next((number for number in code if number >= line), line)
-            yield _Comment(line, part.pos_marker.line_pos, last, part.raw)
+            yield line, part.pos_marker.line_pos, last, comment
 
 
 def _data(text: str) -> str:

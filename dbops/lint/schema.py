@@ -26,8 +26,7 @@ _CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{
 _DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_NAME}[^;]*)", re.IGNORECASE)
 _LISTED = re.compile(rf"(?:\A|,)\s*{_NAME}")
 _ALTER = re.compile(rf"ALTER\s+TABLE\s+{_OPTIONAL}{_NAME}(?P<actions>.*)", re.IGNORECASE | re.DOTALL)
-_RENAME = re.compile(rf"\s*RENAME\s+TO\s+(?P<new>{_WORD})", re.IGNORECASE)
-_SET_SCHEMA = re.compile(rf"\s*SET\s+SCHEMA\s+(?P<new>{_WORD})", re.IGNORECASE)
+_MOVE = re.compile(rf"\s*(?:RENAME\s+TO|(?P<schema>SET\s+SCHEMA))\s+(?P<new>{_WORD})", re.IGNORECASE)
 _INDEX = re.compile(
     rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?{_OPTIONAL}(?:{_WORD}\s+)??ON\s+(?:ONLY\s+)?{_NAME}",
     re.IGNORECASE,
@@ -56,13 +55,18 @@ class Schema:
     not_null: frozenset[tuple[str, str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A statement at `text[start:end]`, and the table that it creates, drops, alters or indexes; empty if none."""
+class Statement(NamedTuple):
+    """A statement at `text[start:end]`, as SQL without its comments."""
 
     start: int
     end: int
-    table: str
+    sql: str
+
+    @property
+    def table(self) -> str:
+        """Return the table that it creates, drops, alters or indexes, with its schema; empty if none."""
+        match = _CREATE.match(self.sql) or _ALTER.match(self.sql) or _INDEX.match(self.sql) or _DROP.match(self.sql)
+        return qualified(match["name"]) if match else ""
 
 
 def qualified(name: str) -> str:
@@ -79,8 +83,8 @@ def before(path: Path | None) -> Schema:
     """
     if path is None or number(path) <= BASELINE:
         return Schema()
-    earlier = (other for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
-    return _built(tuple(_Stamp(other, *_changed(other)) for other in sorted(earlier, key=lambda o: (number(o), o))))
+    earlier = sorted((number(other), other) for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
+    return _built(tuple(other.read_text(encoding="utf-8", errors="replace") for _, other in earlier))
 
 
 def number(path: Path) -> int:
@@ -89,16 +93,10 @@ def number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-@lru_cache(maxsize=8)
-def spots(text: str) -> tuple[Spot, ...]:
-    """Return the statements of a file in order, each with the table that it is about."""
-    found = []
-    for statement in split(text):
-        sql = without_comments(text[statement.start : statement.end])
-        match = _CREATE.match(sql) or _ALTER.match(sql) or _INDEX.match(sql) or _DROP.match(sql)
-        table = qualified(match.group("name")) if match else ""
-        found.append(Spot(statement.start, statement.end, table))
-    return tuple(found)
+@lru_cache(maxsize=1024)
+def statements(text: str) -> tuple[Statement, ...]:
+    """Return the statements of a file in order."""
+    return tuple(Statement(s.start, s.end, without_comments(text[s.start : s.end])) for s in split(text))
 
 
 def is_transactional(text: str) -> bool:
@@ -109,27 +107,14 @@ def is_transactional(text: str) -> bool:
         return True
 
 
-class _Stamp(NamedTuple):
-    """A file as it was when it was last changed: rules ask for every statement what the files before it build."""
-
-    path: Path
-    time: int
-    size: int
-
-
-def _changed(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
-
-
 @lru_cache(maxsize=64)
-def _built(stamps: tuple[_Stamp, ...]) -> Schema:
-    """Return the schema that some files build, in order."""
+def _built(texts: tuple[str, ...]) -> Schema:
+    """Return the schema that files of some texts build, in order; the rules ask for it at every statement."""
     tables: set[str] = set()
     hypertables: set[str] = set()
     not_null: set[tuple[str, str]] = set()
     checks: dict[tuple[str, str], str] = {}
-    for sql in (sql for stamp in stamps for sql in _statements(stamp)):
+    for sql in (statement.sql for text in texts for statement in statements(text)):
         if match := _CREATE.match(sql):
             tables.add(qualified(match["name"]))
             if _HYPERTABLE_OPTION.search(sql):
@@ -141,10 +126,10 @@ def _built(stamps: tuple[_Stamp, ...]) -> Schema:
             not_null = {(table, column) for table, column in not_null if table not in dropped}
         elif match := _ALTER.match(sql):
             table = qualified(match["name"])
-            before, after = table.split(".", 1)
-            if moved := _RENAME.match(match["actions"]) or _SET_SCHEMA.match(match["actions"]):
+            if moved := _MOVE.match(match["actions"]):
+                namespace, name = table.split(".", 1)
                 word = qualified(moved["new"]).removeprefix("public.")
-                new = f"{before}.{word}" if moved.re is _RENAME else f"{word}.{after}"
+                new = f"{word}.{name}" if moved["schema"] else f"{namespace}.{word}"
                 for names in (tables, hypertables):
                     if table in names:
                         names.remove(table)
@@ -161,10 +146,3 @@ def _built(stamps: tuple[_Stamp, ...]) -> Schema:
                     not_null.discard((table, column))
         hypertables |= {qualified(match["name"]) for match in _HYPERTABLE.finditer(sql)}
     return Schema(frozenset(tables), frozenset(hypertables), frozenset(not_null))
-
-
-@lru_cache(maxsize=1024)
-def _statements(stamp: _Stamp) -> tuple[str, ...]:
-    """Return the statements of a file without their comments."""
-    text = stamp.path.read_text(encoding="utf-8", errors="replace")
-    return tuple(without_comments(text[s.start : s.end]) for s in split(text))

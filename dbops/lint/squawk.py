@@ -17,9 +17,11 @@ from typing import Any
 from dbops.errors import UsageError
 from dbops.lint import schema
 from dbops.lint.findings import Finding
+from dbops.lint.schema import Schema
+from dbops.migrations.files import label
 from dbops.settings import ROOT
 
-# These have a rule of our own where the table is a hypertable: see dbops/lint/live.py.
+# These have a rule of our own where the table is a hypertable: see KM10 and KM11 in dbops/lint/rules.py.
 REPLACED = {
     "adding-field-with-default",
     "adding-foreign-key-constraint",
@@ -73,8 +75,8 @@ INSTEAD = {
 _SET_NOT_NULL = re.compile(r"ALTER\s+(?:COLUMN\s+)?(?P<column>\w+)\s*\Z", re.IGNORECASE)
 
 
-def check(texts: Mapping[Path, str], label: Mapping[Path, str]) -> Iterator[Finding]:
-    """Yield what squawk finds in some migrations, by their texts and the names that they are shown with.
+def check(texts: Mapping[Path, str]) -> Iterator[Finding]:
+    """Yield what squawk finds in some migrations, given with their texts.
 
     Raises UsageError if squawk is not installed or does not answer.
     """
@@ -83,13 +85,17 @@ def check(texts: Mapping[Path, str], label: Mapping[Path, str]) -> Iterator[Find
         by_mode[schema.is_transactional(text)].append(path)
     for transactional, paths in by_mode.items():
         for found in _run(paths, transactional=transactional):
-            path = Path(found["file"])
-            if _counts(found, texts[path], path):
+            path, rule = Path(found["file"]), str(found["rule_name"])
+            # squawk counts lines and columns from 0, and columns in bytes of UTF-8.
+            lines = texts[path].splitlines(keepends=True)
+            line = lines[found["line"]] if found["line"] < len(lines) else ""
+            column = len(line.encode()[: found["column"]].decode(errors="ignore"))
+            offset = sum(map(len, lines[: found["line"]])) + column
+            if _counts(rule, offset, texts[path], schema.before(path)):
                 why = str(found["message"]).strip().replace("\n", " ")
-                rule = str(found["rule_name"])
-                position = found["line"] + 1, _column(texts[path], found["line"], found["column"]) + 1
                 instead = INSTEAD.get(rule) or (DROP if rule.startswith("ban-drop-") else str(found["help"] or ""))
-                yield Finding(label[path], *position, rule, _sentence(why), _sentence(instead))
+                place = label(path), found["line"] + 1, column + 1
+                yield Finding(*place, rule, _sentence(why), _sentence(instead))
 
 
 def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
@@ -113,25 +119,16 @@ def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
     return list(report)
 
 
-def _counts(found: dict[str, Any], text: str, path: Path) -> bool:
+def _counts(rule: str, offset: int, text: str, earlier: Schema) -> bool:
     """Return whether a finding is about a table that an earlier file created, or about any definition at all."""
-    rule, earlier = found["rule_name"], schema.before(path)
-    offset = sum(len(line) for line in text.splitlines(keepends=True)[: found["line"]])
-    offset += _column(text, found["line"], found["column"])
-    spot = next((s for s in schema.spots(text) if s.start <= offset < s.end), None)
-    if rule in DEFINITIONS or spot is None or not spot.table:
+    statement = next((s for s in schema.statements(text) if s.start <= offset < s.end), None)
+    if rule in DEFINITIONS or statement is None or not (table := statement.table):
         return True
-    if spot.table not in earlier.tables or (spot.table in earlier.hypertables and rule in REPLACED):
+    if table not in earlier.tables or (table in earlier.hypertables and rule in REPLACED):
         return False
-    if rule == "adding-not-nullable-field" and (match := _SET_NOT_NULL.search(text[spot.start : offset])):
-        return (spot.table, match["column"].lower()) not in earlier.not_null
+    if rule == "adding-not-nullable-field" and (match := _SET_NOT_NULL.search(text[statement.start : offset])):
+        return (table, match["column"].lower()) not in earlier.not_null
     return True
-
-
-def _column(text: str, line: int, column: int) -> int:
-    """Return a column in characters; squawk counts bytes of UTF-8, both from 0."""
-    lines = text.splitlines(keepends=True)
-    return len(lines[line].encode()[:column].decode(errors="ignore")) if line < len(lines) else 0
 
 
 def _sentence(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbops.lint.findings import Finding
+from dbops.lint.schema import number
 from dbops.migrations import files, released
 from dbops.migrations.released import Release
 
@@ -32,9 +33,9 @@ def check(directory: Path, release: Release) -> Iterator[Finding]:
             yield Finding(
                 label, 1, 1, "released-removed", f"{name} is released ({release.description}) and {what}.", NEXT
             )
-    highest = max((_number(name) for name in release.names), default=0)
+    highest = max((number(Path(name)) for name in release.names), default=0)
     for name, path in sorted(new.items()):
-        if 0 < _number(name) <= highest:
+        if 0 < number(path) <= highest:
             why = f"A new migration must be numbered above {highest:04}, the last released one ({release.description})."
             renumber = f"Run `invoke db.new --renumber {name}`."
             yield Finding(files.label(path), 1, 1, "released-number", why, renumber)
@@ -53,8 +54,3 @@ def _first_difference(before: str, after: str) -> int:
     old, new = before.splitlines(), after.splitlines()
     same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     return max(1, min(same + 1, len(new)))
-
-
-def _number(name: str) -> int:
-    number = name.split("_")[0]
-    return int(number) if number.isdecimal() else 0

@@ -9,6 +9,7 @@ import pytest
 from dbops.errors import UsageError
 from dbops.lint import squawk
 from dbops.lint.findings import Finding, settle
+from dbops.migrations.files import label
 from dbops.settings import ROOT
 from tests.support import lint_cases
 from tests.support.lint_cases import HEADER, Case
@@ -28,7 +29,7 @@ def put(directory: Path, text: str) -> Path:
 
 def check(path: Path) -> list[Finding]:
     text = path.read_text()
-    return settle("file.sql", text, squawk.check({path: text}, {path: "file.sql"}))
+    return settle(label(path), text, squawk.check({path: text}))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, set[str]]:
     root = tmp_path_factory.mktemp("cases")
     paths = {put(root / str(number), case.text): case for number, case in enumerate(CASES)}
     texts = {path: case.text for path, case in paths.items()}
-    findings = list(squawk.check(texts, {path: str(path) for path in paths}))
+    findings = list(squawk.check(texts))
     return {
-        case: {f.rule for f in settle(str(path), case.text, [f for f in findings if f.path == str(path)])}
+        case: {f.rule for f in settle(label(path), case.text, [f for f in findings if f.path == label(path)])}
         for path, case in paths.items()
     }
 
@@ -53,9 +54,10 @@ def test_finding_has_its_line_and_column_in_characters(tmp_path: Path) -> None:
     text = (
         f"{HEADER}\n/* Größe 漢 */ ALTER TABLE public.tickers\nDROP COLUMN sector, ALTER COLUMN name DROP NOT NULL;\n"
     )
-    found = check(put(tmp_path / "a", text))
+    path = put(tmp_path / "a", text)
+    found = check(path)
     assert [(f.line, f.column, f.rule) for f in found] == [(6, 1, "ban-drop-column"), (6, 39, "ban-drop-not-null")]
-    assert all(f.why.endswith(".") and f.path == "file.sql" for f in found)
+    assert all(f.why.endswith(".") and f.path == label(path) for f in found)
 
 
 def test_not_null_is_accepted_where_an_earlier_file_has_proven_it(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_file_in_a_transaction_may_build_an_index_of_its_own_table(tmp_path: Pat
 
 def test_every_finding_says_what_to_do_instead(found: dict[Case, set[str]], tmp_path: Path) -> None:
     texts = {put(tmp_path / str(n), case.text): case.text for n, case in enumerate(CASES) if case.bad}
-    findings = list(squawk.check(texts, dict.fromkeys(texts, "file.sql")))
+    findings = list(squawk.check(texts))
     assert {f.rule for f in findings if not f.instead} == set()
     assert {f.rule for f in findings} >= {case.rule for case in CASES}
 
@@ -102,4 +104,4 @@ def test_failure_of_squawk_is_an_error(tmp_path: Path) -> None:
     text = path.read_text()
     path.unlink()
     with pytest.raises(UsageError, match="squawk failed"):
-        list(squawk.check({path: text}, {path: "file.sql"}))
+        list(squawk.check({path: text}))
