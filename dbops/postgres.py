@@ -117,6 +117,11 @@ def connect(
         raise translate(error, target, name) from None
 
 
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, in quotes, for statements that a message tells to run."""
+    return sql.Identifier(name).as_string()
+
+
 def _escaped(value: str) -> str:
     """Return a value as the `options` of a connection take it."""
     return re.sub(r"([\\ ])", r"\\\1", value)

@@ -28,7 +28,7 @@ from dbops.database.inspection import TIMESCALEDB_FUNCTION, Inspection, Server, 
 from dbops.database.properties import Database, Marker, Properties
 from dbops.errors import ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
-from dbops.postgres import Connection, Session, lock_key, run, run_together, sessions_in, try_lock, unlock
+from dbops.postgres import Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock, unlock
 from dbops.settings import SCRATCH_PREFIX, Target
 
 SCHEDULER = "TimescaleDB Background Worker Scheduler"
@@ -222,7 +222,7 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
     """Give a successor the target's name, in one transaction: it stays closed to other roles until it is verified.
 
     Superusers, and TimescaleDB's scheduler, may connect to it; where the operator is not a superuser, members of its
-    role may.
+    role may. Raises PreflightError if another session took the name meanwhile.
     """
     name, wanted = found.target.database, _find(connection, successor).properties
     database = sql.Identifier(name)
@@ -241,6 +241,15 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
             with connection.transaction():
                 run_together(connection, statements, report)
             return
+        except psycopg.errors.DuplicateDatabase:
+            raise PreflightError(
+                f"{name} was created by another session just now, after it was dropped",
+                where=str(found.target),
+                notes=(f"the empty database {successor} keeps the properties that {name} had",),
+                hint=f"Stop what creates it, run DROP DATABASE {quoted(name)}, then `invoke db.rebuild`. As long as the "
+                "new one is there, its own properties count.",
+                state=f"The new {name} was not changed.",
+            ) from None
         except psycopg.errors.ObjectInUse:
             # Autovacuum may be looking into it.
             if attempt == RENAME_ATTEMPTS:

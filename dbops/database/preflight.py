@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dbops.database.inspection import Inspection
 from dbops.errors import PreflightError
+from dbops.postgres import quoted
 from dbops.settings import Target
 
 OLDEST_TIMESCALEDB = (2, 10)
@@ -96,7 +97,7 @@ def _dropping(inspection: Inspection) -> Iterator[Finding]:
         "not a template",
         not inspection.database.template,
         f"{name} is marked as a template",
-        f'If it is not used as one, run ALTER DATABASE "{name}" IS_TEMPLATE false.',
+        f"If it is not used as one, run ALTER DATABASE {quoted(name)} IS_TEMPLATE false.",
     )
     for kind, remedy in ATTACHED.items():
         names = inspection.attached.get(kind, ())
@@ -114,7 +115,7 @@ def _may_create(inspection: Inspection) -> Finding:
     """Return whether the role may create a database and give it to its owner."""
     server, owner = inspection.server, inspection.wanted.owner
     if not (server.superuser or server.createdb):
-        remedy = f'As a superuser, run ALTER ROLE "{server.role}" CREATEDB.'
+        remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
         return Finding("right to create", False, f"{server.role} may not create databases", remedy)
     return judged(
         "right to create",

@@ -363,6 +363,9 @@ def _partly_built(connection: Connection, target: Target, options: Options, repo
     try:
         with postgres.translated(target):
             yield
+    except PreflightError:
+        # The successor did not get the name, and the error says so.
+        raise
     except DbopsError as error:
         error.state = f"{name} is partly built and stays closed to other roles; its properties are kept."
         error.hint = "Fix the cause and run `invoke db.rebuild` again; `invoke db.create` opens it as it is."
@@ -432,7 +435,7 @@ def _refuse_without_successor(found: Inspection) -> None:
     raise PreflightError(
         f"{server.role} may not create databases, so {found.target.database} would lose its properties with the drop",
         where=str(found.target),
-        hint=f'Add --forget to lose them; or, as a superuser, run ALTER ROLE "{server.role}" CREATEDB.',
+        hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {postgres.quoted(server.role)} CREATEDB.",
         state="Nothing was dropped.",
     )
 

@@ -195,3 +195,24 @@ def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server:
 def test_create_of_a_database_that_exists_needs_no_rights(server: TestServer, empty: Target) -> None:
     with operators.role(server, "LOGIN") as other:
         assert not rebuild.create(as_role(empty, other), options()).created
+
+
+def test_database_that_another_session_creates_after_the_drop_is_refused_and_the_properties_are_kept(
+    server: TestServer, empty: Target
+) -> None:
+    server.execute(f'ALTER DATABASE "{empty.database}" CONNECTION LIMIT 7')
+    name = sql.Identifier(empty.database)
+
+    def create_it(event: Event) -> None:
+        if "DROP DATABASE" in str(event):
+            server.execute(sql.SQL("CREATE DATABASE {}").format(name))
+
+    with pytest.raises(PreflightError) as taken:
+        rebuild.rebuild(empty, options(), report=create_it)
+    assert taken.value.what == f"{empty.database} was created by another session just now, after it was dropped"
+    assert taken.value.state == f"The new {empty.database} was not changed."
+    assert len(operators.scratch_databases(server)) == 1
+    server.execute(sql.SQL("DROP DATABASE {}").format(name))
+    assert create(empty).kept
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{empty.database}'"
+    assert server.execute(limit) == [(7,)]
