@@ -246,8 +246,8 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
                 f"{name} was created by another session just now, after it was dropped",
                 where=str(found.target),
                 notes=(f"the empty database {successor} keeps the properties that {name} had",),
-                hint=f"Stop what creates it, run DROP DATABASE {quoted(name)}, then `invoke db.rebuild`. As long as the "
-                "new one is there, its own properties count.",
+                hint=f"Stop what creates it, run DROP DATABASE {quoted(name)}, then `invoke db.rebuild`. As long as "
+                "the new one is there, its own properties count.",
                 state=f"The new {name} was not changed.",
             ) from None
         except psycopg.errors.ObjectInUse:
