@@ -1,6 +1,6 @@
 """Where every setting comes from: flags, then environment, then `.env`, then defaults.
 
-This is the only module that reads the environment. What it returns is frozen and explicit.
+Functions take the environment as an argument. What they return is frozen and explicit.
 """
 
 from __future__ import annotations
@@ -52,15 +52,6 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.database} on {self.server}"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that a task needs to know before it starts."""
-
-    target: Target
-    migrations: Path = MIGRATIONS
-    checks: Path = CHECKS
 
 
 class Environ(dict[str, str]):
@@ -136,16 +127,16 @@ def variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
     return value or "", sources.get(name, name)
 
 
-def load(
+def choose_target(
     environ: Mapping[str, str],
     embedded_url: Callable[[], str],
     *,
     url: str | None = None,
     env: str | None = None,
-) -> Settings:
-    """Return the settings for one run; `embedded_url` starts the embedded server and returns its URL.
+) -> Target:
+    """Return the database to work on; `embedded_url` starts the embedded server and returns its URL.
 
-    `url` and `env` are options, None if not given. The target comes from the first that is set: `url`, DATABASE_URL,
+    `url` and `env` are options, None if not given. It comes from the first that is set: `url`, DATABASE_URL,
     PGSERVICE, the embedded server. Raises UsageError for an unknown environment or a URL that names no usable target.
     """
     environment, chosen = _environment(environ, env)
@@ -167,7 +158,7 @@ def load(
         )
     check_database_name(database, source)
     parameters["client_encoding"] = "UTF8"
-    return Settings(target=Target(parameters, database, environment, embedded))
+    return Target(parameters, database, environment, embedded)
 
 
 def choose_environment(environ: Mapping[str, str], env: str | None = None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,25 +15,27 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar
 
 from dbops.errors import DbopsError, UsageError
 from dbops.events import Event, Statement
 from dbops.report.github import GitHub
 from dbops.settings import Target
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["LEVELS", "GitHub", "View", "hush", "opened", "plain", "view", "writing"]
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
 SILENT = 100
+Found = TypeVar("Found")
 
 
 class View(ABC):
     """Shows events while a task runs, then its result or its error. Use it as a context manager around the work."""
 
-    def __init__(self, log_level: str, github: GitHub | None = None) -> None:
+    def __init__(self, log_level: str, github: GitHub) -> None:
         self.threshold = LEVELS[log_level]
         self.github = github
 
@@ -59,12 +62,12 @@ class View(ABC):
         """Show an event."""
 
     @abstractmethod
-    def result(self, text: Callable[[Console], None], data: object) -> None:
-        """Print a result on stdout: `text` draws it for people, `data` is what machines get."""
+    def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
+        """Print a result on stdout: `draw` shows it to people; machines get `data`, or the result as it is."""
 
     @abstractmethod
-    def header(self, text: Callable[[Console], None], data: object) -> None:
-        """Print on stderr what is about to happen: `text` draws it for people, `data` is what machines get."""
+    def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
+        """Print on stderr what is about to happen: `draw` shows it to people, `data` is what machines get."""
 
     def begin(self, verb: str, target: Target) -> None:  # noqa: B027
         """Say on stderr what a verb is about to work on, where people read."""
@@ -73,8 +76,7 @@ class View(ABC):
         """Print an error on stderr and return its exit code."""
         self.close()
         self.show_error(error)
-        if self.github:
-            self.github.error(error)
+        self.github.error(error)
         return error.exit_code
 
     @abstractmethod
@@ -126,18 +128,14 @@ def opened(path: str) -> Iterator[Callable[[str], None]]:
 
     Without a path, the document is discarded. Raises UsageError if it cannot be written.
     """
-    with _emptied(path) as file:
-
-        def write(document: str) -> None:
-            with _refused(path), file:
-                file.write(document)
-
-        yield write
-
-
-def _emptied(path: str) -> TextIO:
     with _refused(path):
-        return Path(path or os.devnull).open("w", encoding="utf-8", errors="replace")
+        file = Path(path or os.devnull).open("w", encoding="utf-8", errors="replace")  # noqa: SIM115
+
+    def write(document: str) -> None:
+        with _refused(path), file:
+            file.write(document)
+
+    yield write
 
 
 @contextmanager
@@ -155,9 +153,11 @@ def _refused(path: str) -> Iterator[None]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Raise UsageError if a result cannot be written to stdout."""
+    """Raise UsageError if a result cannot be written to stdout; without a reader, the rest is discarded."""
     try:
         yield
+    except BrokenPipeError:
+        hush(sys.stdout)
     except OSError as error:
         raise UsageError(
             f"cannot write the output: {error.strerror}",
@@ -168,7 +168,11 @@ def writing() -> Iterator[None]:
 
 def view(output_format: str, log_level: str, github: GitHub | None = None) -> View:
     """Return the view for a format (json, or anything else for people) and a log level; `github` adds what it shows."""
-    from dbops.report.json import JsonView
+    github = github or GitHub(active=False)
+    if output_format == "json":
+        from dbops.report.json import JsonView
+
+        return JsonView(log_level, github)
     from dbops.report.text import TextView
 
-    return JsonView(log_level, github) if output_format == "json" else TextView(log_level, github)
+    return TextView(log_level, github)

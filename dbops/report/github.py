@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,21 +27,30 @@ CHECKS = "db/verify"
 
 @dataclass(frozen=True, slots=True)
 class GitHub:
-    """One step of a workflow; `summary` is the file to append Markdown to, empty if there is none."""
+    """One step of a workflow; `summary` is the file to append Markdown to, empty if there is none.
+
+    Shows nothing unless it is `active`.
+    """
 
     summary: str = ""
+    active: bool = True
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> GitHub:
+        """Return the step that the environment tells of, which is not active outside of GitHub Actions."""
+        return cls(environ.get("GITHUB_STEP_SUMMARY", ""), environ.get("GITHUB_ACTIONS") == "true")
 
     def error(self, error: DbopsError) -> None:
         """Show an error, at its line if it has one."""
         notes = "".join(f"\n{note}" for note in error.notes)
-        _annotate("kapman-dbops", f"{error.what}{notes}\nhint: {error.advice}", error.location)
+        self._annotate("kapman-dbops", f"{error.what}{notes}\nhint: {error.advice}", error.location)
 
     def verification(self, result: Verification) -> None:
         """Show the failed checks as errors, and all of them as a table."""
         for check in result.failed[:SHOWN_ERRORS]:
             location = check.location or Location(f"{CHECKS}/{check.file}", 1, 1, "")
-            _annotate(check.name, f"expected {_cell(check.expected)}, actual {_cell(check.actual)}", location)
-        rows = [(check.file, check.name, _cell(check.expected), _cell(check.actual)) for check in result.failed]
+            self._annotate(check.name, f"expected {_value(check.expected)}, actual {_value(check.actual)}", location)
+        rows = [(check.file, check.name, _value(check.expected), _value(check.actual)) for check in result.failed]
         self._append(f"db.verify: {result.summary}", ("file", "check", "expected", "actual"), rows)
 
     def drift(self, result: Drift) -> None:
@@ -69,41 +78,34 @@ class GitHub:
         heading = f"db.rebuild --plan: a rebuild of {plan.inspection.target} {verdict}"
         self._append(heading, ("state", "condition", "reason"), rows)
 
-    def _append(self, heading: str, columns: Sequence[str], rows: Iterable[Sequence[str]], diff: str = "") -> None:
+    def _append(self, heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]], diff: str = "") -> None:
         """Append a table to the summary; a summary that cannot be written does not fail the step."""
         lines = [f"### {_cell(heading)}", ""]
-        rows = list(rows)
         if rows:
-            lines += [
-                _row(columns),
-                _row(["---"] * len(columns)),
-                *(_row([_cell(cell) for cell in r]) for r in rows),
-                "",
-            ]
+            lines += [_row(columns), _row(["---"] * len(columns)), *(_row(map(_cell, row)) for row in rows), ""]
         if diff:
             # Backquotes that are more than any in the text cannot be closed by it.
             lines += ["````````diff", diff.replace("`" * 8, "'" * 8), "````````", ""]
-        if not self.summary:
+        if not (self.active and self.summary):
             return
         try:
             with Path(self.summary).open("a", encoding="utf-8", errors="replace") as file:
                 file.write("\n".join(lines) + "\n")
         except OSError as error:
-            _command("warning", {}, f"cannot write the step summary: {error.strerror}")
+            self._command("warning", {}, f"cannot write the step summary: {error.strerror}")
 
+    def _annotate(self, title: str, message: str, location: Location | None) -> None:
+        properties = {"title": title}
+        if location:
+            properties |= {"file": location.path, "line": str(location.line), "col": str(location.column)}
+        self._command("error", properties, message)
 
-def _annotate(title: str, message: str, location: Location | None) -> None:
-    properties = {"title": title}
-    if location:
-        properties |= {"file": location.path, "line": str(location.line), "col": str(location.column)}
-    _command("error", properties, message)
-
-
-def _command(name: str, properties: dict[str, str], message: str) -> None:
-    """Print a workflow command; on stderr, which GitHub reads too, so that stdout stays the result's."""
-    given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
-    sys.stderr.write(f"::{name}{' ' if given else ''}{given}::{_escaped(message)}\n")
-    sys.stderr.flush()
+    def _command(self, name: str, properties: dict[str, str], message: str) -> None:
+        """Print a workflow command; on stderr, which GitHub reads too, so that stdout stays the result's."""
+        if self.active:
+            given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+            sys.stderr.write(f"::{name}{' ' if given else ''}{given}::{_escaped(message)}\n")
+            sys.stderr.flush()
 
 
 def _escaped(text: str, more: str = "") -> str:
@@ -112,11 +114,14 @@ def _escaped(text: str, more: str = "") -> str:
     return text
 
 
-def _row(cells: Sequence[str]) -> str:
+def _value(value: str | None) -> str:
+    return "NULL" if value is None else value
+
+
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(value: str | None) -> str:
-    """Return a value as Markdown shows it literally in a cell of a table."""
-    text = "NULL" if value is None else " ".join(value.split())
-    return re.sub(r"[\\`*_\[\]<>|~#&]", lambda found: f"&#{ord(found[0])};", text)
+def _cell(text: str) -> str:
+    """Return a text as Markdown shows it literally in a cell of a table."""
+    return re.sub(r"[\\`*_\[\]<>|~#&]", lambda found: f"&#{ord(found[0])};", " ".join(text.split()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from dbops.errors import DbopsError
 from dbops.events import Event
-from dbops.report import View, hush, plain, writing
+from dbops.report import Found, View, hush, plain, writing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,12 +37,12 @@ class JsonView(View):
         """Print an event as one line."""
         self._line({"event": NAMES[type(event).__name__], **plain(event)})
 
-    def result(self, text: Callable[[Console], None], data: object) -> None:
+    def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
         """Print the result as one JSON object."""
         with writing():
-            _write(plain(data), sys.stdout)
+            _write(plain(found if data is None else data), sys.stdout)
 
-    def header(self, text: Callable[[Console], None], data: object) -> None:
+    def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
         """Print what is about to happen as one line."""
         self._line({"event": "header", "about": plain(data)})
 

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError
-from dbops.report import LEVELS, View, hush, writing
+from dbops.report import LEVELS, Found, View, hush, writing
 from dbops.report.github import GitHub
 from dbops.settings import Target
 
@@ -99,7 +99,7 @@ class _Step:
 class TextView(View):
     """Draws on stderr while work runs, and prints results on stdout."""
 
-    def __init__(self, log_level: str, github: GitHub | None = None) -> None:
+    def __init__(self, log_level: str, github: GitHub) -> None:
         super().__init__(log_level, github)
         self.err = _console(stderr=True)
         self.out = _console(stderr=False)
@@ -130,18 +130,19 @@ class TextView(View):
     def begin(self, verb: str, target: Target) -> None:
         """Print what a verb is about to work on."""
         if self.threshold <= LEVELS["INFO"]:
-            self.header(lambda console: heading(console, verb, f"{target} ({target.environment})"), None)
+            self.close()
+            heading(self.err, verb, f"{target} ({target.environment})")
 
-    def result(self, text: Callable[[Console], None], data: object) -> None:
+    def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
         """Draw the result on stdout."""
         self.close()
         with writing():
-            text(self.out)
+            draw(found, self.out)
 
-    def header(self, text: Callable[[Console], None], data: object) -> None:
+    def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
         """Draw on stderr what is about to happen."""
         self.close()
-        text(self.err)
+        draw(found, self.err)
 
     def show_error(self, error: DbopsError) -> None:
         """Print an error, its first word in colour."""
@@ -528,6 +529,12 @@ def plan(found: Plan, console: Console) -> None:
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
 
 
+def checked(found: tuple[Plan, MigrationResult], console: Console) -> None:
+    """Draw what db.migrate would run, and what it did before it was rolled back."""
+    plan(found[0], console)
+    migrated(found[1], console)
+
+
 def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
     """Draw what pending migrations lock, rewrite and scan, statement by statement."""
     from dbops.migrations.locks import described
@@ -729,7 +736,7 @@ def drift(result: Drift, console: Console) -> None:
 # server
 
 
-def server_status(found: Status, url: str, console: Console) -> None:
+def server_status(found: Status, console: Console, *, url: str) -> None:
     """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
     installed = found.installation
     lines = {
@@ -758,4 +765,4 @@ def server_question(found: Loss, size: int) -> str:
 def log_lines(lines: tuple[str, ...], view: View) -> None:
     """Print lines of a log as they are."""
     if lines:
-        view.result(lambda console: console.out("\n".join(lines)), {"lines": lines})
+        view.result(print_as_is, "\n".join(lines) + "\n", {"lines": lines})

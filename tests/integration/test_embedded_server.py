@@ -504,9 +504,9 @@ def test_environment_of_the_caller_does_not_leak_into_the_server(embedded: serve
 
 def test_ensure_running_gives_an_address_that_settings_understand(embedded: server.Embedded) -> None:
     environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory), "PATH": os.environ["PATH"]}
-    loaded = settings.load(environ, lambda: server.ensure_running(environ), env="test")
-    assert loaded.target.embedded
-    assert loaded.target.database == "kapman_test"
+    chosen = settings.choose_target(environ, lambda: server.ensure_running(environ), env="test")
+    assert chosen.embedded
+    assert chosen.database == "kapman_test"
     assert postmaster(embedded.layout.data)
 
 

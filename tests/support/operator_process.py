@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 from dbops.database import rebuild
 from dbops.events import Event
 from dbops.settings import Target
-from tasks import running
+from dbops.verb import running
 from tests.support.operators import options
 
 

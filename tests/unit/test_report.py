@@ -21,7 +21,7 @@ def play(output_format: str, log_level: str = "INFO") -> None:
     with report.view(output_format, log_level) as view:
         for event in EVENTS:
             view.event(event)
-        view.result(lambda console: console.print("done [1]"), {"applied": 6})
+        view.result(lambda found, console: console.print("done [1]"), None, {"applied": 6})
 
 
 def test_text_view_prints_results_on_stdout_and_the_rest_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,7 @@ def test_step_without_an_estimate_shows_the_time_so_far(
 def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
     with report.view("json", "INFO") as view:
         view.event(StepFinished("migrate", "", 0.123456))
-        view.result(lambda console: None, {"seconds": [1.0004, 2]})
+        view.result(lambda found, console: None, {"seconds": [1.0004, 2]})
     out, err = capsys.readouterr()
     assert json.loads(err)["seconds"] == 0.123
     assert json.loads(out) == {"seconds": [1.0, 2]}

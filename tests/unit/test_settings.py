@@ -9,12 +9,12 @@ from dbops.errors import UsageError
 EMBEDDED = "postgresql:///?host=/run/kapman"
 
 
-def load(environ: dict[str, str] | None = None, **flags: Any) -> settings.Settings:
-    return settings.load(environ or {}, lambda: EMBEDDED, **flags)
+def choose(environ: dict[str, str] | None = None, **flags: Any) -> settings.Target:
+    return settings.choose_target(environ or {}, lambda: EMBEDDED, **flags)
 
 
 def test_without_url_the_embedded_server_and_the_dev_database_are_used() -> None:
-    target = load().target
+    target = choose()
     assert (target.embedded, target.database, target.environment) == (True, "kapman_dev", "dev")
     assert target.parameters["host"] == "/run/kapman"
 
@@ -28,19 +28,19 @@ def test_without_url_the_embedded_server_and_the_dev_database_are_used() -> None
     ],
 )
 def test_flag_beats_kapman_env_beats_env(environ: dict[str, str], flag: str | None, expected: str) -> None:
-    assert load(environ, env=flag).target.database == expected
+    assert choose(environ, env=flag).database == expected
 
 
 def test_url_flag_beats_database_url() -> None:
-    loaded = load({"DATABASE_URL": "postgresql://h1/one"}, url="postgresql://h2/two")
-    assert (loaded.target.parameters["host"], loaded.target.database) == ("h2", "two")
+    chosen = choose({"DATABASE_URL": "postgresql://h1/one"}, url="postgresql://h2/two")
+    assert (chosen.parameters["host"], chosen.database) == ("h2", "two")
 
 
 def test_embedded_server_is_not_started_when_a_url_is_given() -> None:
     def start() -> str:
         raise AssertionError("started")
 
-    assert settings.load({"DATABASE_URL": "postgresql://h/one"}, start).target.database == "one"
+    assert settings.choose_target({"DATABASE_URL": "postgresql://h/one"}, start).database == "one"
 
 
 def test_environment_file_gives_way_to_the_environment(tmp_path: Path) -> None:
@@ -83,51 +83,51 @@ def test_sqlalchemy_style_urls_are_accepted(scheme: str) -> None:
 )
 def test_malformed_url_is_an_error_that_shows_no_piece_of_it(url: str) -> None:
     with pytest.raises(UsageError) as caught:
-        load({"DATABASE_URL": url})
+        choose({"DATABASE_URL": url})
     assert caught.value.where == "DATABASE_URL"
     assert "cret" not in caught.value.render()
 
 
 def test_url_without_database_name_needs_an_explicit_environment() -> None:
     with pytest.raises(UsageError, match="names no database"):
-        load({"DATABASE_URL": "postgresql://h"})
-    assert load({"DATABASE_URL": "postgresql://h"}, env="test").target.database == "kapman_test"
+        choose({"DATABASE_URL": "postgresql://h"})
+    assert choose({"DATABASE_URL": "postgresql://h"}, env="test").database == "kapman_test"
 
 
 def test_unknown_environment_is_refused() -> None:
     with pytest.raises(UsageError, match='unknown environment "staging"'):
-        load(env="staging")
+        choose(env="staging")
 
 
 def test_name_that_postgresql_would_cut_is_refused() -> None:
-    assert load(url=f"postgresql://h/{'é' * 31}x").target.database == "é" * 31 + "x"
+    assert choose(url=f"postgresql://h/{'é' * 31}x").database == "é" * 31 + "x"
     with pytest.raises(UsageError, match="64 bytes"):
-        load(url=f"postgresql://h/{'é' * 32}")
+        choose(url=f"postgresql://h/{'é' * 32}")
 
 
 def test_settings_never_show_the_password() -> None:
-    loaded = load({"DATABASE_URL": "postgresql://u:sekret@h/d"})
-    assert "sekret" not in repr(loaded) + str(loaded.target)
-    assert loaded.target.password == "sekret"
+    chosen = choose({"DATABASE_URL": "postgresql://u:sekret@h/d"})
+    assert "sekret" not in repr(chosen) + str(chosen)
+    assert chosen.password == "sekret"
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "KAPMAN_ENV", "ENV", "PGSERVICE"])
 def test_empty_variable_is_refused_and_never_means_the_default(name: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DATABASE_URL=postgresql://h/d\n" if name == "DATABASE_URL" else "")
     with pytest.raises(UsageError, match=f"{name} is set, but empty") as caught:
-        load(settings.read_environ({name: ""}, tmp_path))
+        choose(settings.read_environ({name: ""}, tmp_path))
     assert caught.value.where == name
 
 
 def test_empty_variable_does_not_matter_where_an_option_comes_before_it() -> None:
-    loaded = load({"DATABASE_URL": "", "KAPMAN_ENV": ""}, url="postgresql://h/d", env="test")
-    assert (loaded.target.database, loaded.target.environment) == ("d", "test")
+    chosen = choose({"DATABASE_URL": "", "KAPMAN_ENV": ""}, url="postgresql://h/d", env="test")
+    assert (chosen.database, chosen.environment) == ("d", "test")
 
 
 @pytest.mark.parametrize("option", ["url", "env"])
 def test_empty_option_is_refused(option: str) -> None:
     with pytest.raises(UsageError, match=f"--{option} is empty") as caught:
-        load(None, **{option: ""})
+        choose(None, **{option: ""})
     assert caught.value.where == f"--{option}"
 
 
@@ -155,13 +155,13 @@ def test_value_of_the_settings_file_that_is_refused_has_its_line(
     (tmp_path / ".env").write_text("# ours\n\nKAPMAN_ENV=staging\nDATABASE_URL=\n")
     environ = settings.read_environ({}, tmp_path)
     with pytest.raises(UsageError, match="staging") as caught:
-        load(environ)
+        choose(environ)
     assert caught.value.where == ".env:3"
     with pytest.raises(UsageError, match="DATABASE_URL is set, but empty") as caught:
-        load(environ, env="dev")
+        choose(environ, env="dev")
     assert caught.value.where == ".env:4"
     with pytest.raises(UsageError, match="live") as caught:
-        load(settings.read_environ({"KAPMAN_ENV": "live"}, tmp_path))
+        choose(settings.read_environ({"KAPMAN_ENV": "live"}, tmp_path))
     assert caught.value.where == "KAPMAN_ENV"
 
 
@@ -178,7 +178,7 @@ def test_settings_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 
 def test_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfKAPMAN_ENV=test\n")
-    assert load(settings.read_environ({}, tmp_path)).target.database == "kapman_test"
+    assert choose(settings.read_environ({}, tmp_path)).database == "kapman_test"
 
 
 REASONS = {
@@ -197,7 +197,7 @@ REASONS = {
 @pytest.mark.parametrize("url", REASONS)
 def test_malformed_url_says_why(url: str) -> None:
     with pytest.raises(UsageError, match=f"malformed: .*{REASONS[url]}") as caught:
-        load(url=url)
+        choose(url=url)
     assert caught.value.where == "--url"
 
 
@@ -205,12 +205,12 @@ def test_malformed_url_says_why(url: str) -> None:
 def test_name_of_a_scratch_database_is_refused_as_a_target(name: str) -> None:
     assert settings.is_scratch_name(name)
     with pytest.raises(UsageError, match="name for scratch databases"):
-        load({"DATABASE_URL": f"postgresql://h/{name}"})
+        choose({"DATABASE_URL": f"postgresql://h/{name}"})
 
 
 @pytest.mark.parametrize("name", ["kapman_scratch_", "kapman_scratch_0123456789abc", "kapman_scratch_0123456789AB"])
 def test_similar_name_is_not_a_scratch_database(name: str) -> None:
-    assert load(url=f"postgresql://h/{name}").target.database == name
+    assert choose(url=f"postgresql://h/{name}").database == name
 
 
 SERVICES = """
@@ -232,20 +232,20 @@ def services(directory: Path) -> dict[str, str]:
 
 
 def test_connection_service_is_a_target(tmp_path: Path) -> None:
-    target = load({**services(tmp_path), "PGSERVICE": "kapman"}).target
+    target = choose({**services(tmp_path), "PGSERVICE": "kapman"})
     assert (str(target), target.parameters["user"], target.embedded) == ("trades on db.example:5433", "owner", False)
 
 
 def test_url_comes_before_the_connection_service_and_may_name_one(tmp_path: Path) -> None:
     environ = {**services(tmp_path), "PGSERVICE": "kapman"}
-    assert str(load(environ, url="postgresql://h/d").target) == "d on h:5432"
-    assert str(load(environ, url="postgresql:///mine?service=kapman").target) == "mine on db.example:5433"
-    assert str(load(environ, url="service=other", env="test").target) == "kapman_test on elsewhere:5432"
+    assert str(choose(environ, url="postgresql://h/d")) == "d on h:5432"
+    assert str(choose(environ, url="postgresql:///mine?service=kapman")) == "mine on db.example:5433"
+    assert str(choose(environ, url="service=other", env="test")) == "kapman_test on elsewhere:5432"
 
 
 def test_connection_service_that_is_not_defined_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match='service "none" is not defined') as caught:
-        load({**services(tmp_path), "PGSERVICE": "none"})
+        choose({**services(tmp_path), "PGSERVICE": "none"})
     assert caught.value.where == "PGSERVICE"
 
 
@@ -254,4 +254,4 @@ def test_account_without_a_home_directory_can_use_a_named_server(monkeypatch: py
         raise RuntimeError
 
     monkeypatch.setattr(Path, "home", no_home)
-    assert str(load({"DATABASE_URL": "postgresql://h/d"}).target) == "d on h:5432"
+    assert str(choose({"DATABASE_URL": "postgresql://h/d"})) == "d on h:5432"

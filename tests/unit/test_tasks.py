@@ -21,6 +21,7 @@ import dbops
 import tasks
 from dbops.cli import SIGNALS
 from dbops.settings import ROOT
+from dbops.verb import running
 from tests.support.processes import run_invoke
 
 VERBS = {
@@ -216,9 +217,9 @@ URL = "postgresql://u:s3kret-w0rd@127.0.0.1/d"
 def test_unforeseen_exception_is_a_report_without_the_password_and_exit_code_70(
     log_level: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(Exit) as ended, tasks.running("text", log_level) as run:  # noqa: PT012
-        run.settings(URL, "dev")
-        run.settings(URL, None).target.parameters["s3kret-w0rd"]
+    with pytest.raises(Exit) as ended, running("text", log_level) as run:  # noqa: PT012
+        run.choose(URL, "dev")
+        run.choose(URL, None).parameters["s3kret-w0rd"]
     said = capsys.readouterr().err
     assert ended.value.code == 70
     assert said.startswith("error: unexpected error: KeyError: '***'\n  --> ")
@@ -228,7 +229,7 @@ def test_unforeseen_exception_is_a_report_without_the_password_and_exit_code_70(
 
 
 def test_unforeseen_exception_before_the_target_is_known_shows_no_value(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(Exit) as ended, tasks.running("json", "DEBUG"):
+    with pytest.raises(Exit) as ended, running("json", "DEBUG"):
         raise ValueError(URL)
     assert ended.value.code == 70
     assert json.loads(capsys.readouterr().err)["what"] == "unexpected error: ValueError"
@@ -236,7 +237,7 @@ def test_unforeseen_exception_before_the_target_is_known_shows_no_value(capsys: 
 
 def test_signal_handlers_are_those_of_the_caller_again_after_a_verb() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
-    with pytest.raises(Exit), tasks.running("text", "INFO") as run:  # noqa: PT012
+    with pytest.raises(Exit), running("text", "INFO") as run:  # noqa: PT012
         assert [signal.getsignal(number) for number in SIGNALS] != before
         run.code = 1
     assert [signal.getsignal(number) for number in SIGNALS] == before
