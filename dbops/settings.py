@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv.parser import parse_stream
-
 from dbops.errors import UsageError
 
 ENVIRONMENTS = ("dev", "test", "prod")
@@ -81,6 +79,9 @@ def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:
     """Return line number, name and value of each variable in a settings file; none if there is no such file."""
     try:
         with path.open(encoding="utf-8-sig") as file:
+            # Most runs have no such file, and need no parser.
+            from dotenv.parser import parse_stream
+
             bindings = list(parse_stream(file))
     except FileNotFoundError:
         if not path.is_symlink():
@@ -140,7 +141,7 @@ def choose_target(
     PGSERVICE, the embedded server. Raises UsageError for an unknown environment or a URL that names no usable target.
     """
     environment, chosen = _environment(environ, env)
-    address, source = _option("--url", url) or variable(environ, "DATABASE_URL")
+    address, source = _chosen(environ, "--url", url, "DATABASE_URL")
     if not address:
         service, source = variable(environ, "PGSERVICE")
         parameters = {"service": service} if service else parse_url(embedded_url(), "the embedded server")
@@ -168,21 +169,25 @@ def choose_environment(environ: Mapping[str, str], env: str | None = None) -> st
 
 def _environment(environ: Mapping[str, str], env: str | None) -> tuple[str, bool]:
     """Return the environment, and whether it was set explicitly."""
-    value, source = _option("--env", env) or variable(environ, "KAPMAN_ENV")
-    if not value:
-        value, source = variable(environ, "ENV")
+    value, source = _chosen(environ, "--env", env, "KAPMAN_ENV", "ENV")
     return choice("environment", value or "dev", ENVIRONMENTS, source), bool(value)
 
 
-def _option(name: str, value: str | None) -> tuple[str, str] | None:
-    """Return an option's value and its name; None if it was not given; raise UsageError if it is empty."""
-    if value == "":
+def _chosen(environ: Mapping[str, str], option: str, given: str | None, *variables: str) -> tuple[str, str]:
+    """Return the value of the first that is set, an option or one of some variables, and its source.
+
+    The value is empty if none is set. Raises UsageError for one that is set and empty.
+    """
+    if given == "":
         raise UsageError(
-            f"{name} is empty",
-            where=name,
+            f"{option} is empty",
+            where=option,
             hint="Give it a value, or leave the option out. A variable in the command may not be set.",
         )
-    return None if value is None else (value, name)
+    if given:
+        return given, option
+    found = (variable(environ, name) for name in variables)
+    return next((pair for pair in found if pair[0]), ("", variables[-1]))
 
 
 def _service(name: str, environ: Mapping[str, str], source: str) -> dict[str, str]:
