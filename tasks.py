@@ -109,13 +109,13 @@ def drop(
     from dbops.database import rebuild as core
     from dbops.report import json, text
 
-    run.view.begin("Drop", target)
+    header = partial(text.impact, headed=run.view.begin("Drop", target))
     result = core.drop(
         target,
         _options(run, timeout, yes=yes, confirm=confirm),
         forget=forget,
         report=run.view.event,
-        announce=lambda found: run.view.header(text.impact, found, json.impact(found)),
+        announce=lambda found: run.view.header(header, found, json.impact(found)),
     )
     run.view.result(text.dropped, result)
 
@@ -249,19 +249,19 @@ def verify(
         run.view.result(text.check_files, files, json.check_files(files))
         return
     run.view.begin("Verify", target)
-    with opened(output) as write:
-        started = datetime.now(UTC)
-        result = verification.verify(target, CHECKS, baseline=empty, only=names, report=run.view.event)
-        document = ""
-        if run.format == "junit":
-            from dbops.report import junit
+    write = opened(output)
+    started = datetime.now(UTC)
+    result = verification.verify(target, CHECKS, baseline=empty, only=names, report=run.view.event)
+    document = ""
+    if run.format == "junit":
+        from dbops.report import junit
 
-            document = junit.xml(result, server=target.server, started=started)
-        elif output and run.format == "json":
-            document = json.verification_document(result)
-        elif output:
-            document = text.drawn(lambda console: text.verification(result, console))
-        write(document)
+        document = junit.xml(result, server=target.server, started=started)
+    elif output and run.format == "json":
+        document = json.verification_document(result)
+    elif output:
+        document = text.drawn(lambda console: text.verification(result, console))
+    write(document)
     if run.format == "junit" and not output:
         run.view.result(text.print_as_is, document)
     else:
@@ -377,8 +377,7 @@ def fingerprint(
         schema = catalog.schema_text(connection)
     value = catalog.fingerprint(schema)
     if write:
-        with opened(str(ROOT / "db" / "schema.txt")) as save:
-            save(schema)
+        opened(str(ROOT / "db" / "schema.txt"))(schema)
     data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
     run.view.result(print_as_is, schema if text else f"{value}\n", data)
 
@@ -403,8 +402,7 @@ def diagram(
     path = output or str(ROOT / "docs" / "schema.md")
     with postgres.connect(target) as connection, postgres.translated(target):
         document = catalog.diagram(connection)
-    with opened(path) as write:
-        write(document)
+    opened(path)(document)
     run.view.result(print_as_is, f"Written: {path}\n", {"output": path})
 
 

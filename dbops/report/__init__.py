@@ -69,8 +69,9 @@ class View(ABC):
     def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
         """Print on stderr what is about to happen: `draw` shows it to people, `data` is what machines get."""
 
-    def begin(self, verb: str, target: Target) -> None:  # noqa: B027
-        """Say on stderr what a verb is about to work on, where people read."""
+    def begin(self, verb: str, target: Target) -> bool:
+        """Say on stderr what a verb is about to work on, where people read; return whether it was said."""
+        return False
 
     def error(self, error: DbopsError) -> int:
         """Print an error on stderr and return its exit code."""
@@ -122,9 +123,8 @@ def hush(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-@contextmanager
-def opened(path: str) -> Iterator[Callable[[str], None]]:
-    """Empty the file at a path, so that no older result can be taken for this one, and yield what writes it.
+def opened(path: str) -> Callable[[str], None]:
+    """Empty the file at a path, so that no older result can be taken for this one, and return what writes it.
 
     Without a path, the document is discarded. Raises UsageError if it cannot be written.
     """
@@ -135,7 +135,7 @@ def opened(path: str) -> Iterator[Callable[[str], None]]:
         with _refused(path), file:
             file.write(document)
 
-    yield write
+    return write
 
 
 @contextmanager

@@ -127,11 +127,13 @@ class TextView(View):
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
                     self._line("sql", spent, " ".join(event.sql.split()))
 
-    def begin(self, verb: str, target: Target) -> None:
-        """Print what a verb is about to work on."""
-        if self.threshold <= LEVELS["INFO"]:
-            self.close()
-            heading(self.err, verb, f"{target} ({target.environment})")
+    def begin(self, verb: str, target: Target) -> bool:
+        """Print what a verb is about to work on, unless only warnings are shown."""
+        if self.threshold > LEVELS["INFO"]:
+            return False
+        self.close()
+        heading(self.err, verb, f"{target} ({target.environment})")
+        return True
 
     def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
         """Draw the result on stdout."""
@@ -365,7 +367,7 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
         rights = "superuser" if server.superuser else "CREATEDB" if server.createdb else "may not create databases"
         began = f"{found.began:%Y-%m-%d %H:%M:%S} UTC"
         facts(console, {"began": began, "role": f"{server.role} ({rights})"})
-    impact(inspection, console)
+    impact(inspection, console, headed=True)
 
 
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
@@ -384,8 +386,8 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     say(console, "next", "`invoke db.rebuild` does it")
 
 
-def impact(found: Inspection, console: Console) -> None:
-    """Draw what would be lost."""
+def impact(found: Inspection, console: Console, *, headed: bool) -> None:
+    """Draw what would be lost; `headed` is whether the database is named above."""
     lost = found.impact
     if not found.exists or not (lost.rows or lost.foreign):
         name = found.target.database
@@ -393,11 +395,10 @@ def impact(found: Inspection, console: Console) -> None:
         facts(console, {"impact": f"nothing would be lost: {why}"})
     else:
         console.print(Text("This deletes, for good:", "bold red"), soft_wrap=True)
-        labelled = f", labelled {lost.label.environment}" if lost.label else ""
-        about = {
-            "database": f"{found.target} ({found.target.environment}{labelled})",
-            "size": "unknown" if found.size is None else decimal(found.size),
-        }
+        about = {} if headed else {"database": f"{found.target} ({found.target.environment})"}
+        if lost.label:
+            about["label"] = lost.label.environment
+        about["size"] = "unknown" if found.size is None else decimal(found.size)
         if lost.foreign:
             about["objects"] = lost.objects + (f"; seems to be built with {lost.maker}" if lost.maker else "")
         facts(console, {**about, "rows": _rows_lost(found)})
@@ -705,11 +706,11 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
 
 def check_files(files: tuple[CheckFile, ...], console: Console) -> None:
     """Draw the names of check files, and what each says it is about."""
-    table(console, {"file": "left", "about": "text"}, [(file.name, file.about or _flaw(file)) for file in files])
-
-
-def _flaw(file: CheckFile) -> str:
-    return file.flaw[0] if file.flaw else ""
+    table(
+        console,
+        {"file": "left", "about": "text"},
+        [(file.name, file.about or (file.flaw[0] if file.flaw else "")) for file in files],
+    )
 
 
 def drift(result: Drift, console: Console) -> None:
