@@ -69,7 +69,10 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL; show their coverage."""
+    """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL; show their coverage.
+
+    It is not measured in the processes that tests start.
+    """
     install(session, "test")
     have_server(session)
     # Python 3.12 has a cheaper way to measure coverage.

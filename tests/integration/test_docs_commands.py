@@ -25,7 +25,7 @@ def copy(tmp_path: Path) -> Path:
     """Return a copy of what tasks need of the repository, since some of them write files."""
     where = tmp_path / "repository"
     for name in ("db", "dbops", "docs"):
-        shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, where / name)
     shutil.copy(ROOT / "tasks.py", where)
     return where
 

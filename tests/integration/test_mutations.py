@@ -18,6 +18,7 @@ import pytest
 
 from dbops.catalog import ObjectDrift, fingerprint, schema_text
 from dbops.catalog.drift import differences
+from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, list_checks, run, verify
 from tests.support import servers
@@ -69,15 +70,16 @@ class Baseline:
     """A baseline that is changed in transactions only, all of which are rolled back; and its text."""
 
     target: Target
+    connection: Connection
     text: str
     timescaledb: tuple[int, ...]
 
     def judge(self, mutation: Mutation) -> tuple[dict[str, Check], dict[str, ObjectDrift]]:
         """Change it, let verification and drift look at it, and roll back; return what failed and what differs."""
-        with servers.connect(self.target) as connection, connection.transaction(force_rollback=True):
-            connection.execute(mutation.sql.encode())
-            text = schema_text(connection)
-            failed = run(connection, list_checks(CHECKS, baseline=True)).failed
+        with self.connection.transaction(force_rollback=True):
+            self.connection.execute(mutation.sql.encode())
+            text = schema_text(self.connection)
+            failed = run(self.connection, list_checks(CHECKS, baseline=True)).failed
         differing = differences(self.text, text)
         assert (fingerprint(text) != fingerprint(self.text)) == bool(differing)
         return {check.name: check for check in failed}, {item.name: item for item in differing}
@@ -90,8 +92,8 @@ def baseline(server: TestServer, template: str) -> Iterator[Baseline]:
     with servers.connect(server.target(name)) as connection:
         text = schema_text(connection)
         found = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
-    assert found
-    yield Baseline(server.target(name), text, version(str(found[0])))
+        assert found
+        yield Baseline(server.target(name), connection, text, version(str(found[0])))
     servers.drop_quietly(server, name)
 
 

@@ -64,7 +64,7 @@ def test_psql_gets_the_password_in_no_command_line(server: TestServer, target: T
 
 
 def test_exit_code_of_psql_is_that_of_the_task(built: Target) -> None:
-    done = operators.invoke("db.psql", "--command", "SELECT 1 / 0", target=built)
+    done = operators.invoke_alone("db.psql", "--command", "SELECT 1 / 0", target=built)
     assert (done.returncode, "division by zero" in done.stderr) == (1, True)
 
 
@@ -80,7 +80,7 @@ def watched(task: str, target: Target, output: str, *words: str) -> tuple[subpro
 
     thread = threading.Thread(target=watch)
     thread.start()
-    done = operators.invoke(task, "--log-level", "DEBUG", "--format", output, *words, target=target)
+    done = operators.invoke_alone(task, "--log-level", "DEBUG", "--format", output, *words, target=target)
     over.set()
     thread.join()
     return done, "\n".join(seen)

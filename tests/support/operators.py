@@ -22,6 +22,7 @@ from dbops.database.consent import Agreement
 from dbops.database.rebuild import Options
 from dbops.settings import ROOT, Target
 from tests.support import servers
+from tests.support.processes import run_invoke
 from tests.support.servers import TestServer
 
 PASSWORD = "kn0wn-s3cret"
@@ -173,7 +174,12 @@ def started(target: Target, *, at: str = "", action: str = "", **chosen: object)
 
 
 def invoke(*words: str, target: Target) -> subprocess.CompletedProcess[str]:
-    """Run a task as an operator does, in a process of its own."""
+    """Run a task on a target, in this process: a new one takes half a second to start."""
+    return run_invoke(*words, DATABASE_URL=dsn(target))
+
+
+def invoke_alone(*words: str, target: Target) -> subprocess.CompletedProcess[str]:
+    """Run a task as an operator does, in a process of its own, whose place psql may take."""
     command = [sys.executable, "-m", "invoke", *words]
     return subprocess.run(
         command, cwd=ROOT, env=surroundings(target), text=True, capture_output=True, timeout=60, check=False

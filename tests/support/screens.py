@@ -173,7 +173,7 @@ def _copy() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         where = Path(directory) / "repository"
         for name in ("db", "dbops"):
-            shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, where / name)
         shutil.copy(ROOT / "tasks.py", where)
         yield where
 
