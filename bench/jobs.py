@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 
-from bench.measure import Command, Contender, Row, Run, Series, interleave
+from bench.measure import Command, Contender, Row, Run, Series, measure
 from bench.peers import Peer
 from bench.setting import INVOKE, Project, Setting
 from bench.slow_link import Counter, slow_link
@@ -48,33 +48,35 @@ def test_baseline_is_there(kapman_db, n):
 def rebuilds(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
     """Rebuild with the repository's six files, then with a hundred and a thousand."""
     quick = setting.quick
-    jobs = [("rebuild-6", "rebuild, 6 files", setting.baseline(), 3 if quick else 9)]
-    jobs.append(("rebuild-100", "rebuild, 100 files", setting.tables(100), 2 if quick else 7))
+    jobs = [("rebuild-6", "rebuild, 6 files", setting.project(), 3 if quick else 9)]
+    jobs.append(("rebuild-100", "rebuild, 100 files", setting.project(100), 2 if quick else 7))
     if not quick:
-        jobs.append(("rebuild-1000", "rebuild, 1,000 files", setting.tables(1_000), 5))
+        jobs.append(("rebuild-1000", "rebuild, 1,000 files", setting.project(1_000), 5))
     for key, job, project, rounds in jobs:
         yield _rebuild(setting, key, job, project, peers, rounds)
 
 
 def slow_rebuild(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
     """Rebuild with six files, on a server that is 20 ms away."""
-    with _far(setting) as (socket, _):
+    with _far(setting) as (far, _):
         near = [peer for peer in peers if peer.name == "dbmate"]
         rounds = 2 if setting.quick else 7
-        project = setting.baseline()
-        yield _rebuild(setting, "rebuild-slow", "rebuild, 6 files, 20 ms away", project, near, rounds, socket)
+        yield _rebuild(far, "rebuild-slow", "rebuild, 6 files, 20 ms away", setting.project(), near, rounds)
 
 
 def many_files(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     """Rebuild with 10,000 files: time against a thousand, and memory."""
     ours = {
-        count: setting.invoke("db.rebuild", database=f"many{count}", project=setting.tables(count).directory)
+        count: setting.invoke("db.rebuild", database=f"many{count}", project=setting.project(count).directory)
         for count in (1_000, 10_000)
     }
-    few = interleave({"ours": ours[1_000]}, 1)["ours"]
-    many = interleave({"ours": _once(ours[10_000])}, 1)["ours"]
-    growth = many.median / few.median / 10
-    yield Row("rebuild-10000", "rebuild, 10,000 files", {"ours": many}, notes={"growth": growth, "MB": many.megabytes})
+    few = measure("rebuild-1000", "rebuild, 1,000 files", {"ours": ours[1_000]}, 1)
+    # No run before the one that counts: nothing is left to warm up.
+    row = measure("rebuild-10000", "rebuild, 10,000 files", {"ours": ours[10_000]}, 1, warm=False)
+    if many := row.series.get("ours"):
+        growth = {"growth": many.median / few.series["ours"].median / 10} if few.series else {}
+        row = replace(row, notes={**growth, "MB": many.megabytes})
+    yield row
 
 
 def verification(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
@@ -82,22 +84,23 @@ def verification(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     setting.invoke("db.rebuild", database="verified")()
     verify = setting.invoke("db.verify", database="verified")
     rounds = 3 if setting.quick else 9
-    yield Row("verify", "db.verify, 6 tables", interleave({"ours": verify}, rounds))
-    with _far(setting) as (socket, counter):
-        far = setting.invoke("db.verify", database="verified", socket=socket)
-        series = interleave({"ours": far}, rounds)
-        notes = {"round trips": counter.round_trips / (rounds + 1), "connections": counter.connections / (rounds + 1)}
-        yield Row("verify-slow", "db.verify, 20 ms away", series, notes=notes)
+    yield measure("verify", "db.verify, 6 tables", {"ours": verify}, rounds)
+    with _far(setting) as (far, counter):
+        row = measure(
+            "verify-slow", "db.verify, 20 ms away", {"ours": far.invoke("db.verify", database="verified")}, rounds
+        )
+        runs = rounds + 1
+        yield replace(row, notes={"round trips": counter.round_trips / runs, "connections": counter.connections / runs})
     if not setting.quick:
         _add_chunks(setting, "verified")
-        yield Row("verify-chunks", f"db.verify, {CHUNKS:,} chunks", interleave({"ours": verify}, 5))
+        yield measure("verify-chunks", f"db.verify, {CHUNKS:,} chunks", {"ours": verify}, 5)
 
 
 def starting(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     """Start Python and Invoke, and do nothing."""
-    contenders = {"ours": setting.invoke("--list"), "python -c pass": _python(setting)}
-    rounds = 5 if setting.quick else 15
-    yield Row("list", "invoke --list", interleave(contenders, rounds), base="python -c pass")
+    python = Command([INVOKE.parent / "python", "-c", "pass"], setting.environ(), ROOT)
+    contenders = {"ours": setting.invoke("--list"), "python -c pass": python}
+    yield measure("list", "invoke --list", contenders, 5 if setting.quick else 15, base="python -c pass")
 
 
 def embedded_server(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
@@ -105,99 +108,73 @@ def embedded_server(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     directory = setting.directory / "another"
     environ = {**setting.environ(), "KAPMAN_SERVER_DIR": str(directory)}
 
-    def task(*words: str) -> Command:
-        return Command([*setting.invoke(*words).arguments], environ, ROOT)
+    def task(*words: str) -> Run:
+        return Command([INVOKE, *words], environ, ROOT)()
 
     def cold() -> Run:
         if directory.exists():
-            task("server.destroy", "--yes")()
-        return task("server.up")()
+            task("server.destroy", "--yes")
+        return task("server.up")
 
     def warm() -> Run:
-        task("server.down")()
-        return task("server.up")()
+        task("server.down")
+        return task("server.up")
 
     rounds = 2 if setting.quick else 5
-    found = interleave({"cold": cold, "warm": warm}, rounds)
-    task("server.destroy", "--yes")()
-    yield Row("up-cold", "server.up, no data directory", {"ours": found["cold"]})
-    yield Row("up-warm", "server.up, stopped before", {"ours": found["warm"]})
+    yield measure("up-cold", "server.up, no data directory", {"ours": cold}, rounds)
+    yield measure("up-warm", "server.up, stopped before", {"ours": warm}, rounds)
+    task("server.destroy", "--yes")
 
 
 def databases_for_tests(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     """Give each test of a suite a database with the schema, through the pytest plugin."""
     job = "a database for a test, by the pytest plugin"
     with throwaway_server() as server:
-        yield Row("test-database", job, {"ours": _suite(setting, "suite", server.url("postgres"))})
+        yield _suite(setting, "test-database", job, server.url("postgres"))
     if not setting.quick:
-        durable = _suite(setting, "durable-suite", setting.url("postgres"))
-        yield Row("test-database-durable", f"{job}, durable server", {"ours": durable})
+        yield _suite(setting, "test-database-durable", f"{job}, durable server", setting.url("postgres"))
 
 
-def _suite(setting: Setting, name: str, url: str) -> Series:
+def _suite(setting: Setting, key: str, job: str, url: str) -> Row:
     """Run a suite on a server and return what each of its databases took."""
-    directory = setting.directory / name
+    directory = setting.directory / key
     directory.mkdir()
     (directory / "conftest.py").write_text(SUITE_CONFTEST)
     (directory / "test_suite.py").write_text(SUITE)
     environ = {**setting.environ(), "KAPMAN_TEST_DATABASE_URL": url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    Command([INVOKE.parent / "pytest", "-q", "-p", "dbops.testing", "--rootdir", "."], environ, directory)()
-    return Series(tuple(float(line) for line in (directory / "seconds").read_text().split()))
+    pytest = Command([INVOKE.parent / "pytest", "-q", "-p", "dbops.testing", "--rootdir", "."], environ, directory)
+    suite = measure(key, job, {"ours": pytest}, 1, warm=False)
+    if suite.failed:
+        return suite
+    seconds = tuple(float(line) for line in (directory / "seconds").read_text().split())
+    return replace(suite, series={"ours": Series(seconds)})
 
 
-def _rebuild(
-    setting: Setting,
-    key: str,
-    job: str,
-    project: Project,
-    peers: Sequence[Peer],
-    rounds: int,
-    socket: Path | None = None,
-) -> Row:
+def _rebuild(setting: Setting, key: str, job: str, project: Project, peers: Sequence[Peer], rounds: int) -> Row:
     """Measure a rebuild of a project's files by all who can."""
     name = key.replace("-", "_")
     contenders: dict[str, Contender] = {
-        "floor": setting.floor(f"{name}_floor", project.migrations, socket),
-        "ours": setting.invoke("db.rebuild", database=f"{name}_ours", project=project.directory, socket=socket),
+        "floor": setting.floor(f"{name}_floor", project.migrations),
+        "ours": setting.invoke("db.rebuild", database=f"{name}_ours", project=project.directory),
     }
     for peer in peers:
         if len(project.migrations) <= peer.most_files:
-            contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project, socket)
-    series = interleave(contenders, rounds, optional=[peer.name for peer in peers])
-    _drop(setting, name)
-    return Row(key, job, series, base="floor")
-
-
-def _drop(setting: Setting, prefix: str) -> None:
-    """Drop a row's databases, so that their schedulers do not keep the machine busy."""
+            contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project)
+    row = measure(key, job, contenders, rounds, base="floor")
+    # The schedulers of a row's databases would keep the machine busy.
     with setting.connect("postgres") as connection:
         query = "SELECT datname FROM pg_database WHERE starts_with(datname::text, %s)"
-        for (name,) in connection.execute(query, [prefix]).fetchall():
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-
-def _once(command: Command) -> Contender:
-    """Return a contender that needs no run before the one that counts, where nothing is left to warm up."""
-    runs: list[Run] = []
-
-    def contender() -> Run:
-        if not runs:
-            runs.append(command())
-        return runs[0]
-
-    return contender
-
-
-def _python(setting: Setting) -> Command:
-    return Command([INVOKE.parent / "python", "-c", "pass"], setting.environ(), ROOT)
+        for (database,) in connection.execute(query, [name]).fetchall():
+            connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)'.encode())
+    return row
 
 
 @contextmanager
-def _far(setting: Setting) -> Iterator[tuple[Path, Counter]]:
-    """Yield a socket through which the server is 20 ms away, and what counts the round trips."""
+def _far(setting: Setting) -> Iterator[tuple[Setting, Counter]]:
+    """Yield the setting with a server that is 20 ms away, and what counts the round trips."""
     directory = setting.directory / "far"
     with slow_link(setting.socket / ".s.PGSQL.5432", directory) as counter:
-        yield directory, counter
+        yield replace(setting, socket=directory), counter
     shutil.rmtree(directory)
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 TAIL = 12
+# What takes longer has failed; the slowest, 10,000 files, takes half a minute.
+LIMIT_SECONDS = 300
 
 
 class BenchError(Exception):
@@ -29,16 +35,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A process to time, and what to do before it without timing it."""
+    """A process to time."""
 
     arguments: Sequence[str | Path]
     environ: Mapping[str, str]
     directory: Path
-    before: Callable[[], object] = lambda: None
 
     def __call__(self) -> Run:
-        """Run it and return what it took; raise BenchError with the end of its output if it fails."""
-        self.before()
+        """Run it and return what it took; raise BenchError if it fails or takes too long."""
         with tempfile.TemporaryFile() as output:
             began = time.perf_counter()
             process = subprocess.Popen(
@@ -48,15 +52,27 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
-            _, status, usage = os.wait4(process.pid, 0)
+            limit = threading.Timer(LIMIT_SECONDS, os.killpg, [process.pid, signal.SIGKILL])
+            limit.start()
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+            finally:
+                limit.cancel()
             seconds = time.perf_counter() - began
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 output.seek(0)
                 lines = output.read().decode("utf-8", "replace").splitlines()[-TAIL:]
                 shown = " ".join(str(part) for part in self.arguments[:4])
-                raise BenchError(f"{shown} … ended with exit code {process.returncode}:\n" + "\n".join(lines))
+                ended = f"ended with exit code {process.returncode}"
+                if seconds >= LIMIT_SECONDS:
+                    ended = f"was ended after {LIMIT_SECONDS} s"
+                raise BenchError(f"{shown} … {ended}:\n" + "\n".join(lines))
         return Run(seconds, usage.ru_maxrss / 1024)
 
 
@@ -75,13 +91,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One job and who did it; ratios are against `base`, the least that the job takes; `notes` are other figures."""
+    """One job and who did it; ratios are against `base`, the least that the job takes; `notes` are other figures.
+
+    `failed` says of those who could not do it why.
+    """
 
     key: str
     job: str
     series: Mapping[str, Series]
     base: str = ""
-    notes: Mapping[str, float] | None = None
+    notes: Mapping[str, float] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def ratio(self, contender: str) -> float | None:
         """Return a contender's median as a multiple of the base's, or None where there is no base."""
@@ -93,37 +113,33 @@ class Row:
 Contender = Callable[[], Run]
 
 
-def interleave(contenders: Mapping[str, Contender], rounds: int, *, optional: Sequence[str] = ()) -> dict[str, Series]:
-    """Run all contenders once without counting, then `rounds` times in turn, and return what each took.
+def measure(
+    key: str, job: str, contenders: Mapping[str, Contender], rounds: int, *, base: str = "", warm: bool = True
+) -> Row:
+    """Run all contenders `rounds` times in turn and return what each took; `warm` runs each once before, uncounted.
 
-    A contender that fails is an error, unless it is one of the optional ones: then it is left out, with a word on why.
+    A contender that fails or takes too long is out, and named as failed: the others go on.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
+    failed: dict[str, str] = {}
+    for number in range(rounds + warm):
         for name, contender in contenders.items():
-            if name not in runs:
+            if name in failed:
                 continue
             try:
                 run = contender()
-            except BenchError as error:
-                if name not in optional:
-                    raise
-                say(f"{name} is left out: {error}")
-                del runs[name]
+            except (BenchError, psycopg.Error) as error:
+                say(f"{job}: {name} failed: {error}")
+                failed[name] = str(error)
                 continue
-            if number:
+            if number >= warm:
                 runs[name].append(run)
-    return {
+    series = {
         name: Series(tuple(run.seconds for run in done), max(run.megabytes for run in done))
         for name, done in runs.items()
+        if name not in failed
     }
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that a piece of work takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    return Row(key, job, series, base, failed=failed)
 
 
 def say(text: str) -> None:

@@ -22,6 +22,7 @@ slowest in parentheses, and multiples of the floor. `nox -s bench -- --quick` gi
 - **Ours** is `invoke db.rebuild` with all that belongs to it: preflight, lock, ledger, verification. The six files are
   the repository's; others are generated: a table with a key and a comment each.
 - Other tools drop the database first, and verify nothing.
+- Who fails at a job, or takes longer than five minutes for one run, is named as failed there; the others go on.
 - 20 ms away: a proxy delays each direction by 10 ms.
 - The server is one of its own, as `invoke server.up` starts it: durable (`fsync` and `synchronous_commit` on), with
   PostgreSQL's default settings otherwise. Databases for tests are made on a server for tests: `fsync` off, in memory if
@@ -52,25 +53,30 @@ class Result:
 
 def line(row: Row) -> str:
     """Return a row as one line for people who wait."""
-    cells = [f"{name} {_cell(row, name)}" for name in row.series]
-    notes = [f"{name} {value:.4g}" for name, value in (row.notes or {}).items()]
+    cells = [f"{name} {_cell(row, name)}" for name in [*row.series, *row.failed]]
+    notes = [f"{name} {value:.4g}" for name, value in row.notes.items()]
     return f"{row.job}: {'; '.join([*cells, *notes])}"
 
 
 def markdown(result: Result) -> str:
     """Return the table, the targets, and what was left out."""
-    others = [name for name in COLUMNS[1:] if any(name in row.series for row in result.rows)]
+    others = [name for name in COLUMNS[1:] if any(name in {*row.series, *row.failed} for row in result.rows)]
     lines = [_cells("job", "floor", "ours", *others), _cells("---", *["---:"] * (2 + len(others)))]
     for row in result.rows:
         names = (row.base, "ours", *others)
-        notes = "".join(f"; {name} {value:.3g}" for name, value in (row.notes or {}).items())
-        cells = [_cell(row, name) if name in row.series else "" for name in names]
+        notes = "".join(f"; {name} {value:.3g}" for name, value in row.notes.items())
+        cells = [_cell(row, name) for name in names]
         lines.append(_cells(row.job, cells[0], cells[1] + notes, *cells[2:]))
     goals = judge(result.rows)
     if goals:
         lines += ["", _cells("target", "measured", "met"), _cells("---", "---", "---")]
         lines += [_cells(goal.target, goal.measured, "yes" if goal.met else "**no**") for goal in goals]
     lines += [""] + [f"Missed: {goal.target}. {goal.missed_because}" for goal in goals if not goal.met]
+    for row in result.rows:
+        for name, why in row.failed.items():
+            said = [text for text in why.splitlines() if text.strip()]
+            # What failed, and the last line of what it said.
+            lines.append(f"Failed: {row.job}, {name}. {' '.join(said[:1] + said[1:][-1:])}")
     lines += [f"Left out: {name} ({reason})." for name, reason in result.missing.items()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -93,8 +99,9 @@ def document(result: Result) -> str:
                 "key": row.key,
                 "job": row.job,
                 "base": row.base,
-                "notes": dict(row.notes or {}),
+                "notes": dict(row.notes),
                 "series": {name: _series(row, name) for name in row.series},
+                "failed": dict(row.failed),
             }
             for row in result.rows
         ],
@@ -104,8 +111,8 @@ def document(result: Result) -> str:
 
 
 def judge(rows: tuple[Row, ...]) -> list[Goal]:
-    """Return the targets whose rows were measured."""
-    found = {row.key: row for row in rows}
+    """Return the targets whose rows were measured; what could not be measured is no target, but named as failed."""
+    found = {row.key: row for row in rows if "ours" in row.series and (not row.base or row.base in row.series)}
     goals: list[Goal] = []
     for key, most in (("rebuild-6", 2.0), ("rebuild-100", 1.6), ("rebuild-1000", 1.4)):
         if row := found.get(key):
@@ -114,23 +121,21 @@ def judge(rows: tuple[Row, ...]) -> list[Goal]:
                 Goal(f"{row.job}: at most {most:.1f} × the floor", f"{ratio:.2f} ×", ratio <= most, _beyond(found, key))
             )
     if row := found.get("rebuild-1000"):
-        for name in {"dbmate", "node-pg-migrate"} & set(row.series):
-            goals.append(_ahead(row, name))
+        goals += [_ahead(row, name) for name in ("dbmate", "node-pg-migrate") if name in row.series]
     if row := found.get("rebuild-slow"):
         goals.append(_ahead(row, "floor"))
     if row := found.get("verify-slow"):
-        trips = (row.notes or {})["round trips"]
+        trips, seconds = row.notes["round trips"], row.series["ours"].median
         why = "Each round trip costs 20 ms, the rest is the command's start: fewer connections or fewer imports."
-        seconds = row.series["ours"].median
         goals.append(Goal(f"{row.job}: under 0.9 s", f"{seconds:.2f} s", seconds < 0.9, why))
         why = "Queries that could travel together do not: they would have to share one pipeline."
         goals.append(Goal(f"{row.job}: at most 8 round trips", f"{trips:.3g}", trips <= 8, why))
     if row := found.get("rebuild-10000"):
-        notes = row.notes or {}
-        why = "Something is done for each file that costs more the more files there are."
-        growth, megabytes = notes["growth"], notes["MB"]
-        goals.append(Goal(f"{row.job}: at most 1.2 × ten times 1,000 files", f"{growth:.2f} ×", growth <= 1.2, why))
+        if growth := row.notes.get("growth"):
+            why = "Something is done for each file that costs more the more files there are."
+            goals.append(Goal(f"{row.job}: at most 1.2 × ten times 1,000 files", f"{growth:.2f} ×", growth <= 1.2, why))
         why = "Files, or what the server says of them, are kept longer than needed."
+        megabytes = row.notes["MB"]
         goals.append(Goal(f"{row.job}: under 150 MB", f"{megabytes:.0f} MB", megabytes < 150, why))
     if row := found.get("test-database"):
         milliseconds = row.series["ours"].median * 1000
@@ -174,7 +179,11 @@ def _series(row: Row, name: str) -> dict[str, object]:
 
 
 def _cell(row: Row, name: str) -> str:
-    """Return a median with its spread and, unless it is the base, its ratio."""
+    """Return a median with its spread and, unless it is the base, its ratio; nothing for who did not take part."""
+    if name in row.failed:
+        return "**failed**"
+    if name not in row.series:
+        return ""
     series = row.series[name]
     ratio = row.ratio(name)
     multiple = f", {ratio:.2f} ×" if ratio and name != row.base else ""

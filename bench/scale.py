@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import psycopg
 
-from bench.measure import Contender, Row, Run, Series, interleave, say, timed
+from bench.measure import BenchError, Contender, Row, Run, measure, say
 from bench.peers import Peer
 from bench.setting import Setting
 
@@ -62,8 +63,7 @@ def schema(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
 
         def row(key: str, job: str, rounds: int, work: Callable[[Connection, str, int], object]) -> Row:
             contenders = {name: _contender(connection, schema, work) for name, schema in SCHEMAS.items()}
-            series: dict[str, Series] = interleave(contenders, rounds)
-            return Row(f"scale-{key}", job, series, base="plain table")
+            return measure(f"scale-{key}", job, contenders, rounds, base="plain table")
 
         def new_day(connection: Connection, schema: str, n: int) -> None:
             _upsert(connection, schema, tickers, days[-1] + dt.timedelta(days=3 + n))
@@ -93,7 +93,9 @@ def _contender(connection: Connection, schema: str, work: Callable[[Connection, 
 
     def contender() -> Run:
         number = next(numbers)
-        return Run(timed(lambda: work(connection, schema, number)))
+        began = time.perf_counter()
+        work(connection, schema, number)
+        return Run(time.perf_counter() - began)
 
     return contender
 
@@ -128,4 +130,4 @@ def _upsert(connection: Connection, schema: str, tickers: Sequence[str], day: dt
 def _read(connection: Connection, query: str, parameter: object, expected: int) -> None:
     rows = connection.execute(query.encode(), [parameter]).fetchall()
     if len(rows) != expected:
-        raise AssertionError(f"{len(rows)} rows instead of {expected}: {query}")
+        raise BenchError(f"{len(rows)} rows instead of {expected}: {query}")

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from bench.measure import Command
+from bench.measure import LIMIT_SECONDS, Command
 from bench.peers import Peer
 from dbops.settings import ROOT
 
@@ -69,69 +69,60 @@ class Setting:
     versions: dict[str, str]
     quick: bool = False
 
-    def environ(self, socket: Path | None = None) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Return the environment of commands: the server by its socket, its own programs first, bytecode allowed."""
         kept = {key: os.environ[key] for key in ("HOME", "LANG", "XDG_CACHE_HOME") if key in os.environ}
         return {
             **kept,
             "PATH": f"{self.programs}:{INVOKE.parent}:{os.environ['PATH']}",
-            "PGHOST": str(socket or self.socket),
+            "PGHOST": str(self.socket),
             "PGUSER": "postgres",
-            "KAPMAN_STATE_DIR": str(self.directory / "state"),
         }
 
-    def url(self, database: str, socket: Path | None = None) -> str:
+    def url(self, database: str) -> str:
         """Return a database's address."""
-        return f"postgresql://postgres@/{database}?host={quote(str(socket or self.socket))}&port=5432"
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket))}&port=5432"
 
-    def invoke(self, *words: str, database: str = "", project: Path = ROOT, socket: Path | None = None) -> Command:
+    def invoke(self, *words: str, database: str = "", project: Path = ROOT) -> Command:
         """Return a task as a process, on a database if one is named."""
-        where = ("--url", self.url(database, socket)) if database else ()
-        return Command([INVOKE, *words, *where], self.environ(socket), project)
+        where = ("--url", self.url(database)) if database else ()
+        return Command([INVOKE, *words, *where], self.environ(), project)
 
-    def floor(self, database: str, files: Sequence[Path], socket: Path | None = None) -> Command:
+    def floor(self, database: str, files: Sequence[Path]) -> Command:
         """Return the least that a rebuild is: drop, create, and psql with the files in one transaction."""
         words = [word for file in files for word in ("-f", str(file))]
-        return Command(["sh", "-c", FLOOR, "sh", database, *words], self.environ(socket), self.directory)
+        return Command(["sh", "-c", FLOOR, "sh", database, *words], self.environ(), self.directory)
 
-    def peer(self, peer: Peer, database: str, project: Project, socket: Path | None = None) -> Command:
+    def peer(self, peer: Peer, database: str, project: Project) -> Command:
         """Return another tool's rebuild of a project's migrations."""
         directory = project.directory / "peers" / peer.name
         if not directory.exists():
             directory.mkdir(parents=True)
             peer.write(directory, [(path.stem, path.read_text()) for path in project.migrations])
-        return Command(["sh", "-c", peer.line, database], {**self.environ(socket), **peer.environ}, directory)
+        return Command(["sh", "-c", peer.line, database], {**self.environ(), **peer.environ}, directory)
 
-    def baseline(self) -> Project:
-        """Return the project as it is."""
-        return self._project("baseline", None)
-
-    def tables(self, count: int) -> Project:
-        """Return the project with as many migrations, each a table with a key and a comment, and checks of those."""
-        return self._project(f"tables{count}", count)
-
-    def _project(self, name: str, tables: int | None) -> Project:
-        directory = self.directory / name
+    def project(self, tables: int = 0) -> Project:
+        """Return a copy of the project: as it is, or with as many migrations, each a table with a key and a comment."""
+        directory = self.directory / f"project{tables}"
         if not directory.exists():
-            _copy(directory)
-            if tables is not None:
+            directory.mkdir()
+            # Bytecode included.
+            for name in ("dbops", "db"):
+                shutil.copytree(ROOT / name, directory / name)
+            shutil.copy2(ROOT / "tasks.py", directory)
+            if tables:
                 _write_tables(directory / "db", tables)
-        return Project(directory, tuple(sorted((directory / "db" / "migrations").glob("*.sql"), key=_version)))
+        migrations = (directory / "db" / "migrations").glob("*.sql")
+        return Project(directory, tuple(sorted(migrations, key=lambda path: int(path.name.partition("_")[0]))))
 
     def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
-        """Return an autocommit connection to a database."""
-        return psycopg.connect(self.url(database), autocommit=True)
-
-
-def _copy(directory: Path) -> None:
-    """Copy what a task needs, bytecode included."""
-    directory.mkdir()
-    for name in ("dbops", "db"):
-        shutil.copytree(ROOT / name, directory / name)
-    shutil.copy2(ROOT / "tasks.py", directory)
+        """Return an autocommit connection to a database; a statement may take as long as a command."""
+        options = f"-c statement_timeout={LIMIT_SECONDS}s"
+        return psycopg.connect(self.url(database), autocommit=True, options=options)
 
 
 def _write_tables(db: Path, count: int) -> None:
+    """Replace the migrations by others that each make a table, and the checks by some of those tables."""
     shutil.rmtree(db)
     for name in ("migrations", "verify/structure", "verify/baseline"):
         (db / name).mkdir(parents=True)
@@ -139,10 +130,6 @@ def _write_tables(db: Path, count: int) -> None:
         (db / "migrations" / f"{n:04}_create_t{n}.sql").write_text(TABLE.format(n=n))
     (db / "verify" / "structure" / "tables.sql").write_text(TABLES_ARE_THERE.format(count=count))
     (db / "verify" / "baseline" / "rows.sql").write_text(NO_ROWS)
-
-
-def _version(path: Path) -> int:
-    return int(path.name.partition("_")[0])
 
 
 @contextmanager

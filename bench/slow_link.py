@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 DELAY = 0.010
 PORT = 5432
@@ -29,8 +30,7 @@ def slow_link(upstream: Path, directory: Path, delay: float = DELAY) -> Iterator
     `delay` is in seconds and holds for each direction. The handshake of TCP, another round trip, is not part of it.
     """
     counter = Counter()
-    loop = asyncio.new_event_loop()
-    listening = threading.Event()
+    listening: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = SimpleQueue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         counter.connections += 1
@@ -47,26 +47,21 @@ def slow_link(upstream: Path, directory: Path, delay: float = DELAY) -> Iterator
         await asyncio.gather(_pass_on(reader, requests, delay, sent), _pass_on(answers, writer, delay, answered))
 
     async def listen() -> None:
-        server = await asyncio.start_unix_server(serve, directory / f".s.PGSQL.{PORT}")
-        listening.set()
-        async with server:
-            await server.serve_forever()
-
-    def work() -> None:
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
+        await asyncio.start_unix_server(serve, directory / f".s.PGSQL.{PORT}")
+        done = asyncio.Event()
+        listening.put((asyncio.get_running_loop(), done))
+        await done.wait()
 
     directory.mkdir(mode=0o700)
-    task = loop.create_task(listen())
-    thread = threading.Thread(target=work)
+    # Connections that are still open at the end are ended with it.
+    thread = threading.Thread(target=lambda: asyncio.run(listen()))
     thread.start()
-    listening.wait()
+    loop, done = listening.get()
     try:
         yield counter
     finally:
-        loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(done.set)
         thread.join()
-        loop.close()
 
 
 async def _pass_on(
