@@ -11,9 +11,6 @@ import signal
 import unicodedata
 from dataclasses import dataclass
 
-# An exception that the program did not foresee: EX_SOFTWARE of sysexits.h. Never 1: that means a failed check or drift.
-UNFORESEEN = 70
-FIRST_SIGNAL_CODE = 128
 _WIDEST = 70
 
 
@@ -148,7 +145,8 @@ class ConsentError(DbopsError):
 class UnforeseenError(DbopsError):
     """An exception that no part of the program expects."""
 
-    exit_code = UNFORESEEN
+    # EX_SOFTWARE of sysexits.h. Never 1, Python's own: that means a failed check or drift.
+    exit_code = 70
 
 
 class Interrupted(KeyboardInterrupt):

@@ -15,7 +15,6 @@ from pathlib import Path
 from dbops.errors import UsageError
 
 ENVIRONMENTS = ("dev", "test", "prod")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 MAX_NAME_BYTES = 63
 ROOT = Path(__file__).resolve().parent.parent
 # In a checkout they stand beside the package; an installed package brings them with it.

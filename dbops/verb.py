@@ -130,29 +130,29 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS) 
     from dbops.errors import DbopsError, Interrupted, UsageError
 
     details = log_level == "DEBUG"
-    github = report.GitHub.of(os.environ)
-    run = Run(report.view("text", "WARNING", github), {}, format, details)
+    view = report.view(format, "WARNING", report.GitHub.of(os.environ))
+    run = Run(view, {}, format, details)
     with _handling(_interrupt):
         try:
             settings.choice("format", format, formats, "--format")
-            settings.choice("log level", log_level, settings.LOG_LEVELS, "--log-level")
-            run.view = report.view(format, log_level, github)
+            settings.choice("log level", log_level, tuple(report.LEVELS), "--log-level")
+            view.threshold = report.LEVELS[log_level]
             run.environ = settings.read_environ(os.environ)
-            with run.view:
+            with view:
                 yield run
             code = run.code
         except UnicodeError as error:
             problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
-            code = run.view.error(problem)
+            code = view.error(problem)
         except DbopsError as error:
-            code = run.view.error(error)
+            code = view.error(error)
         except Interrupted as interrupt:
             if not run.quiet:
                 default = "the task did not finish; `invoke db.status` shows how things stand."
-                run.view.interrupted(interrupt.state or default)
+                view.interrupted(interrupt.state or default)
             code = FIRST_SIGNAL_CODE + interrupt.number
         except Exception as error:
-            code = run.view.error(_unforeseen(error, run))
+            code = view.error(_unforeseen(error, run))
     if code:
         raise Exit(code=code)
 
