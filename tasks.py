@@ -180,44 +180,30 @@ def migrate(
     from dbops.report import text
     from dbops.settings import MIGRATIONS, seconds
 
-    patience = seconds("--timeout", timeout)
-    run.view.begin("Migrate", target)
-    files = migrations.discover(MIGRATIONS)
-    last = migrations.version_of(to)
-    if rehearse:
-        measured = core.rehearse(target, files, to=last, report=run.view.event)
-        run.view.result(text.rehearsed, measured)
-        migrations.assert_declared(measured)
-        return
-    planned = None
-    if plan or check:
-        planned = migrations.plan(
-            target,
-            files,
-            to=last,
-            lock_timeout=lock_timeout,
-            lock_budget=lock_budget,
-            statement_timeout=statement_timeout,
-            commit=commit,
-        )
-    if planned and not check:
-        run.view.result(text.plan, planned)
-        run.view.github.plan(planned)
-        return
-    result = core.migrate(
-        target,
-        files,
-        to=last,
+    options = migrations.Options(
+        to=migrations.version_of(to),
         lock_timeout=lock_timeout,
         lock_budget=lock_budget,
         statement_timeout=statement_timeout,
         commit=commit,
         check=check,
         with_times=run.details,
-        expect=Path(expect) if expect else None,
-        timeout=patience,
-        report=run.view.event,
+        patience=seconds("--timeout", timeout),
     )
+    run.view.begin("Migrate", target)
+    files = migrations.discover(MIGRATIONS)
+    if rehearse:
+        measured = core.rehearse(target, files, to=options.to, report=run.view.event)
+        run.view.result(text.rehearsed, measured)
+        migrations.assert_declared(measured)
+        return
+    planned = migrations.plan(target, files, options) if plan or check else None
+    if planned and not check:
+        run.view.result(text.plan, planned)
+        run.view.github.plan(planned)
+        return
+    expected = Path(expect) if expect else None
+    result = core.migrate(target, files, options, expect=expected, report=run.view.event)
     if planned:
         run.view.result(text.checked, (planned, result), {"plan": planned, "result": result})
     else:

@@ -145,7 +145,7 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
             return name
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
-        migrations.migrate(replace(server, database=name), files, fresh=True)
+        migrations.migrate(replace(server, database=name), files, migrations.Options(fresh=True))
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
         _end_sessions(connection, name)
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, COMPLETE))

@@ -39,7 +39,9 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
             lifecycle.scratch(connection, found, found.server.template0, report) as scratch,
             postgres.connect(scratch) as fresh,
         ):
-            migrations.apply(fresh, scratch, files, observer=connection, to=last, fresh=True, report=report)
+            migrations.apply(
+                fresh, scratch, files, migrations.Options(to=last, fresh=True), observer=connection, report=report
+            )
             expected = catalog.schema_text(fresh)
     source = f"a fresh build of {built[0].name} to {built[-1].name}" if built else "an empty database"
     result = replace(

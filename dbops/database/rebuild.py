@@ -288,8 +288,9 @@ def build(
     if a migration or a check fails.
     """
     with postgres.translated(target), postgres.connect(target) as connection:
+        fresh = migrations.Options(fresh=True)
         with steps.timed("migrate", quiet=True):
-            migrated = migrations.apply(connection, target, files, observer=observer, fresh=True, report=steps.report)
+            migrated = migrations.apply(connection, target, files, fresh, observer=observer, report=steps.report)
         with steps.timed("verify", quiet=True):
             verified = verification.run(connection, checks, report=steps.report)
         if failed := verified.failed:
@@ -504,23 +505,15 @@ def _created(connection: Connection, target: Target) -> Iterator[None]:
 def migrate(
     target: Target,
     files: tuple[Migration, ...],
+    options: migrations.Options = migrations.DEFAULTS,
     *,
-    to: int | None = None,
-    lock_timeout: str = "",
-    statement_timeout: str = "",
-    lock_budget: str = "",
-    commit: str = "all",
-    check: bool = False,
-    with_times: bool = False,
     expect: Path | None = None,
-    timeout: float = TIMEOUT,
     report: Report = ignore,
 ) -> MigrationResult:
     """Apply pending migrations as the only operator, on a database of the environment that was chosen.
 
-    The options are those of `migrations.run.apply`; `timeout` is how many seconds to wait for another operator.
-    `expect` is a file with the canonical text of the expected schema: CheckError before the last commit,
-    which is rolled back, if the schema differs.
+    `options.patience` is also how many seconds to wait for another operator. `expect` is a file with the canonical text
+    of the expected schema: CheckError before the last commit, which is rolled back, if the schema differs.
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
     expected = catalog.read_expected(expect) if expect else ""
@@ -538,7 +531,7 @@ def migrate(
                 hint="Correct the migration, or write the file anew with `invoke db.fingerprint --write`.",
             )
 
-    with postgres.translated(target), postgres.operator(target, timeout=timeout, report=report) as connection:
+    with postgres.translated(target), postgres.operator(target, timeout=options.patience, report=report) as connection:
         lifecycle.refuse_closed(find(connection, target.database), target)
         with postgres.connect(target) as inside:
             before = label.read(inside)
@@ -547,20 +540,13 @@ def migrate(
                 inside,
                 target,
                 files,
+                options,
                 observer=connection,
-                to=to,
-                lock_timeout=lock_timeout,
-                statement_timeout=statement_timeout,
-                lock_budget=lock_budget,
-                commit=commit,
-                check=check,
-                with_times=with_times,
-                patience=timeout,
                 before_commit=compare if expect else None,
                 report=report,
             )
             same = before is None or before.environment == target.environment
-            if same and not (before and before.native) and not check and not inside.closed:
+            if same and not (before and before.native) and not options.check and not inside.closed:
                 label.write(inside, target.environment)
         return result
 
@@ -572,11 +558,10 @@ def rehearse(
 
     Raises what `migrate` would raise before it begins, and PreflightError if the role may not create databases.
     """
-    planned = {migration.version for migration in migrations.plan(target, files, to=to).pending}
-    pending = tuple(file for file in files if file.version in planned)
-    before = tuple(file for file in files if pending and file.version < pending[0].version)
+    with postgres.translated(target), postgres.connect(target) as connection:
+        pending = migrations.read_status(connection, target, files).to_apply(to)
     with lifecycle.scratch_database(target, report) as scratch:
-        return migrations.rehearse(scratch, (*before, *pending), pending, report=report)
+        return migrations.rehearse(scratch, files, pending, report=report)
 
 
 def assert_environment(found: label.Label | None, target: Target) -> None:

@@ -6,16 +6,19 @@ from dbops.migrations.files import Migration, discover, new_file, renumber
 from dbops.migrations.ledger import Item, LedgerStatus, State, read_status, status
 from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
 from dbops.migrations.released import released_names
-from dbops.migrations.run import MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
+from dbops.migrations.run import DEFAULTS, MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
+from dbops.migrations.session import Options
 from dbops.migrations.work import AppliedMigration
 
 __all__ = [
+    "DEFAULTS",
     "AppliedMigration",
     "Item",
     "LedgerStatus",
     "MeasuredMigration",
     "Migration",
     "MigrationResult",
+    "Options",
     "Plan",
     "PlannedMigration",
     "State",

@@ -9,7 +9,7 @@ from psycopg.errors import Diagnostic
 
 from dbops.errors import Location, MigrationError
 from dbops.migrations.files import Migration
-from dbops.migrations.sqlsplit import Statement
+from dbops.migrations.sqlsplit import Statement, location_at
 
 _AGAIN = "Fix the file and run `invoke db.migrate` again."
 _HINTS = {
@@ -34,22 +34,27 @@ _COMPARED_CHARACTERS = 200
 class StatementError(Exception):
     """The server's error for something in a migration, before it is decided what follows from it.
 
-    `timed_out` is whether the statement ran for as long as its statement timeout.
+    `statement` is the one of the file's that failed, if it was one; a server without an encoding (`counts_bytes`)
+    gives positions in bytes. `timed_out` is whether the statement ran for as long as its statement timeout.
     """
 
     def __init__(
         self,
         migration: Migration,
         error: psycopg.Error,
-        location: Location | None = None,
+        statement: Statement | None = None,
         *,
+        counts_bytes: bool = False,
         timed_out: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.migration = migration
         self.error = error
-        self.location = location
         self.timed_out = timed_out
+        self.location: Location | None = None
+        if statement:
+            offset = statement.start + _offset(statement, error.diag, counts_bytes=counts_bytes)
+            self.location = location_at(migration.text, offset, migration.label)
 
     @property
     def transient(self) -> bool:
@@ -57,56 +62,51 @@ class StatementError(Exception):
         return self.error.sqlstate in _TRANSIENT
 
 
-def failed(failure: StatementError, state: str, notes: tuple[str, ...] = ()) -> MigrationError:
-    """Return the operator's error for a migration that the server refused."""
-    error = failure.error
-    words = error.diag.message_primary or str(error).strip().split("\n")[0]
-    hint = _TIMED_OUT if failure.timed_out else _HINTS.get(error.sqlstate or "", _AGAIN)
-    return _error(failure, f"migration {failure.migration.name} failed: {words}", (*_notes(error), *notes), state, hint)
-
-
-def locked(
-    failure: StatementError, state: str, holders: tuple[str, ...], attempts: int, notes: tuple[str, ...] = ()
+def failed(
+    failure: StatementError,
+    state: str,
+    *,
+    holders: tuple[str, ...] = (),
+    attempts: int = 1,
+    notes: tuple[str, ...] = (),
 ) -> MigrationError:
-    """Return the operator's error for a lock that could not be acquired within the lock budget."""
-    counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    return _error(
-        failure,
-        f"migration {failure.migration.name} could not acquire a lock after {counted}: "
-        f"{failure.error.diag.message_primary}",
-        (
-            *(tuple(f"held by {holder}" for holder in holders) or ("the holder is unknown",)),
-            *_notes(failure.error),
-            *notes,
-        ),
-        state,
-        "End that session or wait for it, or allow more attempts with `invoke db.migrate --lock-budget 30min`.",
-    )
+    """Return the operator's error for a migration that the server refused.
 
-
-def lost(migration: Migration | None, error: psycopg.Error, state: str, location: Location | None) -> MigrationError:
-    """Return the operator's error for a connection that ended during a migration, or during its commit."""
-    during = f"migration {migration.name}" if migration else "the commit"
-    return MigrationError(
-        f"the connection was lost during {during}",
-        where=migration.label if migration else "COMMIT",
-        location=location,
-        notes=tuple(f"server: {line}" for line in str(error).strip().split("\n")),
-        sqlstate=error.sqlstate or "",
-        state=state,
-        hint="When the server is back (`invoke db.wait`), run `invoke db.migrate` again.",
-    )
-
-
-def _error(failure: StatementError, what: str, notes: tuple[str, ...], state: str, hint: str) -> MigrationError:
+    Where a lock could not be acquired within the lock budget, it names the `holders` and counts the `attempts`.
+    """
+    error, name = failure.error, failure.migration.name
+    words = error.diag.message_primary or str(error).strip().split("\n")[0]
+    held: tuple[str, ...] = ()
+    if failure.transient:
+        counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        what = f"migration {name} could not acquire a lock after {counted}: {words}"
+        held = tuple(f"held by {holder}" for holder in holders) or ("the holder is unknown",)
+        hint = "End that session or wait for it, or allow more attempts with `invoke db.migrate --lock-budget 30min`."
+    else:
+        what = f"migration {name} failed: {words}"
+        hint = _TIMED_OUT if failure.timed_out else _HINTS.get(error.sqlstate or "", _AGAIN)
     return MigrationError(
         what,
         where=failure.migration.label,
         location=failure.location,
-        notes=notes,
-        sqlstate=failure.error.sqlstate or "",
+        notes=(*held, *_notes(error), *notes),
+        sqlstate=error.sqlstate or "",
         state=state,
         hint=hint,
+    )
+
+
+def lost(failure: StatementError, state: str, *, commit: bool = False) -> MigrationError:
+    """Return the operator's error for a connection that ended during a migration, or during its commit."""
+    during = "the commit" if commit else f"migration {failure.migration.name}"
+    return MigrationError(
+        f"the connection was lost during {during}",
+        where="COMMIT" if commit else failure.migration.label,
+        location=failure.location,
+        notes=tuple(f"server: {line}" for line in str(failure.error).strip().split("\n")),
+        sqlstate=failure.error.sqlstate or "",
+        state=state,
+        hint="When the server is back (`invoke db.wait`), run `invoke db.migrate` again.",
     )
 
 
@@ -125,46 +125,35 @@ def _notes(error: psycopg.Error) -> tuple[str, ...]:
     )
 
 
-def offset_of(text: str, statement: Statement, diag: Diagnostic, *, counts_bytes: bool = False) -> int:
-    """Return the offset in the file that an error in one of its statements belongs to.
+def _offset(statement: Statement, diag: Diagnostic, *, counts_bytes: bool) -> int:
+    """Return the offset in a statement that its error belongs to.
 
     It is the server's own position if it gives one; else the line of a DO block that failed, or the position in
-    it of the query that failed; else where the statement begins. A server without an encoding (SQL_ASCII)
-    counts bytes.
+    it of the query that failed; else where the statement begins.
     """
-    sql = text[statement.start : statement.end]
+    sql = statement.text
     if diag.statement_position:
         position = int(diag.statement_position) - 1
         offset = len(sql.encode()[:position].decode("utf-8", "ignore")) if counts_bytes else position
         # An EXECUTE without arguments has nothing to point at: the position is one in the text that was prepared.
         if offset <= len(sql) and not (statement.begins("EXECUTE") and "(" not in sql):
-            return statement.start + offset
-    return statement.start + (_offset_in_block(sql, statement, diag) or 0)
-
-
-def _offset_in_block(sql: str, statement: Statement, diag: Diagnostic) -> int | None:
-    """Return the offset in a DO statement of what failed, if the outermost context is a line of its own body."""
+            return offset
+    # The outermost context of what fails in a DO block is a line of its body.
     frames = (diag.context or "").rstrip().split("\n")
     match = _INLINE.search(frames[-1])
     body = _BODY.search(sql)
     if not statement.begins("DO") or not match or not body:
-        return None
+        return 0
     start = body.end()
     for _ in range(int(match["line"]) - 1):
         start = sql.find("\n", start) + 1
         if not start:
-            return None
+            return 0
     # The query is the block's own, and not that of a function which it called.
-    innermost = sum("function " in frame for frame in frames) == 1
-    if diag.internal_position and diag.internal_query and innermost:
-        query = _find_query(sql, start, diag.internal_query)
-        if query is not None:
-            return query + int(diag.internal_position) - 1
+    if diag.internal_position and diag.internal_query and sum("function " in frame for frame in frames) == 1:
+        # PL/pgSQL blanks out what is its own, such as INTO targets.
+        words = diag.internal_query.rstrip()[:_COMPARED_CHARACTERS]
+        query = re.compile("".join(r"[\s\S]" if c.isspace() else re.escape(c) for c in words)).search(sql, start)
+        if query:
+            return query.start() + int(diag.internal_position) - 1
     return start + len(sql[start:]) - len(sql[start:].lstrip(" \t"))
-
-
-def _find_query(sql: str, start: int, query: str) -> int | None:
-    """Return where a query of a block begins in it; PL/pgSQL blanks out what is its own, such as INTO targets."""
-    words = query.rstrip()[:_COMPARED_CHARACTERS]
-    found = re.compile("".join(r"[\s\S]" if c.isspace() else re.escape(c) for c in words)).search(sql, start)
-    return found.start() if found else None

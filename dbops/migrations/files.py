@@ -369,17 +369,17 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
         what = f"contains {words[0]}: a migration must not contain transaction control"
     elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
         what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
-    elif not header.transactional and _builds_unnamed_index(text, statement):
+    elif not header.transactional and _builds_unnamed_index(statement):
         what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"
     else:
         return
     raise InvalidMigrationError(what, location_at(text, offset, label(path)))
 
 
-def _builds_unnamed_index(text: str, statement: Statement) -> bool:
+def _builds_unnamed_index(statement: Statement) -> bool:
     """Return whether a statement builds an index that could not be found again if it failed."""
     builds = statement.begins("CREATE", "INDEX") or statement.begins("CREATE", "UNIQUE", "INDEX")
-    return builds and index_build(text[statement.start : statement.end]) is None
+    return builds and index_build(statement.text) is None
 
 
 def _validate_gap(path: Path, text: str, start: int, end: int) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,9 +13,9 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from dbops import __version__, label, postgres
-from dbops.errors import CheckError, MigrationError, PreflightError, ServerError
+from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
 from dbops.label import Label
-from dbops.migrations.files import Migration, first_of
+from dbops.migrations.files import Migration, first_of, refuse_empty
 from dbops.postgres import FOREIGN_CODE, Connection
 from dbops.settings import Target
 
@@ -214,8 +212,12 @@ class LedgerStatus:
                 hint="Run `invoke db.migrate`, or `invoke db.status` for more.",
             )
 
-    def assert_migratable(self) -> None:
-        """Raise PreflightError or MigrationError if files, ledger and database do not fit together."""
+    def to_apply(self, last: int | None = None) -> tuple[Migration, ...]:
+        """Return the files to apply, up to a version.
+
+        Raises PreflightError or MigrationError if files, ledger and database do not fit together, UsageError if there
+        is no file of this version, or one to apply has no statements.
+        """
         if self.unknown_relation:
             raise PreflightError(
                 f"the database has relations (such as {self.unknown_relation}) but no ledger {LEDGER}",
@@ -241,6 +243,17 @@ class LedgerStatus:
                 hint="Restore what was released (see `invoke db.status`), "
                 "and write changes as a new file with `invoke db.new NAME`.",
             )
+        versions = [item.version for item in self.items if item.migration]
+        if last is not None and last not in versions:
+            newest = f"{versions[-1]:04}" if versions else "none"
+            raise UsageError(
+                f"there is no migration {last:04}",
+                where="--to",
+                hint=f"The last one is {newest}. See them all with `invoke db.status`.",
+            )
+        chosen = tuple(migration for migration in self.pending if last is None or migration.version <= last)
+        refuse_empty(chosen)
+        return chosen
 
 
 def status(target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
@@ -275,8 +288,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             state="Nothing was changed.",
             hint="Move that table away, or correct the database's name in DATABASE_URL.",
         )
-    with _readable(connection, target):
-        entries = read(connection) if columns and not (other_kind or calls) else ()
+    entries = _read(connection, target) if columns and not (other_kind or calls) else ()
     database_label = label.read(connection) if has_schema else None
     problems = [
         f"the ledger {LEDGER} {what}"
@@ -310,20 +322,10 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
     )
 
 
-def read(connection: Connection) -> tuple[Entry, ...]:
+def _read(connection: Connection, target: Target) -> tuple[Entry, ...]:
     """Return the ledger's rows in order of version."""
-    limit = f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"
-    cursor = connection.execute(f"{limit}; {_READ}".encode())
-    cursor.nextset()
-    rows: list[Any] = cursor.fetchall()
-    return tuple(Entry(*row) for row in rows)
-
-
-@contextmanager
-def _readable(connection: Connection, target: Target) -> Iterator[None]:
-    """Turn a refusal to read the ledger into a ServerError that names the grants, and a wait into a PreflightError."""
     try:
-        yield
+        cursor = connection.execute(f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}; {_READ}".encode())
     except psycopg.errors.InsufficientPrivilege as error:
         role = sql.Identifier(connection.info.user).as_string(connection)
         raise ServerError(
@@ -342,6 +344,9 @@ def _readable(connection: Connection, target: Target) -> Iterator[None]:
             state="Nothing was applied.",
             hint="End that session, or wait for it, and run the command again.",
         ) from None
+    cursor.nextset()
+    rows: list[Any] = cursor.fetchall()
+    return tuple(Entry(*row) for row in rows)
 
 
 def record(migration: Migration, duration_ms: str, settings: str = "NULL") -> str:

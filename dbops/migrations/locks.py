@@ -35,10 +35,14 @@ _ADDED = re.compile(
 )
 _VALIDATED = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<name>{_NAME})", re.IGNORECASE)
 
+# Tables that are neither members of an extension nor in a schema of one, as TimescaleDB's chunks are.
 _TABLES = """
-SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+SELECT c.oid::int8, pg_catalog.format('%I.%I', n.nspname, c.relname)
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'dbops')
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e' AND (
+      (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
+      OR (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objid = n.oid)))
 """
 
 
@@ -73,10 +77,10 @@ def described(locks: Mapping[str, str]) -> str:
     return "; ".join(parts) or "none"
 
 
-def tables(connection: Connection) -> frozenset[str]:
-    """Return the tables of the connected database, with their schemas."""
+def tables(connection: Connection) -> dict[int, str]:
+    """Return the tables of the connected database, with their schemas, by oid."""
     rows: list[Any] = connection.execute(_TABLES.encode()).fetchall()
-    return frozenset(row[0] for row in rows)
+    return dict(rows)
 
 
 def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator[str]:
@@ -103,7 +107,7 @@ def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator
         for statement in split(migration.text):
             if not statement.begins("ALTER", "TABLE"):
                 continue
-            sql = without_comments(migration.text[statement.start : statement.end])
+            sql = without_comments(statement.text)
             altered = _ALTER.match(sql)
             table = _bare(altered["table"]) if altered else ""
             table = table if "." in table else f"public.{table}"

@@ -7,8 +7,6 @@ CONCURRENTLY, and on a hypertable CREATE INDEX ... WITH (timescaledb.transaction
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +18,8 @@ from dbops.events import Message
 from dbops.migrations import files, ledger
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import IndexBuild, Migration
-from dbops.migrations.session import LOCK_TIMEOUT, Command, texts
-from dbops.migrations.sqlsplit import LineCounter, split
+from dbops.migrations.session import LOCK_TIMEOUT, Command, Session, texts
+from dbops.migrations.sqlsplit import split
 from dbops.migrations.work import AppliedMigration, Attempts, Work
 from dbops.postgres import Connection
 
@@ -30,9 +28,13 @@ _MAY_BE_THERE = (
     "if what it creates exists, write IF NOT EXISTS (or IF EXISTS) in the file"
 )
 # Without those that another session is building: it holds this lock on their table meanwhile, which every role may see,
-# while pg_stat_progress_create_index hides other roles' builds.
+# while pg_stat_progress_create_index hides other roles' builds. The cast cuts a name to 63 bytes, as CREATE INDEX does;
+# a table without a schema is in public, as for migrations.
 _INVALID = """
-SELECT i.indexrelid::int8, n.nspname::text, c.relname::text
+SELECT i.indexrelid::int8, n.nspname::text, c.relname::text, coalesce(
+    c.relname = (pg_catalog.parse_ident(%(name)s))[1]::pg_catalog.name AND i.indrelid = pg_catalog.to_regclass(
+        CASE WHEN pg_catalog.cardinality(pg_catalog.parse_ident(%(table)s)) = 1 THEN 'public.' ELSE '' END || %(table)s
+    ), false)
 FROM pg_catalog.pg_index AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -41,25 +43,18 @@ WHERE NOT i.indisvalid AND c.relkind = 'i' AND NOT EXISTS (
     AND l.mode = 'ShareUpdateExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid()
     AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 )
+ORDER BY 2, 3
 """
-# The cast cuts a name to 63 bytes, as CREATE INDEX does; a table without a schema is in public, as for migrations.
-_ITS_OWN = (
-    _INVALID
-    + """
-AND c.relname = (pg_catalog.parse_ident(%s))[1]::pg_catalog.name
-AND i.indrelid = pg_catalog.to_regclass(
-    CASE WHEN pg_catalog.cardinality(pg_catalog.parse_ident(%s)) = 1 THEN 'public.' ELSE '' END || %s)
-"""
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index that is not valid."""
+    """An index that is not valid; `own` is whether it is the one that a file builds."""
 
     oid: int
     schema: str
     name: str
+    own: bool
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -69,32 +64,22 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
     """Apply a file of one statement; `again` if an earlier run began it. Its row stays unfinished if it fails."""
     session = work.session
     statement = next(split(migration.text))
-    sql_text = migration.text[statement.start : statement.end]
-    line = LineCounter(migration.text).line_at(statement.start)
-    command = Command(sql_text, migration, statement, line)
-    work.announce(command)
     _record(work, migration, "NULL")
     work.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
     began = time.monotonic()
-    with _prepared(work):
-        _build(work, command, files.index_build(sql_text), again=again)
+    # The statement runs as the database's owner, with no settings but ours; what it leaves behind is taken back.
+    session.script(*session.resetting(local=False))
+    try:
+        _build(work, Command(statement.text, migration, statement), again=again)
+    finally:
+        if not session.connection.closed:
+            session.script(*session.resetting(local=False), "RESET ROLE")
     spent = time.monotonic() - began
     _record(work, migration, str(round(spent * 1000)))
     work.doubt = ""
     session.clean = False
+    session.done += 1
     work.committed.append(AppliedMigration(migration.version, migration.name, 1, spent))
-
-
-@contextmanager
-def _prepared(work: Work) -> Iterator[None]:
-    """Make the session the database owner's, with no settings but ours, and take back what the file leaves in it."""
-    session = work.session
-    session.script(*session.resetting(local=False))
-    try:
-        yield
-    finally:
-        if not session.connection.closed:
-            session.script(*session.resetting(local=False), "RESET ROLE")
 
 
 def _record(work: Work, migration: Migration, duration_ms: str) -> None:
@@ -117,72 +102,69 @@ def _record(work: Work, migration: Migration, duration_ms: str) -> None:
     work.rows[migration.version] = (migration.name, migration.checksum, duration_ms != "NULL")
 
 
-def _build(work: Work, command: Command, build: IndexBuild | None, *, again: bool) -> None:
-    """Run the statement, again where a lock could not be acquired and no invalid index is left."""
+def _build(work: Work, command: Command, *, again: bool) -> None:
+    """Run the statement, again where a lock could not be acquired and no invalid index of another name is left."""
     session, migration = work.session, command.migration
-    connection = session.connection
-    before = invalid_indexes(connection)
+    build = files.index_build(command.sql)
+    ours = f"SELECT {session.settings(migration, 'pg_catalog', local=False)}"
+    limit = session.options.statement_timeout_for(migration)
+    theirs = f"SELECT {session.settings(migration, 'public', local=False, statement_timeout=limit)}"
+    before = _invalid_indexes(session.connection, build)
     attempts = Attempts(work)
     while True:
         try:
             if again or attempts.count > 1:
-                _drop_leftover(work, migration, build)
-            session.script(_settings(work, migration, "public"))
-            session.run(work.timed([command]), lambda _: None)
-            session.script(_settings(work, migration, "pg_catalog"))
+                _drop_leftover(session, migration, build)
+            session.script(theirs)
+            session.run(command)
+            session.script(ours)
             break
         except StatementError as failure:
-            if connection.closed:
+            if session.connection.closed:
                 work.doubt = f"{migration.name} was begun outside a transaction; its progress is not known."
                 raise work.error(failure) from None
-            session.script(_settings(work, migration, "pg_catalog"))
-            left = invalid_indexes(connection) - before
-            if (left and not build) or not attempts.again(failure):
-                raise _error(work, failure, build, left, attempts.count, again=again) from None
-    _assert_valid(work, migration, build, before)
+            session.script(ours)
+            left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
+            if (build or not left) and attempts.again(failure):
+                continue
+            follows = "the next run drops and rebuilds it" if build else "drop it with DROP INDEX CONCURRENTLY"
+            notes = [f"left behind: {index}, an invalid index; {follows}" for index in left]
+            work.doubt = ""
+            work.doubt = f"{work.state()} {migration.name} ran outside a transaction: the ledger has it as unfinished."
+            raise work.error(failure, attempts.count, (*notes, *([_MAY_BE_THERE] if again else []))) from None
+    # Those that IF NOT EXISTS passed over, and those that were valid before.
+    invalid = _invalid_indexes(session.connection, build)
+    if own := next((index for index in invalid if index.own), None):
+        raise MigrationError(
+            f"migration {migration.name} ran, but {own} is an invalid index, which IF NOT EXISTS passed over",
+            where=migration.label,
+            state="The file stays unfinished.",
+            hint="Run `invoke db.migrate` again: it drops the index and builds it anew.",
+        )
+    if names := [str(index) for index in invalid if index not in before]:
+        raise MigrationError(
+            f"migration {migration.name} ran, and left invalid indexes: {', '.join(names)}",
+            where=migration.label,
+            state="The file stays unfinished.",
+            hint="Use DROP INDEX CONCURRENTLY on them, and run `invoke db.migrate` again.",
+        )
 
 
-def _settings(work: Work, migration: Migration, path: str) -> str:
-    limit = work.session.limits.statement_for(migration) if path == "public" else "0"
-    return f"SELECT {work.session.settings(migration, path, local=False, statement_timeout=limit)}"
-
-
-def _error(
-    work: Work, failure: StatementError, build: IndexBuild | None, left: frozenset[Index], attempts: int, *, again: bool
-) -> MigrationError:
-    """Return the error that ends the run, with what the statement left behind."""
-    follows = "the next run drops and rebuilds it" if build else "drop it with DROP INDEX CONCURRENTLY"
-    notes = [f"left behind: {index}, an invalid index; {follows}" for index in sorted(map(str, left))]
-    if again:
-        notes.append(_MAY_BE_THERE)
-    work.doubt = ""
-    work.doubt = f"{work.state()} {failure.migration.name} ran outside a transaction: the ledger has it as unfinished."
-    return work.error(failure, attempts, tuple(notes))
-
-
-def invalid_indexes(connection: Connection) -> frozenset[Index]:
+def _invalid_indexes(connection: Connection, build: IndexBuild | None) -> tuple[Index, ...]:
     """Return the indexes of this database that are not valid, without those that other sessions are building."""
-    return frozenset(Index(*row) for row in _rows(connection, _INVALID))
+    names = {"name": build and build.name, "table": build and build.table}
+    rows: list[Any] = connection.execute(_INVALID.encode(), names).fetchall()
+    return tuple(Index(*row) for row in rows)
 
 
-def _leftover(connection: Connection, build: IndexBuild | None) -> Index | None:
-    """Return the invalid index that an earlier attempt at a build left."""
-    rows = _rows(connection, _ITS_OWN, build.name, build.table, build.table) if build else []
-    return Index(*rows[0]) if rows else None
-
-
-def _rows(connection: Connection, query: str, *parameters: str) -> list[Any]:
-    return connection.execute(query.encode(), parameters or None).fetchall()
-
-
-def _drop_leftover(work: Work, migration: Migration, build: IndexBuild | None) -> None:
+def _drop_leftover(session: Session, migration: Migration, build: IndexBuild | None) -> None:
     """Drop the invalid index that an earlier attempt at this very statement left; StatementError if that fails."""
-    connection = work.session.connection
-    index = _leftover(connection, build)
+    connection = session.connection
+    index = next((index for index in _invalid_indexes(connection, build) if index.own), None)
     if index is None:
         return
     text = f"drops the invalid index {index} that an earlier attempt left"
-    work.session.report(Message("WARNING", text, migration.label))
+    session.report(Message("WARNING", text, migration.label))
     name = sql.Identifier(index.schema, index.name)
     try:
         try:
@@ -197,22 +179,3 @@ def _drop_leftover(work: Work, migration: Migration, build: IndexBuild | None) -
         if not connection.closed:
             connection.execute("ROLLBACK")
         raise StatementError(migration, error) from None
-
-
-def _assert_valid(work: Work, migration: Migration, build: IndexBuild | None, before: frozenset[Index]) -> None:
-    """Raise MigrationError if an index is invalid that IF NOT EXISTS passed over, or that was valid before."""
-    connection = work.session.connection
-    if index := _leftover(connection, build):
-        raise MigrationError(
-            f"migration {migration.name} ran, but {index} is an invalid index, which IF NOT EXISTS passed over",
-            where=migration.label,
-            state="The file stays unfinished.",
-            hint="Run `invoke db.migrate` again: it drops the index and builds it anew.",
-        )
-    if left := sorted(map(str, invalid_indexes(connection) - before)):
-        raise MigrationError(
-            f"migration {migration.name} ran, and left invalid indexes: {', '.join(left)}",
-            where=migration.label,
-            state="The file stays unfinished.",
-            hint="Use DROP INDEX CONCURRENTLY on them, and run `invoke db.migrate` again.",
-        )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +16,8 @@ from dbops.migrations import errors, ledger, locks
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration
 from dbops.migrations.run import migrate
-from dbops.migrations.sqlsplit import LineCounter, Statement, location_at, split
+from dbops.migrations.session import Options
+from dbops.migrations.sqlsplit import Statement, split
 from dbops.postgres import Connection
 from dbops.settings import Target
 
@@ -28,15 +27,6 @@ _POLL_SECONDS = 0.002
 # A lock of this mode blocks no statement of a client's but for other migrations.
 _HARMLESS = "ACCESS SHARE"
 
-_EXISTING = """
-SELECT c.oid::int8, pg_catalog.format('%I.%I', n.nspname, c.relname)
-FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname <> 'dbops' AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e' AND (
-        (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
-        OR (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objid = n.oid)))
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-"""
 _MODES = """
 SELECT l.relation::int8, pg_catalog.upper(pg_catalog.regexp_replace(
     pg_catalog.regexp_replace(l.mode, 'Lock$', ''), '(?<=[a-z])(?=[A-Z])', ' ', 'g'))
@@ -78,14 +68,14 @@ class MeasuredMigration:
 def rehearse(
     scratch: Target, migrations: tuple[Migration, ...], pending: tuple[Migration, ...], *, report: Report = ignore
 ) -> tuple[MeasuredMigration, ...]:
-    """Apply the files that are not pending to an empty scratch database, then measure the pending ones there.
+    """Apply the files before the pending ones to an empty scratch database, then measure the pending ones there.
 
     Each statement runs in a transaction of its own, so that what it locks is not hidden by the ones before it. Raises
     MigrationError where one fails.
     """
     began = time.monotonic()
-    before = tuple(migration for migration in migrations if migration not in pending)
-    migrate(scratch, before, fresh=True, report=lambda event: None)
+    before = tuple(file for file in migrations if pending and file.version < pending[0].version)
+    migrate(scratch, before, Options(fresh=True))
     report(StepStarted("rehearse", f"{len(pending)} to measure", len(pending)))
     measured: list[MeasuredMigration] = []
     with postgres.translated(scratch), postgres.connect(scratch) as connection, postgres.connect(scratch) as observer:
@@ -116,18 +106,17 @@ def assert_declared(measured: tuple[MeasuredMigration, ...]) -> None:
 
 def _measured(connection: Connection, observer: Connection, migration: Migration) -> MeasuredMigration:
     """Run a file's statements one by one, and return what they did to the tables that were there before."""
-    rows: list[Any] = observer.execute(_EXISTING.encode()).fetchall()
-    tables: dict[int, str] = dict(rows)
+    tables = locks.tables(observer)
     statements: list[MeasuredStatement] = []
-    lines = LineCounter(migration.text)
     for statement in split(migration.text):
-        sql = migration.text[statement.start : statement.end]
-        line = lines.line_at(statement.start)
-        with _failing(migration, statement):
+        try:
             if migration.header.transactional:
-                statements.append(_run_in_transaction(connection, sql, line, tables))
+                statements.append(_run_in_transaction(connection, statement, tables))
             else:
-                statements.append(_run_alone(connection, observer, sql, line, tables))
+                statements.append(_run_alone(connection, observer, statement, tables))
+        except psycopg.Error as error:
+            failure = StatementError(migration, error, statement)
+            raise errors.failed(failure, "The rehearsal failed; nothing was applied to the target.") from None
     connection.execute(ledger.record(migration, "0").encode())
     strongest: dict[str, str] = {}
     for done in statements:
@@ -145,25 +134,13 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
     )
 
 
-@contextmanager
-def _failing(migration: Migration, statement: Statement) -> Iterator[None]:
-    """Turn the server's error into a MigrationError at its location."""
-    try:
-        yield
-    except psycopg.Error as error:
-        location = location_at(migration.text, errors.offset_of(migration.text, statement, error.diag), migration.label)
-        raise errors.failed(
-            StatementError(migration, error, location), "The rehearsal failed; nothing was applied to the target."
-        ) from None
-
-
-def _run_in_transaction(connection: Connection, sql: str, line: int, tables: dict[int, str]) -> MeasuredStatement:
+def _run_in_transaction(connection: Connection, statement: Statement, tables: dict[int, str]) -> MeasuredStatement:
     """Run a statement in a transaction, and read what it holds at its end."""
     oids = list(tables)
     connection.execute("BEGIN")
     before = {oid: (file, scans) for oid, file, scans in _rows(connection, _FILES, oids)}
     began = time.monotonic()
-    connection.execute(sql.encode())
+    connection.execute(statement.text.encode())
     spent = time.monotonic() - began
     modes: dict[str, str] = {}
     for oid, mode in _rows(connection, _MODES, connection.info.backend_pid, oids):
@@ -173,11 +150,11 @@ def _run_in_transaction(connection: Connection, sql: str, line: int, tables: dic
     rewritten = sorted(tables[oid] for oid, file, _ in after if file != before[oid][0])
     # Scans are counted since the server last collected them, which may have been some transactions ago.
     scanned = sorted(tables[oid] for oid, _, scans in after if scans > before[oid][1])
-    return MeasuredStatement(sql, line, spent, modes, tuple(rewritten), tuple(scanned))
+    return MeasuredStatement(statement.text, statement.line, spent, modes, tuple(rewritten), tuple(scanned))
 
 
 def _run_alone(
-    connection: Connection, observer: Connection, sql: str, line: int, tables: dict[int, str]
+    connection: Connection, observer: Connection, statement: Statement, tables: dict[int, str]
 ) -> MeasuredStatement:
     """Run a statement that cannot run in a transaction while the observer looks at its locks.
 
@@ -191,7 +168,7 @@ def _run_alone(
         observer.execute(f"LOCK TABLE {', '.join(tables.values())} IN EXCLUSIVE MODE".encode())
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
-        running: Future[object] = pool.submit(connection.execute, sql.encode())
+        running: Future[object] = pool.submit(connection.execute, statement.text.encode())
         held = True
         while not running.done():
             for oid, mode in _rows(observer, _MODES, pid, oids):
@@ -206,7 +183,7 @@ def _run_alone(
         running.result()
     after = _rows(observer, _FILES, oids)
     rewritten = sorted(tables[oid] for oid, file, _ in after if file != files.get(oid))
-    return MeasuredStatement(sql, line, spent, modes, tuple(rewritten), ())
+    return MeasuredStatement(statement.text, statement.line, spent, modes, tuple(rewritten), ())
 
 
 def _rows(connection: Connection, query: str, *parameters: object) -> list[Any]:

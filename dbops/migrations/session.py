@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,13 +19,12 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
-from dbops import postgres
+from dbops import events, postgres
 from dbops.errors import DbopsError, PreflightError, UsageError
-from dbops.events import Message, Report
-from dbops.migrations import errors
+from dbops.events import Report
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
-from dbops.migrations.sqlsplit import Statement, location_at
+from dbops.migrations.sqlsplit import Statement, split
 from dbops.postgres import Connection
 from dbops.settings import Target
 
@@ -33,7 +33,7 @@ LOCK_TIMEOUT = "1s"
 LOCK_BUDGET = "5min"
 # Outside a transaction (CREATE INDEX CONCURRENTLY) waiting blocks no session, and a timeout leaves an invalid index.
 PATIENT_LOCK_TIMEOUT = "10min"
-STATEMENT_TIMEOUT = "0"
+PATIENCE_SECONDS = 60.0
 MIGRATION_LOCK = int.from_bytes(b"dbopsmig")
 TRANSACTION_TIMEOUT_SINCE = 170000
 
@@ -76,6 +76,7 @@ WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() AND l.mode
 _ADVISORY_SHARED = _ADVISORY.replace("pg_advisory_unlock(", "pg_advisory_unlock_shared(").replace(
     "'ExclusiveLock'", "'ShareLock'"
 )
+_CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 _TRY_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({MIGRATION_LOCK})"
 
 _PROGRESS = """
@@ -89,83 +90,91 @@ SELECT p.phase, p.done, p.total FROM (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the operator asked for; empty leaves it to a file's header, then to the default."""
+class Options:
+    """What a run was asked to do; UsageError for an invalid value.
 
-    lock: str = ""
-    statement: str = ""
-    budget: str = ""
+    `to` is the last version to apply. Timeouts and the lock budget are durations such as `5s`, and override the files'
+    headers. `commit` is "all" for one transaction or "file" for one each; `fresh` allows commits in between, on a
+    database that this run has created; `check` rolls everything back. `with_times` asks the server for each
+    statement's time. `patience` is how many seconds to wait for another migration of the same database.
+    """
 
-    def lock_for(self, migration: Migration) -> str:
+    to: int | None = None
+    lock_timeout: str = ""
+    statement_timeout: str = ""
+    lock_budget: str = ""
+    commit: str = "all"
+    fresh: bool = False
+    check: bool = False
+    with_times: bool = False
+    patience: float = PATIENCE_SECONDS
+
+    def __post_init__(self) -> None:
+        for option, value in (
+            ("--lock-timeout", self.lock_timeout),
+            ("--statement-timeout", self.statement_timeout),
+            ("--lock-budget", self.lock_budget),
+        ):
+            try:
+                seconds(value or "0")
+            except ValueError as error:
+                raise UsageError(str(error), where=option, hint=f"Write it as in `{option} 5s`.") from None
+        if self.commit not in ("all", "file"):
+            raise UsageError(f'invalid value "{self.commit}"', where="--commit", hint="Write all or file.")
+
+    def lock_timeout_for(self, migration: Migration) -> str:
         """Return how long a migration may wait for a lock at a time."""
         default = LOCK_TIMEOUT if migration.header.transactional else PATIENT_LOCK_TIMEOUT
-        return self.lock or migration.header.lock_timeout or default
+        return self.lock_timeout or migration.header.lock_timeout or default
 
-    def statement_for(self, migration: Migration) -> str:
+    def statement_timeout_for(self, migration: Migration) -> str:
         """Return how long one of a migration's statements may take."""
-        return self.statement or migration.header.statement_timeout or STATEMENT_TIMEOUT
+        return self.statement_timeout or migration.header.statement_timeout or "0"
 
-    def budget_for(self, migration: Migration) -> str:
+    def lock_budget_for(self, migration: Migration) -> str:
         """Return how long to go on trying to acquire a migration's locks."""
-        return self.budget or migration.header.lock_budget or LOCK_BUDGET
-
-
-def checked_limits(lock_timeout: str, statement_timeout: str, lock_budget: str) -> Limits:
-    """Return the operator's limits; UsageError for one that is not a duration."""
-    for option, value in (
-        ("--lock-timeout", lock_timeout),
-        ("--statement-timeout", statement_timeout),
-        ("--lock-budget", lock_budget),
-    ):
-        try:
-            seconds(value or "0")
-        except ValueError as error:
-            raise UsageError(str(error), where=option, hint=f"Write it as in `{option} 5s`.") from None
-    return Limits(lock_timeout.strip(), statement_timeout.strip(), lock_budget.strip())
+        return self.lock_budget or migration.header.lock_budget or LOCK_BUDGET
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One statement to send for a migration: its own, at `statement` of its text, or one of the runner's.
-
-    `done` receives its result.
-    """
+    """One statement to send for a migration: one of its own, or one of the runner's; `done` receives its result."""
 
     sql: str
     migration: Migration
     statement: Statement | None = None
-    line: int = 0
     done: Callable[[PGresult], None] | None = None
 
     @property
     def where(self) -> str:
         """Return the file, and the line where it is one of the file's statements."""
-        return f"{self.migration.label}:{self.line}" if self.line else self.migration.label
+        label = self.migration.label
+        return f"{label}:{self.statement.line}" if self.statement else label
 
 
 @dataclass(slots=True)
 class Session:
-    """An open session.
+    """The one session that migrates a database, as `owner` where its role may act as the database's owner.
 
-    `where` is what is at work, for notices, since the client's monotonic clock `since`; `clean` is whether no file has
-    left anything in it; `locks` counts how often it has taken the migration lock.
+    `command` is what the server works on since the client's monotonic clock `since`, `done` how many files it has done.
+    `clean` is whether no file has left anything in the session, `in_force` are the settings that hold after the last
+    command that was sent, empty if that is not known; `locks` counts how often it has taken the migration lock;
+    `clock` is the server's, in seconds, when it was last read.
     """
 
     connection: Connection
     target: Target
-    limits: Limits
+    options: Options
     watch: LockWatch
     report: Report
     owner: str | None
-    where: str = ""
-    clean: bool = False
+    command: Command | None = None
     since: float = 0.0
+    done: int = 0
+    clean: bool = False
+    in_force: str = ""
     locks: int = 0
-
-    @property
-    def in_transaction(self) -> bool:
-        """Return whether a transaction is open and sound."""
-        return self.connection.info.transaction_status == TransactionStatus.INTRANS
+    clock: float = 0.0
 
     def script(self, *statements: str | sql.Composable) -> None:
         """Run statements of the runner's own in one round trip."""
@@ -203,71 +212,78 @@ class Session:
         values = {
             "search_path": path,
             "client_min_messages": "notice",
-            "lock_timeout": self.limits.lock_for(migration),
+            "lock_timeout": self.options.lock_timeout_for(migration),
             "statement_timeout": statement_timeout,
-            **(
-                {"transaction_timeout": "0"} if self.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE else {}
-            ),
         }
+        if self.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+            values["transaction_timeout"] = "0"
         return ", ".join(f"pg_catalog.set_config('{name}', '{value}', {local})" for name, value in values.items())
 
-    def keep_lock(self) -> str:
-        """Return what holds the migration lock for the open transaction, whatever a file releases."""
-        return f"SELECT pg_catalog.pg_try_advisory_xact_lock({MIGRATION_LOCK})"
+    def putting_in_force(self, migration: Migration, path: str, statement_timeout: str = "0") -> Iterator[Command]:
+        """Yield what puts a search path and a migration's limits into force for the transaction, unless they are."""
+        settings = self.settings(migration, path, local=True, statement_timeout=statement_timeout)
+        if settings != self.in_force:
+            self.in_force = settings
+            yield Command(f"SELECT {settings}", migration)
 
-    def close(self) -> None:
-        """Leave the connection as it was: without what files left in it, and without the migration lock."""
-        if self.connection.closed or self.connection.info.transaction_status != TransactionStatus.IDLE:
-            return
-        reset = [] if self.clean else [*self.resetting(local=False), "RESET ROLE", "RESET client_min_messages"]
-        unlock = (
-            f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM pg_catalog.generate_series(1, {self.locks})"
-        )
-        with suppress(psycopg.Error):
-            self.script(*reset, unlock)
+    def statements(self, migration: Migration) -> Iterator[Command]:
+        """Yield the statements of a file; the server is asked for its clock around each where times are wanted."""
+        if self.options.with_times:
+            yield Command(_CLOCK, migration, done=partial(self._tick, None))
+        for statement in split(migration.text):
+            command = Command(statement.text, migration, statement)
+            yield command
+            if self.options.with_times:
+                yield Command(_CLOCK, migration, done=partial(self._tick, command))
+
+    def _tick(self, command: Command | None, result: PGresult) -> None:
+        """Read the server's clock, and report the command that ran since it was read before."""
+        before, self.clock = self.clock, float(texts(result)[0][0] or 0)
+        if command:
+            self.report(events.Statement(command.sql, self.clock - before, command.where))
 
     def begin(self, command: Command) -> None:
-        """Note that the server turns to a command."""
-        self.where = command.where
+        """Note that the server turns to a command, and report when a file begins."""
+        if not self.command or command.migration is not self.command.migration:
+            self.report(events.Progress("migrate", self.done, command.migration.name))
+        self.command = command
         self.since = time.monotonic()
-        self.watch.begin(command.where, command.sql, seconds(self.limits.lock_for(command.migration)))
+        self.watch.begin(command.where, command.sql, seconds(self.options.lock_timeout_for(command.migration)))
 
     def end(self, command: Command, result: PGresult) -> None:
-        """Hand on the result of a command, or raise StatementError if it is an error."""
+        """Report a command that ran and hand on its result, or raise StatementError if that is an error."""
         self.watch.end()
         if result.status == ExecStatus.FATAL_ERROR:
             raise self.failure(command, error_from_result(result, encoding="utf-8"))
+        if command.statement and not self.options.with_times:
+            self.report(events.Statement(command.sql, None, command.where))
         if command.done:
             command.done(result)
 
     def failure(self, command: Command, error: psycopg.Error) -> StatementError:
         """Return the error of a command with its location in the file."""
-        migration, statement = command.migration, command.statement
-        limit = seconds(self.limits.statement_for(migration))
+        limit = seconds(self.options.statement_timeout_for(command.migration))
         took = time.monotonic() - self.since
-        timed_out = error.sqlstate == "57014" and bool(limit) and took >= 0.9 * limit
-        location = None
-        if statement:
-            counts_bytes = self.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-            offset = errors.offset_of(migration.text, statement, error.diag, counts_bytes=counts_bytes)
-            location = location_at(migration.text, offset, migration.label)
-        return StatementError(migration, error, location, timed_out=timed_out)
+        return StatementError(
+            command.migration,
+            error,
+            command.statement,
+            counts_bytes=self.connection.info.parameter_status("server_encoding") == "SQL_ASCII",
+            timed_out=error.sqlstate == "57014" and bool(limit) and took >= 0.9 * limit,
+        )
 
-    def run(self, commands: Iterable[Command], began: Callable[[Command], None]) -> None:
-        """Run commands one by one; StatementError for the first that fails."""
-        for command in commands:
-            began(command)
-            self.begin(command)
-            try:
-                cursor = self.connection.execute(command.sql.encode())
-            except psycopg.Error as error:
-                raise self.failure(command, error) from None
-            finally:
-                self.watch.end()
-            if command.done and cursor.pgresult:
-                command.done(cursor.pgresult)
+    def run(self, command: Command) -> None:
+        """Run a command by itself, outside a transaction; StatementError if it fails."""
+        self.begin(command)
+        try:
+            self.connection.execute(command.sql.encode())
+        except psycopg.Error as error:
+            raise self.failure(command, error) from None
+        finally:
+            self.watch.end()
+        self.report(events.Statement(command.sql, time.monotonic() - self.since, command.where))
 
-    def stream(self, commands: Iterator[Command], began: Callable[[Command], None]) -> None:
+    def stream(self, commands: Iterator[Command]) -> None:
         """Run commands in libpq's pipeline mode: sent ahead of their results; StatementError for the first that fails.
 
         The server skips whatever follows a command that failed.
@@ -275,7 +291,7 @@ class Session:
         pgconn = self.connection.pgconn
         pgconn.enter_pipeline_mode()
         try:
-            failure = self.connection.wait(self._streamed(commands, began))
+            failure = self.connection.wait(self._streamed(commands))
         finally:
             self.watch.end()
             if pgconn.status == ConnStatus.OK:
@@ -286,9 +302,7 @@ class Session:
         if failure:
             raise failure
 
-    def _streamed(
-        self, commands: Iterator[Command], began: Callable[[Command], None]
-    ) -> Generator[Wait, Ready | int, StatementError | None]:
+    def _streamed(self, commands: Iterator[Command]) -> Generator[Wait, Ready | int, StatementError | None]:
         """Return the first failure, once all results are read: psycopg reads on when it cancels what runs."""
         pgconn = self.connection.pgconn
         sent: deque[Command] = deque()
@@ -308,7 +322,6 @@ class Session:
                 size += len(command.sql)
                 sent.append(command)
                 if len(sent) == 1:
-                    began(command)
                     self.begin(command)
             ready = yield Wait.RW if pgconn.flush() else Wait.R
             # psycopg resumes with nothing ready after it has canceled what runs.
@@ -333,7 +346,6 @@ class Session:
                         except StatementError as error:
                             failure = error
                     if sent and failure is None:
-                        began(sent[0])
                         self.begin(sent[0])
                     result = None
                 elif received.status == ExecStatus.PIPELINE_SYNC:
@@ -345,7 +357,8 @@ class Session:
         """Report what the server says on the side, with the file that made it say so."""
         level = _LEVELS.get(diag.severity_nonlocalized or "", "DEBUG")
         detail = "".join(f" ({part})" for part in (diag.message_detail, diag.message_hint) if part)
-        self.report(Message(level, f"{diag.severity}: {diag.message_primary}{detail}", self.where))
+        where = self.command.where if self.command else ""
+        self.report(events.Message(level, f"{diag.severity}: {diag.message_primary}{detail}", where))
 
 
 def texts(result: PGresult | None) -> list[tuple[str | None, ...]]:
@@ -363,16 +376,12 @@ def texts(result: PGresult | None) -> list[tuple[str | None, ...]]:
 
 @contextmanager
 def opened(
-    connection: Connection,
-    target: Target,
-    limits: Limits,
-    observer: Connection | None,
-    patience: float,
-    report: Report,
+    connection: Connection, target: Target, options: Options, observer: Connection | None, report: Report
 ) -> Iterator[Session]:
     """Make a connection the one session that migrates the database, watched by `observer` or a connection of its own.
 
-    Raises PreflightError if another session migrates it for longer than `patience` seconds.
+    It is left as it was: without what files left in it, and without the migration lock. Raises PreflightError if
+    another session migrates the database for longer than the options allow.
     """
     with LockWatch(target, connection.info.backend_pid, observer, report) as watch:
         privilege = "'SET'" if connection.info.server_version >= 160000 else "'MEMBER'"
@@ -380,28 +389,33 @@ def opened(
             connection.execute("SET client_encoding = 'UTF8'")
         row: Any = connection.execute(_OPEN.format(lock=MIGRATION_LOCK, privilege=privilege).encode()).fetchone()
         locked, owner = row
-        session = Session(connection, target, limits, watch, report, owner, locks=int(locked))
+        session = Session(connection, target, options, watch, report, owner, locks=int(locked))
         connection.add_notice_handler(session.on_notice)
         try:
-            _wait_alone(session, patience)
+            _wait_alone(session)
             yield session
         finally:
             connection.remove_notice_handler(session.on_notice)
-            session.close()
+            if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+                reset = ["RESET ROLE", "RESET client_min_messages"]
+                reset = [] if session.clean else [*session.resetting(local=False), *reset]
+                times = f"pg_catalog.generate_series(1, {session.locks})"
+                with suppress(psycopg.Error):
+                    session.script(*reset, f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM {times}")
 
 
-def _wait_alone(session: Session, patience: float) -> None:
-    """Take the database's migration lock for this session; PreflightError names its holder after `patience` seconds.
+def _wait_alone(session: Session) -> None:
+    """Take the database's migration lock for this session; PreflightError names its holder when patience ends.
 
     It is polled for, since a session that waits for a lock holds a snapshot, and CREATE INDEX CONCURRENTLY in the
     session that has the lock would wait for that, for ever.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + session.options.patience
     told = False
     while not session.locks:
         holder = postgres.lock_holder(session.connection, MIGRATION_LOCK)
         if not told:
-            session.report(Message("INFO", f"waiting for another migration: {holder}"))
+            session.report(events.Message("INFO", f"waiting for another migration: {holder}"))
             told = True
         if time.monotonic() > deadline:
             raise PreflightError(
@@ -494,7 +508,7 @@ class LockWatch:
             self.blockers = seen
             if not self.told:
                 self.told = True
-                self._report(Message("INFO", f"waiting for a lock held by {'; '.join(seen)}", running.where))
+                self._report(events.Message("INFO", f"waiting for a lock held by {'; '.join(seen)}", running.where))
 
     def _speak(self, connection: Connection, running: _Running, elapsed: float) -> None:
         """Report the statement that runs, since when, and its progress."""
@@ -507,4 +521,4 @@ class LockWatch:
             how += f"; {phase}" + (f", {100 * done // total}%" if total else "")
         text = " ".join(running.sql.split())
         shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-        self._report(Message("INFO", f"running for {elapsed:.0f} s: {shown}{how}", running.where))
+        self._report(events.Message("INFO", f"running for {elapsed:.0f} s: {shown}{how}", running.where))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dbops.errors import Location
 
@@ -37,7 +37,6 @@ _TOKEN = re.compile(
 )
 # What needs no look inside parentheses, many tokens at a time: rows of VALUES are most of a large file.
 _RUN = re.compile(rf"(?:[ \t\n\r\f\v0-9,.:=<>+*|]++|(?>{_WORD})(?!')|'[^']*+')++")
-_BETWEEN = re.compile(r"[ \t\n\r\f\v;]+")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPED_REST = re.compile(r"(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)", re.DOTALL)
 _CONTINUED = re.compile(r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+'")
@@ -48,175 +47,143 @@ _KEPT_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement at `text[start:end]`, its semicolon included; `words` are its first words outside parentheses.
+    """A statement at an offset of a text, on a line counted from 1, with its semicolon.
 
-    Unquoted words are in capitals, quoted names as they stand; `psql` is the offset of a backslash, or -1.
+    `words` are its first words outside parentheses: unquoted ones in capitals, quoted names as they stand. `psql` is
+    the offset of a backslash, or -1.
     """
 
     start: int
-    end: int
+    line: int
+    text: str
     words: tuple[str, ...]
     psql: int = -1
+
+    @property
+    def end(self) -> int:
+        """Return the offset behind it."""
+        return self.start + len(self.text)
 
     def begins(self, *words: str) -> bool:
         """Return whether the statement begins with these words."""
         return self.words[: len(words)] == words
 
 
+@dataclass(slots=True)
 class _Open:
-    """The statement being read."""
+    """The statement being read; `blocks` counts what END has yet to close of a BEGIN ATOMIC body."""
 
-    __slots__ = ("blocks", "depth", "end", "last", "psql", "start", "words")
-
-    def __init__(self) -> None:
-        self.start = -1
-        self.end = -1
-        self.depth = 0
-        self.blocks = 0
-        self.words: list[str] = []
-        self.last = ""
-        self.psql = -1
+    start: int = -1
+    end: int = -1
+    depth: int = 0
+    blocks: int = 0
+    words: list[str] = field(default_factory=list)
+    last: str = ""
+    psql: int = -1
 
     def word(self, word: str) -> None:
         """Note a word, and follow the BEGIN ATOMIC ... END of a routine, where CASE has an END too."""
-        if self.depth:
-            return
         capitals = word.upper()
         if self.blocks:
             self.blocks += (capitals == "CASE") - (capitals == "END")
-        elif capitals == "ATOMIC" and self.last == "BEGIN" and self._is_routine():
+        elif capitals == "ATOMIC" and self.last == "BEGIN" and _ROUTINE.match(" ".join(self.words[:5]) + " "):
             self.blocks = 1
         self.last = capitals
         if len(self.words) < _KEPT_WORDS:
             self.words.append(capitals)
 
-    def _is_routine(self) -> bool:
-        return _ROUTINE.match(" ".join(self.words[:5]) + " ") is not None
-
 
 def split(text: str) -> Iterator[Statement]:
     """Yield the statements of a text in order; a construct that never ends reaches to the end of the text."""
     current = _Open()
-    position = 0
-    while True:
+    position, line, counted = 0, 1, 0
+    while position < len(text) or current.start >= 0:
         if current.depth and (run := _RUN.match(text, position)):
             position = current.end = run.end()
             continue
-        if current.start < 0 and (between := _BETWEEN.match(text, position)):
-            position = between.end()
-        match = _TOKEN.match(text, position)
-        if match is None:
-            break
-        kind = str(match.lastgroup)
-        end = _end_of(kind, match, text)
-        position = len(text) if end < 0 else end
-        # A comment that never ends belongs to a statement, so that the server refuses it.
-        if kind == "skip" or (kind == "comment" and end >= 0):
+        start = position
+        kind, position = _token(text, start)
+        if kind in ("skip", "comment") or (kind == "end" and current.start < 0):
             continue
-        _feed(current, kind, match, position)
-        if kind == "end" and not current.depth and not current.blocks:
-            yield _closed(current)
+        if kind:
+            current.start = start if current.start < 0 else current.start
+            current.end = position
+        if kind == "word" and not current.depth:
+            current.word(text[start:position])
+        elif kind == "quoted" and not current.depth and len(current.words) < _KEPT_WORDS:
+            current.words.append(text[start:position])
+        elif kind == "open":
+            current.depth += position - start
+        elif kind == "close":
+            current.depth = max(0, current.depth - (position - start))
+        elif kind == "backslash" and current.psql < 0:
+            current.psql = start
+        elif not kind or (kind == "end" and not current.depth and not current.blocks):
+            line += _line_ends(text, counted, current.start)
+            counted = current.start
+            yield Statement(counted, line, text[counted : current.end], tuple(current.words), current.psql)
             current = _Open()
-    if current.start >= 0:
-        yield _closed(current)
-
-
-class LineCounter:
-    """Converts ascending offsets into line numbers, in one pass over the text."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._offset = 0
-        self._line = 1
-
-    def line_at(self, offset: int) -> int:
-        """Return the line, from 1, of an offset that is not before the last one asked for."""
-        self._line += sum(self._text.count(end, self._offset, offset) for end in "\r\n")
-        self._offset = offset
-        return self._line
 
 
 def location_at(text: str, offset: int, path: str) -> Location:
     """Return the location of the character at an offset (from 0) of a text in which no line ends with CRLF."""
     offset = min(max(offset, 0), len(text))
-    line, start = 1, 0
-    for end in _LINE_END.finditer(text, 0, offset):
-        line, start = line + 1, end.end()
+    start = max(text.rfind(end, 0, offset) for end in "\r\n") + 1
     stop = _LINE_END.search(text, offset)
+    line = _line_ends(text, 0, offset) + 1
     return Location(path, line, offset - start + 1, text[start : stop.start() if stop else len(text)])
 
 
 def leading(text: str) -> Iterator[str]:
     """Yield the comments, and the blanks between them, that stand before the first statement."""
     position = 0
-    while match := _BETWEEN.match(text, position) or _TOKEN.match(text, position):
-        end = _end_of(str(match.lastgroup), match, text)
-        if match.lastgroup not in (None, "skip", "comment") or end < 0:
+    while position < len(text):
+        start = position
+        kind, position = _token(text, start)
+        if kind not in ("skip", "comment", "end"):
             return
-        yield text[position:end]
-        position = end
+        yield text[start:position]
 
 
 def without_comments(text: str) -> str:
     """Return a text with each comment replaced by a blank."""
     parts: list[str] = []
     position = 0
-    while match := _TOKEN.match(text, position):
-        kind, start = str(match.lastgroup), position
-        end = _end_of(kind, match, text)
-        position = len(text) if end < 0 else end
+    while position < len(text):
+        start = position
+        kind, position = _token(text, start)
         parts.append(" " if kind in ("skip", "comment") else text[start:position])
     return "".join(parts)
 
 
-def _feed(current: _Open, kind: str, match: re.Match[str], end: int) -> None:
-    """Add a token to the statement being read."""
-    if current.start < 0:
-        current.start = match.start()
-    current.end = end
-    if kind == "word":
-        current.word(match.group())
-    elif kind == "quoted" and not current.depth and len(current.words) < _KEPT_WORDS:
-        current.words.append(match.group())
-    elif kind == "open":
-        current.depth += len(match.group())
-    elif kind == "close":
-        current.depth = max(0, current.depth - len(match.group()))
-    elif kind == "backslash" and current.psql < 0:
-        current.psql = match.start()
+def _line_ends(text: str, start: int, end: int) -> int:
+    return text.count("\n", start, end) + text.count("\r", start, end)
 
 
-def _closed(current: _Open) -> Statement:
-    return Statement(current.start, current.end, tuple(current.words), current.psql)
+def _token(text: str, position: int) -> tuple[str, int]:
+    """Return the kind and the end of the token at a position; no kind at the end of the text.
 
-
-def _end_of(kind: str, match: re.Match[str], text: str) -> int:
-    """Return where a token ends, for those that a single pattern cannot follow."""
+    A comment that never ends belongs to a statement, so that the server refuses it: it is of kind "other".
+    """
+    match = _TOKEN.match(text, position)
+    if match is None:
+        return "", position
+    kind, end = str(match.lastgroup), match.end()
     if kind == "comment":
-        return _end_of_comment(text, match.end())
-    if kind == "escaped":
-        return _end_of_escaped(text, match.end())
+        depth = 1
+        while depth and (edge := _COMMENT_EDGE.search(text, end)):
+            depth += 1 if edge.group() == "/*" else -1
+            end = edge.end()
+        return ("other", len(text)) if depth else (kind, end)
     if kind == "dollar":
-        close = text.find(match.group(), match.end())
-        return len(text) if close < 0 else close + len(match.group())
-    return match.end()
-
-
-def _end_of_comment(text: str, position: int) -> int:
-    """Return the end of a comment, which may hold others, or -1 if it has none."""
-    depth = 1
-    while depth and (edge := _COMMENT_EDGE.search(text, position)):
-        depth += 1 if edge.group() == "/*" else -1
-        position = edge.end()
-    return -1 if depth else position
-
-
-def _end_of_escaped(text: str, position: int) -> int:
-    """Return the end of an E'' string, which goes on, still escaped, in a quote on a later line."""
-    while True:
-        rest = _ESCAPED_REST.match(text, position)
-        position = rest.end() if rest else len(text)
-        again = _CONTINUED.match(text, position)
-        if again is None:
-            return position
-        position = again.end()
+        close = text.find(match.group(), end)
+        return kind, len(text) if close < 0 else close + len(match.group())
+    while kind == "escaped":
+        rest = _ESCAPED_REST.match(text, end)
+        end = rest.end() if rest else len(text)
+        # It goes on, still escaped, in a quote on a later line.
+        more = _CONTINUED.match(text, end)
+        if more is None:
+            break
+        end = more.end()
+    return kind, end

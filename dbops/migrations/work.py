@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 
 from psycopg.pq import TransactionStatus
-from psycopg.pq.abc import PGresult
 
 from dbops import events, label
 from dbops.errors import MigrationError
 from dbops.migrations import errors, ledger
 from dbops.migrations.errors import StatementError
-from dbops.migrations.files import Migration, seconds
+from dbops.migrations.files import seconds
 from dbops.migrations.ledger import LedgerStatus
-from dbops.migrations.session import Command, Session
+from dbops.migrations.session import Session
 
 PAUSE_GROWTH = 1.5
 PAUSE_JITTER = 0.25
 MAX_PAUSE_SECONDS = 30.0
-_CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +33,27 @@ class AppliedMigration:
 
 @dataclass(slots=True)
 class Work:
-    """A run: files that are committed, files in the open transaction; `doubt` says what is not known.
+    """A run on a database whose ledger was `found`: files that are committed, and files in the open transaction.
 
-    `defers` is whether a constraint may be deferred.
-    `rows` are what the ledger is to hold: name, checksum and whether it is finished, by version.
-    `in_force` are the settings that hold after the last command that was sent, empty if that is not known; `announced`
-    is the file that was reported last.
+    `rows` are what the ledger is to hold: name, checksum and whether it is finished, by version. `defers` is whether a
+    constraint may be deferred. `doubt` says what is not known.
     """
 
     session: Session
     found: LedgerStatus
-    has_ledger: bool
-    defers: bool
-    rows: dict[int, tuple[str, str, bool]]
+    has_ledger: bool = field(init=False)
+    defers: bool = field(init=False)
+    rows: dict[int, tuple[str, str, bool]] = field(init=False)
     committed: list[AppliedMigration] = field(default_factory=list)
     open: list[AppliedMigration] = field(default_factory=list)
     transactions: int = 0
     retries: int = 0
     doubt: str = ""
-    with_times: bool = False
-    in_force: str = ""
-    announced: Migration | None = None
 
-    @classmethod
-    def on(cls, session: Session, found: LedgerStatus, *, with_times: bool) -> Work:
-        """Return a run on a database of this status."""
-        entries = [item.entry for item in found.items if item.entry]
-        rows = {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
-        return cls(session, found, found.has_ledger, found.defers, rows, with_times=with_times)
+    def __post_init__(self) -> None:
+        self.has_ledger, self.defers = self.found.has_ledger, self.found.defers
+        entries = [item.entry for item in self.found.items if item.entry]
+        self.rows = {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
 
     def state(self) -> str:
         """Return in a sentence what the database has of what this run was to apply."""
@@ -77,40 +66,6 @@ class Work:
         if len(self.committed) == 1:
             return f"{first} is committed in {where}; nothing after it was applied."
         return f"{first} to {last} are committed in {where}; nothing after them was applied."
-
-    def timed(self, commands: Iterable[Command]) -> Iterator[Command]:
-        """Yield commands so that each statement of a file is reported when it is done.
-
-        Where times are wanted, the server is asked for its clock before and after each.
-        """
-        clock: list[float] = []
-        for command in commands:
-            if command.statement is None:
-                yield command
-                clock = []
-                continue
-            if self.with_times and not clock:
-                yield Command(_CLOCK, command.migration, done=partial(_tick, clock))
-            yield replace(command, done=None if self.with_times else partial(self._report, command, None))
-            if self.with_times:
-                began, clock = clock, []
-                yield Command(_CLOCK, command.migration, done=partial(self._report, command, (began, clock)))
-
-    def _report(self, command: Command, clocks: tuple[list[float], list[float]] | None, result: PGresult) -> None:
-        """Report a statement that ran; `clocks` get and give the server's clock after and before it."""
-        spent = None
-        if clocks:
-            before, after = clocks
-            _tick(after, result)
-            spent = after[0] - before[0]
-        self.session.report(events.Statement(command.sql, spent, command.where))
-
-    def announce(self, command: Command) -> None:
-        """Report how many files are done, and which one is next, when a file begins."""
-        if command.migration is not self.announced:
-            self.announced = command.migration
-            done = len(self.committed) + len(self.open)
-            self.session.report(events.Progress("migrate", done, command.migration.name))
 
     def creating_ledger(self) -> list[str]:
         """Return what creates the ledger, if there is none, with the environment that the database is in.
@@ -126,7 +81,8 @@ class Work:
         """End an open transaction; a connection that is still busy is closed."""
         connection = self.session.connection
         self.open = []
-        self.announced = None
+        self.session.done = len(self.committed)
+        self.session.command = None
         self.session.clean = False
         if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             connection.execute("ROLLBACK")
@@ -142,15 +98,9 @@ class Work:
     def error(self, failure: StatementError, attempts: int = 1, notes: tuple[str, ...] = ()) -> MigrationError:
         """Return the operator's error for a failure that ends the run."""
         if self.session.connection.closed:
-            return errors.lost(failure.migration, failure.error, self.state(), failure.location)
-        if failure.transient:
-            return errors.locked(failure, self.state(), self.session.watch.blockers, attempts, notes)
-        return errors.failed(failure, self.state(), notes)
-
-
-def _tick(clock: list[float], result: PGresult) -> None:
-    """Keep the server's clock, in seconds."""
-    clock.append(float(bytes(result.get_value(0, 0) or b"0")))
+            return errors.lost(failure, self.state())
+        holders = self.session.watch.blockers
+        return errors.failed(failure, self.state(), holders=holders, attempts=attempts, notes=notes)
 
 
 class Attempts:
@@ -171,10 +121,10 @@ class Attempts:
         session = self._work.session
         if not failure.transient or session.connection.closed:
             return False
-        first = seconds(session.limits.lock_for(failure.migration)) or 1.0
+        first = seconds(session.options.lock_timeout_for(failure.migration)) or 1.0
         pause = min(first * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)
         pause *= random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311
-        budget = seconds(session.limits.budget_for(failure.migration))
+        budget = seconds(session.options.lock_budget_for(failure.migration))
         if budget and time.monotonic() - self._began + pause > budget:
             return False
         self.count += 1

@@ -43,7 +43,7 @@ def test_schema_that_differs_from_the_expected_one_is_rolled_back(built: Target,
 
 def test_schema_that_is_the_expected_one_is_committed(built: Target, directory: Path) -> None:
     files = migrations.discover(directory)
-    assert rebuild.migrate(built, files, commit="file").applied
+    assert rebuild.migrate(built, files, migrations.Options(commit="file")).applied
     expected = directory.parent / "schema.txt"
     expected.write_text(schema_of(built))
     assert not rebuild.migrate(built, files, expect=expected).applied
@@ -56,7 +56,7 @@ def test_earlier_commits_stay_and_are_named_where_the_last_file_makes_the_differ
     expected.write_text(schema_of(built))
     (directory / "0008_create_most.sql").write_text(NEXT.replace("more", "most"))
     with pytest.raises(CheckError, match="in 2 objects") as different:
-        rebuild.migrate(built, migrations.discover(directory), commit="file", expect=expected)
+        rebuild.migrate(built, migrations.discover(directory), migrations.Options(commit="file"), expect=expected)
     assert "0007_create_more is committed" in different.value.state
     assert "table public.more" in schema_of(built)
     assert "table public.most" not in schema_of(built)

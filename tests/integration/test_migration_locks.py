@@ -17,7 +17,7 @@ import pytest
 
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError
 from dbops.events import Event, Message, Progress, Statement
-from dbops.migrations import State, discover, migrate, run, session, status
+from dbops.migrations import Options, State, discover, migrate, run, session, status
 from dbops.migrations.session import LockWatch
 from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
@@ -63,8 +63,7 @@ def test_lock_that_cannot_be_acquired_names_the_holder_after_a_bounded_number_of
             migrate(
                 empty,
                 written(tmp_path, COLUMN, first=2),
-                lock_timeout="200ms",
-                lock_budget="3s",
+                Options(lock_timeout="200ms", lock_budget="3s"),
                 report=events.append,
             )
     said = failure.value.render()
@@ -91,7 +90,7 @@ def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Tar
         if isinstance(event, Message) and event.level == "WARNING":
             holder.close()
 
-    result = migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="100ms", report=watch)
+    result = migrate(empty, written(tmp_path, COLUMN, first=2), Options(lock_timeout="100ms"), report=watch)
     assert result.retries == 1
     assert applied(empty) == [1, 2]
 
@@ -108,7 +107,7 @@ def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Pat
             reported.append(event.text)
             holder.close()
 
-    migrate(empty, written(tmp_path, COLUMN, first=2), lock_timeout="1min", report=watch)
+    migrate(empty, written(tmp_path, COLUMN, first=2), Options(lock_timeout="1min"), report=watch)
     assert "nightly report" in reported[0]
 
 
@@ -119,7 +118,11 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
     )
     header = "-- lock-timeout: 2s\n-- statement-timeout: 10min\n"
     migrate(empty, written(tmp_path, header + look.format("a")))
-    migrate(empty, written(tmp_path, header + look.format("b"), first=2), lock_timeout="3s", statement_timeout="20min")
+    migrate(
+        empty,
+        written(tmp_path, header + look.format("b"), first=2),
+        Options(lock_timeout="3s", statement_timeout="20min"),
+    )
     with servers.connect(empty) as connection:
         found = connection.execute("SELECT * FROM public.a UNION ALL SELECT * FROM public.b").fetchall()
     assert found == [("2s", "10min"), ("3s", "20min")]
@@ -127,7 +130,7 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
 
 def test_statement_that_takes_too_long_is_ended_and_reported(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="canceling statement due to statement timeout") as failure:
-        migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), statement_timeout="100ms")
+        migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), Options(statement_timeout="100ms"))
     assert failure.value.location is not None
     assert failure.value.location.line == 2
     assert "--statement-timeout" in failure.value.advice
@@ -170,7 +173,7 @@ def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: P
     thread.start()
     begun.wait(30)
     with pytest.raises(PreflightError, match=r"another migration of this database is running: .*the first run"):
-        migrate(empty, discover(tmp_path), patience=0.5)
+        migrate(empty, discover(tmp_path), Options(patience=0.5))
     with servers.connect(empty) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the first run'"
@@ -258,7 +261,7 @@ def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> N
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%'"
         )
         until(lambda: connection.execute(busy + " AND pid <> pg_backend_pid()").fetchall() == [(0,)])
-    assert len(migrate(empty, migrations, to=1).applied) == 1
+    assert len(migrate(empty, migrations, Options(to=1)).applied) == 1
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -327,7 +330,7 @@ def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finis
             threading.Timer(0.5, lambda: os.kill(postmaster, signal.SIGKILL)).start()
 
     with pytest.raises(MigrationError, match="the connection was lost during migration 0160_do_step160") as failure:
-        migrate(target, migrations, fresh=True, report=watch)
+        migrate(target, migrations, Options(fresh=True), report=watch)
     assert "0001_do_step1 to 0100_do_step100 are committed" in failure.value.advice
     start(cluster)
     assert applied(target) == list(range(1, 101))
@@ -343,7 +346,7 @@ def test_failure_of_the_watch_does_not_end_the_run(
         raise psycopg.OperationalError("gone")
 
     monkeypatch.setattr(LockWatch, "_look", broken)
-    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.5);"), lock_timeout="400ms")
+    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.5);"), Options(lock_timeout="400ms"))
     assert applied(empty) == [1]
 
 

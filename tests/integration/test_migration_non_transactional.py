@@ -10,7 +10,7 @@ import pytest
 
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
-from dbops.migrations import State, discover, migrate, status
+from dbops.migrations import Options, State, discover, migrate, status
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -126,7 +126,7 @@ def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path
     index = "CREATE TABLE public.t (n integer); CREATE INDEX t_n_idx ON public.t (n);"
     text = "-- migrate: no-transaction\n-- lock-timeout: 200ms\nREINDEX INDEX CONCURRENTLY public.t_n_idx;"
     migrations = written(tmp_path, index, text)
-    migrate(empty, migrations, to=1)
+    migrate(empty, migrations, Options(to=1))
     with servers.connect(empty) as other:
         other.execute("BEGIN")
         other.execute("SELECT FROM public.t")
@@ -147,7 +147,7 @@ def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Pat
     """Only an index of the statement's own table is what an earlier attempt left."""
     migrations = written(tmp_path, TABLE, INDEX)
     run(empty, "CREATE SCHEMA dbops")
-    migrate(empty, migrations, to=1)
+    migrate(empty, migrations, Options(to=1))
     run(empty, "CREATE SCHEMA other; CREATE TABLE other.t (n integer); INSERT INTO other.t VALUES (1), (1)")
     with pytest.raises(Exception, match="could not create unique index"):
         run(empty, "CREATE UNIQUE INDEX CONCURRENTLY t_n_key ON other.t (n)")

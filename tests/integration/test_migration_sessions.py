@@ -9,7 +9,7 @@ import pytest
 from dbops import postgres
 from dbops.errors import MigrationError
 from dbops.events import Event, Message, Statement
-from dbops.migrations import apply, discover, migrate, session
+from dbops.migrations import Options, apply, discover, migrate, session
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
@@ -124,7 +124,7 @@ def test_wait_for_a_lock_is_seen_through_the_maintenance_database(empty: Target,
     ):
         holder.execute("BEGIN; LOCK TABLE public.t")
         with pytest.raises(MigrationError) as failure:
-            apply(connection, empty, migrations, observer=observer, lock_timeout="400ms", lock_budget="500ms")
+            apply(connection, empty, migrations, Options(lock_timeout="400ms", lock_budget="500ms"), observer=observer)
         assert any(f"process {holder.info.backend_pid}" in note for note in failure.value.notes)
 
 
@@ -132,7 +132,7 @@ def test_statement_that_takes_long_is_reported(empty: Target, tmp_path: Path, mo
     monkeypatch.setattr(session, "_ALIVE_SECONDS", 0.5)
     events: list[Event] = []
     text = "CREATE TABLE public.t ();\nSELECT 1,\n    pg_sleep(1.6);"
-    migrate(empty, written(tmp_path, text), lock_timeout="400ms", report=events.append)
+    migrate(empty, written(tmp_path, text), Options(lock_timeout="400ms"), report=events.append)
     alive = [e for e in events if isinstance(e, Message) and e.text.startswith("running for ")]
     assert "SELECT 1, pg_sleep(1.6);" in alive[-1].text
     assert alive[-1].where.endswith("0001_do_step1.sql:2")
@@ -146,7 +146,7 @@ def test_progress_of_an_index_is_shown(empty: Target, tmp_path: Path, monkeypatc
     slow += " $$ BEGIN PERFORM pg_sleep(0.001); RETURN 1; END $$;"
     table = "CREATE TABLE public.t AS SELECT n FROM generate_series(1, 1500) AS g (n);"
     index = "CREATE INDEX t_n_idx ON public.t (public.slow(n));"
-    migrate(empty, written(tmp_path, table + slow, index), lock_timeout="400ms", report=events.append)
+    migrate(empty, written(tmp_path, table + slow, index), Options(lock_timeout="400ms"), report=events.append)
     alive = [e.text for e in events if isinstance(e, Message) and e.text.startswith("running for ")]
     assert any("building index" in text and "%" in text for text in alive)
 
