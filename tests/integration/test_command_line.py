@@ -205,6 +205,13 @@ def test_reader_that_goes_away_does_not_hide_a_failed_check(server: TestServer, 
     assert subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, check=False).returncode == 1
 
 
+def test_reader_that_goes_away_is_no_error_of_what_prints_a_document(server: TestServer, built: Target) -> None:
+    task = f"{sys.executable} -m invoke db.fingerprint --text | true; exit ${{PIPESTATUS[0]}}"
+    environ = {**os.environ, "DATABASE_URL": server.url(built.database)}
+    done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_result_that_cannot_be_written_is_an_error(server: TestServer, built: Target) -> None:
     task = f"{sys.executable} -m invoke db.verify > /dev/full"
     environ = {**os.environ, "DATABASE_URL": server.url(built.database)}

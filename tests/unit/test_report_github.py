@@ -66,6 +66,15 @@ def test_failed_checks_are_errors_and_rows_of_the_summary(tmp_path: Path, capsys
     ]
 
 
+def test_values_are_escaped_once_in_the_summary_and_not_in_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = Check("structure/a.sql", "index i", False, "a_idx", "b_idx")
+    GitHub(str(tmp_path / "summary")).verification(Verification((check,), 1.0))
+    assert capsys.readouterr().err.endswith("::expected a_idx, actual b_idx\n")
+    assert "| index i | a&#95;idx | b&#95;idx |" in (tmp_path / "summary").read_text()
+
+
 def test_summary_of_success_is_a_line_after_what_others_wrote(tmp_path: Path) -> None:
     (tmp_path / "summary").write_text("before\n")
     GitHub(str(tmp_path / "summary")).verification(Verification(CHECKS[:1], 1.0))
