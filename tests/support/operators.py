@@ -43,11 +43,12 @@ def role(server: TestServer, attributes: str = "LOGIN CREATEDB", *, name: str = 
     try:
         yield name
     finally:
-        owned = "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = {}"
-        for (database,) in server.execute(sql.SQL(owned).format(sql.Literal(name))):
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(str(database))))
-        server.execute(sql.SQL("DROP OWNED BY {}").format(quoted))
-        server.execute(sql.SQL("DROP ROLE {}").format(quoted))
+        with servers.connect(server.target()) as connection:
+            owned = "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = %s"
+            for (database,) in connection.execute(owned, [name]).fetchall():
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(str(database))))
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(quoted))
+            connection.execute(sql.SQL("DROP ROLE {}").format(quoted))
 
 
 def as_role(target: Target, name: str) -> Target:
@@ -82,13 +83,14 @@ def exists(server: TestServer, name: str) -> bool:
 
 def scheduler_runs(server: TestServer, name: str, patience: float = 10.0) -> bool:
     """Return whether TimescaleDB's scheduler runs in a database, or starts within `patience` seconds."""
-    query = sql.SQL("SELECT 1 FROM pg_stat_activity WHERE datname = {} AND application_name = {}")
+    query = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND application_name = %s"
     deadline = time.monotonic() + patience
-    while not (found := server.execute(query.format(sql.Literal(name), sql.Literal(lifecycle.SCHEDULER)))):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return bool(found)
+    with servers.connect(server.target()) as connection:
+        while not connection.execute(query, [name, lifecycle.SCHEDULER]).fetchall():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 def scratch_databases(server: TestServer) -> list[str]:

@@ -223,16 +223,12 @@ def given_server(url: str) -> TestServer:
 
 def drop_quietly(server: TestServer, database: str) -> None:
     """Drop a test's database, with the sessions in it, and the successor that keeps its properties."""
-    for name in (database, *scratch_databases(server, database)):
-        server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def scratch_databases(server: TestServer, database: str) -> list[str]:
-    """Return the scratch databases on a server whose marker names a database, or a database that begins so."""
-    found = server.execute("""
-        SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database
-        WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1""")
-    return [str(name) for name, marker in found if f'"database": "{database}' in str(marker)]
+    with connect(server.target()) as connection:
+        found = connection.execute("""
+            SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database
+            WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1""").fetchall()
+        for name in (database, *(name for name, marker in found if f'"database": "{database}' in str(marker))):
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(name))))
 
 
 def free_port() -> int:
