@@ -22,7 +22,7 @@ slowest in parentheses, and multiples of the floor. `nox -s bench -- --quick` gi
 - **Ours** is `invoke db.rebuild` with all that belongs to it: preflight, lock, ledger, verification. The six files are
   the repository's; others are generated: a table with a key and a comment each.
 - Other tools drop the database first, and verify nothing.
-- Who fails at a job, or takes longer than five minutes for one run, is named as failed there; the others go on.
+- Who fails at a job, or takes longer than ten minutes for one run, is named as failed there; the others go on.
 - 20 ms away: a proxy delays each direction by 10 ms.
 - The server is one of its own, as `invoke server.up` starts it: durable (`fsync` and `synchronous_commit` on), with
   PostgreSQL's default settings otherwise. Databases for tests are made on a server for tests: `fsync` off, in memory if
