@@ -17,6 +17,8 @@ from dbops.migrations import Options, apply, discover, migrate, session
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
+from tests.support.network import slow_network
+from tests.support.servers import TestServer
 
 TABLE = "CREATE TABLE public.t (n integer);"
 
@@ -108,6 +110,17 @@ def test_progress_follows_the_server(empty: Target, tmp_path: Path) -> None:
 def test_what_cannot_travel_in_a_pipeline_runs_as_before(empty: Target, tmp_path: Path, text: str) -> None:
     result = migrate(empty, written(tmp_path, TABLE, text, "CREATE TABLE public.u ();"))
     assert len(result.applied) == 3
+
+
+def test_files_beside_deferrable_constraints_take_a_few_round_trips_each(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
+    """Their statements travel together; the constraints are checked after each file."""
+    rows = [f"INSERT INTO public.d VALUES ({n});" + "SELECT 1;" * 20 for n in range(10)]
+    migrations = written(tmp_path, "CREATE TABLE public.d (n integer UNIQUE DEFERRABLE);", *rows)
+    with slow_network(server, 0.005) as (far, traffic):
+        migrate(far.target(empty.database), migrations)
+    assert traffic.round_trips < 10 * len(migrations)
 
 
 def test_execute_that_fails_when_it_is_planned_again_points_at_itself(empty: Target, tmp_path: Path) -> None:
