@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import nox
 
@@ -30,15 +31,19 @@ def install(session: nox.Session, *groups: str) -> None:
 def have_server(session: nox.Session) -> None:
     """Install PostgreSQL and TimescaleDB if the machine has none; a server named by the caller is used as it is.
 
-    A pooler too, if this is root and it takes no more than apt: without one, its tests are skipped (never in CI).
+    A pooler, shells and the sources of locales too, if this is root and it takes no more than apt: without them, their
+    tests are skipped (never in CI).
     """
     if "KAPMAN_TEST_DATABASE_URL" not in os.environ:
         session.run("invoke", "server.install")
-    if not shutil.which("pgbouncer") and os.geteuid() == 0 and shutil.which("apt-get"):
+    missing = [program for program in ("pgbouncer", "zsh", "fish") if not shutil.which(program)]
+    if not Path("/usr/share/i18n/locales/de_DE").exists():
+        missing.append("locales")
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
         quiet = {"external": True, "silent": True, "env": {"DEBIAN_FRONTEND": "noninteractive"}}
         session.run(*apt, "update", success_codes=[0, 100], **quiet)
-        session.run(*apt, "install", "-y", "--no-install-recommends", "pgbouncer", **quiet)
+        session.run(*apt, "install", "-y", "--no-install-recommends", *missing, **quiet)
 
 
 @nox.session

@@ -62,7 +62,13 @@ SETTINGS: Mapping[str, str] = {
 CREATE_IT = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
 NO_MAINTENANCE_DATABASE = "As a superuser, run CREATE DATABASE postgres: operators take their lock there."
 UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
-# A refused connection has no SQLSTATE, only the server's words.
+REFUSED = (
+    "The server answered: check user, password and database in DATABASE_URL. `invoke db.rebuild` creates a database, "
+    "`invoke db.wait` waits until the server is ready."
+)
+# What libpq writes before the words of a server: the severity, in the server's language too.
+ANSWER = re.compile(r"connection to server .* failed: [^: ]+: {2}(.+)")
+# A refused connection has no SQLSTATE, only the server's words. They may be in any language: then REFUSED is the hint.
 HINTS_BY_MESSAGE = (
     (r"password authentication failed|no password supplied", "Check user and password in DATABASE_URL."),
     (r'database ".*" does not exist', CREATE_IT),
@@ -544,7 +550,8 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
     """Return the operator's error for a driver error: the server's own words, without the password."""
     diag = getattr(error, "diag", None)
     words = (diag.message_primary if diag else None) or _first_cause(str(error))
-    known = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), UNREACHABLE)
+    unknown = REFUSED if ANSWER.search(str(error)) else UNREACHABLE
+    known = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
     if getattr(error, "sqlstate", None):
         hint = "See the server's log for more."
     elif database == target.maintenance_database and known == CREATE_IT:
@@ -562,7 +569,7 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
 def _first_cause(text: str) -> str:
     """Return what libpq says of the first address it tried, without naming the address again."""
     line = re.sub(r"^connection (failed|is bad): ", "", (text.strip().splitlines() or ["connection failed"])[0])
-    refused = re.fullmatch(r"connection to server .* failed: FATAL: +(.+)", line)
+    refused = ANSWER.fullmatch(line)
     return refused[1] if refused else re.sub(r"^connection to server .* failed: ", "cannot connect: ", line)
 
 

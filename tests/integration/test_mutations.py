@@ -5,15 +5,17 @@ The changes are in `tests/data/mutations/`. Each begins with its name, then says
     -- verify: check that must fail => words that it must say       (or: nothing)
     -- drift: object that must differ => words of a line that does  (or: nothing)
 
-One that newer versions refuse, or cannot show, says so before that: `-- before: TimescaleDB 2.28`.
+One that newer versions refuse, or in which nothing is wrong there, says so before that: `-- before: TimescaleDB 2.28`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+import psycopg
 import pytest
 
 from dbops.catalog import ObjectDrift, fingerprint, schema_text
@@ -112,7 +114,9 @@ def test_clean_build_has_nothing_to_flag(baseline: Baseline) -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
 def test_mutation_is_found_by_name(baseline: Baseline, mutation: Mutation) -> None:
     if mutation.before and baseline.timescaledb >= mutation.before:
-        pytest.skip(f"for TimescaleDB before {'.'.join(map(str, mutation.before))}")
+        with suppress(psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFunction):
+            assert baseline.judge(mutation)[0] == {}
+        return
     failed, differing = baseline.judge(mutation)
     for subject, words in mutation.verify:
         if subject == "nothing":

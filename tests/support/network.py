@@ -13,10 +13,16 @@ from dataclasses import dataclass
 
 from tests.support.servers import TestServer
 
+# The type of a client's messages during authentication: PostgreSQL's documentation, "Message Formats".
+PASSWORD = b"p"
+
 
 @dataclass(slots=True)
 class Traffic:
-    """How many connections were made, and how often a client sent something after it had heard from the server."""
+    """How many connections were made, and how often a client sent something after it had heard from the server.
+
+    Passwords do not count: whether a server asks for one, and how often, is the server's setting.
+    """
 
     connections: int = 0
     round_trips: int = 0
@@ -42,11 +48,14 @@ def _accept(listener: socket.socket, server: TestServer, delay: float, made: Tra
             heard = threading.Event()
             heard.set()
 
-            def asked(heard: threading.Event = heard) -> None:
-                made.round_trips += heard.is_set()
+            def asked(data: bytes, heard: threading.Event = heard) -> None:
+                made.round_trips += heard.is_set() and not data.startswith(PASSWORD)
                 heard.clear()
 
-            for source, sink, passed in ((client, upstream, asked), (upstream, client, heard.set)):
+            def answered(_: bytes, heard: threading.Event = heard) -> None:
+                heard.set()
+
+            for source, sink, passed in ((client, upstream, asked), (upstream, client, answered)):
                 waiting: queue.Queue[tuple[float, bytes]] = queue.Queue()
                 threading.Thread(target=_receive, args=(source, waiting, delay, passed), daemon=True).start()
                 threading.Thread(target=_send, args=(sink, waiting), daemon=True).start()
@@ -62,7 +71,7 @@ def _connect(server: TestServer) -> socket.socket:
 
 
 def _receive(
-    source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float, passed: Callable[[], None]
+    source: socket.socket, waiting: queue.Queue[tuple[float, bytes]], delay: float, passed: Callable[[bytes], object]
 ) -> None:
     data = b"-"
     while data:
@@ -71,7 +80,7 @@ def _receive(
         except OSError:
             data = b""
         if data:
-            passed()
+            passed(data)
         waiting.put((time.monotonic() + delay, data))
 
 

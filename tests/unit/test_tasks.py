@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pexpect
 import pytest
 from invoke.exceptions import Exit
 from invoke.parser import Parser
@@ -160,27 +159,6 @@ def test_kapman_without_a_checkout_ends_with_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert [line.split(" ")[0] for line in done.stderr.splitlines()] == ["error:", "", "hint:"]
     assert "in a checkout" in done.stderr
-
-
-def test_completion_script_of_bash_completes_tasks_and_options_in_a_fresh_shell() -> None:
-    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb", "HOME": "/nonexistent"}
-    with pexpect.spawn(
-        "bash", ["--norc", "--noprofile", "-i"], cwd=ROOT, env=environ, encoding="utf-8", timeout=60
-    ) as shell:
-        shell.sendline("bind 'set bell-style none'; PS1='ready> '; source <(invoke --print-completion-script=bash)")
-        shell.expect("\nready> ")
-        shell.send("invoke db.rebu\t")
-        shell.expect_exact("invoke db.rebuild ")
-        shell.send("--rehe\t")
-        shell.expect_exact("--rehearsal")
-        shell.sendcontrol("c")
-        shell.sendline("exit")
-        shell.expect(pexpect.EOF)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script_exists_for_each_shell(shell: str) -> None:
-    assert "--complete" in run_invoke(f"--print-completion-script={shell}").stdout
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task.startswith("db.") and task != "db.new"])
