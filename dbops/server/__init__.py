@@ -78,7 +78,7 @@ def ensure_running(environ: Mapping[str, str], *, ask: bool = False, report: Rep
     `ask` lets sudo ask for a password. Raises ServerError, with the other ways to get a server, if it cannot.
     """
     server = Embedded.of(environ)
-    if not server.installations() and not server.layout.made:
+    if not server.layout.made and not server.installations():
         install(server, ask=ask, report=report)
     return access.by_socket(server.layout, up(server, report=report)).url()
 

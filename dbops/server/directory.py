@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from dbops.errors import ServerError
 from dbops.events import Message, Report
 
@@ -100,6 +98,9 @@ def locked(layout: Layout, report: Report) -> Iterator[None]:
 
     Raises ServerError if the other command removes the directory.
     """
+    # Imported late: a verb on another server does not need it.
+    from filelock import FileLock, Timeout
+
     lock = FileLock(layout.lock, mode=0o600)
     try:
         try:
