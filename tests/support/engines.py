@@ -262,12 +262,17 @@ def _versions(url: str) -> tuple[str, str]:
 
 
 def _pytest(arguments: Sequence[str], url: str = "") -> Counts:
-    """Run pytest on the server that a URL names, else on throwaway ones, and return what it counted."""
+    """Run pytest on the server that a URL names, else on throwaway ones, and return what it counted.
+
+    Without a file or directory among the arguments it runs the integration tests.
+    """
     environ = {key: value for key, value in os.environ.items() if key != "KAPMAN_TEST_DATABASE_URL"}
     if url:
         environ["KAPMAN_TEST_DATABASE_URL"] = url
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        command = [sys.executable, "-m", "pytest", f"--junitxml={report.name}", *(arguments or ["tests/integration"])]
+        chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
+        tests = arguments if chosen else (*arguments, "tests/integration")
+        command = [sys.executable, "-m", "pytest", f"--junitxml={report.name}", *tests]
         began = time.monotonic()
         code = subprocess.run(command, env=environ, cwd=ROOT, check=False).returncode
         seconds = time.monotonic() - began
