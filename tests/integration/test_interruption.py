@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,14 @@ AFTER_THE_DROP = (
     "step='open'",
     "StepFinished(step='open'",
 )
+
+
+@pytest.fixture
+def small(small: dict[str, Any]) -> dict[str, Any]:
+    """Return the least that can be built, with TimescaleDB, whose scheduler has to run in the end."""
+    (small["migrations"] / "0001_create_least.sql").unlink()
+    shutil.copy(ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql", small["migrations"])
+    return small
 
 
 def set_apart(server: TestServer, target: Target) -> properties.Properties:

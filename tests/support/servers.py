@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,10 +70,27 @@ class TestServer:
         return make_conninfo("", **{**self.parameters, "dbname": database})
 
     def execute(self, statement: str | sql.Composable, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run one statement in a session of its own and return its rows, if it gives any."""
+        """Run one statement and return its rows, if it gives any."""
+        if database == "postgres":
+            return self._run(statement, _session(self.url(database), os.getpid(), threading.get_ident()))
         with connect(self.target(database)) as connection:
-            cursor = connection.execute(statement)  # type: ignore[arg-type]
-            return cursor.fetchall() if cursor.description else []
+            return self._run(statement, connection)
+
+    @staticmethod
+    def _run(statement: str | sql.Composable, connection: postgres.Connection) -> list[tuple[object, ...]]:
+        cursor = connection.execute(statement)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+
+_sessions: dict[tuple[str, int, int], postgres.Connection] = {}
+
+
+def _session(url: str, process: int, thread: int) -> postgres.Connection:
+    """Return the session for statements that are about no database; it is kept, since a new one takes milliseconds."""
+    kept = _sessions.get((url, process, thread))
+    if kept is None or kept.closed:
+        kept = _sessions[url, process, thread] = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+    return kept
 
 
 def connect(target: Target, database: str | None = None) -> postgres.Connection:
