@@ -43,7 +43,7 @@ def odd_database(server: TestServer, target: Target) -> Iterator[Properties]:
             f'REVOKE ALL ON DATABASE "{target.database}" FROM PUBLIC',
             f'GRANT CONNECT ON DATABASE "{target.database}" TO "{reader}" WITH GRANT OPTION',
             f'GRANT TEMPORARY ON DATABASE "{target.database}" TO "{reader}"',
-            f'SET ROLE "{reader}"; GRANT CONNECT ON DATABASE "{target.database}" TO {writer}',
+            f'SET ROLE "{reader}"; GRANT CONNECT ON DATABASE "{target.database}" TO {writer}; RESET ROLE',
             f"COMMENT ON DATABASE \"{target.database}\" IS 'it''s \"odd\" \\ größe'",
             f"""ALTER DATABASE "{target.database}" SET search_path TO 'Odd, "name"', '$user', public""",
             f"""ALTER DATABASE "{target.database}" SET kapman.note TO E'a=b, "c" ''d'' \\\\ e\\nf'""",
