@@ -166,6 +166,7 @@ def test_session_that_ends_for_idling_is_reported_with_the_state(
     assert session.LOCK_TIMEOUT == "1s"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interruption_of_a_pipeline_leaves_a_sound_connection(
     empty: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dbops import testing
 from dbops.settings import ROOT, Target
+from tests.support import servers
+from tests.support.migration_files import write
 from tests.support.servers import TestServer
 
 TESTS = """
@@ -60,23 +62,30 @@ def test_database_of_a_failed_test_is_kept_and_its_address_is_printed(server: Te
     before = kept_databases(server)
     done = run_pytest(sys.executable, tmp_path, server)
     assert done.returncode == 1, done.stdout
-    (name,) = set(kept_databases(server)) - set(before)
-    assert re.search(rf"kept for inspection: postgresql://[^ ]*/{name}\b", done.stdout)
+    printed = re.search(r"kept for inspection: postgresql://[^ ]*/(kapman_test_\w+)", done.stdout)
+    assert printed
+    name = printed[1]
+    assert name in set(kept_databases(server)) - set(before)
     assert server.execute("SELECT symbol FROM tickers", name) == [("KEPT",)]
     server.execute(f'DROP DATABASE "{name}"')
 
 
-def test_template_is_built_once_and_again_if_a_run_was_interrupted_while_building_it(server: TestServer) -> None:
+def test_template_is_built_once_and_again_if_a_run_was_interrupted_while_building_it(
+    server: TestServer, tmp_path: Path
+) -> None:
     target = server.target("postgres")
-    name = testing.build_template(target)
+    # A template of its own: other tests clone that of the baseline meanwhile.
+    directory = write(tmp_path, f"CREATE TABLE public.{servers.fresh_name()} ();")
+    name = testing.build_template(target, directory)
     oid = f"SELECT oid, datallowconn, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'"
     ((first, allowed, comment),) = server.execute(oid)
     assert (allowed, comment) == (False, testing.COMPLETE)
-    assert testing.build_template(target) == name
+    assert testing.build_template(target, directory) == name
     assert server.execute(oid)[0][0] == first
     server.execute(f'COMMENT ON DATABASE "{name}" IS NULL')
-    testing.build_template(target)
+    testing.build_template(target, directory)
     assert server.execute(oid)[0][0] != first
+    server.execute(f'DROP DATABASE "{name}"')
 
 
 @pytest.mark.parametrize(
