@@ -93,7 +93,7 @@ class Series:
 class Row:
     """One job and who did it; ratios are against `base`, the least that the job takes; `notes` are other figures.
 
-    `failed` says of those who could not do it why.
+    `failed` gives the reason for each contender that failed.
     """
 
     key: str

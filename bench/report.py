@@ -22,7 +22,7 @@ slowest in parentheses, and multiples of the floor. `nox -s bench -- --quick` gi
 - **Ours** is `invoke db.rebuild` with all that belongs to it: preflight, lock, ledger, verification. The six files are
   the repository's; others are generated: a table with a key and a comment each.
 - Other tools drop the database first, and verify nothing.
-- Who fails at a job, or takes longer than ten minutes for one run, is named as failed there; the others go on.
+- A tool that fails at a job, or needs more than ten minutes for one run, is listed as failed; the others go on.
 - 20 ms away: a proxy delays each direction by 10 ms.
 - The server is one of its own, as `invoke server.up` starts it: durable (`fsync` and `synchronous_commit` on), with
   PostgreSQL's default settings otherwise. Databases for tests are made on a server for tests: `fsync` off, in memory if
@@ -179,7 +179,7 @@ def _series(row: Row, name: str) -> dict[str, object]:
 
 
 def _cell(row: Row, name: str) -> str:
-    """Return a median with its spread and, unless it is the base, its ratio; nothing for who did not take part."""
+    """Return a median with its spread and, unless it is the base, its ratio; nothing if it was not measured."""
     if name in row.failed:
         return "**failed**"
     if name not in row.series:

@@ -149,6 +149,10 @@ class UnforeseenError(DbopsError):
     exit_code = 70
 
 
+class NameTakenError(PreflightError):
+    """Another session created the database between its drop and the successor's renaming."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asked for the end; psycopg cancels the running statement as it does for Ctrl-C.
 

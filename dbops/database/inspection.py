@@ -479,10 +479,11 @@ def _tables(
     connection: Connection, tables: dict[tuple[str, str], list[Any]], approximate: str
 ) -> tuple[TableImpact, ...]:
     """Return each table with its size, and with its newest time, if an index gives it within a second."""
+    asked = ask(connection, [(_SIZES, [facts[1]]) for facts in tables.values()])
+    sizes = [answer.rows[0][0] if answer.rows else 0 for answer in asked]
     queries: list[tuple[tuple[str, str], int, postgres.Query]] = []
-    for (schema, name), (_, oids, newest, compressed, reason) in tables.items():
+    for (schema, name), (_, _, newest, compressed, reason) in tables.items():
         table = sql.Identifier(schema, name)
-        queries.append(((schema, name), 1, (_SIZES, [oids])))
         if newest and not reason:
             query = sql.SQL("SELECT pg_catalog.max({})::text FROM {}").format(sql.Identifier(newest), table)
             queries.append(((schema, name), 2, (query, [])))
@@ -491,8 +492,8 @@ def _tables(
                 sql.Identifier(approximate, "approximate_row_count"), table.as_string(connection)
             )
             queries.append(((schema, name), 0, (query, [])))
-    for table_facts in tables.values():
-        table_facts[1:3] = 0, None
+    for facts, size in zip(tables.values(), sizes, strict=True):
+        facts[1:3] = size, None
     connection.execute("SET LOCAL statement_timeout = '1s'")
     for (key, position, _), answer in zip(queries, ask(connection, [query for _, _, query in queries]), strict=True):
         if not answer.error and answer.rows:

@@ -26,7 +26,7 @@ from dbops import postgres
 from dbops.database import properties
 from dbops.database.inspection import TIMESCALEDB_FUNCTION, Inspection, Server, impact, inspect
 from dbops.database.properties import Database, Marker, Properties
-from dbops.errors import ConsentError, DbopsError, Interrupted, PreflightError, ServerError
+from dbops.errors import ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
 from dbops.postgres import Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock, unlock
 from dbops.settings import SCRATCH_PREFIX, Target
@@ -222,7 +222,7 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
     """Give a successor the target's name, in one transaction: it stays closed to other roles until it is verified.
 
     Superusers, and TimescaleDB's scheduler, may connect to it; where the operator is not a superuser, members of its
-    role may. Raises PreflightError if another session took the name meanwhile.
+    role may. Raises NameTakenError if another session took the name meanwhile.
     """
     name, wanted = found.target.database, _find(connection, successor).properties
     database = sql.Identifier(name)
@@ -242,12 +242,12 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
                 run_together(connection, statements, report)
             return
         except psycopg.errors.DuplicateDatabase:
-            raise PreflightError(
+            raise NameTakenError(
                 f"{name} was created by another session just now, after it was dropped",
                 where=str(found.target),
                 notes=(f"the empty database {successor} keeps the properties that {name} had",),
-                hint=f"Stop what creates it, run DROP DATABASE {quoted(name)}, then `invoke db.rebuild`. As long as "
-                "the new one is there, its own properties count.",
+                hint=f"Stop what creates it, run DROP DATABASE {quoted(name)}, then `invoke db.rebuild`. While "
+                "the new database exists, a rebuild keeps its properties.",
                 state=f"The new {name} was not changed.",
             ) from None
         except psycopg.errors.ObjectInUse:

@@ -18,7 +18,7 @@ from dbops.database.inspection import Inspection, count_rows, inspect
 from dbops.database.lifecycle import DropResult
 from dbops.database.preflight import Finding, assert_passed, judged, preflight
 from dbops.database.properties import find
-from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
+from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
 from dbops.postgres import TIMEOUT, Connection, Session, sessions_in
@@ -364,8 +364,7 @@ def _partly_built(connection: Connection, target: Target, options: Options, repo
     try:
         with postgres.translated(target):
             yield
-    except PreflightError:
-        # The successor did not get the name, and the error says so.
+    except NameTakenError:
         raise
     except DbopsError as error:
         error.state = f"{name} is partly built and stays closed to other roles; its properties are kept."

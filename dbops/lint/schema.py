@@ -84,7 +84,8 @@ def before(path: Path | None) -> Schema:
     if path is None or number(path) <= BASELINE:
         return Schema()
     earlier = sorted((number(other), other) for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
-    return _built(tuple(other.read_text(encoding="utf-8", errors="replace") for _, other in earlier))
+    changed = ((other, other.stat()) for _, other in earlier)
+    return _built(tuple((other, stat.st_mtime_ns, stat.st_size) for other, stat in changed))
 
 
 def number(path: Path) -> int:
@@ -108,12 +109,16 @@ def is_transactional(text: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _built(texts: tuple[str, ...]) -> Schema:
-    """Return the schema that files of some texts build, in order; the rules ask for it at every statement."""
+def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
+    """Return the schema that files build, in order; the rules ask for it at every statement.
+
+    The times and sizes are there for the cache: a file that changed is read again.
+    """
     tables: set[str] = set()
     hypertables: set[str] = set()
     not_null: set[tuple[str, str]] = set()
     checks: dict[tuple[str, str], str] = {}
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files_at)
     for sql in (statement.sql for text in texts for statement in statements(text)):
         if match := _CREATE.match(sql):
             tables.add(qualified(match["name"]))

@@ -17,7 +17,8 @@ _HINTS = {
     "raise max_locks_per_transaction, or commit each file with `invoke db.migrate --commit file`.",
     "57014": "Another session canceled it, as with pg_cancel_backend: ask why, then run `invoke db.migrate` again.",
     "55P04": "A value that ALTER TYPE adds can be used only after a commit: put the ALTER TYPE in a file of its own, "
-    "with `-- migrate: own-transaction` in the header, or commit each file with `invoke db.migrate --commit file`.",
+    "with `-- migrate: own-transaction` in the header, or commit each file with `invoke db.migrate --commit file`. "
+    "`--check` commits nothing, so it cannot try the files that use the value.",
     "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
     "in the header, and run `invoke db.migrate` again.",
 }

@@ -95,8 +95,9 @@ class Options:
 
     `to` is the last version to apply. Timeouts and the lock budget are durations such as `5s`, and override the files'
     headers. `commit` is "all" for one transaction or "file" for one each; `fresh` allows commits in between, on a
-    database that this run has created; `check` rolls everything back. `with_times` asks the server for each
-    statement's time. `patience` is how many seconds to wait for another migration of the same database.
+    database that this run has created; `check` rolls everything back, all in one transaction. `with_times` asks the
+    server for each statement's time; outside a transaction the client measures it. `patience` is how many seconds to
+    wait for another migration of the same database.
     """
 
     to: int | None = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dbops.errors import Location
 
-# Letters, and all beyond ASCII, said by what they are not: a range up to U+10FFFF takes long to compile.
+# Letters and everything beyond ASCII, as negated classes: a range up to U+10FFFF takes long to compile.
 _LETTER = r"[^\x00-@\[-^`{-\x7f]"
 _LETTER_OR_DIGIT = r"[^\x00-/:-@\[-^`{-\x7f]"
 _WORD = rf"{_LETTER}[^\x00-#%-/:-@\[-^`{{-\x7f]*"

@@ -12,7 +12,8 @@ import pytest
 from dbops import label
 from dbops.database import rebuild
 from dbops.database.inspection import look_inside
-from dbops.errors import CheckError, ConsentError, MigrationError
+from dbops.errors import CheckError, ConsentError, MigrationError, PreflightError
+from dbops.events import Event, StepStarted
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.operators import Clients, as_role, exists, options, scheduler_runs, works
@@ -93,6 +94,16 @@ def test_failing_check_is_found_in_the_rehearsal(server: TestServer, precious: T
     assert "impossible: expected 1, is 2" in failed.value.notes
     assert works(server, precious)
     assert operators.scratch_databases(server) == []
+
+
+def test_refusal_while_building_says_that_the_database_is_partly_built(empty: Target, small: dict[str, Any]) -> None:
+    def refuse(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.step == "migrate":
+            raise PreflightError("refused", where="the test", hint="")
+
+    with pytest.raises(PreflightError) as refused:
+        rebuild.rebuild(empty, options(**small), report=refuse)
+    assert "partly built and stays closed" in refused.value.state
 
 
 def test_without_rehearsal_a_failure_leaves_a_closed_database_that_the_next_rebuild_replaces(

@@ -85,6 +85,6 @@ def alone(environ: Mapping[str, str]) -> Iterator[None]:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             # Invoke loads the file anew each time.
-            sys.modules.pop("tasks")
+            sys.modules.pop("tasks", None)
             if tasks:
                 sys.modules["tasks"] = tasks
