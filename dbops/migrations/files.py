@@ -53,7 +53,7 @@ _TRANSACTION_CONTROL = {
 }  # fmt: skip
 
 # A file of such statements leaves the session as it was, unless it has one of these words.
-_DEFINITIONS = ("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE")
+_DEFINITIONS = {("CREATE",), ("ALTER",), ("DROP",), ("COMMENT",), ("GRANT",), ("REVOKE",)}
 _TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
@@ -306,7 +306,7 @@ def _validated(path: Path, directory: Path) -> Migration:
         end = statement.end
         count += 1
         adds_enum_value |= statement.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(statement.words)
-        touches_session |= not any(statement.begins(word) for word in _DEFINITIONS)
+        touches_session |= statement.words[:1] not in _DEFINITIONS
         _validate_statement(path, text, statement, header)
     if count:
         _validate_gap(path, text, end, len(text))
@@ -365,7 +365,7 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
     offset = statement.start
     if statement.psql >= 0:
         what, offset = "contains a backslash command, which only psql understands: write SQL only", statement.psql
-    elif any(statement.begins(*control) for control in _TRANSACTION_CONTROL):
+    elif {words[:1], words[:2]} & _TRANSACTION_CONTROL:
         what = f"contains {words[0]}: a migration must not contain transaction control"
     elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
         what = "contains COPY from or to the client, which has no data here: use INSERT or a table"

@@ -18,21 +18,23 @@ from dbops.errors import Location
 _LETTER = r"[^\x00-@\[-^`{-\x7f]"
 _LETTER_OR_DIGIT = r"[^\x00-/:-@\[-^`{-\x7f]"
 _WORD = rf"{_LETTER}[^\x00-#%-/:-@\[-^`{{-\x7f]*"
+# Blanks, and the token behind them.
 _TOKEN = re.compile(
-    rf"""
-    (?P<skip> [ \t\n\r\f\v]+ | --[^\n\r]* )
-  | (?P<comment> /\* )
-  | (?P<escaped> [eE]' )
-  | (?P<string> '[^']*(?:'|\Z) )
-  | (?P<quoted> "[^"]*(?:"|\Z) )
-  | (?P<dollar> \$(?:{_LETTER}{_LETTER_OR_DIGIT}*)?\$ )
+    rf"""[ \t\n\r\f\v]*+ (?:
+    (?P<escaped> [eE]' )
   | (?P<word> {_WORD} )
   | (?P<end> ; )
   | (?P<open> \(+ )
   | (?P<close> \)+ )
+  | (?P<line_comment> --[^\n\r]* )
+  | (?P<comment> /\* )
+  | (?P<string> '[^']*(?:'|\Z) )
+  | (?P<quoted> "[^"]*(?:"|\Z) )
+  | (?P<dollar> \$(?:{_LETTER}{_LETTER_OR_DIGIT}*)?\$ )
   | (?P<backslash> \\ )
+  | (?P<nothing> \Z )
   | (?P<other> [0-9,.=<>+*|:]+ | . )
-    """,
+    )""",
     re.VERBOSE | re.DOTALL,
 )
 # What needs no look inside parentheses, many tokens at a time: rows of VALUES are most of a large file.
@@ -101,11 +103,10 @@ def split(text: str) -> Iterator[Statement]:
         if current.depth and (run := _RUN.match(text, position)):
             position = current.end = run.end()
             continue
-        start = position
-        kind, position = _token(text, start)
-        if kind in ("skip", "comment") or (kind == "end" and current.start < 0):
+        kind, start, position = _token(text, position)
+        if kind == "comment" or (kind in ("end", "nothing") and current.start < 0):
             continue
-        if kind:
+        if kind != "nothing":
             current.start = start if current.start < 0 else current.start
             current.end = position
         if kind == "word" and not current.depth:
@@ -118,7 +119,7 @@ def split(text: str) -> Iterator[Statement]:
             current.depth = max(0, current.depth - (position - start))
         elif kind == "backslash" and current.psql < 0:
             current.psql = start
-        elif not kind or (kind == "end" and not current.depth and not current.blocks):
+        elif kind == "nothing" or (kind == "end" and not current.depth and not current.blocks):
             line += _line_ends(text, counted, current.start)
             counted = current.start
             yield Statement(counted, line, text[counted : current.end], tuple(current.words), current.psql)
@@ -138,21 +139,24 @@ def leading(text: str) -> Iterator[str]:
     """Yield the comments, and the blanks between them, that stand before the first statement."""
     position = 0
     while position < len(text):
-        start = position
-        kind, position = _token(text, start)
-        if kind not in ("skip", "comment", "end"):
+        kind, start, end = _token(text, position)
+        if start > position:
+            yield text[position:start]
+        if kind not in ("comment", "end"):
             return
-        yield text[start:position]
+        yield text[start:end]
+        position = end
 
 
 def without_comments(text: str) -> str:
-    """Return a text with each comment replaced by a blank."""
+    """Return a text with each comment, and blanks between words, replaced by one blank."""
     parts: list[str] = []
     position = 0
     while position < len(text):
-        start = position
-        kind, position = _token(text, start)
-        parts.append(" " if kind in ("skip", "comment") else text[start:position])
+        kind, start, end = _token(text, position)
+        parts.append(" " if start > position else "")
+        parts.append(" " if kind == "comment" else text[start:end])
+        position = end
     return "".join(parts)
 
 
@@ -160,24 +164,26 @@ def _line_ends(text: str, start: int, end: int) -> int:
     return text.count("\n", start, end) + text.count("\r", start, end)
 
 
-def _token(text: str, position: int) -> tuple[str, int]:
-    """Return the kind and the end of the token at a position; no kind at the end of the text.
+def _token(text: str, position: int) -> tuple[str, int, int]:
+    """Return the kind, the start and the end of the token at a position, or behind the blanks there.
 
-    A comment that never ends belongs to a statement, so that the server refuses it: it is of kind "other".
+    It is of kind "nothing" at the end of the text. A comment that never ends belongs to a statement, so that the
+    server refuses it: it is of kind "other".
     """
     match = _TOKEN.match(text, position)
-    if match is None:
-        return "", position
-    kind, end = str(match.lastgroup), match.end()
+    assert match  # noqa: S101 - some alternative matches everywhere
+    kind, start, end = match.lastgroup or "", match.start(match.lastindex or 0), match.end()
+    if kind == "line_comment":
+        return "comment", start, end
     if kind == "comment":
         depth = 1
         while depth and (edge := _COMMENT_EDGE.search(text, end)):
             depth += 1 if edge.group() == "/*" else -1
             end = edge.end()
-        return ("other", len(text)) if depth else (kind, end)
+        return ("other", start, len(text)) if depth else (kind, start, end)
     if kind == "dollar":
-        close = text.find(match.group(), end)
-        return kind, len(text) if close < 0 else close + len(match.group())
+        close = text.find(match["dollar"], end)
+        return kind, start, len(text) if close < 0 else close + end - start
     while kind == "escaped":
         rest = _ESCAPED_REST.match(text, end)
         end = rest.end() if rest else len(text)
@@ -186,4 +192,4 @@ def _token(text: str, position: int) -> tuple[str, int]:
         if more is None:
             break
         end = more.end()
-    return kind, end
+    return kind, start, end
