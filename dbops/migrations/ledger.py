@@ -349,15 +349,40 @@ def _read(connection: Connection, target: Target) -> tuple[Entry, ...]:
     return tuple(Entry(*row) for row in rows)
 
 
-def record(migration: Migration, duration_ms: str, settings: str = "NULL") -> str:
+# The milliseconds since the file before was recorded, or since the transaction began.
+_SINCE_PREVIOUS = """pg_catalog.round(1000::pg_catalog.numeric OPERATOR(pg_catalog.*) extract(
+    epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) greatest(pg_catalog.now(), (
+        SELECT p.applied_at FROM dbops.schema_migrations AS p
+        WHERE p.version OPERATOR(pg_catalog.=) ($1 OPERATOR(pg_catalog.-) 1)
+    ))))"""
+
+
+def preparing(settings: str) -> str:
+    """Return what prepares the statement that `executing` runs: planning it takes longer than writing a row.
+
+    It computes the file's duration itself, and evaluates `settings`, a select list, when the row is written.
+    """
+    return f"PREPARE dbops_record (integer, text, text) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, settings)}"
+
+
+def executing(migration: Migration) -> str:
+    """Return what writes a migration's row with the prepared statement; it returns what `assert_recorded` takes."""
+    return f"EXECUTE dbops_record ({migration.version}, '{migration.name}', '{migration.checksum}')"
+
+
+def record(migration: Migration, duration_ms: str) -> str:
     """Return the statement that writes a migration's row, or completes the one of a run that did not finish.
 
-    `duration_ms` is an expression, `settings` a select list that is evaluated afterwards. It returns what
-    `assert_recorded` takes. No function or operator is found by a search path, whatever is on it.
+    `duration_ms` is an expression. It returns what `assert_recorded` takes.
     """
+    return _recording(str(migration.version), f"'{migration.name}'", f"'{migration.checksum}'", duration_ms, "NULL")
+
+
+def _recording(version: str, name: str, checksum: str, duration_ms: str, settings: str) -> str:
+    """Return the statement; no function or operator in it is found by a search path, whatever is on it."""
     return f"""
 INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version)
-VALUES ({migration.version}, '{migration.name}', '{migration.checksum}', {duration_ms}, '{__version__}')
+VALUES ({version}, {name}, {checksum}, {duration_ms}, '{__version__}')
 ON CONFLICT (version) DO UPDATE SET name = excluded.name, checksum = excluded.checksum,
     applied_at = excluded.applied_at, applied_by = excluded.applied_by,
     duration_ms = excluded.duration_ms, tool_version = excluded.tool_version

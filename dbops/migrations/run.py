@@ -42,11 +42,6 @@ WHERE c.condeferrable AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
   AND NOT pg_catalog.pg_is_other_temp_schema(n.oid)
 GROUP BY 1 ORDER BY 1
 """
-# The milliseconds since the file before was recorded, or since the transaction began.
-_SINCE_PREVIOUS = """pg_catalog.round(1000::pg_catalog.numeric OPERATOR(pg_catalog.*) extract(
-    epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) greatest(pg_catalog.now(), (
-        SELECT p.applied_at FROM dbops.schema_migrations AS p WHERE p.version OPERATOR(pg_catalog.=) {previous}
-    ))))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +307,8 @@ def _bookkeeping(work: Work, migration: Migration) -> Iterator[Command]:
         work.open.append(AppliedMigration(migration.version, migration.name, migration.statements, milliseconds / 1000))
         session.done += 1
 
-    text = ledger.record(migration, _SINCE_PREVIOUS.format(previous=migration.version - 1), session.in_force)
-    yield Command(text, migration, done=recorded)
+    yield from session.preparing(migration)
+    yield Command(ledger.executing(migration), migration, done=recorded)
 
 
 def _check_constraints(session: Session, migration: Migration) -> None:

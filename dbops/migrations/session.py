@@ -22,6 +22,7 @@ from psycopg.waiting import Ready, Wait
 from dbops import events, postgres
 from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Report
+from dbops.migrations import ledger
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
 from dbops.migrations.sqlsplit import Statement, split
@@ -159,7 +160,8 @@ class Session:
 
     `command` is what the server works on since the client's monotonic clock `since`, `done` how many files it has done.
     `clean` is whether no file has left anything in the session, `in_force` are the settings that hold after the last
-    command that was sent, empty if that is not known; `locks` counts how often it has taken the migration lock;
+    command that was sent, empty if that is not known, `prepared` those that the prepared statement puts into force
+    again; `locks` counts how often it has taken the migration lock;
     `clock` is the server's, in seconds, when it was last read.
     """
 
@@ -174,6 +176,7 @@ class Session:
     done: int = 0
     clean: bool = False
     in_force: str = ""
+    prepared: str = ""
     locks: int = 0
     clock: float = 0.0
 
@@ -185,6 +188,7 @@ class Session:
     def resetting(self, *, local: bool) -> list[str]:
         """Return what takes back all that a file may have left in the session; `local` in a transaction."""
         self.locks += 1
+        self.prepared = ""
         return [
             "RESET SESSION AUTHORIZATION",
             "RESET ALL",
@@ -226,6 +230,14 @@ class Session:
         if settings != self.in_force:
             self.in_force = settings
             yield Command(f"SELECT {settings}", migration)
+
+    def preparing(self, migration: Migration) -> Iterator[Command]:
+        """Yield what prepares the statement that writes a migration's row, unless it is prepared for these settings."""
+        if self.prepared != self.in_force:
+            if self.prepared:
+                yield Command("DEALLOCATE ALL", migration)
+            self.prepared = self.in_force
+            yield Command(ledger.preparing(self.prepared), migration)
 
     def statements(self, migration: Migration) -> Iterator[Command]:
         """Yield the statements of a file; the server is asked for its clock around each where times are wanted."""
@@ -398,8 +410,9 @@ def opened(
         finally:
             connection.remove_notice_handler(session.on_notice)
             if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
-                reset = ["RESET ROLE", "RESET client_min_messages"]
-                reset = [] if session.clean else [*session.resetting(local=False), *reset]
+                reset = ["DEALLOCATE ALL"]
+                if not session.clean:
+                    reset = [*session.resetting(local=False), "RESET ROLE", "RESET client_min_messages"]
                 times = f"pg_catalog.generate_series(1, {session.locks})"
                 with suppress(psycopg.Error):
                     session.script(*reset, f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM {times}")
