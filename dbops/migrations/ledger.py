@@ -43,7 +43,7 @@ CREATE_TABLE = (
     f"COMMENT ON TABLE {LEDGER} IS 'Which migrations this database has had; written by the migration runner only'",
     f"COMMENT ON COLUMN {LEDGER}.checksum IS 'sha256 of the file without BOM and with LF line ends'",
     f"COMMENT ON COLUMN {LEDGER}.applied_at IS 'When the file was applied, or begun where it has not finished'",
-    f"COMMENT ON COLUMN {LEDGER}.applied_by IS 'Role that connected, whoever owns what it made'",
+    f"COMMENT ON COLUMN {LEDGER}.applied_by IS 'Role that connected; what the file creates may belong to another role'",
     f"COMMENT ON COLUMN {LEDGER}.duration_ms IS "
     "'How long the file took; NULL where it runs outside a transaction and has not finished'",
     f"COMMENT ON COLUMN {LEDGER}.tool_version IS 'Version of the runner'",
