@@ -276,13 +276,14 @@ class Session:
     def failure(self, command: Command, error: psycopg.Error) -> StatementError:
         """Return the error of a command with its location in the file."""
         limit = seconds(self.options.statement_timeout_for(command.migration))
-        took = time.monotonic() - self.since
+        # The server says what canceled a statement, in its own language; otherwise its time tells.
+        late = "statement timeout" in str(error) or time.monotonic() - self.since >= 0.9 * limit
         return StatementError(
             command.migration,
             error,
             command.statement,
             counts_bytes=self.connection.info.parameter_status("server_encoding") == "SQL_ASCII",
-            timed_out=error.sqlstate == "57014" and bool(limit) and took >= 0.9 * limit,
+            timed_out=error.sqlstate == "57014" and bool(limit) and late,
         )
 
     def run(self, command: Command) -> None:
