@@ -5,7 +5,6 @@ Functions take the environment as an argument. What they return is frozen and ex
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -326,6 +325,8 @@ def _reason(url: str, message: str) -> str:
 
 def _similar_parameter(url: str) -> str:
     """Return a suggestion for the first unknown parameter of a URL, where libpq has one with a similar name."""
+    import difflib
+
     from psycopg import pq
 
     known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
