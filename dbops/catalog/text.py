@@ -13,8 +13,7 @@ import psycopg
 from dbops.errors import ServerError
 from dbops.postgres import Answer, Connection, ask, reading, tables_locked_against_reading
 
-Row = tuple[object, ...]
-Rows = tuple[Row, ...]
+Rows = tuple[Any, ...]
 
 QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb", "chunks")
 TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
@@ -45,9 +44,9 @@ def schema_text(connection: Connection) -> str:
     for subject, section, number, line in rows:
         if subject is None:
             continue
-        block = blocks[str(subject)]
+        block = blocks[subject]
         if line is not None:
-            block.append((int(str(section)), int(str(number)), str(line)))
+            block.append((section, number, line))
     return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
 
 

@@ -23,7 +23,7 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
     """
     began = time.monotonic()
     report(StepStarted(STEP, f"reading {target}"))
-    with postgres.translated(target), postgres.maintenance(target) as connection:
+    with postgres.maintenance(target) as connection:
         found = inspect(connection, target, inside=False)
         if not found.server.may_create_databases:
             raise PreflightError(
@@ -31,7 +31,7 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
                 where=target.server,
                 hint="As a superuser, run `ALTER ROLE ... CREATEDB`; or run `invoke db.drift --against db/schema.txt`.",
             )
-        with postgres.connect(target) as live:
+        with postgres.translated(target), postgres.connect(target) as live:
             ledger = migrations.read_status(live, target, files)
             actual = schema_text(live)
         # Up to the last file that the ledger knows as applied, or all files if it knows none.
@@ -39,6 +39,7 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
         built = tuple(migration for migration in files if last is None or migration.version <= last)
         with (
             lifecycle.scratch(connection, found, found.server.template0, report) as scratch,
+            postgres.translated(scratch),
             postgres.connect(scratch) as fresh,
         ):
             migrations.apply(

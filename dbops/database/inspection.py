@@ -27,9 +27,8 @@ JOIN pg_catalog.pg_available_extension_versions AS v ON v.name = e.name AND v.ve
 WHERE e.name = 'timescaledb'
 """
 _SERVER = """
-SELECT (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c),
-       pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version'),
-       r.rolname, r.rolsuper, r.rolcreatedb, pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()
+SELECT pg_catalog.current_setting('server_version'), r.rolname, r.rolsuper, r.rolcreatedb,
+       pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()
 FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
 """
 # What the role may do with the roles that own databases.
@@ -64,7 +63,7 @@ WITH member AS (
 ), own AS (
     SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-      AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
+      AND n.nspname NOT LIKE 'pg\\_temp\\_%%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%%'
       AND NOT EXISTS (SELECT FROM member AS m
                       WHERE m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND m.objid = n.oid)
 ), thing AS (
@@ -94,8 +93,7 @@ WITH member AS (
 )
 SELECT t.kind, pg_catalog.count(*),
        pg_catalog.array_agg(t.name::text) FILTER (WHERE t.kind = 'table'
-           AND t.name IN ('alembic_version', 'flyway_schema_history', 'ar_internal_metadata', 'schema_migrations',
-                          'django_migrations', 'pgmigrations', 'databasechangelog', '_prisma_migrations'))
+           AND t.name = ANY (%s))
 FROM thing AS t
 WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = t.class AND m.objid = t.oid)
 GROUP BY t.kind ORDER BY t.kind = 'table' DESC, t.kind
@@ -204,14 +202,12 @@ _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server as one role sees it; `version` is like 150020; `timescaledb` is empty where it is not installed.
+    """One server as one role sees it; `timescaledb` is its version, empty where it is not installed.
 
     `template0` are the default properties of a new database; `roles` says of each role that owns
     a database whether this role may act for it, and may give it a database.
     """
 
-    system_identifier: str
-    version: int
     version_text: str
     role: str
     superuser: bool
@@ -339,7 +335,7 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
         )
         sessions = postgres.sessions_in(connection, name)
     server, timescaledb, roles, found, attached, size = (answer.fetched() for answer in answers)
-    identifier, version, version_text, role, superuser, createdb, in_recovery, pid = server[0]
+    version_text, role, superuser, createdb, in_recovery, pid = server[0]
     available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
     by_name = {database.name: database for database in databases(found)}
     database = by_name.get(name)
@@ -352,8 +348,6 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
     return Inspection(
         target=target,
         server=Server(
-            system_identifier=identifier,
-            version=version,
             version_text=version_text,
             role=role,
             superuser=superuser,
@@ -396,10 +390,17 @@ def look_inside(target: Target) -> Impact:
 def impact(connection: Connection) -> Impact:
     """Return what is in the connected database, looking for a row in every table, and at large objects."""
     with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
-        # TimescaleDB's own estimate knows compressed chunks.
-        approximate_function = (TIMESCALEDB_FUNCTION, ["approximate_row_count"])
-        queries: list[postgres.Query] = [(query, []) for query in (label.QUERY, _LEDGER, _OBJECTS, _EXTENSION)]
-        found = ask(connection, [*queries, approximate_function])
+        found = ask(
+            connection,
+            [
+                (label.QUERY, []),
+                (_LEDGER, []),
+                (_OBJECTS, [list(MAKERS)]),
+                (_EXTENSION, []),
+                # TimescaleDB's own estimate knows compressed chunks.
+                (TIMESCALEDB_FUNCTION, ["approximate_row_count"]),
+            ],
+        )
         labels, ledger, objects, extension, approximate = (answer.fetched() for answer in found)
         relations, large_object = ask(connection, [(_relations(bool(extension)), []), (_LARGE_OBJECT, [])])
         evidence, seen, tables = _rows(connection, relations, approximate[0][0] if approximate else "")

@@ -334,17 +334,12 @@ def drop(
 def unharmed(connection: Connection, found: Inspection, report: Report) -> Iterator[None]:
     """Restore the target if the body fails or is interrupted, and say so in the error's state."""
     try:
-        yield
-    except (DbopsError, Interrupted) as error:
+        with postgres.translated(found.target):
+            yield
+    except BaseException as error:
         state = _put_back(connection, found, report)
-        error.state = error.state or state
-        raise
-    except psycopg.Error as error:
-        failure = postgres.translate(error, found.target, found.target.database)
-        failure.state = _put_back(connection, found, report)
-        raise failure from None
-    except BaseException:
-        _put_back(connection, found, report)
+        if isinstance(error, DbopsError | Interrupted):
+            error.state = error.state or state
         raise
 
 

@@ -123,7 +123,7 @@ def rebuild(
     """
     began = time.monotonic()
     steps = Steps(report)
-    with postgres.translated(target), postgres.operator(target, timeout=options.timeout, report=report) as connection:
+    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
         with unchanged(target):
             with steps.timed("preflight") as outcome:
                 found = settled(connection, lifecycle.recovered(connection, target, report))
@@ -398,7 +398,7 @@ def drop(
 
     `announce` gets the inspection, which says what would be lost. Raises as `rebuild` does.
     """
-    with postgres.translated(target), postgres.operator(target, timeout=options.timeout, report=report) as connection:
+    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
         with unchanged(target):
             found = settled(connection, lifecycle.recovered(connection, target, report))
             assert_passed(preflight(found, dropping=True, creating=False), target)
@@ -431,7 +431,6 @@ def create(target: Target, options: Options, *, report: Report = ignore) -> Crea
     """
     began = time.monotonic()
     with (
-        postgres.translated(target),
         postgres.operator(target, timeout=options.timeout, report=report) as connection,
         _created(connection, target),
     ):
@@ -515,9 +514,9 @@ def migrate(
                 hint="Correct the migration, or write the file anew with `invoke db.fingerprint --write`.",
             )
 
-    with postgres.translated(target), postgres.operator(target, timeout=options.patience, report=report) as connection:
+    with postgres.operator(target, timeout=options.patience, report=report) as connection:
         lifecycle.refuse_closed(find(connection, target.database), target)
-        with postgres.connect(target) as inside:
+        with postgres.translated(target), postgres.connect(target) as inside:
             before = label.read(inside)
             assert_environment(before, target)
             result = migrations.apply(
