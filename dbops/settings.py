@@ -65,12 +65,9 @@ def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> Environ:
     """
     path = directory / ".env"
     shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    values: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    for line, name, value in _lines_of(path, shown):
-        values[name] = value
-        sources[name] = f"{shown}:{line}"
-    return Environ({**values, **environ}, {name: sources[name] for name in sources if name not in environ})
+    lines = _lines_of(path, shown)
+    sources = {name: f"{shown}:{line}" for line, name, _ in lines if name not in environ}
+    return Environ({**{name: value for _, name, value in lines}, **environ}, sources)
 
 
 def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:

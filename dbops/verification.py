@@ -166,29 +166,29 @@ def verify(
 ) -> Verification:
     """Run the check files of a directory, all of them even if some fail, over a connection of their own.
 
-    Parameters and result as for `run`. Raises UsageError for a suite without files and for a name in `only` that fits
-    none, ServerError without a connection.
+    `only` names files as for `select`; the rest as for `run`. Raises UsageError for a suite without files and for a
+    name in `only` that fits none, ServerError without a connection.
     """
     files = list_checks(directory, baseline=baseline)
-    select(files, only)
+    chosen = select(files, only)
     with connect(target) as connection, translated(target):
-        return run(connection, files, only=only, statement_timeout=statement_timeout, report=report)
+        return run(connection, files, chosen, statement_timeout=statement_timeout, report=report)
 
 
 def run(
     connection: Connection,
     files: tuple[CheckFile, ...],
+    chosen: tuple[CheckFile, ...] = (),
     *,
-    only: tuple[str, ...] = (),
     statement_timeout: float = STATEMENT_TIMEOUT,
     report: Report = ignore,
 ) -> Verification:
     """Run check files over a connection, in its open transaction if there is one, and return every check.
 
-    Reads only; `statement_timeout` holds for each file, in seconds. The files travel together, those that judge what
-    the others name (`nothing extra`) last. Raises UsageError for a name in `only` that fits no file.
+    Reads only; `chosen` are the files whose checks are returned, all if empty, and `statement_timeout` holds for each
+    file, in seconds. The files travel together, those that judge what the others name (`nothing extra`) last.
     """
-    chosen = select(files, only)
+    chosen = chosen or files
     started = time.monotonic()
     report(StepStarted(STEP, connection.info.dbname, len(chosen)))
     for _ in range(ATTEMPTS):

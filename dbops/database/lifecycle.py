@@ -142,8 +142,8 @@ def create_successor(
         with connection.transaction():
             properties.apply_settings(connection, name, wanted, report)
             with connection.transaction(force_rollback=True):
-                created = _find(connection, name)
-                run_together(connection, properties.opening(created, wanted), ignore)
+                created = replace(wanted, acl=None)
+                run_together(connection, properties.opening(name, created, wanted), ignore)
                 _assert_equal(target, _find(connection, name).properties, wanted)
             run(connection, properties.marking(name, marker), report)
     except BaseException as error:
@@ -253,7 +253,7 @@ def open_database(connection: Connection, target: Target, report: Report = ignor
     with connection.transaction():
         found = _find(connection, target.database)
         if found.marker:
-            run_together(connection, properties.opening(found, found.properties), report)
+            run_together(connection, properties.opening(found.name, found.catalog, found.properties), report)
             _assert_equal(target, _find(connection, target.database).properties, found.properties)
 
 

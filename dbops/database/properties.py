@@ -283,13 +283,13 @@ def apply_settings(connection: Connection, name: str, wanted: Properties, report
         run(connection, statement.format(sql.Identifier(provider), database, sql.Literal(text)), report)
 
 
-def opening(found: Database, wanted: Properties) -> list[sql.Composable]:
+def opening(name: str, found: Properties, wanted: Properties) -> list[sql.Composable]:
     """Return what gives a database the properties that closing hides: comment, privileges, limit, connections."""
-    database = sql.Identifier(found.name)
+    database = sql.Identifier(name)
     statements: list[sql.Composable] = [
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment))
     ]
-    if found.catalog.effective_acl() != wanted.effective_acl():
+    if found.effective_acl() != wanted.effective_acl():
         statements += _grants(database, wanted)
     return [
         *statements,
