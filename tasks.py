@@ -329,14 +329,15 @@ def drift(
 
     Example: invoke db.drift --against db/schema.txt
     """
-    from dbops import catalog, migrations
+    from dbops import migrations
+    from dbops.catalog.drift import against as compare
     from dbops.database import drift as core
     from dbops.report import json, text
     from dbops.settings import MIGRATIONS
 
     run.view.begin("Drift of", target)
     if against:
-        result = catalog.against(target, Path(against), report=run.view.event)
+        result = compare(target, Path(against), report=run.view.event)
     else:
         result = core.drift(target, migrations.discover(MIGRATIONS, allow_empty=True), report=run.view.event)
     run.view.result(text.drift, result, json.drift(result))
@@ -383,14 +384,15 @@ def diagram(
 
     Example: invoke db.diagram --output /tmp/schema.md
     """
-    from dbops import catalog, postgres
+    from dbops import postgres
+    from dbops.catalog.diagram import diagram as written
     from dbops.report import opened
     from dbops.report.text import print_as_is
     from dbops.settings import ROOT
 
     path = output or str(ROOT / "docs" / "schema.md")
     with postgres.connect(target) as connection, postgres.translated(target):
-        document = catalog.diagram(connection)
+        document = written(connection)
     opened(path)(document)
     run.view.result(print_as_is, f"Written: {path}\n", {"output": path})
 

@@ -318,24 +318,23 @@ def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignor
         )
     key = lock_key("database", target.database)
     with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
-        if not is_direct(connection):
+        # A pooler's session must not get the lock: it is asked for in the process that was connected to.
+        row: Any = connection.execute(
+            "SELECT CASE WHEN pg_catalog.pg_backend_pid() = %s THEN pg_catalog.pg_try_advisory_lock(%s) END",
+            [connection.info.backend_pid, key],
+        ).fetchone()
+        if row[0] is None:
             raise PreflightError(
                 "the connection goes through a pooler, which cannot hold a lock for one operator",
                 where=target.server,
                 hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
             )
-        if not try_lock(connection, key):
+        if not row[0]:
             _wait_for_lock(connection, key, target, timeout, report)
         try:
             yield connection
         finally:
             unlock(connection, key)
-
-
-def is_direct(connection: Connection) -> bool:
-    """Return whether the server process that answers is the one that was connected to: no pooler stands in between."""
-    row: Any = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
-    return int(row[0]) == connection.info.backend_pid
 
 
 def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: float, report: Report) -> None:

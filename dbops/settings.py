@@ -5,7 +5,6 @@ Functions take the environment as an argument. What they return is frozen and ex
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -66,12 +65,9 @@ def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> Environ:
     """
     path = directory / ".env"
     shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    values: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    for line, name, value in _lines_of(path, shown):
-        values[name] = value
-        sources[name] = f"{shown}:{line}"
-    return Environ({**values, **environ}, {name: sources[name] for name in sources if name not in environ})
+    lines = _lines_of(path, shown)
+    sources = {name: f"{shown}:{line}" for line, name, _ in lines if name not in environ}
+    return Environ({**{name: value for _, name, value in lines}, **environ}, sources)
 
 
 def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:
@@ -326,6 +322,8 @@ def _reason(url: str, message: str) -> str:
 
 def _similar_parameter(url: str) -> str:
     """Return a suggestion for the first unknown parameter of a URL, where libpq has one with a similar name."""
+    import difflib
+
     from psycopg import pq
 
     known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import errors
 
 from dbops.errors import Location, UsageError
 from dbops.events import Message, Progress, Report, StepFinished, StepStarted, ignore
@@ -43,9 +44,6 @@ READS = re.compile(r'\b(?:FROM|JOIN)\s+(?:ONLY\s+)?("?\w+"?\s*\.\s*"?\w+"?)', re
 
 # How often everything is read again when an object was dropped while it was read.
 ATTEMPTS = 10
-LOCK_NOT_AVAILABLE = "55P03"
-SYNTAX_ERROR = "42601"
-INTERNAL_ERROR = "XX000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,42 +162,37 @@ def verify(
     baseline: bool = False,
     only: tuple[str, ...] = (),
     statement_timeout: float = STATEMENT_TIMEOUT,
-    lock_timeout: float = LOCK_TIMEOUT,
     report: Report = ignore,
 ) -> Verification:
     """Run the check files of a directory, all of them even if some fail, over a connection of their own.
 
-    Parameters and result as for `run`. Raises UsageError for a suite without files and for a name in `only` that fits
-    none, ServerError without a connection.
+    `only` names files as for `select`; the rest as for `run`. Raises UsageError for a suite without files and for a
+    name in `only` that fits none, ServerError without a connection.
     """
     files = list_checks(directory, baseline=baseline)
-    select(files, only)
+    chosen = select(files, only)
     with connect(target) as connection, translated(target):
-        return run(
-            connection, files, only=only, statement_timeout=statement_timeout, lock_timeout=lock_timeout, report=report
-        )
+        return run(connection, files, chosen, statement_timeout=statement_timeout, report=report)
 
 
 def run(
     connection: Connection,
     files: tuple[CheckFile, ...],
+    chosen: tuple[CheckFile, ...] = (),
     *,
-    only: tuple[str, ...] = (),
     statement_timeout: float = STATEMENT_TIMEOUT,
-    lock_timeout: float = LOCK_TIMEOUT,
     report: Report = ignore,
 ) -> Verification:
     """Run check files over a connection, in its open transaction if there is one, and return every check.
 
-    Reads only; `statement_timeout` holds for each file and `lock_timeout` for each lock, in seconds. The files travel
-    together, those that judge what the others name (`nothing extra`) last. Raises UsageError for a name in `only` that
-    fits no file.
+    Reads only; `chosen` are the files whose checks are returned, all if empty, and `statement_timeout` holds for each
+    file, in seconds. The files travel together, those that judge what the others name (`nothing extra`) last.
     """
-    chosen = select(files, only)
+    chosen = chosen or files
     started = time.monotonic()
     report(StepStarted(STEP, connection.info.dbname, len(chosen)))
     for _ in range(ATTEMPTS):
-        with reading(connection, statement_timeout=statement_timeout, lock_timeout=lock_timeout):
+        with reading(connection, statement_timeout=statement_timeout, lock_timeout=LOCK_TIMEOUT):
             found, again = _run(connection, files, chosen)
         if not again:
             break
@@ -245,13 +238,13 @@ def _ask(
         groups.append(("SAVEPOINT kapman_check", CLOCK, CURSOR + file.text, "FETCH ALL FROM kapman_check", CLOCK))
         groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
     answers = dict(zip((file.name for file in sound), pipeline(connection, groups)[1::2], strict=True))
-    states = {answer[-1].error.sqlstate for answer in answers.values() if answer[-1].error}
-    holders = tables_locked_against_reading(connection) if LOCK_NOT_AVAILABLE in states else ()
+    failures = {type(answer[-1].error) for answer in answers.values()}
+    holders = tables_locked_against_reading(connection) if errors.LockNotAvailable in failures else ()
     found = {
         file.name: (refused[file.name],) if file.name in refused else _checks(file, answers[file.name], holders)
         for file in files
     }
-    return found, INTERNAL_ERROR in states
+    return found, errors.InternalError_ in failures
 
 
 def _refusal(file: CheckFile, foreign: dict[str, str]) -> Check | None:
@@ -279,9 +272,9 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...]) ->
         expected = SHAPE
         says = given.error.diag
         words = [says.message_primary or str(given.error)]
-        if given.error.sqlstate == SYNTAX_ERROR and not says.statement_position:
+        if isinstance(given.error, errors.SyntaxError) and not says.statement_position:
             words = ["the file holds more than one statement"]
-        if given.error.sqlstate == LOCK_NOT_AVAILABLE:
+        if isinstance(given.error, errors.LockNotAvailable):
             expected = "to see everything without waiting for a lock"
             words = ["could not see everything, and did not wait", *holders, *words]
         words += [word for word in (says.message_detail, says.message_hint) if word]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dbops.catalog.text import Row, Rows, fingerprint, read, schema_text
+from dbops.catalog.text import Rows, fingerprint, read, schema_text
 from dbops.postgres import Connection, reading
 
 QUERIES = ("diagram_columns", "diagram_constraints", "diagram_indexes", "diagram_dimensions", "diagram_types")
@@ -31,7 +31,7 @@ SHORT = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; `default` and `comment` are empty if there is none."""
+    """A column; `default` and `comment` are empty if there is none. The fields are those of the query."""
 
     name: str
     type: str
@@ -47,7 +47,7 @@ class Constraint:
     name: str
     kind: str
     definition: str
-    columns: tuple[str, ...]
+    columns: Sequence[str]
     refers_to: str
 
 
@@ -79,24 +79,17 @@ def diagram(connection: Connection) -> str:
 
 
 def _tables(columns: Rows, constraints: Rows, indexes: Rows, dimensions: Rows) -> tuple[Table, ...]:
-    names = {str(row[0]): _word(row[1]) for row in columns}
     return tuple(
         Table(
             name,
             comment,
-            tuple(Column(str(r[2]), str(r[3]), bool(r[4]), _word(r[5]), _word(r[6])) for r in columns if r[0] == name),
-            tuple(_constraint(row) for row in constraints if row[0] == name),
-            tuple((str(row[1]), str(row[2])) for row in indexes if row[0] == name),
-            tuple(f"{row[2]} dimension `{row[1]}`, {row[3]}" for row in dimensions if row[0] == name),
+            tuple(Column(*row[2:]) for row in columns if row[0] == name),
+            tuple(Constraint(*row[1:]) for row in constraints if row[0] == name),
+            tuple((index, definition) for table, index, definition in indexes if table == name),
+            tuple(f"{kind} dimension `{column}`, {size}" for table, column, kind, size in dimensions if table == name),
         )
-        for name, comment in names.items()
+        for name, comment in dict(row[:2] for row in columns).items()
     )
-
-
-def _constraint(row: Row) -> Constraint:
-    columns = row[4]
-    names = tuple(str(column) for column in columns) if isinstance(columns, list) else ()
-    return Constraint(str(row[1]), str(row[2]), str(row[3]), names, _word(row[5]))
 
 
 def _mermaid(tables: tuple[Table, ...]) -> str:
@@ -151,13 +144,9 @@ def _section(table: Table) -> str:
 
 
 def _types(rows: Rows) -> str:
-    cells = []
-    for name, labels, comment in rows:
-        words = ", ".join(_code(str(label)) for label in labels) if isinstance(labels, list) else ""
-        cells.append((_code(str(name)), words, _cell(_word(comment))))
-    return (
-        "\n".join(["## Enumerated types", "", *_rows(("type", "labels, in order", "meaning"), cells)]) if cells else ""
-    )
+    cells = [(_code(name), ", ".join(map(_code, labels)), _cell(comment)) for name, labels, comment in rows]
+    lines = ["## Enumerated types", "", *_rows(("type", "labels, in order", "meaning"), cells)]
+    return "\n".join(lines) if cells else ""
 
 
 def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
@@ -173,7 +162,3 @@ def _cell(text: str) -> str:
 
 def _code(text: str) -> str:
     return f"`{' '.join(text.split()).replace('|', chr(92) + '|')}`" if text else ""
-
-
-def _word(value: object) -> str:
-    return "" if value is None else str(value)

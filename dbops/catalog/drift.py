@@ -61,7 +61,9 @@ def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
     began = time.monotonic()
     expected = read_expected(path)
     report(StepStarted(STEP, f"reading {target}"))
-    result = compare_texts(str(target), str(path), expected, _text(target))
+    with connect(target) as connection, translated(target):
+        actual = schema_text(connection)
+    result = compare_texts(str(target), str(path), expected, actual)
     report(result.end(time.monotonic() - began))
     return result
 
@@ -105,8 +107,3 @@ def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:
 def _blocks(text: str) -> dict[str, list[str]]:
     blocks = (block.strip("\n").split("\n") for block in text.split("\n\n") if block.strip())
     return {lines[0]: lines for lines in blocks}
-
-
-def _text(target: Target) -> str:
-    with connect(target) as connection, translated(target):
-        return schema_text(connection)

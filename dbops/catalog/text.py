@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+import psycopg
+
 from dbops.errors import ServerError
 from dbops.postgres import Answer, Connection, ask, reading, tables_locked_against_reading
 
-Row = tuple[object, ...]
-Rows = tuple[Row, ...]
+Rows = tuple[Any, ...]
 
 QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb", "chunks")
 TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
@@ -21,8 +22,6 @@ TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
 LOCK_TIMEOUT = 5.0
 # How often everything is read again when an object was dropped while it was read.
 ATTEMPTS = 10
-LOCK_NOT_AVAILABLE = "55P03"
-INTERNAL_ERROR = "XX000"
 
 NOTHING = "(SELECT NULL::oid AS oid WHERE false)"
 # Parallel workers take longer to start than any of the queries to run.
@@ -45,9 +44,9 @@ def schema_text(connection: Connection) -> str:
     for subject, section, number, line in rows:
         if subject is None:
             continue
-        block = blocks[str(subject)]
+        block = blocks[subject]
         if line is not None:
-            block.append((int(str(section)), int(str(number)), str(line)))
+            block.append((section, number, line))
     return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
 
 
@@ -69,9 +68,9 @@ def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: i
         if error is None:
             return [answer.rows for answer in answers]
         holders = tables_locked_against_reading(connection)
-    if error.sqlstate == INTERNAL_ERROR and attempts > 1:
+    if isinstance(error, psycopg.errors.InternalError_) and attempts > 1:
         return read(connection, groups, attempts=attempts - 1)
-    if error.sqlstate != LOCK_NOT_AVAILABLE:
+    if not isinstance(error, psycopg.errors.LockNotAvailable):
         raise error
     raise ServerError(
         "the schema cannot be read: another session has locked a table",

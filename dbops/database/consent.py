@@ -11,11 +11,6 @@ from dbops.errors import ConsentError
 NONE, ANY, BY_NAME = "none", "any", "by name"
 
 
-def not_asked(inspection: Inspection) -> str | None:
-    """Answer for an operator who is not at a terminal."""
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """What the operator agreed to: `confirm` is the name given with --confirm, or empty.
@@ -25,7 +20,7 @@ class Agreement:
 
     yes: bool = False
     confirm: str = ""
-    ask: Callable[[Inspection], str | None] = not_asked
+    ask: Callable[[Inspection], str | None] = lambda _: None
 
 
 NOT_AGREED = Agreement()
@@ -69,7 +64,11 @@ def required(inspection: Inspection) -> Required:
         return Required(BY_NAME, f"{name} was not built by this tool: it holds {impact.objects}{maker}")
     if not impact.rows:
         return Required(NONE, "no rows would be lost")
-    return Required(BY_NAME if environment == "prod" or not impact.readable else ANY, _loss(inspection))
+    kind = BY_NAME if environment == "prod" or not impact.readable else ANY
+    if not impact.seen:
+        return Required(kind, f"{name} may hold rows: {impact.evidence}")
+    rows = f"about {impact.estimated_rows:,} rows" if impact.estimated_rows > 1 else "rows"
+    return Required(kind, f"{rows} would be lost, among them in {impact.evidence}")
 
 
 def agree(inspection: Inspection, agreement: Agreement) -> None:
@@ -102,15 +101,6 @@ def _by_name_hint(inspection: Inspection) -> str:
     if label is None or not label.native or label.environment == target.environment or target.embedded:
         return f"If that is what you want, {confirm}"
     return f"Choose --env {label.environment}; or, to change its environment, {confirm}"
-
-
-def _loss(inspection: Inspection) -> str:
-    """Return what would be lost in words."""
-    impact, name = inspection.impact, inspection.target.database
-    if not impact.seen:
-        return f"{name} may hold rows: {impact.evidence}"
-    rows = f"about {impact.estimated_rows:,} rows" if impact.estimated_rows > 1 else "rows"
-    return f"{rows} would be lost, among them in {impact.evidence}"
 
 
 def _missing(inspection: Inspection, what: str, hint: str) -> ConsentError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from dbops import catalog, migrations, postgres
-from dbops.catalog import Drift
+from dbops import migrations, postgres
+from dbops.catalog.drift import STEP, Drift, compare_texts
+from dbops.catalog.text import schema_text
 from dbops.database import lifecycle
 from dbops.database.inspection import inspect
 from dbops.errors import PreflightError
 from dbops.events import Report, StepStarted, ignore
-from dbops.migrations import LedgerStatus, Migration
+from dbops.migrations import Migration
 from dbops.settings import Target
 
 
@@ -21,40 +22,36 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
     Raises PreflightError if the role may not create databases, MigrationError if the migrations do not apply.
     """
     began = time.monotonic()
-    report(StepStarted(catalog.STEP, f"reading {target}"))
-    with postgres.translated(target), postgres.maintenance(target) as connection:
+    report(StepStarted(STEP, f"reading {target}"))
+    with postgres.maintenance(target) as connection:
         found = inspect(connection, target, inside=False)
-        if not (found.server.superuser or found.server.createdb):
+        if not found.server.may_create_databases:
             raise PreflightError(
                 f'role "{found.server.role}" may not create databases, which drift needs for a scratch database',
                 where=target.server,
                 hint="As a superuser, run `ALTER ROLE ... CREATEDB`; or run `invoke db.drift --against db/schema.txt`.",
             )
-        with postgres.connect(target) as live:
+        with postgres.translated(target), postgres.connect(target) as live:
             ledger = migrations.read_status(live, target, files)
-            actual = catalog.schema_text(live)
-        built = _applied(ledger, files)
-        last = built[-1].version if built else None
+            actual = schema_text(live)
+        # Up to the last file that the ledger knows as applied, or all files if it knows none.
+        last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
+        built = tuple(migration for migration in files if last is None or migration.version <= last)
         with (
             lifecycle.scratch(connection, found, found.server.template0, report) as scratch,
+            postgres.translated(scratch),
             postgres.connect(scratch) as fresh,
         ):
             migrations.apply(
                 fresh, scratch, files, migrations.Options(to=last, fresh=True), observer=connection, report=report
             )
-            expected = catalog.schema_text(fresh)
+            expected = schema_text(fresh)
     source = f"a fresh build of {built[0].name} to {built[-1].name}" if built else "an empty database"
     result = replace(
-        catalog.compare_texts(str(target), source, expected, actual),
+        compare_texts(str(target), source, expected, actual),
         built=tuple(migration.name for migration in built),
         pending=tuple(migration.name for migration in ledger.pending if migration not in built),
         disagreements=tuple(f"{item.name}: {item.state}" for item in ledger.disagreements),
     )
     report(result.end(time.monotonic() - began))
     return result
-
-
-def _applied(ledger: LedgerStatus, files: tuple[Migration, ...]) -> tuple[Migration, ...]:
-    """Return the files up to the last one that the ledger knows as applied, or all if it knows none."""
-    last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
-    return tuple(migration for migration in files if last is None or migration.version <= last)

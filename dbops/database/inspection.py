@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +27,9 @@ JOIN pg_catalog.pg_available_extension_versions AS v ON v.name = e.name AND v.ve
 WHERE e.name = 'timescaledb'
 """
 _SERVER = """
-SELECT (SELECT c.system_identifier::text FROM pg_catalog.pg_control_system() AS c),
-       pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version'),
-       r.rolname, r.rolsuper, r.rolcreatedb, pg_catalog.pg_is_in_recovery(),
-       pg_catalog.pg_encoding_to_char(d.encoding), d.datlocprovider::text, d.datcollate, d.datctype,
-       coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale'), t.spcname
-FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d
-JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
-WHERE r.rolname = current_user AND d.datname = 'template0'
+SELECT pg_catalog.current_setting('server_version'), r.rolname, r.rolsuper, r.rolcreatedb,
+       pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()
+FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
 """
 # What the role may do with the roles that own databases.
 _ROLES = """
@@ -69,7 +63,7 @@ WITH member AS (
 ), own AS (
     SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-      AND n.nspname NOT LIKE 'pg\\_temp\\_%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
+      AND n.nspname NOT LIKE 'pg\\_temp\\_%%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%%'
       AND NOT EXISTS (SELECT FROM member AS m
                       WHERE m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND m.objid = n.oid)
 ), thing AS (
@@ -99,8 +93,7 @@ WITH member AS (
 )
 SELECT t.kind, pg_catalog.count(*),
        pg_catalog.array_agg(t.name::text) FILTER (WHERE t.kind = 'table'
-           AND t.name IN ('alembic_version', 'flyway_schema_history', 'ar_internal_metadata', 'schema_migrations',
-                          'django_migrations', 'pgmigrations', 'databasechangelog', '_prisma_migrations'))
+           AND t.name = ANY (%s))
 FROM thing AS t
 WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = t.class AND m.objid = t.oid)
 GROUP BY t.kind ORDER BY t.kind = 'table' DESC, t.kind
@@ -209,14 +202,12 @@ _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server as one role sees it; `version` is like 150020; `timescaledb` is empty where it is not installed.
+    """One server as one role sees it; `timescaledb` is its version, empty where it is not installed.
 
     `template0` are the default properties of a new database; `roles` says of each role that owns
     a database whether this role may act for it, and may give it a database.
     """
 
-    system_identifier: str
-    version: int
     version_text: str
     role: str
     superuser: bool
@@ -228,6 +219,19 @@ class Server:
     timescaledb_preloaded: bool
     template0: Properties
     roles: dict[str, tuple[bool, bool]]
+
+    @property
+    def may_create_databases(self) -> bool:
+        """Return whether the role may create databases."""
+        return self.superuser or self.createdb
+
+    def may_act_for(self, owner: str) -> bool:
+        """Return whether the role may do what the owner of a database may do."""
+        return self.superuser or self.roles.get(owner, (False, False))[0]
+
+    def may_give_to(self, owner: str) -> bool:
+        """Return whether the role may give a database to a role that owns one."""
+        return self.superuser or owner == self.role or self.roles.get(owner, (False, False))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,10 +309,8 @@ class Inspection:
     @property
     def wanted(self) -> Properties:
         """Return the properties that the target has when it is created next: its own, its successor's, the defaults."""
-        for database in (self.database, self.successor):
-            if database:
-                return database.properties
-        return self.server.template0
+        database = self.database or self.successor
+        return database.properties if database else self.server.template0
 
 
 def inspect(connection: Connection, target: Target, *, inside: bool = True) -> Inspection:
@@ -324,74 +326,53 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
                 (_SERVER, []),
                 (TIMESCALEDB, []),
                 (_ROLES, []),
-                databases_query(name),
+                databases_query(name, "template0"),
                 (_ATTACHED, [name, name, name]),
                 (_SIZE, [name]),
-                ("SELECT pg_catalog.pg_backend_pid()", []),
             ],
         )
         sessions = postgres.sessions_in(connection, name)
-    server, timescaledb, roles, found, attached, size, pid = (answer.fetched() for answer in answers)
-    all_databases = databases(found)
-    database = next((d for d in all_databases if d.name == name), None)
+    server, timescaledb, roles, found, attached, size = (answer.fetched() for answer in answers)
+    version_text, role, superuser, createdb, in_recovery, pid = server[0]
+    available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
+    by_name = {database.name: database for database in databases(found)}
+    database = by_name.get(name)
+    default = by_name["template0"].properties
+    utf8 = default.encoding == "UTF8"
     blockers: dict[str, tuple[str, ...]] = {}
     for kind, item in attached:
         blockers[kind] = (*blockers.get(kind, ()), item)
     look = inside and database is not None and not database.invalid
     return Inspection(
         target=target,
-        server=_server(server[0], timescaledb, roles, direct=pid[0][0] == connection.info.backend_pid),
+        server=Server(
+            version_text=version_text,
+            role=role,
+            superuser=superuser,
+            createdb=createdb,
+            in_recovery=in_recovery,
+            direct=pid == connection.info.backend_pid,
+            timescaledb=available,
+            timescaledb_trusted=trusted,
+            timescaledb_preloaded=preloaded,
+            template0=Properties(
+                owner=role,
+                encoding="UTF8",
+                provider=default.provider if utf8 else "c",
+                collate=default.collate if utf8 else "C",
+                ctype=default.ctype if utf8 else "C",
+                locale=default.locale if utf8 else None,
+                icu_rules=None,
+                tablespace=default.tablespace,
+            ),
+            roles={owner: (use, give) for owner, use, give in roles},
+        ),
         database=database,
-        scratch=tuple(d for d in all_databases if d is not database and is_scratch_name(d.name)),
+        scratch=tuple(d for d in by_name.values() if d is not database and is_scratch_name(d.name)),
         sessions=sessions,
         attached=blockers,
         size=size[0][0] if size else None,
         impact=look_inside(target) if look else Impact(),
-    )
-
-
-def _server(row: Any, timescaledb: Sequence[Any], roles: Sequence[Any], *, direct: bool) -> Server:
-    (
-        identifier,
-        version,
-        text,
-        role,
-        superuser,
-        createdb,
-        recovery,
-        encoding,
-        provider,
-        collate,
-        ctype,
-        locale,
-        space,
-    ) = row
-    utf8 = encoding == "UTF8"
-    available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
-    template0 = Properties(
-        owner=role,
-        encoding="UTF8",
-        provider=provider if utf8 else "c",
-        collate=collate if utf8 else "C",
-        ctype=ctype if utf8 else "C",
-        locale=locale if utf8 else None,
-        icu_rules=None,
-        tablespace=space,
-    )
-    return Server(
-        system_identifier=identifier,
-        version=version,
-        version_text=text,
-        role=role,
-        superuser=superuser,
-        createdb=createdb,
-        in_recovery=recovery,
-        direct=direct,
-        timescaledb=available,
-        timescaledb_trusted=trusted,
-        timescaledb_preloaded=preloaded,
-        template0=template0,
-        roles={name: (use, give) for name, use, give in roles},
     )
 
 
@@ -407,17 +388,20 @@ def look_inside(target: Target) -> Impact:
 def impact(connection: Connection) -> Impact:
     """Return what is in the connected database, looking for a row in every table, and at large objects."""
     with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
-        # TimescaleDB's own estimate knows compressed chunks.
-        approximate_function = (TIMESCALEDB_FUNCTION, ["approximate_row_count"])
-        queries: list[postgres.Query] = [(query, []) for query in (label.QUERY, _LEDGER, _OBJECTS, _EXTENSION)]
-        found = ask(connection, [*queries, approximate_function])
+        found = ask(
+            connection,
+            [
+                (label.QUERY, []),
+                (_LEDGER, []),
+                (_OBJECTS, [list(MAKERS)]),
+                (_EXTENSION, []),
+                # TimescaleDB's own estimate knows compressed chunks.
+                (TIMESCALEDB_FUNCTION, ["approximate_row_count"]),
+            ],
+        )
         labels, ledger, objects, extension, approximate = (answer.fetched() for answer in found)
         relations, large_object = ask(connection, [(_relations(bool(extension)), []), (_LARGE_OBJECT, [])])
-        no_tables: tuple[TableImpact, ...] = ()
-        if relations.error:
-            evidence, seen, tables = _unreadable(relations.error), False, no_tables
-        else:
-            evidence, seen, tables = _rows(connection, relations.rows, approximate[0][0] if approximate else "")
+        evidence, seen, tables = _rows(connection, relations, approximate[0][0] if approximate else "")
         if not evidence and large_object.rows:
             evidence, seen = "a large object", True
     names = {name for _, _, tables_of_others in objects for name in tables_of_others or ()}
@@ -444,15 +428,17 @@ def _unreadable(error: psycopg.Error) -> str:
 
 
 def _rows(
-    connection: Connection, relations: Sequence[Any], approximate: str
+    connection: Connection, relations: postgres.Answer, approximate: str
 ) -> tuple[str, bool, tuple[TableImpact, ...]]:
     """Return the first table that holds a row, whether one was seen, and all tables, the largest first."""
+    if relations.error:
+        return _unreadable(relations.error), False, ()
     tables: dict[tuple[str, str], list[Any]] = {}
     probes: list[tuple[str, postgres.Query]] = []
     evidence = ""
     # What is wrong with one chunk or partition is wrong with the whole.
-    refused = {relation[2:4]: relation[7] for relation in relations if relation[7]}
-    for schema, name, root_schema, root_name, rows, oid, has_pages, _, newest, compressed in relations:
+    refused = {relation[2:4]: relation[7] for relation in relations.rows if relation[7]}
+    for schema, name, root_schema, root_name, rows, oid, has_pages, _, newest, compressed in relations.rows:
         reason = refused.get((root_schema, root_name))
         root = tables.setdefault((root_schema, root_name), [0, [], newest, compressed, reason])
         root[0] += rows
@@ -507,8 +493,8 @@ def _tables(
 def count_rows(connection: Connection) -> int:
     """Return how many rows there are in all tables; meant for a database that was just built."""
     with reading(connection):
-        (extension,) = ask(connection, [(_EXTENSION, [])])
-        (relations,) = ask(connection, [(_relations(bool(extension.fetched())), [])])
+        # Chunks are tables like others here: whose rows they hold does not matter.
+        (relations,) = ask(connection, [(_relations(False), [])])
         names = [(row[0], row[1]) for row in relations.fetched() if row[6]]
         counts: list[postgres.Query] = [
             (sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*n)), []) for n in names

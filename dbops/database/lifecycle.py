@@ -78,8 +78,10 @@ def recovered(connection: Connection, target: Target, report: Report = ignore) -
             report(Message("WARNING", SCHEDULER_STOPPED.format(target.database)))
         changed = True
     for scratch in found.scratch:
+        rehearsal = scratch.marker is not None and scratch.marker.kind == "rehearsal"
         superfluous = scratch is found.successor and database is not None
-        if (superfluous or _is_left_over(scratch)) and _may_drop(found.server, scratch):
+        unneeded = scratch.unmarked or rehearsal or superfluous
+        if unneeded and found.server.may_act_for(scratch.catalog.owner):
             changed |= drop_left_over(connection, scratch, report)
     return inspect(connection, target) if changed else found
 
@@ -88,15 +90,6 @@ SCHEDULER_STOPPED = (
     "TimescaleDB's scheduler does not run in {}: "
     "as a superuser, call _timescaledb_functions.start_background_workers() there"
 )
-
-
-def _is_left_over(scratch: Database) -> bool:
-    """Return whether a scratch database is one of this tool's that nothing needs once its operator is gone."""
-    return scratch.unmarked or (scratch.marker is not None and scratch.marker.kind == "rehearsal")
-
-
-def _may_drop(server: Server, database: Database) -> bool:
-    return server.superuser or server.roles.get(database.catalog.owner, (False, False))[0]
 
 
 def drop_left_over(connection: Connection, scratch: Database, report: Report = ignore) -> bool:
@@ -109,13 +102,7 @@ def drop_left_over(connection: Connection, scratch: Database, report: Report = i
     if not try_lock(connection, key):
         return False
     try:
-        now = properties.find(connection, name)
-        same = now is not None and (now.oid, now.marker, now.unmarked) == (
-            scratch.oid,
-            scratch.marker,
-            scratch.unmarked,
-        )
-        if same and drop_scratch(connection, name, report):
+        if properties.find(connection, name) == scratch and drop_scratch(connection, name, report):
             report(Message("INFO", f"dropped {name}, left over from an interrupted run"))
             return True
         return False
@@ -155,8 +142,8 @@ def create_successor(
         with connection.transaction():
             properties.apply_settings(connection, name, wanted, report)
             with connection.transaction(force_rollback=True):
-                created = _find(connection, name)
-                run_together(connection, properties.opening(created, wanted), ignore)
+                created = replace(wanted, acl=None)
+                run_together(connection, properties.opening(name, created, wanted), ignore)
                 _assert_equal(target, _find(connection, name).properties, wanted)
             run(connection, properties.marking(name, marker), report)
     except BaseException as error:
@@ -164,8 +151,15 @@ def create_successor(
             drop_scratch(connection, name, report)
         unlock(connection, key)
         if isinstance(error, psycopg.Error):
-            what = postgres.translate(error, target, target.database).what
-            raise _not_creatable(found, what, error.sqlstate or "") from None
+            exists = found.database is not None
+            why = postgres.translate(error, target, target.database).what
+            raise PreflightError(
+                f"{found.server.role} could not create {target.database}{' again as it is' if exists else ''}: {why}",
+                where=str(target),
+                hint="Connect as a superuser" + (", or remove that property of the database first." if exists else "."),
+                sqlstate=error.sqlstate or "",
+                state="Nothing was changed.",
+            ) from None
         raise
     if kind == "successor":
         unlock(connection, key)
@@ -182,17 +176,6 @@ def marker_for(kind: str, database: str, hidden: Properties) -> Marker:
         allow_connections=hidden.allow_connections,
         acl=hidden.acl,
         comment=hidden.comment,
-    )
-
-
-def _not_creatable(found: Inspection, reason: str, sqlstate: str) -> PreflightError:
-    target, exists = found.target, found.database is not None
-    return PreflightError(
-        f"{found.server.role} could not create {target.database}{' again as it is' if exists else ''}: {reason}",
-        where=str(target),
-        hint="Connect as a superuser" + (", or remove that property of the database first." if exists else "."),
-        sqlstate=sqlstate,
-        state="Nothing was changed.",
     )
 
 
@@ -224,11 +207,11 @@ def name_successor(connection: Connection, found: Inspection, successor: str, re
     Superusers, and TimescaleDB's scheduler, may connect to it; where the operator is not a superuser, members of its
     role may. Raises NameTakenError if another session took the name meanwhile.
     """
-    name, wanted = found.target.database, _find(connection, successor).properties
+    name = found.target.database
     database = sql.Identifier(name)
     statements = [
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(successor), database),
-        properties.marking(name, marker_for("building", name, wanted)),
+        properties.marking(name, marker_for("building", name, found.wanted)),
         sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(database),
     ]
     if found.server.superuser:
@@ -270,7 +253,7 @@ def open_database(connection: Connection, target: Target, report: Report = ignor
     with connection.transaction():
         found = _find(connection, target.database)
         if found.marker:
-            run_together(connection, properties.opening(found, found.properties), report)
+            run_together(connection, properties.opening(found.name, found.catalog, found.properties), report)
             _assert_equal(target, _find(connection, target.database).properties, found.properties)
 
 
@@ -279,10 +262,9 @@ def scratch(connection: Connection, found: Inspection, wanted: Properties, repor
     """Yield an empty database with a scratch name, with the wanted properties, and drop it afterwards."""
     name = create_successor(connection, found, wanted, report, kind="rehearsal")
     try:
-        database = sql.Identifier(name)
         opening = [
-            sql.SQL("ALTER DATABASE {} {}").format(database, sql.SQL(clause))
-            for clause in ("CONNECTION LIMIT -1", "ALLOW_CONNECTIONS true")
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(sql.Identifier(name)),
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)),
         ]
         with connection.transaction():
             run_together(connection, opening, report)
@@ -352,17 +334,12 @@ def drop(
 def unharmed(connection: Connection, found: Inspection, report: Report) -> Iterator[None]:
     """Restore the target if the body fails or is interrupted, and say so in the error's state."""
     try:
-        yield
-    except (DbopsError, Interrupted) as error:
+        with postgres.translated(found.target):
+            yield
+    except BaseException as error:
         state = _put_back(connection, found, report)
-        error.state = error.state or state
-        raise
-    except psycopg.Error as error:
-        failure = postgres.translate(error, found.target, found.target.database)
-        failure.state = _put_back(connection, found, report)
-        raise failure from None
-    except BaseException:
-        _put_back(connection, found, report)
+        if isinstance(error, DbopsError | Interrupted):
+            error.state = error.state or state
         raise
 
 
@@ -376,7 +353,7 @@ def _put_back(connection: Connection, found: Inspection, report: Report) -> str:
         else:
             now = recovered(connection, found.target, report)
     except (DbopsError, psycopg.Error, Interrupted) as error:
-        what = error.what if isinstance(error, DbopsError) else str(error) or "interrupted"
+        what = str(error) or "interrupted"
         return f"{name} may be closed ({what}): the same command, or `invoke db.create`, opens it."
     if now.database is None and now.successor is None:
         return f"There is no database {name}: `invoke db.rebuild` builds it."
@@ -518,12 +495,11 @@ def explain_missing(target: Target) -> str:
         return ""
     if any(database.name == name for database in found):
         return ""
-    markers = {d.name: d.marker for d in found if d.marker and d.marker.kind == "successor"}
-    for successor, marker in markers.items():
-        if marker.database == name:
+    for database in found:
+        if database.marker and (database.marker.kind, database.marker.database) == ("successor", name):
             return (
-                f"{name} was dropped; the empty database {successor} keeps its properties since {marker.since}. "
-                "`invoke db.create` continues, `invoke db.rebuild` builds it anew."
+                f"{name} was dropped; the empty database {database.name} keeps its properties since "
+                f"{database.marker.since}. `invoke db.create` continues, `invoke db.rebuild` builds it anew."
             )
     return f"There is no database {name}: `invoke db.rebuild` builds it; or correct the name in DATABASE_URL."
 

@@ -89,7 +89,7 @@ def _dropping(inspection: Inspection) -> Iterator[Finding]:
     owner = inspection.database.properties.owner
     yield judged(
         "right to drop",
-        inspection.server.superuser or inspection.server.roles.get(owner, (False, False))[0],
+        inspection.server.may_act_for(owner),
         f"{name} belongs to {owner}, and {role} may not drop it",
         f"Connect as {owner} or as a superuser.",
     )
@@ -114,12 +114,12 @@ def _dropping(inspection: Inspection) -> Iterator[Finding]:
 def _may_create(inspection: Inspection) -> Finding:
     """Return whether the role may create a database and give it to its owner."""
     server, owner = inspection.server, inspection.wanted.owner
-    if not (server.superuser or server.createdb):
+    if not server.may_create_databases:
         remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
         return Finding("right to create", False, f"{server.role} may not create databases", remedy)
     return judged(
         "right to create",
-        server.superuser or owner == server.role or server.roles.get(owner, (False, False))[1],
+        server.may_give_to(owner),
         f"{server.role} may not give a database to {owner}",
         f"Connect as {owner} or as a superuser.",
     )

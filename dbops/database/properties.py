@@ -58,19 +58,11 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityLabel:
-    """One label of a security provider."""
-
-    provider: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Properties:
     """All of a database that DROP DATABASE loses and CREATE DATABASE does not bring back.
 
     `provider` is the letter in pg_database: c (libc), i (ICU) or b (builtin). `acl` is None where no privilege was
-    ever granted or revoked. `connection_limit` is -1 for none.
+    ever granted or revoked. `connection_limit` is -1 for none. A security label has a provider and a text.
     """
 
     owner: str
@@ -86,7 +78,7 @@ class Properties:
     acl: tuple[Grant, ...] | None = None
     comment: str | None = None
     settings: tuple[Setting, ...] = ()
-    security_labels: tuple[SecurityLabel, ...] = ()
+    security_labels: tuple[tuple[str, str], ...] = ()
 
     def effective_acl(self) -> frozenset[Grant]:
         """Return the privileges as they work: PostgreSQL's defaults where the ACL was never touched."""
@@ -167,7 +159,7 @@ class Database:
     properties: Properties
 
 
-DATABASES = r"""
+_DATABASES = r"""
 SELECT d.oid::pg_catalog.int8, d.datname, d.datconnlimit, d.datistemplate, d.datallowconn,
        pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datlocprovider::text,
        d.datcollate, d.datctype,
@@ -192,14 +184,14 @@ SELECT d.oid::pg_catalog.int8, d.datname, d.datconnlimit, d.datistemplate, d.dat
         FROM pg_catalog.pg_shseclabel AS l
         WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.objoid = d.oid)
 FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
-WHERE d.datname = %s OR d.datname LIKE %s
+WHERE d.datname = ANY (%s) OR d.datname LIKE %s
 ORDER BY d.datname
 """
 
 
-def databases_query(name: str) -> Query:
-    """Return the query for a database and for every database with a scratch name; `databases` reads its rows."""
-    return DATABASES, [name, SCRATCH_PREFIX.replace("_", r"\_") + "%"]
+def databases_query(*names: str) -> Query:
+    """Return the query for databases and for every database with a scratch name; `databases` reads its rows."""
+    return _DATABASES, [[*names], SCRATCH_PREFIX.replace("_", r"\_") + "%"]
 
 
 def databases(rows: Sequence[Any]) -> tuple[Database, ...]:
@@ -209,7 +201,7 @@ def databases(rows: Sequence[Any]) -> tuple[Database, ...]:
 
 def find(connection: Connection, name: str) -> Database | None:
     """Return the database of this name, or None."""
-    rows = connection.execute(DATABASES, [name, ""]).fetchall()
+    rows = connection.execute(_DATABASES, [[name], ""]).fetchall()
     return databases(rows)[0] if rows else None
 
 
@@ -234,7 +226,7 @@ def _database(
         acl=None if acl is None else tuple(Grant(*item) for item in acl),
         comment=comment,
         settings=tuple(Setting(*item) for item in settings or () if str(item[1]).lower() != NEVER_APPLIED),
-        security_labels=tuple(SecurityLabel(*item) for item in labels or ()),
+        security_labels=tuple((provider, text) for provider, text in labels or ()),
     )
     if marker:
         properties = replace(
@@ -284,33 +276,26 @@ def apply_settings(connection: Connection, name: str, wanted: Properties, report
     for setting in wanted.settings:
         role = sql.SQL("ALTER ROLE {} IN ").format(sql.Identifier(setting.role)) if setting.role else sql.SQL("ALTER ")
         head = role + sql.SQL("DATABASE {} SET {} TO ").format(database, sql.Identifier(*setting.name.split(".")))
-        # A value may be a secret.
-        run(
-            connection,
-            head + setting_value(setting.name, setting.value),
-            report,
-            shown=head.as_string(connection) + "...",
-        )
-    for label in wanted.security_labels:
+        shown = head.as_string(connection) + "..."  # A value may be a secret.
+        run(connection, head + setting_value(setting.name, setting.value), report, shown=shown)
+    for provider, text in wanted.security_labels:
         statement = sql.SQL("SECURITY LABEL FOR {} ON DATABASE {} IS {}")
-        run(connection, statement.format(sql.Identifier(label.provider), database, sql.Literal(label.label)), report)
+        run(connection, statement.format(sql.Identifier(provider), database, sql.Literal(text)), report)
 
 
-def opening(found: Database, wanted: Properties) -> list[sql.Composable]:
+def opening(name: str, found: Properties, wanted: Properties) -> list[sql.Composable]:
     """Return what gives a database the properties that closing hides: comment, privileges, limit, connections."""
-    database = sql.Identifier(found.name)
+    database = sql.Identifier(name)
     statements: list[sql.Composable] = [
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment))
     ]
-    if found.catalog.effective_acl() != wanted.effective_acl():
+    if found.effective_acl() != wanted.effective_acl():
         statements += _grants(database, wanted)
-    for clause, value in (
-        ("CONNECTION LIMIT", wanted.connection_limit),
-        ("ALLOW_CONNECTIONS", wanted.allow_connections),
-    ):
-        value_text = sql.SQL(str(value).lower())
-        statements.append(sql.SQL("ALTER DATABASE {} {} {}").format(database, sql.SQL(clause), value_text))
-    return statements
+    return [
+        *statements,
+        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, sql.SQL(str(wanted.connection_limit))),
+        sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(database, sql.Literal(wanted.allow_connections)),
+    ]
 
 
 def marking(name: str, marker: Marker) -> sql.Composable:

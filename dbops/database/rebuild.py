@@ -21,11 +21,11 @@ from dbops.database.properties import find
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
-from dbops.postgres import TIMEOUT, Connection, Session, sessions_in
+from dbops.migrations.files import first_of
+from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_in
 from dbops.settings import CHECKS, MIGRATIONS, Target
 from dbops.verification import CheckFile
 
-SHOWN_FAILURES = 10
 # How long preflight waits for sessions that the role may not end: a job of TimescaleDB's, which runs as the superuser,
 # is over in a moment. In seconds.
 JOBS_TIMEOUT = 3.0
@@ -123,7 +123,7 @@ def rebuild(
     """
     began = time.monotonic()
     steps = Steps(report)
-    with postgres.translated(target), postgres.operator(target, timeout=options.timeout, report=report) as connection:
+    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
         with unchanged(target):
             with steps.timed("preflight") as outcome:
                 found = settled(connection, lifecycle.recovered(connection, target, report))
@@ -132,7 +132,7 @@ def rebuild(
                 outcome.append(f"{len(planned.findings)} conditions met")
                 assert_passed(planned.findings, target)
             consent.agree(found, options.agreement)
-            expected = _rehearse(connection, planned, options, steps) if planned.rehearse else ""
+            expected = _rehearse(connection, planned, steps) if planned.rehearse else ""
         with lifecycle.unharmed(connection, found, report):
             with steps.timed("create") as outcome:
                 waiting = found.successor if found.database is None else None
@@ -147,8 +147,8 @@ def rebuild(
                 outcome.append(ended if dropped.existed else "there was none")
         with _partly_built(connection, target, options, report):
             lifecycle.name_successor(connection, found, successor, report)
-            built = build(target, planned.migrations, planned.checks, steps, connection)
-            _assert_same(target, built.fingerprint, expected)
+            applied, checks, fingerprint, rows = build(target, planned.migrations, planned.checks, steps, connection)
+            _assert_same(target, fingerprint, expected)
             with steps.timed("open") as outcome:
                 lifecycle.open_database(connection, target, report)
                 outcome.append("properties restored, clients may connect")
@@ -156,13 +156,13 @@ def rebuild(
         database=target.database,
         server=target.server,
         environment=target.environment,
-        migrations=built.migrations,
-        checks=built.checks,
-        fingerprint=built.fingerprint,
+        migrations=applied,
+        checks=checks,
+        fingerprint=fingerprint,
         rehearsed=planned.rehearse,
         ended=dropped.ended,
         kept_out=lifecycle.kept_out(found.server),
-        rows=built.rows,
+        rows=rows,
         steps=tuple(steps.seconds),
         seconds=time.monotonic() - began,
     )
@@ -244,16 +244,6 @@ def settled(connection: Connection, found: Inspection) -> Inspection:
 # The build: the same for the rehearsal and for the new database.
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A database that was migrated and verified; `rows` counts what it holds."""
-
-    migrations: int
-    checks: int
-    fingerprint: str
-    rows: int
-
-
 @dataclass(slots=True)
 class Steps:
     """Times the steps, and reports those that do not report themselves."""
@@ -281,9 +271,10 @@ def build(
     checks: tuple[CheckFile, ...],
     steps: Steps,
     observer: Connection,
-) -> Built:
-    """Migrate and verify the target's database over one connection, and return the result.
+) -> tuple[int, int, str, int]:
+    """Migrate and verify the target's database over one connection.
 
+    Returns how many migrations and checks there were, the schema's fingerprint, and how many rows the database holds.
     `observer` is the operator's session, which watches for lock waits meanwhile. Raises MigrationError or CheckError
     if a migration or a check fails.
     """
@@ -294,21 +285,20 @@ def build(
         with steps.timed("verify", quiet=True):
             verified = verification.run(connection, checks, report=steps.report)
         if failed := verified.failed:
-            lines = [f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed[:SHOWN_FAILURES]]
-            more = len(failed) - len(lines)
+            notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed)
             raise CheckError(
                 f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
                 where=str(target),
-                notes=(*lines, f"and {more} more") if more else tuple(lines),
+                notes=first_of(tuple(notes)),
                 hint="Fix the migration or the check, then run `invoke db.rebuild` again.",
             )
         with steps.timed("fingerprint", quiet=True):
             fingerprint = catalog.fingerprint(catalog.schema_text(connection))
             rows = count_rows(connection)
-    return Built(len(migrated.applied), len(verified.checks), fingerprint, rows)
+    return len(migrated.applied), len(verified.checks), fingerprint, rows
 
 
-def _rehearse(connection: Connection, planned: Plan, options: Options, steps: Steps) -> str:
+def _rehearse(connection: Connection, planned: Plan, steps: Steps) -> str:
     """Build in a scratch database with the target's properties, and return the fingerprint of the result."""
     found = planned.inspection
 
@@ -327,13 +317,14 @@ def _rehearse(connection: Connection, planned: Plan, options: Options, steps: St
     with steps.timed("rehearse") as outcome:
         try:
             with lifecycle.scratch(connection, found, found.wanted, steps.report) as scratch:
-                built = build(scratch, planned.migrations, planned.checks, Steps(within), connection)
+                files, checks = planned.migrations, planned.checks
+                applied, passed, fingerprint, _ = build(scratch, files, checks, Steps(within), connection)
         except DbopsError as error:
             error.state = f"This was the rehearsal: {found.target.database} was not changed, and nothing was dropped."
             error.hint = "Fix the cause and run `invoke db.rebuild` again."
             raise
-        outcome.append(f"the build works: {built.migrations} migrations, {built.checks} checks")
-    return built.fingerprint
+        outcome.append(f"the build works: {applied} migrations, {passed} checks")
+    return fingerprint
 
 
 def _assert_same(target: Target, fingerprint: str, expected: str) -> None:
@@ -388,8 +379,7 @@ def _undo_build(connection: Connection, target: Target, options: Options, report
             successor = lifecycle.create_successor(connection, found, found.wanted, report)
             lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
     except (DbopsError, psycopg.Error) as error:
-        what = error.what if isinstance(error, DbopsError) else str(error)
-        return f"{name} is partly built and closed ({what}): `invoke db.rebuild` continues."
+        return f"{name} is partly built and closed ({error}): `invoke db.rebuild` continues."
     return f"{name} is dropped; its properties are kept: `invoke db.rebuild` continues."
 
 
@@ -408,12 +398,18 @@ def drop(
 
     `announce` gets the inspection, which says what would be lost. Raises as `rebuild` does.
     """
-    with postgres.translated(target), postgres.operator(target, timeout=options.timeout, report=report) as connection:
+    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
         with unchanged(target):
             found = settled(connection, lifecycle.recovered(connection, target, report))
             assert_passed(preflight(found, dropping=True, creating=False), target)
-            if found.database and not forget:
-                _refuse_without_successor(found)
+            if found.database and not forget and not found.server.may_create_databases:
+                role = found.server.role
+                raise PreflightError(
+                    f"{role} may not create databases, so {target.database} would lose its properties with the drop",
+                    where=str(target),
+                    hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {quoted(role)} CREATEDB.",
+                    state="Nothing was dropped.",
+                )
             announce(found)
             consent.agree(found, options.agreement)
         with lifecycle.unharmed(connection, found, report):
@@ -427,19 +423,6 @@ def drop(
             return lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
 
 
-def _refuse_without_successor(found: Inspection) -> None:
-    """Raise PreflightError if the role may drop the database, but not create a successor to keep its properties."""
-    server = found.server
-    if server.superuser or server.createdb:
-        return
-    raise PreflightError(
-        f"{server.role} may not create databases, so {found.target.database} would lose its properties with the drop",
-        where=str(found.target),
-        hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {postgres.quoted(server.role)} CREATEDB.",
-        state="Nothing was dropped.",
-    )
-
-
 def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
     """Create the target's database and open it, unless it is there.
 
@@ -448,7 +431,6 @@ def create(target: Target, options: Options, *, report: Report = ignore) -> Crea
     """
     began = time.monotonic()
     with (
-        postgres.translated(target),
         postgres.operator(target, timeout=options.timeout, report=report) as connection,
         _created(connection, target),
     ):
@@ -515,24 +497,26 @@ def migrate(
     of the expected schema: CheckError before the last commit, which is rolled back, if the schema differs.
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
-    expected = catalog.read_expected(expect) if expect else ""
+    # Other runs compare nothing.
+    from dbops.catalog import drift
+
+    expected = drift.read_expected(expect) if expect else ""
 
     def compare(inside: Connection) -> None:
         """Raise CheckError if the schema differs from the expected one."""
-        drift = catalog.compare(inside, expected, str(expect))
-        if drift.found:
-            objects = [f"{item.change}: {item.name}" for item in drift.objects]
-            more = len(objects) - SHOWN_FAILURES
+        found = drift.compare(inside, expected, str(expect))
+        if found.found:
+            objects = tuple(f"{item.change}: {item.name}" for item in found.objects)
             raise CheckError(
                 f"the schema would differ from the expected one in {len(objects)} object{'s' * (len(objects) != 1)}",
                 where=str(expect),
-                notes=(*objects[:SHOWN_FAILURES], *([f"and {more} more"] if more > 0 else [])),
+                notes=first_of(objects),
                 hint="Correct the migration, or write the file anew with `invoke db.fingerprint --write`.",
             )
 
-    with postgres.translated(target), postgres.operator(target, timeout=options.patience, report=report) as connection:
+    with postgres.operator(target, timeout=options.patience, report=report) as connection:
         lifecycle.refuse_closed(find(connection, target.database), target)
-        with postgres.connect(target) as inside:
+        with postgres.translated(target), postgres.connect(target) as inside:
             before = label.read(inside)
             assert_environment(before, target)
             result = migrations.apply(

@@ -40,7 +40,8 @@ class Loss:
         """Return what has to be given with --confirm; nothing where --yes is enough."""
         if self.unreadable:
             return self.directory
-        guarded = (name for name, impact in self.databases.items() if _environment(impact) == "prod" or _closed(impact))
+        holds = self.databases.items()
+        guarded = (name for name, impact in holds if _environment(impact) == "prod" or not impact.readable)
         return ",".join(guarded)
 
 
@@ -91,10 +92,6 @@ def _own(url: str) -> set[str]:
 
 def _environment(impact: Impact) -> str:
     return impact.label.environment if impact.label else "no environment"
-
-
-def _closed(impact: Impact) -> bool:
-    return not impact.readable
 
 
 def _rows(impact: Impact) -> str:

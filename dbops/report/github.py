@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dbops.errors import DbopsError, Location
 
 if TYPE_CHECKING:
-    from dbops.catalog import Drift
+    from dbops.catalog.drift import Drift
     from dbops.database.rebuild import Plan as RebuildPlan
     from dbops.migrations import Plan
     from dbops.verification import Verification

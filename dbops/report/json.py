@@ -15,7 +15,7 @@ from dbops.report import Found, View, hush, plain, writing
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dbops.catalog import Drift
+    from dbops.catalog.drift import Drift
     from dbops.database.inspection import Inspection
     from dbops.database.rebuild import Plan, RebuildResult
     from dbops.server import Status

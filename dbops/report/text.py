@@ -33,7 +33,7 @@ from dbops.settings import Target
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dbops.catalog import Drift
+    from dbops.catalog.drift import Drift
     from dbops.database.inspection import Inspection
     from dbops.database.lifecycle import DropResult
     from dbops.database.rebuild import CreateResult, RebuildResult

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from dbops.catalog import diagram, schema_text
+from dbops.catalog import schema_text
+from dbops.catalog.diagram import diagram
 from dbops.settings import ROOT, Target
 from tests.support import servers
 

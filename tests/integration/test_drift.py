@@ -13,7 +13,7 @@ from psycopg import sql
 from rich.console import Console
 
 from dbops import migrations
-from dbops.catalog import Drift, against, compare, read_expected
+from dbops.catalog.drift import Drift, against, compare, read_expected
 from dbops.database.drift import drift
 from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Message

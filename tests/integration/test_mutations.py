@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from dbops.catalog import ObjectDrift, fingerprint, schema_text
-from dbops.catalog.drift import differences
+from dbops.catalog import fingerprint, schema_text
+from dbops.catalog.drift import ObjectDrift, differences
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from dbops.verification import Check, list_checks, run, verify

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbops import catalog, migrations, postgres, verification
+from dbops.catalog.diagram import diagram
 from dbops.database import rebuild
 from dbops.database.drift import drift
 from dbops.database.inspection import look_inside
@@ -73,7 +74,7 @@ def test_every_verb_works_under_any_settings(styled: Target, built: Target, tmp_
     assert not drift(styled, files).found
     expected = fingerprint(styled)
     with postgres.connect(replace(styled, parameters=built.parameters)) as connection:
-        assert "erDiagram" in catalog.diagram(connection)
+        assert "erDiagram" in diagram(connection)
     assert rebuild.rebuild(styled, options()).fingerprint == expected
     assert fingerprint(styled) == expected
 

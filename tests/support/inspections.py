@@ -11,8 +11,6 @@ from dbops.settings import Target
 ROLE, DATABASE = "kapman", "kapman_dev"
 PROPERTIES = Properties(ROLE, "UTF8", "c", "C.UTF-8", "C.UTF-8", None, None, "pg_default")
 SERVER = Server(
-    system_identifier="7",
-    version=150015,
     version_text="15.15",
     role=ROLE,
     superuser=False,

@@ -11,7 +11,6 @@ from dbops.database.properties import (
     Grant,
     Marker,
     Properties,
-    SecurityLabel,
     Setting,
     differences,
     parse_marker,
@@ -36,7 +35,7 @@ CHANGES: dict[str, Any] = {
     "acl": (Grant("o", "x", "CONNECT", False),),
     "comment": "x",
     "settings": (),
-    "security_labels": (SecurityLabel("selinux", "x"),),
+    "security_labels": (("selinux", "x"),),
 }
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbops import report
-from dbops.catalog import Drift
-from dbops.catalog.drift import ObjectDrift
+from dbops.catalog.drift import Drift, ObjectDrift
 from dbops.errors import Location, UsageError
 from dbops.migrations import Plan, PlannedMigration
 from dbops.report import GitHub

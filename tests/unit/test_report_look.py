@@ -12,8 +12,7 @@ import pytest
 from rich.console import Console
 
 from dbops import report
-from dbops.catalog import Drift
-from dbops.catalog.drift import ObjectDrift
+from dbops.catalog.drift import Drift, ObjectDrift
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.migrations import AppliedMigration, LedgerStatus, MigrationResult, Plan, PlannedMigration
 from dbops.migrations.ledger import Entry, compare

@@ -6,7 +6,7 @@ SELECT
         FROM unnest(c.conkey) WITH ORDINALITY AS k (attnum, number)
         JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
     ), '{}'),
-    t.name
+    coalesce(t.name, '')
 FROM relation AS r
 JOIN pg_constraint AS c ON c.conrelid = r.oid AND c.contype IN ('c', 'f', 'p', 'u', 'x')
 LEFT JOIN relation AS t ON t.oid = c.confrelid

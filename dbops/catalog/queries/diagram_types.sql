@@ -1,7 +1,7 @@
 -- The enumerated types with their labels in order.
 SELECT
     s.name || '.' || quote_ident(t.typname), array_agg(e.enumlabel::text ORDER BY e.enumsortorder),
-    obj_description(t.oid, 'pg_type')
+    coalesce(obj_description(t.oid, 'pg_type'), '')
 FROM type AS y
 JOIN pg_type AS t ON t.oid = y.oid
 JOIN space AS s ON s.oid = t.typnamespace
