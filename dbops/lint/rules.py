@@ -20,6 +20,7 @@ from sqlfluff.core.rules import BaseRule, LintResult, RuleContext
 from sqlfluff.core.rules.crawlers import RootOnlyCrawler, SegmentSeekerCrawler
 
 from dbops.lint import schema
+from dbops.migrations.names import qualified, stored
 
 HEADER = ("why:", "needs:", "locks:")
 JOBS = re.compile(r"(add|alter|run)_job|(add|alter)_\w*policy|add_policies", re.IGNORECASE)
@@ -55,7 +56,7 @@ def words(segment: BaseSegment) -> list[str]:
 def table_of(statement: BaseSegment) -> str:
     """Return the table that a statement is about, with its schema; empty if it names none."""
     reference = statement.get_child("table_reference")
-    return schema.qualified(reference.raw) if reference else ""
+    return qualified(reference.raw) if reference else ""
 
 
 def per_chunk(statement: BaseSegment) -> bool:
@@ -293,7 +294,7 @@ class Rule_KM11(Rule_KM00):
             yield f"rewrites {ALL_BLOCKED}", instead
         elif given[-3:] == ["SET", "NOT", "NULL"]:
             column = action.get_child("column_reference")
-            if column and column.raw.lower() not in not_null:
+            if column and stored(column.raw) not in not_null:
                 check = "In earlier files add CHECK (column IS NOT NULL) NOT VALID and validate it"
                 yield f"reads {ALL_BLOCKED}", f"{check}: that spares the scan."
         elif {"LOGGED", "UNLOGGED", "TABLESPACE"}.intersection(given) or given[:3] == ["SET", "ACCESS", "METHOD"]:
@@ -348,7 +349,7 @@ class Rule_KM13(Rule_KM00):
         for comment in context.parent_stack[0].recursive_crawl("comment_clause"):
             about, text = comment.get_child("table_reference"), comment.get_child("quoted_literal")
             commented = words(comment)[:3] == ["COMMENT", "ON", "TABLE"] and text and text.raw.strip("' \n")
-            if about and commented and schema.qualified(about.raw) == schema.qualified(table.raw):
+            if about and commented and qualified(about.raw) == qualified(table.raw):
                 return None
         return LintResult(table, description=f"Say what it holds: COMMENT ON TABLE {table.raw} IS '...'.")
 
