@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bench.measure import Command, Contender, Row, Run, Series, measure
+from bench.measure import Command, Contender, Row, Run, measure
 from bench.setting import INVOKE, Setting, migrations
 from dbops.settings import ROOT
 from tests.support.network import slow_network
@@ -74,9 +74,9 @@ def many_files(setting: Setting) -> Iterator[Row]:
     few = measure("rebuild-1000", "rebuild, 1,000 files", {"ours": ours[1_000]}, 1)
     # No run before the one that counts: nothing is left to warm up.
     row = measure("rebuild-10000", "rebuild, 10,000 files", {"ours": ours[10_000]}, 1, warm=False)
-    if many := row.series.get("ours"):
-        growth = {"growth": many.median / few.series["ours"].median / 10} if few.series else {}
-        row = replace(row, notes={**growth, "MB": many.megabytes})
+    if row.runs:
+        growth = {"growth": row.median("ours") / few.median("ours") / 10} if few.runs else {}
+        row = replace(row, notes={**growth, "MB": row.runs["ours"][0].megabytes})
     yield row
 
 
@@ -149,8 +149,8 @@ def _suite(setting: Setting, key: str, job: str, url: str) -> Row:
     suite = measure(key, job, {"ours": pytest}, 1, warm=False)
     if suite.failed:
         return suite
-    seconds = tuple(float(line) for line in (directory / "seconds").read_text().split())
-    return replace(suite, series={"ours": Series(seconds)})
+    seconds = (directory / "seconds").read_text().split()
+    return replace(suite, runs={"ours": [Run(float(each)) for each in seconds]})
 
 
 def _rebuild(setting: Setting, key: str, job: str, project: Path, rounds: int) -> Row:

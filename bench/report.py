@@ -42,14 +42,14 @@ class Goal:
 
 def line(row: Row) -> str:
     """Return a row as one line for people who wait."""
-    cells = [f"{name} {_cell(row, name)}" for name in [*row.series, *row.failed]]
+    cells = [f"{name} {_cell(row, name)}" for name in [*row.runs, *row.failed]]
     notes = [f"{name} {value:.4g}" for name, value in row.notes.items()]
     return f"{row.job}: {'; '.join([*cells, *notes])}"
 
 
 def markdown(rows: Sequence[Row], missing: Mapping[str, str]) -> str:
     """Return the table, the targets, and what was left out."""
-    others = [name for name in COLUMNS[1:] if any(name in {*row.series, *row.failed} for row in rows)]
+    others = [name for name in COLUMNS[1:] if any(name in {*row.runs, *row.failed} for row in rows)]
     lines = [_cells("job", "floor", "ours", *others), _cells("---", *["---:"] * (2 + len(others)))]
     for row in rows:
         names = (row.base, "ours", *others)
@@ -80,20 +80,20 @@ def page(rows: Sequence[Row], missing: Mapping[str, str], versions: Mapping[str,
 
 def judge(rows: Sequence[Row]) -> list[Goal]:
     """Return the targets whose rows were measured; what could not be measured is no target, but named as failed."""
-    found = {row.key: row for row in rows if "ours" in row.series and (not row.base or row.base in row.series)}
+    found = {row.key: row for row in rows if "ours" in row.runs and (not row.base or row.base in row.runs)}
     goals: list[Goal] = []
     for key, most in (("rebuild-6", 2.0), ("rebuild-100", 1.6), ("rebuild-1000", 1.4)):
         if row := found.get(key):
             ratio = row.ratio("ours") or 0.0
-            above = row.series["ours"].median - row.series["floor"].median
+            above = row.median("ours") - row.median("floor")
             why = f"It takes {above:.2f} s more than the floor; see what invoke --list and db.verify take of that."
             goals.append(Goal(f"{row.job}: at most {most:.1f} × the floor", f"{ratio:.2f} ×", ratio <= most, why))
     if row := found.get("rebuild-1000"):
-        goals += [_ahead(row, name) for name in ("dbmate", "node-pg-migrate") if name in row.series]
+        goals += [_ahead(row, name) for name in ("dbmate", "node-pg-migrate") if name in row.runs]
     if row := found.get("rebuild-slow"):
         goals.append(_ahead(row, "floor"))
     if row := found.get("verify-slow"):
-        trips, seconds = row.notes["round trips"], row.series["ours"].median
+        trips, seconds = row.notes["round trips"], row.median("ours")
         why = "Each round trip costs 20 ms, the rest is the command's start: fewer connections or fewer imports."
         goals.append(Goal(f"{row.job}: under 0.9 s", f"{seconds:.2f} s", seconds < 0.9, why))
         why = "Queries that could travel together do not: they would have to share one pipeline."
@@ -106,7 +106,7 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
         megabytes = row.notes["MB"]
         goals.append(Goal(f"{row.job}: under 150 MB", f"{megabytes:.0f} MB", megabytes < 150, why))
     if row := found.get("test-database"):
-        milliseconds = row.series["ours"].median * 1000
+        milliseconds = row.median("ours") * 1000
         why = "A clone is a copy of the template's files: fewer files, or a faster disk."
         goals.append(Goal(f"{row.job}: at most 50 ms", f"{milliseconds:.0f} ms", milliseconds <= 50, why))
     return goals
@@ -114,7 +114,7 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
 
 def _ahead(row: Row, name: str) -> Goal:
     """Return the target to be faster than another."""
-    ours, other = row.series["ours"].median, row.series[name].median
+    ours, other = row.median("ours"), row.median(name)
     shown = "psql" if name == "floor" else name
     why = f"{shown} does without preflight, checksums and verification, which would have to cost less."
     return Goal(f"{row.job}: faster than {shown}", f"{ours:.2f} s against {other:.2f} s", ours < other, why)
@@ -124,14 +124,13 @@ def _cell(row: Row, name: str) -> str:
     """Return a median with its spread and, unless it is the base, its ratio; nothing if it was not measured."""
     if name in row.failed:
         return "**failed**"
-    if name not in row.series:
+    if name not in row.runs:
         return ""
-    series = row.series[name]
-    fastest, slowest = min(series.seconds), max(series.seconds)
-    spread = f" ({_time(fastest)}–{_time(slowest)})" if len(series.seconds) > 1 else ""
+    seconds = [run.seconds for run in row.runs[name]]
+    spread = f" ({_time(min(seconds))}–{_time(max(seconds))})" if len(seconds) > 1 else ""
     ratio = row.ratio(name)
     multiple = f", {ratio:.2f} ×" if ratio and name != row.base else ""
-    return f"{_time(series.median)}{spread}{multiple}"
+    return f"{_time(row.median(name))}{spread}{multiple}"
 
 
 def _time(seconds: float) -> str:
