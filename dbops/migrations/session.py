@@ -409,14 +409,14 @@ def _wait_alone(session: Session) -> None:
     It is polled for, since a session that waits for a lock holds a snapshot, and CREATE INDEX CONCURRENTLY in the
     session that has the lock would wait for that, for ever.
     """
-    deadline = time.monotonic() + session.options.patience
-    told = False
-    while not session.locks:
-        holder = postgres.lock_holder(session.connection, MIGRATION_LOCK)
-        if not told:
-            session.report(events.Message("INFO", f"waiting for another migration: {holder}"))
-            told = True
+    if session.locks:
+        return
+    connection, deadline = session.connection, time.monotonic() + session.options.patience
+    holder = postgres.lock_holder(connection, MIGRATION_LOCK)
+    session.report(events.Message("INFO", f"waiting for another migration: {holder}"))
+    while not postgres.try_lock(connection, MIGRATION_LOCK):
         if time.monotonic() > deadline:
+            holder = postgres.lock_holder(connection, MIGRATION_LOCK)
             raise PreflightError(
                 f"another migration of this database is running: {holder}",
                 where=str(session.target),
@@ -424,7 +424,7 @@ def _wait_alone(session: Session) -> None:
                 hint="Wait for it to end, then run `invoke db.migrate` again.",
             )
         time.sleep(_POLL_SECONDS)
-        session.locks = int(postgres.try_lock(session.connection, MIGRATION_LOCK))
+    session.locks = 1
 
 
 @dataclass(frozen=True, slots=True)
