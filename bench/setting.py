@@ -15,7 +15,8 @@ import psycopg
 
 from bench.measure import LIMIT_SECONDS, Command
 from bench.peers import Peer
-from dbops.server import Embedded, Layout, destroy, status, up
+from dbops.server import Embedded, destroy, status, up
+from dbops.server.directory import Layout
 from dbops.settings import ROOT
 from tests.support.servers import TestServer
 
