@@ -1,6 +1,6 @@
 """Measure, print one table, and write it down.
 
-python -m bench                  everything: writes docs/benchmarks.md and docs/benchmarks.json, failed rows named
+python -m bench                  everything: writes docs/benchmarks.md, failed rows named
 python -m bench --quick          the rows for everyday use, few runs each, nothing written
 python -m bench --only verify    the groups of these names, separated by commas, nothing written
 """
@@ -11,19 +11,17 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 
 import psycopg
 
 from bench import jobs, peers, report, scale
 from bench.measure import BenchError, Row, say
-from bench.setting import Setting, server
+from bench.setting import Setting, started
 from dbops.errors import DbopsError
 from dbops.settings import ROOT
 
-Group = Callable[[Setting, Sequence[peers.Peer]], Iterator[Row]]
-GROUPS: dict[str, Group] = {
+GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "rebuild": jobs.rebuilds,
     "slow": jobs.slow_rebuild,
     "verify": jobs.verification,
@@ -49,26 +47,20 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     others, missing = ((), {}) if options.quick or not NEED_PEERS & set(chosen) else peers.available()
     rows: list[Row] = []
-    with server(options.quick) as setting:
+    with started(others, options.quick) as setting:
         for name in chosen:
             try:
-                for row in GROUPS[name](setting, others):
+                for row in GROUPS[name](setting):
                     say(report.line(row))
                     rows.append(row)
             # What a group prepares for its rows failed: those that it has measured stay, the other groups go on.
             except (BenchError, DbopsError, psycopg.Error, OSError, subprocess.SubprocessError) as error:
                 say(f"error: {name}: {error}")
                 rows.append(Row(name, f"group {name}", {}, failed={"ours": str(error)}))
-        result = report.Result(
-            date=datetime.now(UTC).date().isoformat(),
-            versions={**setting.versions, **{peer.name: peer.version for peer in others}},
-            missing=missing,
-            rows=tuple(rows),
-        )
-    print(report.markdown(result))
+    print(report.markdown(rows, missing))
     if not options.quick and not options.only:
-        (ROOT / "docs" / "benchmarks.md").write_text(report.page(result))
-        (ROOT / "docs" / "benchmarks.json").write_text(report.document(result))
+        versions = {**setting.versions, **{peer.name: peer.version for peer in others}}
+        (ROOT / "docs" / "benchmarks.md").write_text(report.page(rows, missing, versions))
     # Another tool that fails is only named.
     return 1 if any(row.failed.keys() - {peer.name for peer in others} for row in rows) else 0
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
-from bench.measure import Command, Contender, Row, Run, Series, measure
-from bench.peers import Peer
-from bench.setting import INVOKE, Project, Setting
-from bench.slow_link import Counter, slow_link
+from bench.measure import Command, Contender, Row, Run, measure
+from bench.setting import INVOKE, Setting, migrations
 from dbops.settings import ROOT
+from tests.support.network import slow_network
 from tests.support.servers import throwaway_server
 
+# How long the slow network takes each way, in seconds.
+DELAY = 0.010
 CHUNKS = 5_000
 CHUNKS_AT_ONCE = 250
 ADD_CHUNKS = """
@@ -45,7 +45,7 @@ def test_baseline_is_there(kapman_db, n):
 """
 
 
-def rebuilds(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
+def rebuilds(setting: Setting) -> Iterator[Row]:
     """Rebuild with the repository's six files, then with a hundred and a thousand."""
     quick = setting.quick
     jobs = [("rebuild-6", "rebuild, 6 files", setting.project(), 3 if quick else 9)]
@@ -53,57 +53,60 @@ def rebuilds(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
     if not quick:
         jobs.append(("rebuild-1000", "rebuild, 1,000 files", setting.project(1_000), 5))
     for key, job, project, rounds in jobs:
-        yield _rebuild(setting, key, job, project, peers, rounds)
+        yield _rebuild(setting, key, job, project, rounds)
 
 
-def slow_rebuild(setting: Setting, peers: Sequence[Peer]) -> Iterator[Row]:
+def slow_rebuild(setting: Setting) -> Iterator[Row]:
     """Rebuild with six files, on a server that is 20 ms away."""
-    with _far(setting) as (far, _):
-        near = [peer for peer in peers if peer.name == "dbmate"]
+    with slow_network(setting.server, DELAY) as (server, _):
+        dbmate = [peer for peer in setting.peers if peer.name == "dbmate"]
+        far = replace(setting, server=server, peers=dbmate)
         rounds = 2 if setting.quick else 7
-        yield _rebuild(far, "rebuild-slow", "rebuild, 6 files, 20 ms away", setting.project(), near, rounds)
+        yield _rebuild(far, "rebuild-slow", "rebuild, 6 files, 20 ms away", setting.project(), rounds)
 
 
-def many_files(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+def many_files(setting: Setting) -> Iterator[Row]:
     """Rebuild with 10,000 files: time against a thousand, and memory."""
     ours = {
-        count: setting.invoke("db.rebuild", database=f"many{count}", project=setting.project(count).directory)
+        count: setting.invoke("db.rebuild", database=f"many{count}", project=setting.project(count))
         for count in (1_000, 10_000)
     }
     few = measure("rebuild-1000", "rebuild, 1,000 files", {"ours": ours[1_000]}, 1)
     # No run before the one that counts: nothing is left to warm up.
     row = measure("rebuild-10000", "rebuild, 10,000 files", {"ours": ours[10_000]}, 1, warm=False)
-    if many := row.series.get("ours"):
-        growth = {"growth": many.median / few.series["ours"].median / 10} if few.series else {}
-        row = replace(row, notes={**growth, "MB": many.megabytes})
+    if row.runs:
+        growth = {"growth": row.median("ours") / few.median("ours") / 10} if few.runs else {}
+        row = replace(row, notes={**growth, "MB": row.runs["ours"][0].megabytes})
     yield row
 
 
-def verification(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+def verification(setting: Setting) -> Iterator[Row]:
     """Verify the baseline: here, far away, and with thousands of chunks."""
     setting.invoke("db.rebuild", database="verified")()
     verify = setting.invoke("db.verify", database="verified")
     rounds = 3 if setting.quick else 9
     yield measure("verify", "db.verify, 6 tables", {"ours": verify}, rounds)
-    with _far(setting) as (far, counter):
-        row = measure(
-            "verify-slow", "db.verify, 20 ms away", {"ours": far.invoke("db.verify", database="verified")}, rounds
-        )
+    with slow_network(setting.server, DELAY) as (server, traffic):
+        slow = replace(setting, server=server).invoke("db.verify", database="verified")
+        row = measure("verify-slow", "db.verify, 20 ms away", {"ours": slow}, rounds)
         runs = rounds + 1
-        yield replace(row, notes={"round trips": counter.round_trips / runs, "connections": counter.connections / runs})
+        yield replace(row, notes={"round trips": traffic.round_trips / runs, "connections": traffic.connections / runs})
     if not setting.quick:
-        _add_chunks(setting, "verified")
+        with setting.connect("verified") as connection:
+            connection.execute("INSERT INTO public.tickers (symbol) VALUES ('BENCH')")
+            for first in range(1, CHUNKS + 1, CHUNKS_AT_ONCE):
+                connection.execute(ADD_CHUNKS.format(first=first, last=first + CHUNKS_AT_ONCE - 1).encode())
         yield measure("verify-chunks", f"db.verify, {CHUNKS:,} chunks", {"ours": verify}, 5)
 
 
-def starting(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+def starting(setting: Setting) -> Iterator[Row]:
     """Start Python and Invoke, and do nothing."""
     python = Command([INVOKE.parent / "python", "-c", "pass"], setting.environ(), ROOT)
     contenders = {"ours": setting.invoke("--list"), "python -c pass": python}
     yield measure("list", "invoke --list", contenders, 5 if setting.quick else 15, base="python -c pass")
 
 
-def embedded_server(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+def embedded_server(setting: Setting) -> Iterator[Row]:
     """Start an embedded server whose data directory is to be made, and one whose is there."""
     directory = setting.directory / "another"
     environ = {**setting.environ(), "KAPMAN_SERVER_DIR": str(directory)}
@@ -126,13 +129,13 @@ def embedded_server(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
     task("server.destroy", "--yes")
 
 
-def databases_for_tests(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+def databases_for_tests(setting: Setting) -> Iterator[Row]:
     """Give each test of a suite a database with the schema, through the pytest plugin."""
     job = "a database for a test, by the pytest plugin"
     with throwaway_server() as server:
         yield _suite(setting, "test-database", job, server.url("postgres"))
     if not setting.quick:
-        yield _suite(setting, "test-database-durable", f"{job}, durable server", setting.url("postgres"))
+        yield _suite(setting, "test-database-durable", f"{job}, durable server", setting.server.url("postgres"))
 
 
 def _suite(setting: Setting, key: str, job: str, url: str) -> Row:
@@ -146,19 +149,20 @@ def _suite(setting: Setting, key: str, job: str, url: str) -> Row:
     suite = measure(key, job, {"ours": pytest}, 1, warm=False)
     if suite.failed:
         return suite
-    seconds = tuple(float(line) for line in (directory / "seconds").read_text().split())
-    return replace(suite, series={"ours": Series(seconds)})
+    seconds = (directory / "seconds").read_text().split()
+    return replace(suite, runs={"ours": [Run(float(each)) for each in seconds]})
 
 
-def _rebuild(setting: Setting, key: str, job: str, project: Project, peers: Sequence[Peer], rounds: int) -> Row:
+def _rebuild(setting: Setting, key: str, job: str, project: Path, rounds: int) -> Row:
     """Measure a rebuild of a project's files by all who can."""
     name = key.replace("-", "_")
+    files = migrations(project)
     contenders: dict[str, Contender] = {
-        "floor": setting.floor(f"{name}_floor", project.migrations),
-        "ours": setting.invoke("db.rebuild", database=f"{name}_ours", project=project.directory),
+        "floor": setting.floor(f"{name}_floor", files),
+        "ours": setting.invoke("db.rebuild", database=f"{name}_ours", project=project),
     }
-    for peer in peers:
-        if len(project.migrations) <= peer.most_files:
+    for peer in setting.peers:
+        if len(files) <= peer.most_files:
             contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project)
     row = measure(key, job, contenders, rounds, base="floor")
     # The schedulers of a row's databases would keep the machine busy.
@@ -167,20 +171,3 @@ def _rebuild(setting: Setting, key: str, job: str, project: Project, peers: Sequ
         for (database,) in connection.execute(query, [name]).fetchall():
             connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)'.encode())
     return row
-
-
-@contextmanager
-def _far(setting: Setting) -> Iterator[tuple[Setting, Counter]]:
-    """Yield the setting with a server that is 20 ms away, and what counts the round trips."""
-    directory = setting.directory / "far"
-    with slow_link(setting.socket / ".s.PGSQL.5432", directory) as counter:
-        yield replace(setting, socket=directory), counter
-    shutil.rmtree(directory)
-
-
-def _add_chunks(setting: Setting, database: str) -> None:
-    with setting.connect(database) as connection:
-        connection.execute("INSERT INTO public.tickers (symbol) VALUES ('BENCH')")
-        for first in range(1, CHUNKS + 1, CHUNKS_AT_ONCE):
-            last = min(CHUNKS, first + CHUNKS_AT_ONCE - 1)
-            connection.execute(ADD_CHUNKS.format(first=first, last=last).encode())

@@ -77,37 +77,28 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """The runs of one contender."""
-
-    seconds: tuple[float, ...]
-    megabytes: float = 0.0
-
-    @property
-    def median(self) -> float:
-        """Return the median, in seconds."""
-        return statistics.median(self.seconds)
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
-    """One job and who did it; ratios are against `base`, the least that the job takes; `notes` are other figures.
+    """One job and each contender's runs; ratios are against `base`, the least that the job takes.
 
-    `failed` gives the reason for each contender that failed.
+    `notes` are other figures; `failed` gives the reason for each contender that failed.
     """
 
     key: str
     job: str
-    series: Mapping[str, Series]
+    runs: Mapping[str, Sequence[Run]]
     base: str = ""
     notes: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
+    def median(self, contender: str) -> float:
+        """Return the median of a contender's runs, in seconds."""
+        return statistics.median(run.seconds for run in self.runs[contender])
+
     def ratio(self, contender: str) -> float | None:
         """Return a contender's median as a multiple of the base's, or None where there is no base."""
-        if self.base not in self.series or contender not in self.series:
+        if self.base not in self.runs or contender not in self.runs:
             return None
-        return self.series[contender].median / self.series[self.base].median
+        return self.median(contender) / self.median(self.base)
 
 
 Contender = Callable[[], Run]
@@ -134,12 +125,7 @@ def measure(
                 continue
             if number >= warm:
                 runs[name].append(run)
-    series = {
-        name: Series(tuple(run.seconds for run in done), max(run.megabytes for run in done))
-        for name, done in runs.items()
-        if name not in failed
-    }
-    return Row(key, job, series, base, failed=failed)
+    return Row(key, job, {name: done for name, done in runs.items() if name not in failed}, base, failed=failed)
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ import platformdirs
 
 from bench.measure import say
 
+DIRECTORY = platformdirs.user_cache_path("kapman-dbops") / "peers"
 CREATE = 'dropdb --if-exists --force "$0" && createdb "$0" && '
 ALEMBIC_ENV = """\
 import os
@@ -37,7 +38,7 @@ def upgrade():
 class Peer:
     """A tool: its version, how to write files for it, and the shell line that rebuilds the database named by `$0`.
 
-    The line runs in the files' directory; PGHOST and PGUSER name the server.
+    The line runs in the files' directory; PGHOST, PGPORT and PGUSER name the server.
     """
 
     name: str
@@ -61,19 +62,11 @@ def available() -> tuple[tuple[Peer, ...], dict[str, str]]:
         try:
             peers.append(find())
         except (OSError, subprocess.CalledProcessError) as error:
-            missing[name] = _reason(error)
+            missing[name] = str(error)
+            if isinstance(error, subprocess.CalledProcessError):
+                missing[name] = f"{Path(str(error.cmd[0])).name} ended with exit code {error.returncode}"
             say(f"{name} is left out: {missing[name]}")
     return tuple(peers), missing
-
-
-def _reason(error: OSError | subprocess.CalledProcessError) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        return f"{Path(str(error.cmd[0])).name} ended with exit code {error.returncode}"
-    return str(error)
-
-
-def _directory() -> Path:
-    return platformdirs.user_cache_path("kapman-dbops") / "peers"
 
 
 def _run(*command: str | Path) -> str:
@@ -84,7 +77,7 @@ def _run(*command: str | Path) -> str:
 
 def _npm(package: str, *others: str) -> tuple[Path, str]:
     """Install a package from npm and return the program of its name and its version."""
-    home = _directory() / package
+    home = DIRECTORY / package
     if not (home / "node_modules" / package).exists():
         home.mkdir(parents=True, exist_ok=True)
         _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", home, package, *others)
@@ -102,7 +95,7 @@ def _dbmate() -> Peer:
         for name, text in files:
             (directory / f"{name}.sql").write_text(f"-- migrate:up\n{text}\n-- migrate:down\n")
 
-    options = f'"{program}" --url "postgres:///$0?user=postgres&host=$PGHOST" -d . --no-dump-schema'
+    options = f'"{program}" --url "postgres:///$0?user=postgres&host=$PGHOST&port=$PGPORT" -d . --no-dump-schema'
     return Peer("dbmate", version, write, f"{options} drop && {options} up", {})
 
 
@@ -118,7 +111,7 @@ def _node_pg_migrate() -> Peer:
 
 
 def _alembic() -> Peer:
-    home = _directory() / "alembic"
+    home = DIRECTORY / "alembic"
     if not (home / "alembic").exists():
         uv = shutil.which("uv")
         pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 
 import psycopg
 
-from bench.measure import BenchError, Contender, Row, Run, measure, say
-from bench.peers import Peer
+from bench.measure import BenchError, Row, Run, measure, say
 from bench.setting import Setting
 
 TICKERS = 15_000
@@ -46,12 +46,11 @@ NEW_BARS = """
 CREATE TEMPORARY TABLE new_bars
 (ticker_id uuid, date date, open numeric, high numeric, low numeric, close numeric, volume bigint) ON COMMIT DROP
 """
-SCHEMAS = {"plain table": "plain", "ours": "public"}
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-def schema(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
+def schema(setting: Setting) -> Iterator[Row]:
     """Fill ohlcv and a plain table with two years of daily bars, and do what ingestion and analysis do."""
     days = _trading_days(40 if setting.quick else TRADING_DAYS)
     setting.invoke("db.rebuild", database="scale")()
@@ -61,43 +60,39 @@ def schema(setting: Setting, _peers: Sequence[Peer]) -> Iterator[Row]:
         found = connection.execute("SELECT id FROM public.tickers ORDER BY symbol").fetchall()
         tickers = [str(row[0]) for row in found]
 
-        def row(key: str, job: str, rounds: int, work: Callable[[Connection, str, int], object]) -> Row:
-            contenders = {name: _contender(connection, schema, work) for name, schema in SCHEMAS.items()}
+        def row(key: str, job: str, rounds: int, work: Callable[[str, int], object]) -> Row:
+            # Another ticker or day each time.
+            numbers = {"plain": count(), "public": count()}
+
+            def timed(schema: str) -> Run:
+                number = next(numbers[schema])
+                began = time.perf_counter()
+                work(schema, number)
+                return Run(time.perf_counter() - began)
+
+            contenders = {"plain table": partial(timed, "plain"), "ours": partial(timed, "public")}
             return measure(f"scale-{key}", job, contenders, rounds, base="plain table")
 
-        def new_day(connection: Connection, schema: str, n: int) -> None:
+        def new_day(schema: str, n: int) -> None:
             _upsert(connection, schema, tickers, days[-1] + dt.timedelta(days=3 + n))
 
-        def history(connection: Connection, schema: str, n: int) -> None:
+        def history(schema: str, n: int) -> None:
             query = (
                 f"SELECT date, open, high, low, close, volume FROM {schema}.ohlcv WHERE ticker_id = %s ORDER BY date"
             )
             _read(connection, query, tickers[(n * 7919) % len(tickers)], len(days))
 
-        def one_day(connection: Connection, schema: str, n: int) -> None:
+        def one_day(schema: str, n: int) -> None:
             query = f"SELECT ticker_id, close, volume FROM {schema}.ohlcv WHERE date = %s"
             _read(connection, query, days[(n * 37) % len(days)], len(tickers))
 
-        def delete(connection: Connection, schema: str, n: int) -> None:
+        def delete(schema: str, n: int) -> None:
             connection.execute(f"DELETE FROM {schema}.tickers WHERE id = %s".encode(), [tickers[-1 - n]])
 
         yield row("history", "one ticker, all days", 50, history)
         yield row("day", "all tickers, one day", 15, one_day)
         yield row("new-day", "a new day of 15,000 rows, upserted", 7, new_day)
         yield row("delete", "deleting a ticker", 15, delete)
-
-
-def _contender(connection: Connection, schema: str, work: Callable[[Connection, str, int], object]) -> Contender:
-    """Return a contender that does the work on one schema's table, with another number each time."""
-    numbers = count()
-
-    def contender() -> Run:
-        number = next(numbers)
-        began = time.perf_counter()
-        work(connection, schema, number)
-        return Run(time.perf_counter() - began)
-
-    return contender
 
 
 def _trading_days(wanted: int) -> list[dt.date]:

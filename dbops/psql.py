@@ -19,7 +19,12 @@ def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tup
     from psycopg import pq
     from psycopg.conninfo import make_conninfo
 
-    program = shutil.which("psql", path=environ.get("PATH")) or _beside_the_embedded_server(environ)
+    program = shutil.which("psql", path=environ.get("PATH"))
+    if not program:
+        from dbops.server.find import find
+
+        installations = find(environ.get("PATH", ""))
+        program = shutil.which("psql", path=os.pathsep.join(str(found.binaries) for found in installations))
     if not program:
         raise ServerError(
             "psql is not installed",
@@ -41,13 +46,3 @@ def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tup
             given[option.envvar.decode()] = shown.pop(name)
     arguments = [program, "--dbname", make_conninfo("", **{**shown, "dbname": target.database})]
     return arguments + (["--command", sql] if sql else []), given
-
-
-def _beside_the_embedded_server(environ: Mapping[str, str]) -> str | None:
-    """Return psql of an installation of PostgreSQL that is not on the search path."""
-    from dbops.server.find import find
-
-    for installation in find(environ.get("PATH", "")):
-        if os.access(installation.binaries / "psql", os.X_OK):
-            return str(installation.binaries / "psql")
-    return None

@@ -73,7 +73,7 @@ def url_of(target: Target) -> str:
 
 
 @pytest.fixture(scope="session")
-def kapman_server(request: pytest.FixtureRequest) -> Target:
+def kapman_server() -> Target:
     """Return the server for tests, as the target of its maintenance database."""
     if url := os.environ.get(VARIABLE):
         parameters = parse_url(url, VARIABLE)
@@ -147,14 +147,10 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
         migrations.migrate(replace(server, database=name), files, migrations.Options(fresh=True))
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
-        _end_sessions(connection, name)
+        # TimescaleDB's scheduler is connected, too.
+        query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s"
+        deadline = time.monotonic() + TIMEOUT
+        while connection.execute(query, [name]).fetchall() and time.monotonic() < deadline:
+            time.sleep(0.02)
         connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, COMPLETE))
     return name
-
-
-def _end_sessions(connection: Connection, name: str) -> None:
-    """End what is connected to a database, TimescaleDB's scheduler too, and wait until it is gone."""
-    query = "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s"
-    deadline = time.monotonic() + TIMEOUT
-    while connection.execute(query, [name]).fetchall() and time.monotonic() < deadline:
-        time.sleep(0.02)

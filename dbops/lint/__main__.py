@@ -27,12 +27,11 @@ def findings(paths: list[Path]) -> list[Finding]:
     """Return what sqlfluff and squawk find in files and directories and no waiver allows, ordered by position."""
     sources = [file for path in paths for file in (sorted(path.rglob("*.sql")) if path.is_dir() else [path])]
     texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in sources}
-    labels = {file: label(file) for file in sources}
     found: defaultdict[str, list[Finding]] = defaultdict(list)
     linter = Linter(FluffConfig.from_root(extra_config_path=str(ROOT / ".sqlfluff")))
     for directory in linter.lint_paths(tuple(map(str, sources))).paths:
         for linted in directory.files:
-            shown = labels[Path(linted.path)]
+            shown = label(Path(linted.path))
             for violation in linted.get_violations():
                 rule, name = violation.rule_code(), violation.rule_name()
                 why = violation.desc() if rule == UNPARSABLE else f"{violation.desc()} [{name}]"
@@ -40,7 +39,7 @@ def findings(paths: list[Path]) -> list[Finding]:
     live = {file: text for file, text in texts.items() if schema.number(file) > schema.BASELINE}
     for finding in squawk.check(live):
         found[finding.path].append(finding)
-    return sorted(item for file in sources for item in settle(labels[file], texts[file], found[labels[file]]))
+    return sorted(item for file in sources for item in settle(label(file), texts[file], found[label(file)]))
 
 
 def main(arguments: list[str]) -> int:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from sqlfluff.core import FluffConfig, Lexer
 
 from dbops.migrations.sqlsplit import split
+from dbops.report import github
 
-FORM = "-- lint: allow RULE because REASON"
-WAIVER = "waiver"
 # Text that sqlfluff cannot parse hides what follows it from every rule.
 UNPARSABLE = "PRS"
 _MEANT = re.compile(r"--\s*lint\s*:", re.IGNORECASE)
@@ -45,8 +44,8 @@ class Finding:
 
     def annotation(self) -> str:
         """Return the finding as GitHub's workflow command `error`, which shows it beside the line."""
-        where = f"file={_property(self.path)},line={self.line},col={self.column},title={_property(self.rule)}"
-        return f"::error {where}::{_data(self.message)}"
+        where = {"file": self.path, "line": str(self.line), "col": str(self.column), "title": self.rule}
+        return github.command("error", where, self.message)
 
 
 def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
@@ -70,7 +69,8 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
         else:
             left = [finding for finding in left if finding not in waived]
             continue
-        invalid.append(Finding(path, line, column, WAIVER, f'"{comment}" {problem}.', f"Write {FORM}, or remove it."))
+        instead = "Write -- lint: allow RULE because REASON, or remove it."
+        invalid.append(Finding(path, line, column, "waiver", f'"{comment}" {problem}.', instead))
     return sorted([*left, *invalid])
 
 
@@ -91,11 +91,3 @@ def _comments(text: str) -> Iterator[tuple[int, int, int, str]]:
             line = part.pos_marker.line_no
             last = next((number for number in code if number >= line), line)
             yield line, part.pos_marker.line_pos, last, comment
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -20,6 +20,7 @@ from sqlfluff.core.rules import BaseRule, LintResult, RuleContext
 from sqlfluff.core.rules.crawlers import RootOnlyCrawler, SegmentSeekerCrawler
 
 from dbops.lint import schema
+from dbops.migrations.names import qualified, stored
 
 HEADER = ("why:", "needs:", "locks:")
 JOBS = re.compile(r"(add|alter|run)_job|(add|alter)_\w*policy|add_policies", re.IGNORECASE)
@@ -55,7 +56,7 @@ def words(segment: BaseSegment) -> list[str]:
 def table_of(statement: BaseSegment) -> str:
     """Return the table that a statement is about, with its schema; empty if it names none."""
     reference = statement.get_child("table_reference")
-    return schema.qualified(reference.raw) if reference else ""
+    return qualified(reference.raw) if reference else ""
 
 
 def per_chunk(statement: BaseSegment) -> bool:
@@ -68,13 +69,17 @@ def per_chunk(statement: BaseSegment) -> bool:
 
 
 class Rule_KM00(BaseRule):
-    """What the rules share: each finds the segments that it seeks. No rule itself."""
+    """What the rules share: each finds the segments that it seeks and that are wrong. No rule itself."""
 
     groups = ("all", "kapman")
     message = ""
 
     def _eval(self, context: RuleContext) -> LintResult | list[LintResult] | None:
-        return LintResult(context.segment, description=self.message)
+        return LintResult(context.segment, description=self.message) if self._is_wrong(context.segment) else None
+
+    def _is_wrong(self, segment: BaseSegment) -> bool:
+        """Return whether a segment that the rule seeks is a finding: every one, unless a rule looks closer."""
+        return True
 
 
 class Rule_KM01(Rule_KM00):
@@ -120,10 +125,8 @@ class Rule_KM03(Rule_KM00):
     crawl_behaviour = SegmentSeekerCrawler({"create_trigger", "create_policy_statement", "function_name"})
     message = "No trigger, job or policy may be created."
 
-    def _eval(self, context: RuleContext) -> LintResult | list[LintResult] | None:
-        if context.segment.is_type("function_name") and not JOBS.fullmatch(context.segment.raw.split(".")[-1]):
-            return None
-        return super()._eval(context)
+    def _is_wrong(self, segment: BaseSegment) -> bool:
+        return not segment.is_type("function_name") or JOBS.fullmatch(segment.raw.split(".")[-1]) is not None
 
 
 class Rule_KM04(Rule_KM00):
@@ -144,10 +147,8 @@ class Rule_KM04(Rule_KM00):
     )
     message = "Roles are the operator's; the runner chooses the one that a migration runs as."
 
-    def _eval(self, context: RuleContext) -> LintResult | list[LintResult] | None:
-        if context.segment.is_type("set_statement", "reset_statement") and "ROLE" not in words(context.segment):
-            return None
-        return super()._eval(context)
+    def _is_wrong(self, segment: BaseSegment) -> bool:
+        return not segment.is_type("set_statement", "reset_statement") or "ROLE" in words(segment)
 
 
 class Rule_KM05(Rule_KM00):
@@ -157,11 +158,9 @@ class Rule_KM05(Rule_KM00):
     crawl_behaviour = SegmentSeekerCrawler({"create_extension_statement"})
     message = "No extension but timescaledb."
 
-    def _eval(self, context: RuleContext) -> LintResult | list[LintResult] | None:
-        reference = context.segment.get_child("extension_reference")
-        if reference is not None and reference.raw.strip('"') == "timescaledb":
-            return None
-        return super()._eval(context)
+    def _is_wrong(self, segment: BaseSegment) -> bool:
+        reference = segment.get_child("extension_reference")
+        return reference is None or reference.raw.strip('"') != "timescaledb"
 
 
 class Rule_KM06(Rule_KM00):
@@ -203,11 +202,9 @@ class Rule_KM08(Rule_KM00):
     crawl_behaviour = SegmentSeekerCrawler({"column_constraint_segment", "table_constraint"})
     message = "Write CONSTRAINT and a name before it."
 
-    def _eval(self, context: RuleContext) -> LintResult | list[LintResult] | None:
-        given = words(context.segment)
-        if "CONSTRAINT" in given or not KEYS.intersection(given):
-            return None
-        return super()._eval(context)
+    def _is_wrong(self, segment: BaseSegment) -> bool:
+        given = words(segment)
+        return "CONSTRAINT" not in given and not KEYS.isdisjoint(given)
 
 
 class Rule_KM09(Rule_KM00):
@@ -293,7 +290,7 @@ class Rule_KM11(Rule_KM00):
             yield f"rewrites {ALL_BLOCKED}", instead
         elif given[-3:] == ["SET", "NOT", "NULL"]:
             column = action.get_child("column_reference")
-            if column and column.raw.lower() not in not_null:
+            if column and stored(column.raw) not in not_null:
                 check = "In earlier files add CHECK (column IS NOT NULL) NOT VALID and validate it"
                 yield f"reads {ALL_BLOCKED}", f"{check}: that spares the scan."
         elif {"LOGGED", "UNLOGGED", "TABLESPACE"}.intersection(given) or given[:3] == ["SET", "ACCESS", "METHOD"]:
@@ -348,7 +345,7 @@ class Rule_KM13(Rule_KM00):
         for comment in context.parent_stack[0].recursive_crawl("comment_clause"):
             about, text = comment.get_child("table_reference"), comment.get_child("quoted_literal")
             commented = words(comment)[:3] == ["COMMENT", "ON", "TABLE"] and text and text.raw.strip("' \n")
-            if about and commented and schema.qualified(about.raw) == schema.qualified(table.raw):
+            if about and commented and qualified(about.raw) == qualified(table.raw):
                 return None
         return LintResult(table, description=f"Say what it holds: COMMENT ON TABLE {table.raw} IS '...'.")
 

@@ -10,36 +10,32 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from dbops.migrations import files
+from dbops.migrations.names import ALTER_TABLE, NAME, TABLE, VALIDATE_CONSTRAINT, qualified, stored
 from dbops.migrations.sqlsplit import split, without_comments
 
 # The last file of the first release: when these run, no table is in use.
 BASELINE = 6
 
-_WORD = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
-_NAME = rf"(?P<name>{_WORD}(?:\s*\.\s*{_WORD})?)"
 _OPTIONAL = r"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(?:ONLY\s+)?"
 _NUMBER = re.compile(r"(\d+)_.*\.sql")
-_CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{_NAME}", re.IGNORECASE)
-_DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{_NAME}[^;]*)", re.IGNORECASE)
-_LISTED = re.compile(rf"(?:\A|,)\s*{_NAME}")
-_ALTER = re.compile(rf"ALTER\s+TABLE\s+{_OPTIONAL}{_NAME}(?P<actions>.*)", re.IGNORECASE | re.DOTALL)
-_MOVE = re.compile(rf"\s*(?:RENAME\s+TO|(?P<schema>SET\s+SCHEMA))\s+(?P<new>{_WORD})", re.IGNORECASE)
+_CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?TABLE\s+{_OPTIONAL}{TABLE}", re.IGNORECASE)
+_DROP = re.compile(rf"DROP\s+TABLE\s+{_OPTIONAL}(?P<names>{TABLE}[^;]*)", re.IGNORECASE)
+_LISTED = re.compile(rf"(?:\A|,)\s*{TABLE}")
+_MOVE = re.compile(rf"\s*(?:RENAME\s+TO|(?P<schema>SET\s+SCHEMA))\s+(?P<new>{NAME})", re.IGNORECASE)
 _INDEX = re.compile(
-    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?{_OPTIONAL}(?:{_WORD}\s+)??ON\s+(?:ONLY\s+)?{_NAME}",
+    rf"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?{_OPTIONAL}(?:{NAME}\s+)??ON\s+(?:ONLY\s+)?{TABLE}",
     re.IGNORECASE,
 )
 _HYPERTABLE = re.compile(r"\bcreate_hypertable\s*\(\s*(?:relation\s*=>\s*)?'(?P<name>[^']+)'", re.IGNORECASE)
 _HYPERTABLE_OPTION = re.compile(r"\bWITH\s*\([^)]*\b(?:tsdb|timescaledb)\.hypertable\b", re.IGNORECASE)
 _NOT_NULL = re.compile(
-    rf"\bADD\s+CONSTRAINT\s+(?P<constraint>{_WORD})\s+CHECK\s*\(\s*(?P<column>{_WORD})\s+IS\s+NOT\s+NULL\s*\)"
+    rf"\bADD\s+CONSTRAINT\s+(?P<constraint>{NAME})\s+CHECK\s*\(\s*(?P<column>{NAME})\s+IS\s+NOT\s+NULL\s*\)"
     r"(?P<later>\s*NOT\s+VALID)?",
     re.IGNORECASE,
 )
-_DROP_CHECK = re.compile(rf"\bDROP\s+CONSTRAINT\s+{_OPTIONAL}(?P<constraint>{_WORD})", re.IGNORECASE)
-_VALIDATE = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<constraint>{_WORD})", re.IGNORECASE)
+_DROP_CHECK = re.compile(rf"\bDROP\s+CONSTRAINT\s+{_OPTIONAL}(?P<constraint>{NAME})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +49,6 @@ class Schema:
     tables: frozenset[str] = frozenset()
     hypertables: frozenset[str] = frozenset()
     not_null: frozenset[tuple[str, str]] = frozenset()
-
-
-class Statement(NamedTuple):
-    """A statement at `text[start:end]`, as SQL without its comments."""
-
-    start: int
-    end: int
-    sql: str
-
-    @property
-    def table(self) -> str:
-        """Return the table that it creates, drops, alters or indexes, with its schema; empty if none."""
-        match = _CREATE.match(self.sql) or _ALTER.match(self.sql) or _INDEX.match(self.sql) or _DROP.match(self.sql)
-        return qualified(match["name"]) if match else ""
-
-
-def qualified(name: str) -> str:
-    """Return a table's name as PostgreSQL stores it, with the schema public where none is written."""
-    parts = [part.strip() for part in re.findall(_WORD, name)]
-    folded = [part[1:-1].replace('""', '"') if part.startswith('"') else part.lower() for part in parts]
-    return ".".join(folded if len(folded) > 1 else ["public", *folded])
 
 
 def before(path: Path | None) -> Schema:
@@ -95,9 +70,15 @@ def number(path: Path) -> int:
 
 
 @lru_cache(maxsize=1024)
-def statements(text: str) -> tuple[Statement, ...]:
-    """Return the statements of a file in order."""
-    return tuple(Statement(s.start, s.end, without_comments(text[s.start : s.end])) for s in split(text))
+def statements(text: str) -> tuple[tuple[int, str], ...]:
+    """Return the statements of a file in order: where each begins, and its SQL without comments."""
+    return tuple((statement.start, without_comments(statement.text)) for statement in split(text))
+
+
+def table_of(sql: str) -> str:
+    """Return the table that a statement creates, drops, alters or indexes, with its schema; empty if none."""
+    match = _CREATE.match(sql) or ALTER_TABLE.match(sql) or _INDEX.match(sql) or _DROP.match(sql)
+    return qualified(match["table"]) if match else ""
 
 
 def is_transactional(text: str) -> bool:
@@ -119,35 +100,35 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
     not_null: set[tuple[str, str]] = set()
     checks: dict[tuple[str, str], str] = {}
     texts = (path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files_at)
-    for sql in (statement.sql for text in texts for statement in statements(text)):
+    for _, sql in (statement for text in texts for statement in statements(text)):
         if match := _CREATE.match(sql):
-            tables.add(qualified(match["name"]))
+            tables.add(qualified(match["table"]))
             if _HYPERTABLE_OPTION.search(sql):
-                hypertables.add(qualified(match["name"]))
+                hypertables.add(qualified(match["table"]))
         elif match := _DROP.match(sql):
-            dropped = {qualified(listed["name"]) for listed in _LISTED.finditer(match["names"])}
+            dropped = {qualified(listed["table"]) for listed in _LISTED.finditer(match["names"])}
             tables -= dropped
             hypertables -= dropped
             not_null = {(table, column) for table, column in not_null if table not in dropped}
-        elif match := _ALTER.match(sql):
-            table = qualified(match["name"])
+        elif match := ALTER_TABLE.match(sql):
+            table = qualified(match["table"])
             if moved := _MOVE.match(match["actions"]):
                 namespace, name = table.split(".", 1)
-                word = qualified(moved["new"]).removeprefix("public.")
+                word = stored(moved["new"])
                 new = f"{word}.{name}" if moved["schema"] else f"{namespace}.{word}"
                 for names in (tables, hypertables):
                     if table in names:
                         names.remove(table)
                         names.add(new)
             for check in _NOT_NULL.finditer(match["actions"]):
-                checks[table, check["constraint"].lower()] = check["column"].lower()
+                checks[table, stored(check["constraint"])] = stored(check["column"])
                 if not check["later"]:
-                    not_null.add((table, check["column"].lower()))
-            for valid in _VALIDATE.finditer(match["actions"]):
-                if column := checks.get((table, valid["constraint"].lower())):
+                    not_null.add((table, stored(check["column"])))
+            for valid in VALIDATE_CONSTRAINT.finditer(match["actions"]):
+                if column := checks.get((table, stored(valid["constraint"]))):
                     not_null.add((table, column))
             for gone in _DROP_CHECK.finditer(match["actions"]):
-                if column := checks.pop((table, gone["constraint"].lower()), ""):
+                if column := checks.pop((table, stored(gone["constraint"])), ""):
                     not_null.discard((table, column))
         hypertables |= {qualified(match["name"]) for match in _HYPERTABLE.finditer(sql)}
     return Schema(frozenset(tables), frozenset(hypertables), frozenset(not_null))

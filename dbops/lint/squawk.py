@@ -19,6 +19,7 @@ from dbops.lint import schema
 from dbops.lint.findings import Finding
 from dbops.lint.schema import Schema
 from dbops.migrations.files import label
+from dbops.migrations.names import NAME, stored
 from dbops.settings import ROOT
 
 # These have a rule of our own where the table is a hypertable: see KM10 and KM11 in dbops/lint/rules.py.
@@ -72,7 +73,7 @@ INSTEAD = {
     "require-concurrent-index-deletion": "Write DROP INDEX CONCURRENTLY, alone in a file with"
     " -- migrate: no-transaction.",
 }
-_SET_NOT_NULL = re.compile(r"ALTER\s+(?:COLUMN\s+)?(?P<column>\w+)\s*\Z", re.IGNORECASE)
+_SET_NOT_NULL = re.compile(rf"ALTER\s+(?:COLUMN\s+)?(?P<column>{NAME})\s*\Z", re.IGNORECASE)
 
 
 def check(texts: Mapping[Path, str]) -> Iterator[Finding]:
@@ -121,13 +122,13 @@ def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
 
 def _counts(rule: str, offset: int, text: str, earlier: Schema) -> bool:
     """Return whether a finding is about a table that an earlier file created, or about any definition at all."""
-    statement = next((s for s in schema.statements(text) if s.start <= offset < s.end), None)
-    if rule in DEFINITIONS or statement is None or not (table := statement.table):
+    start, sql = next((s for s in reversed(schema.statements(text)) if s[0] <= offset), (0, ""))
+    if rule in DEFINITIONS or not (table := schema.table_of(sql)):
         return True
     if table not in earlier.tables or (table in earlier.hypertables and rule in REPLACED):
         return False
-    if rule == "adding-not-nullable-field" and (match := _SET_NOT_NULL.search(text[statement.start : offset])):
-        return (table, match["column"].lower()) not in earlier.not_null
+    if rule == "adding-not-nullable-field" and (match := _SET_NOT_NULL.search(text[start:offset])):
+        return (table, stored(match["column"])) not in earlier.not_null
     return True
 
 

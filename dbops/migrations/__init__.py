@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dbops.migrations.files import Migration, discover, new_file, renumber
-from dbops.migrations.ledger import Item, LedgerStatus, State, read_status, status
+from dbops.migrations.ledger import LedgerStatus, State, read_status, status
 from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
 from dbops.migrations.released import released_names
 from dbops.migrations.run import DEFAULTS, MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
@@ -13,7 +13,6 @@ from dbops.migrations.work import AppliedMigration
 __all__ = [
     "DEFAULTS",
     "AppliedMigration",
-    "Item",
     "LedgerStatus",
     "MeasuredMigration",
     "Migration",

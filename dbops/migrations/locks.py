@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dbops.migrations.files import Migration
+from dbops.migrations.names import ALTER_TABLE, NAME, VALIDATE_CONSTRAINT, qualified, stored
 from dbops.migrations.sqlsplit import split, without_comments
 from dbops.postgres import Connection
 
@@ -26,14 +27,9 @@ _FORM = 'write "MODE on schema.table, schema.table; MODE on …", or "none"'
 _PART = re.compile(rf"(?P<mode>{'|'.join(sorted(MODES, key=len, reverse=True))})\s+on\s+(?P<tables>.+)", re.IGNORECASE)
 _REMARK = re.compile(r"\s*\([^()]*\)")
 _TABLE = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
-
-_NAME = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
-_ALTERED = rf"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<table>{_NAME}(?:\s*\.\s*{_NAME})?)"
-_ALTER = re.compile(_ALTERED, re.IGNORECASE)
 _ADDED = re.compile(
-    rf"\bADD\s+CONSTRAINT\s+(?P<name>{_NAME})(?=(?:(?!\bADD\s+CONSTRAINT\b).)*\bNOT\s+VALID\b)", re.I | re.S
+    rf"\bADD\s+CONSTRAINT\s+(?P<name>{NAME})(?=(?:(?!\bADD\s+CONSTRAINT\b).)*\bNOT\s+VALID\b)", re.I | re.S
 )
-_VALIDATED = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<name>{_NAME})", re.IGNORECASE)
 
 # Tables that are neither members of an extension nor in a schema of one, as TimescaleDB's chunks are.
 _TABLES = """
@@ -105,23 +101,16 @@ def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator
     added: dict[tuple[str, str], str] = {}
     for migration in batch:
         for statement in split(migration.text):
-            if not statement.begins("ALTER", "TABLE"):
+            altered = statement.begins("ALTER", "TABLE") and ALTER_TABLE.match(without_comments(statement.text))
+            if not altered:
                 continue
-            sql = without_comments(statement.text)
-            altered = _ALTER.match(sql)
-            table = _bare(altered["table"]) if altered else ""
-            table = table if "." in table else f"public.{table}"
-            for match in _VALIDATED.finditer(sql):
-                if (first := added.get((table, _bare(match["name"])))) and table in existing:
+            table = qualified(altered["table"])
+            for match in VALIDATE_CONSTRAINT.finditer(altered["actions"]):
+                name = stored(match["constraint"])
+                if (first := added.get((table, name))) and table in existing:
                     yield (
-                        f"{migration.name} validates constraint {_bare(match['name'])} in the transaction in which "
+                        f"{migration.name} validates constraint {name} in the transaction in which "
                         f"{first} adds it: the lock of the first is held while the rows are read; use `--commit file`"
                     )
-            for match in _ADDED.finditer(sql):
-                added[table, _bare(match["name"])] = migration.name
-
-
-def _bare(name: str) -> str:
-    """Return a name, or two with a dot between them, as the catalog has it."""
-    parts = [part[1:-1].replace('""', '"') if part[0] == '"' else part.lower() for part in re.findall(_NAME, name)]
-    return ".".join(parts)
+            for match in _ADDED.finditer(altered["actions"]):
+                added[table, stored(match["name"])] = migration.name

@@ -175,7 +175,7 @@ def apply(
         unfinished = [item.version for item in found.having(State.UNFINISHED)]
         work = Work(session, found)
         # A check commits nothing, and each file may need what the ones before it make: they share one transaction.
-        parts = [chosen][: len(chosen)] if options.check else batches(chosen, options)
+        parts = [chosen] if options.check and chosen else batches(chosen, options)
         try:
             for files in parts:
                 if not files[0].header.transactional:
@@ -348,30 +348,24 @@ def _commit(work: Work, last: Migration) -> None:
 
 
 def _settle(work: Work, version: int) -> None:
-    """Learn in a new connection whether the last version was committed, and keep that for the message."""
-    work.session.connection.close()
-    committed = _is_committed(work, version)
-    if committed:
-        work.commit()
-    elif committed is None:
-        work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
-    work.open = []
+    """Learn in a new connection whether the last version was committed, and keep that for the message.
 
-
-def _is_committed(work: Work, version: int) -> bool | None:
-    """Return whether the ledger has a version, once the session that was to write it is gone; None if unknown.
-
-    That session held the migration lock: the next one that gets it sees what was left.
+    The session that was to write it held the migration lock: the next one that gets it sees what was left.
     """
     target = work.session.target
+    work.session.connection.close()
     deadline = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < deadline:
         with suppress(psycopg.Error, DbopsError), postgres.connect(target) as connection:
             if postgres.try_lock(connection, MIGRATION_LOCK):
                 found = ledger.read_status(connection, target, ())
-                return version in {item.version for item in found.items}
+                if version in {item.version for item in found.items}:
+                    work.commit()
+                work.open = []
+                return
         time.sleep(0.1)
-    return None
+    work.open = []
+    work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
 
 
 def version_of(text: str) -> int | None:
@@ -392,15 +386,13 @@ def batches(pending: tuple[Migration, ...], options: Options) -> Iterator[tuple[
     batch: list[Migration] = []
     statements = 0
     for migration in pending:
-        full = options.fresh and (
-            len(batch) >= BATCH_FILES
-            or statements + migration.statements > BATCH_STATEMENTS
-            or any(before.adds_enum_value for before in batch[-1:])
-        )
-        alone = options.commit == "file" or any(
-            file.header.own_transaction or not file.header.transactional for file in (migration, *batch[-1:])
-        )
-        if batch and (full or alone):
+        if batch and (
+            options.commit == "file"
+            or any(file.header.own_transaction or not file.header.transactional for file in (batch[-1], migration))
+            or (options.fresh and batch[-1].adds_enum_value)
+            or (options.fresh and len(batch) == BATCH_FILES)
+            or (options.fresh and statements + migration.statements > BATCH_STATEMENTS)
+        ):
             yield tuple(batch)
             batch, statements = [], 0
         batch.append(migration)

@@ -67,16 +67,15 @@ WHERE pg_catalog.current_setting(s.name) <> s.value
 
 # What a file took for the session besides the migration lock, which pg_advisory_unlock_all releases, too.
 _ADVISORY = f"""
-SELECT CASE WHEN l.objsubid = 1
-    THEN pg_catalog.pg_advisory_unlock((l.classid::int8 << 32) | l.objid::int8)
-    ELSE pg_catalog.pg_advisory_unlock(l.classid::int4, l.objid::int4) END
-FROM pg_catalog.pg_locks AS l
-WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() AND l.mode = 'ExclusiveLock'
-  AND NOT (l.objsubid = 1 AND (l.classid::int8 << 32) | l.objid::int8 = {MIGRATION_LOCK})
+SELECT CASE
+    WHEN l.mode = 'ExclusiveLock' AND l.objsubid = 1 THEN pg_catalog.pg_advisory_unlock(k.key)
+    WHEN l.mode = 'ExclusiveLock' THEN pg_catalog.pg_advisory_unlock(l.classid::int4, l.objid::int4)
+    WHEN l.objsubid = 1 THEN pg_catalog.pg_advisory_unlock_shared(k.key)
+    ELSE pg_catalog.pg_advisory_unlock_shared(l.classid::int4, l.objid::int4) END
+FROM pg_catalog.pg_locks AS l, LATERAL (SELECT (l.classid::int8 << 32) | l.objid::int8) AS k (key)
+WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid()
+  AND NOT (l.objsubid = 1 AND k.key = {MIGRATION_LOCK})
 """
-_ADVISORY_SHARED = _ADVISORY.replace("pg_advisory_unlock(", "pg_advisory_unlock_shared(").replace(
-    "'ExclusiveLock'", "'ShareLock'"
-)
 _CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 _TRY_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({MIGRATION_LOCK})"
 
@@ -201,7 +200,6 @@ class Session:
             "UNLISTEN *",
             "DISCARD TEMP",
             _ADVISORY,
-            _ADVISORY_SHARED,
             _TRY_LOCK,
             *self.as_owner(local=local),
         ]
@@ -425,14 +423,14 @@ def _wait_alone(session: Session) -> None:
     It is polled for, since a session that waits for a lock holds a snapshot, and CREATE INDEX CONCURRENTLY in the
     session that has the lock would wait for that, for ever.
     """
-    deadline = time.monotonic() + session.options.patience
-    told = False
-    while not session.locks:
-        holder = postgres.lock_holder(session.connection, MIGRATION_LOCK)
-        if not told:
-            session.report(events.Message("INFO", f"waiting for another migration: {holder}"))
-            told = True
+    if session.locks:
+        return
+    connection, deadline = session.connection, time.monotonic() + session.options.patience
+    holder = postgres.lock_holder(connection, MIGRATION_LOCK)
+    session.report(events.Message("INFO", f"waiting for another migration: {holder}"))
+    while not postgres.try_lock(connection, MIGRATION_LOCK):
         if time.monotonic() > deadline:
+            holder = postgres.lock_holder(connection, MIGRATION_LOCK)
             raise PreflightError(
                 f"another migration of this database is running: {holder}",
                 where=str(session.target),
@@ -440,7 +438,7 @@ def _wait_alone(session: Session) -> None:
                 hint="Wait for it to end, then run `invoke db.migrate` again.",
             )
         time.sleep(_POLL_SECONDS)
-        session.locks = int(postgres.try_lock(session.connection, MIGRATION_LOCK))
+    session.locks = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from psycopg.pq import TransactionStatus
 
@@ -31,7 +31,6 @@ class AppliedMigration:
     seconds: float
 
 
-@dataclass(slots=True)
 class Work:
     """A run on a database whose ledger was `found`: files that are committed, and files in the open transaction.
 
@@ -39,21 +38,18 @@ class Work:
     constraint may be deferred. `doubt` says what is not known.
     """
 
-    session: Session
-    found: LedgerStatus
-    has_ledger: bool = field(init=False)
-    defers: bool = field(init=False)
-    rows: dict[int, tuple[str, str, bool]] = field(init=False)
-    committed: list[AppliedMigration] = field(default_factory=list)
-    open: list[AppliedMigration] = field(default_factory=list)
-    transactions: int = 0
-    retries: int = 0
-    doubt: str = ""
-
-    def __post_init__(self) -> None:
-        self.has_ledger, self.defers = self.found.has_ledger, self.found.defers
-        entries = [item.entry for item in self.found.items if item.entry]
+    def __init__(self, session: Session, found: LedgerStatus) -> None:
+        entries = [item.entry for item in found.items if item.entry]
+        self.session = session
+        self.found = found
+        self.has_ledger = found.has_ledger
+        self.defers = found.defers
         self.rows = {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
+        self.committed: list[AppliedMigration] = []
+        self.open: list[AppliedMigration] = []
+        self.transactions = 0
+        self.retries = 0
+        self.doubt = ""
 
     def state(self) -> str:
         """Return in a sentence what the database has of what this run was to apply."""

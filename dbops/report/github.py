@@ -103,9 +103,14 @@ class GitHub:
     def _command(self, name: str, properties: dict[str, str], message: str) -> None:
         """Print a workflow command; on stderr, which GitHub reads too, so that stdout stays the result's."""
         if self.active:
-            given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
-            sys.stderr.write(f"::{name}{' ' if given else ''}{given}::{_escaped(message)}\n")
+            sys.stderr.write(f"{command(name, properties, message)}\n")
             sys.stderr.flush()
+
+
+def command(name: str, properties: Mapping[str, str], message: str) -> str:
+    """Return a workflow command, in one line."""
+    given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+    return f"::{name}{' ' if given else ''}{given}::{_escaped(message)}"
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -19,24 +19,6 @@ from dbops.server.find import Installation, find
 from dbops.server.packages import OTHER_WAYS
 from dbops.server.packages import install as install_packages
 
-__all__ = [
-    "ANY_PORT",
-    "NO_PORT",
-    "Embedded",
-    "Installation",
-    "Layout",
-    "Status",
-    "destroy",
-    "down",
-    "ensure_running",
-    "follow_log",
-    "install",
-    "log_lines",
-    "status",
-    "temporarily_up",
-    "up",
-]
-
 # What `up` takes instead of a port.
 ANY_PORT = 0
 NO_PORT = -1

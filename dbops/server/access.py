@@ -96,14 +96,14 @@ def check_usable(port: int) -> None:
         unprivileged = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     except (OSError, ValueError):
         unprivileged = 1024
-    try:
-        if port < unprivileged:
-            reason = f"ports below {unprivileged} are reserved for root, which PostgreSQL does not run as"
-        else:
+    if port < unprivileged:
+        reason = f"ports below {unprivileged} are reserved for root, which PostgreSQL does not run as"
+    else:
+        try:
             socket.create_server((LOOPBACK, port)).close()
             return
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
     raise ServerError(
         f"the port cannot be used: {reason}",
         where=f"{LOOPBACK}:{port}",

@@ -139,4 +139,4 @@ def tail(path: Path, lines: int) -> tuple[str, ...]:
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ()
-    return tuple(text.splitlines()[-lines:]) if lines > 0 else ()
+    return tuple(text.splitlines()[-lines:])

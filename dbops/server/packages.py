@@ -21,7 +21,6 @@ from dbops.server.directory import tail
 OTHER_WAYS = (
     "Or set DATABASE_URL to a server that has TimescaleDB, such as that of compose.yaml (`docker compose up -d`)."
 )
-PATTERN = r"^postgresql-[0-9]+-timescaledb$"
 # Debian 12 has PostgreSQL 15 and no TimescaleDB, which is built there from the oldest stable suite that has its source.
 BUILT_ON = ("debian", "12")
 MAJOR = 15
@@ -60,7 +59,7 @@ def install(log: Path, *, ask: bool, report: Report) -> None:
     with _step(report, "lists", "asking apt for its current lists"):
         if not apt.attempt("apt-get", *WAIT_FOR_OTHERS, "update", as_root=True):
             report(Message("WARNING", "apt could not refresh all of its lists: going on with what it has", str(log)))
-        package = newest(PATTERN)
+        package = newest()
     if package:
         _install_packages(apt, (package,), report)
         return
@@ -90,9 +89,10 @@ def become_root(*, ask: bool) -> tuple[str, ...]:
     raise _unsupported("installing PostgreSQL needs root, and sudo does not give it")
 
 
-def newest(pattern: str) -> str:
-    """Return the package with the highest number among those that match and can be fetched, or nothing."""
-    names = [line.split()[0] for line in ask("apt-cache", "search", "--names-only", pattern)]
+def newest() -> str:
+    """Return the package of TimescaleDB for the newest PostgreSQL among those that can be fetched, or nothing."""
+    found = ask("apt-cache", "search", "--names-only", "^postgresql-[0-9]+-timescaledb$")
+    names = [line.split()[0] for line in found]
     fetchable = [name for name in names if ask("apt-cache", "madison", name)]
     return max(fetchable, key=lambda name: int(re.sub(r"\D", "", name)), default="")
 

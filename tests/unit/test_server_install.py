@@ -101,7 +101,7 @@ def test_newest_package_wins_and_those_no_longer_offered_do_not_count(monkeypatc
     search = ("postgresql-9-timescaledb - x", "postgresql-18-timescaledb - x", "postgresql-17-timescaledb - x")
     madison = {"postgresql-17-timescaledb": ("17",), "postgresql-9-timescaledb": ("9",)}
     monkeypatch.setattr(packages, "ask", lambda *words: search if words[1] == "search" else madison.get(words[2], ()))
-    assert packages.newest("x") == "postgresql-17-timescaledb"
+    assert packages.newest() == "postgresql-17-timescaledb"
 
 
 def test_server_directory_is_reachable_for_root_and_in_the_home_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
