@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from dbops.errors import Location, UsageError
+from dbops.migrations.names import NAME
 from dbops.migrations.sqlsplit import Statement, leading, location_at, split, without_comments
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
@@ -56,11 +57,10 @@ _TRANSACTION_CONTROL = {
 _DEFINITIONS = {("CREATE",), ("ALTER",), ("DROP",), ("COMMENT",), ("GRANT",), ("REVOKE",)}
 _TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
 
-_IDENTIFIER = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
 # Possessive throughout: CONCURRENTLY and ON are never taken for names, even if then nothing matches.
 _BUILDS = re.compile(
-    rf"CREATE\s++(?:UNIQUE\s++)?+INDEX\s++(?:CONCURRENTLY\b\s*+)?+(?:IF\s++NOT\s++EXISTS\b\s*+)?+(?P<name>{_IDENTIFIER})"
-    rf"\s*+ON\b\s*+(?:ONLY\b\s*+)?+(?P<table>{_IDENTIFIER}(?:\s*+\.\s*+{_IDENTIFIER})?+)",
+    rf"CREATE\s++(?:UNIQUE\s++)?+INDEX\s++(?:CONCURRENTLY\b\s*+)?+(?:IF\s++NOT\s++EXISTS\b\s*+)?+(?P<name>{NAME})"
+    rf"\s*+ON\b\s*+(?:ONLY\b\s*+)?+(?P<table>{NAME}(?:\s*+\.\s*+{NAME})?+)",
     re.IGNORECASE,
 )
 
