@@ -55,6 +55,7 @@ WIDEST = 160
 SHOWN_MIGRATIONS = 20
 SHOWN_TABLES = 12
 SHOWN_SESSIONS = 10
+LEDGER = "table dbops.schema_migrations"
 STYLES = {
     "ok": "green",
     "FAIL": "bold red",
@@ -73,6 +74,10 @@ STYLES = {
     "...": "dim",
 }
 Row = Sequence[str | Text]
+ERROR_LINE = re.compile(r"(error: |  --> |  = |hint: )?(.*)")
+ERROR_STYLES = {"error: ": "bold red", "hint: ": "bold cyan"}
+# A command that a text names, which is not to be broken where it fits into a line.
+COMMAND = re.compile("`[^`]*`")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -148,10 +153,12 @@ class TextView(View):
 
     def show_error(self, error: DbopsError) -> None:
         """Print an error, its first word in colour."""
-        rendered = Text(shown(error.render()))
-        rendered.highlight_regex(r"^error:", "bold red")
-        rendered.highlight_regex(r"(?m)^hint:", "bold cyan")
-        self.err.print(rendered, soft_wrap=True)
+        for line in shown(error.render()).split("\n"):
+            mark, text = cast("re.Match[str]", ERROR_LINE.fullmatch(line)).groups()
+            if mark:
+                _flow(self.err, Text(mark, ERROR_STYLES.get(mark, "")), text)
+            else:
+                self.err.print(Text(line), soft_wrap=True)
 
     def interrupted(self, state: str) -> None:
         """Print one line on stderr."""
@@ -216,12 +223,7 @@ class TextView(View):
 
     def _line(self, state: str, name: str, detail: str, tail: str = "") -> None:
         prefix = label(state) + Text(f"{name:<9} " if name else "")
-        if tail:
-            detail += f"  {tail}"
-        if self.err.is_terminal:
-            _flow(self.err, prefix, detail)
-        else:
-            self.err.print(prefix + Text(shown(detail)), soft_wrap=True)
+        _flow(self.err, prefix, f"{detail}  {tail}" if tail else detail)
 
 
 class _Console(Console):
@@ -265,7 +267,7 @@ def label(state: str) -> Text:
 
 def heading(console: Console, verb: str, text: str) -> None:
     """Draw what a task works on."""
-    console.print(Text.assemble((verb, "bold"), " ", shown(text)), soft_wrap=True)
+    _flow(console, Text.assemble((verb, "bold"), " "), text)
 
 
 def say(console: Console, state: str, text: str) -> None:
@@ -273,10 +275,10 @@ def say(console: Console, state: str, text: str) -> None:
     _flow(console, label(state), text)
 
 
-def facts(console: Console, found: dict[str, str]) -> None:
-    """Draw names and values, one a line."""
+def facts(console: Console, found: dict[str, str], *, indent: int = 2, width: int = 12) -> None:
+    """Draw names, in a column of a width, and values, one a line."""
     for name, text in found.items():
-        _flow(console, Text(f"  {name:<12} ", "dim"), text)
+        _flow(console, Text(f"{' ' * indent}{name:<{width}} ", "dim"), text)
 
 
 def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, indent: int = 2) -> None:
@@ -292,10 +294,14 @@ def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, ind
     ]
     headed = any(name.strip() for name in columns)
     if indent + sum(needed) + 2 * len(needed) > console.width:
+        width = max(map(len, columns)) + 1
         for row in cells:
-            for number, (name, cell) in enumerate(zip(columns, row, strict=True)):
-                bullet = " " * indent + ("- " if number == 0 else "  ")
-                _flow(console, Text(bullet + (f"{name}: " if headed else "")), cell)
+            found = {name: cell for name, cell in zip(columns, row, strict=True) if cell}
+            if headed:
+                for number, (name, cell) in enumerate(found.items()):
+                    _flow(console, Text(f"{' ' * indent}{' ' if number else '-'} {name:<{width}} "), cell)
+            else:
+                _flow(console, Text(" " * indent), "  ".join(cell.plain for cell in found.values()))
         return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=headed, header_style="bold")
     for name, kind in columns.items():
@@ -317,18 +323,22 @@ def _indented(cell: Text) -> Text | Group:
 
 
 def _flow(console: Console, prefix: Text, text: str | Text) -> None:
-    """Draw a text behind a prefix, wrapped at words so that it stays beside the prefix."""
-    room = max(20, console.width - len(prefix) - 1)
-    lines = [
-        part
-        for line in shown(str(text)).split("\n")
-        for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
-    ]
-    for number, line in enumerate(lines or [""]):
-        first = prefix if number == 0 else Text(" " * len(prefix))
-        whole = Text.assemble(first, line)
+    """Draw a text behind a prefix, on a terminal wrapped at words so that it stays beside the prefix."""
+    lines = shown(str(text)).split("\n")
+    if console.width < UNLIMITED:
+        room = max(20, console.width - len(prefix) - 1)
+        lines = [part for line in lines for part in _wrapped(line, room)]
+    for number, line in enumerate(lines):
+        whole = Text.assemble(prefix if number == 0 else " " * len(prefix), line)
         whole.rstrip()
         console.print(whole, soft_wrap=True)
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    """Return the parts of a line, broken between words, and within a command only where it is longer than a part."""
+    whole = COMMAND.sub(lambda found: found[0].replace(" ", "\0") if len(found[0]) <= room else found[0], line)
+    parts = textwrap.wrap(whole, room, break_long_words=False, break_on_hyphens=False)
+    return [part.replace("\0", " ") for part in parts] or [""]
 
 
 def print_as_is(document: str, console: Console) -> None:
@@ -353,8 +363,8 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
     inspection = found.inspection
     server = inspection.server
     version = server.version_text if details else server.version_text.partition(" ")[0]
-    names = [migration.name for migration in found.migrations]
-    to_run = f"{len(names):,}, from {names[0]} to {names[-1]}" if names else "none that can be read"
+    numbers = [migration.name.partition("_")[0] for migration in found.migrations]
+    to_run = f"{len(numbers):,}, from {numbers[0]} to {numbers[-1]}" if numbers else "none that can be read"
     heading(console, "Rebuild", f"{inspection.target} ({inspection.target.environment})")
     facts(
         console,
@@ -502,8 +512,8 @@ def ready(found: Ready, console: Console) -> None:
 # db.migrate, db.status
 
 
-def plan(found: Plan, console: Console) -> None:
-    """Draw what db.migrate would run."""
+def plan(found: Plan, console: Console, *, tried: bool = False) -> None:
+    """Draw what db.migrate would run; `tried` is whether it is tried now."""
     rows: list[Row] = []
     for migration in found.pending:
         limits = migration.lock_timeout
@@ -527,12 +537,13 @@ def plan(found: Plan, console: Console) -> None:
         say(console, "info", _transactions(found))
         for warning in found.warnings:
             say(console, "warning", warning)
+    if found.pending and not tried:
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
 
 
 def checked(found: tuple[Plan, MigrationResult], console: Console) -> None:
     """Draw what db.migrate would run, and what it did before it was rolled back."""
-    plan(found[0], console)
+    plan(found[0], console, tried=True)
     migrated(found[1], console)
 
 
@@ -541,14 +552,21 @@ def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
     from dbops.migrations.locks import described
 
     rows = []
+    free = 0
     for migration in found:
         for statement in migration.statements:
+            if not (statement.locks or statement.rewritten or statement.scanned):
+                free += 1
+                continue
             does = [described(statement.locks)]
             does += [f"rewrites {table}" for table in statement.rewritten]
             does += [f"scans {table}" for table in statement.scanned]
-            rows.append([f"{migration.name}:{statement.line}", "\n".join(does), f"{statement.seconds * 1000:.1f}"])
+            number = migration.name.partition("_")[0]
+            rows.append([f"{number}:{statement.line}", "\n".join(does), f"{statement.seconds * 1000:.1f}"])
     if rows:
-        table(console, {"statement": "text", "locks on existing tables": "text", "ms": "right"}, rows)
+        table(console, {"file:line": "left", "locks on existing tables": "text", "ms": "right"}, rows)
+    if free:
+        say(console, "info", f"{count(free, 'statement')} {'locks' if free == 1 else 'lock'} no existing table")
     for migration in found:
         if migration.problem:
             say(console, "warning", f"{migration.name}: {migration.problem}")
@@ -572,17 +590,18 @@ def status(found: LedgerStatus, console: Console) -> None:
     label = f"; labelled {found.label.environment}" if found.label else ""
     _flow(console, Text(""), f"{found.server}: {found.engine}{label}")
     wide = console.width >= WIDE
-    columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left", "ms": "right"}
+    columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left"}
     rows: list[list[str | Text]] = []
     for item in found.items:
         entry = item.entry
         checksum = entry.checksum if entry else item.migration.checksum if item.migration else ""
         ms = "" if entry is None or entry.duration_ms is None else f"{entry.duration_ms:,}"
+        details = [ms, checksum[:12]] if wide else []
         state: list[str | Text] = [Text(item.state, STYLES.get(item.state, "bold red")), item.name]
         when = [entry.when, entry.applied_by] if entry else ["", ""]
-        rows.append([*state, *when, ms, *([checksum[:12]] if wide else [])])
+        rows.append([*state, *when, *details])
     if rows:
-        table(console, {**columns, **({"checksum": "left"} if wide else {})}, rows)
+        table(console, {**columns, **({"ms": "right", "checksum": "left"} if wide else {})}, rows)
     for item in found.items:
         if item.explanation:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
@@ -688,18 +707,13 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
     for name in extra:
         _flow(console, Text.assemble("    ", ("extra   ", STYLES["extra"]), " "), name)
     cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    if (
-        cells
-        and sum(widths) + 8 <= min(console.width, WIDEST)
-        and not any("\n" in cell for row in cells for cell in row)
-    ):
+    width = sum(max(map(len, column)) for column in zip(*cells, strict=True)) + 8
+    if cells and width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
         table(console, {"check": "left", "expected": "left", "actual": "left"}, cells, indent=4)
     else:
         for name, expected, actual in cells:
             _flow(console, Text("    "), name)
-            _flow(console, Text("      expected  ", "dim"), expected)
-            _flow(console, Text("      actual    ", "dim"), actual)
+            facts(console, {"expected": expected, "actual": actual}, indent=6, width=9)
     for location in (check.location for check in others if check.location):
         console.print(Text(shown(f"  --> {location}\n{location.excerpt()}\n")), soft_wrap=True)
 
@@ -715,6 +729,11 @@ def check_files(files: tuple[CheckFile, ...], console: Console) -> None:
 
 def drift(result: Drift, console: Console) -> None:
     """Draw the differences, object by object, then one line that sums them up."""
+    missing = {item.name for item in result.objects if item.change == "missing"}
+    if LEDGER in missing and len(missing) == len(result.objects):
+        say(console, "FAIL", f"none of the {len(missing):,} objects exists: no migration has been applied")
+        say(console, "next", "`invoke db.migrate` applies the migrations")
+        return
     if result.found:
         console.print(Text(shown(f"--- {result.source}\n+++ {result.target}"), "bold"), soft_wrap=True)
     for item in result.objects:
