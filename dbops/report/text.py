@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from rich.console import Console, Group
 from rich.filesize import decimal
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from dbops.database.whole_server import Loss
     from dbops.migrations import LedgerStatus, MeasuredMigration, MigrationResult, Plan
     from dbops.postgres import Session
-    from dbops.server import Status
     from dbops.verification import Check, CheckFile, Verification
 
 HEARTBEAT_SECONDS = 5.0
@@ -124,13 +123,13 @@ class TextView(View):
                     self._advance(event)
                 case events.StepFinished():
                     self.close()
-                    self._line("ok", event.step, event.detail, f"{event.seconds:.2f} s")
+                    say(self.err, "ok", f"{event.step:<9} {event.detail}  {event.seconds:.2f} s")
                 case events.Message():
                     where = f"{event.where}: " if event.where else ""
-                    self._line(event.level.lower(), "", where + event.text)
+                    say(self.err, event.level.lower(), where + event.text)
                 case events.Statement():
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
-                    self._line("sql", spent, " ".join(event.sql.split()))
+                    say(self.err, "sql", f"{spent:<9} {' '.join(event.sql.split())}")
 
     def begin(self, verb: str, target: Target) -> bool:
         """Print what a verb is about to work on, unless only warnings are shown."""
@@ -163,7 +162,7 @@ class TextView(View):
     def interrupted(self, state: str) -> None:
         """Print one line on stderr."""
         self.close()
-        self.err.print(Text(f"interrupted: {state}"), soft_wrap=True)
+        _flow(self.err, Text("interrupted: "), state)
 
     def ask(self, question: str) -> str | None:
         """Return what is typed at the terminal; None without an answer, or where the question is not visible.
@@ -219,11 +218,7 @@ class TextView(View):
         while not stop.wait(HEARTBEAT_SECONDS):
             with self._lock:
                 if self._step and not stop.is_set():
-                    self._line("...", self._step.name, self._step.heartbeat())
-
-    def _line(self, state: str, name: str, detail: str, tail: str = "") -> None:
-        prefix = label(state) + Text(f"{name:<9} " if name else "")
-        _flow(self.err, prefix, f"{detail}  {tail}" if tail else detail)
+                    say(self.err, "...", f"{self._step.name:<9} {self._step.heartbeat()}")
 
 
 class _Console(Console):
@@ -450,7 +445,7 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
 
 def question(found: Inspection) -> str:
     """Return what an operator at a terminal is asked."""
-    return f"This deletes all data above. Type the database name to confirm ({shown(found.target.database)}):"
+    return f"This deletes all data above.\nType the database name to confirm ({shown(found.target.database)}):"
 
 
 def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
@@ -756,22 +751,13 @@ def drift(result: Drift, console: Console) -> None:
 # server
 
 
-def server_status(found: Status, console: Console, *, url: str) -> None:
+def server_status(found: dict[str, Any], console: Console) -> None:
     """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
-    installed = found.installation
-    lines = {
-        "state": found.state,
-        "postgresql": installed.version if installed else "",
-        "timescaledb": installed.timescaledb if installed else "",
-        "programs": str(installed.binaries) if installed else "",
-        "directory": str(found.directory),
-        "pid": str(found.running.pid) if found.running else "",
-        "size": decimal(found.size) if found.size else "",
-    }
-    for name, text in lines.items():
-        if text:
-            console.out(f"{name:<12} {text}")
-    if url:
+    names = ("state", "postgresql", "timescaledb", "programs", "directory", "pid")
+    lines = {name: str(found[name] or "") for name in names}
+    lines["size"] = decimal(found["size_bytes"]) if found["size_bytes"] else ""
+    facts(console, {name: text for name, text in lines.items() if text})
+    if url := found["database_url"]:
         console.out(f"DATABASE_URL='{url}'")
         console.out(f"psql '{url}'")
 
