@@ -296,7 +296,9 @@ def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, ind
                 for number, (name, cell) in enumerate(found.items()):
                     _flow(console, Text(f"{' ' * indent}{' ' if number else '-'} {name:<{width}} "), cell)
             else:
-                _flow(console, Text(" " * indent), "  ".join(cell.plain for cell in found.values()))
+                first, *others = found.values()
+                prefix = Text(" " * indent) + first + "  "
+                _flow(console, prefix, "  ".join(cell.plain for cell in others))
         return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=headed, header_style="bold")
     for name, kind in columns.items():
@@ -565,6 +567,9 @@ def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
     for migration in found:
         if migration.problem:
             say(console, "warning", f"{migration.name}: {migration.problem}")
+    if not found:
+        say(console, "ok", "no migration is pending: nothing was measured")
+        return
     say(console, "ok", f"{count(len(found), 'pending migration')} measured in a scratch database")
 
 

@@ -161,6 +161,16 @@ def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:
     ]
 
 
+def test_rehearsal_of_nothing_says_that_nothing_is_pending() -> None:
+    assert printed(lambda console: text.rehearsed((), console)) == [
+        "  ok      no migration is pending: nothing was measured"
+    ]
+
+
+def test_state_of_a_check_file_stays_in_its_column_on_a_narrow_terminal() -> None:
+    assert "  FAIL    structure/a.sql  0\n          passed, 1 failed\n          0.0 ms\n" in drawn("verification", 30)
+
+
 def test_advice_after_a_check_names_the_next_step_only() -> None:
     result = MigrationResult("d", APPLIED, 0, 3, 1, 0, True, 0.5)
     found = (Plan("d", "s", 0, PLANNED, 0, 1), result)
