@@ -89,6 +89,25 @@ class Verification:
         checks = "check" if total == 1 else "checks"
         return f"{failed} of {total} {checks} failed" if failed else f"{total} {checks} passed"
 
+    @property
+    def missing_tables(self) -> frozenset[str]:
+        """Return the names of the tables that do not exist."""
+        kinds = (check.name.partition(" ") for check in self.checks if check.actual == "missing")
+        return frozenset(name for kind, _, name in kinds if kind == "table" and " " not in name)
+
+    @property
+    def failed_parts(self) -> dict[Check, str]:
+        """Return the failed checks of parts of missing tables, each with its table: naming the table is enough."""
+        missing = self.missing_tables
+        parts = {}
+        for check in self.failed:
+            subject = check.name.partition(" ")[2]
+            if check.actual == "missing" and subject not in missing:
+                for table in missing:
+                    if subject.startswith((f"{table}.", f"{table}:")) or f"{check.expected}".startswith(f"on {table}:"):
+                        parts[check] = table
+        return parts
+
 
 @dataclass(frozen=True, slots=True)
 class CheckFile:

@@ -648,21 +648,20 @@ def migrated(result: MigrationResult, console: Console) -> None:
 
 def verification(result: Verification, console: Console) -> None:
     """Draw the failed checks by file, then each file with its counts."""
-    tables = [check for check in result.checks if re.fullmatch(r"table \S+", check.name)]
-    missing = frozenset(check.name.partition(" ")[2] for check in tables if check.actual == "missing")
-    if len(tables) > 1 and len(missing) == len(tables):
-        say(console, "FAIL", f"none of the {len(tables)} tables exists: no migration has been applied")
+    tables = sum(bool(re.fullmatch(r"table \S+", check.name)) for check in result.checks)
+    if tables > 1 and len(result.missing_tables) == tables:
+        say(console, "FAIL", f"none of the {tables} tables exists: no migration has been applied")
         say(console, "FAIL", _counted(result))
         say(console, "next", "`invoke db.migrate` applies the migrations")
         return
-    telling = [check for check in result.failed if not _follows_from(check, missing)]
+    parts = result.failed_parts
+    telling = [check for check in result.failed if check not in parts]
     for file, group in groupby(telling, key=lambda check: check.file):
         say(console, "FAIL", file)
         _failures(tuple(group), console)
-    for name, number in Counter(_follows_from(check, missing) for check in result.failed).items():
-        if name:
-            fail = f"{count(number, 'check')} of its parts {'fails' if number == 1 else 'fail'} too"
-            say(console, "FAIL", f"{name} is missing, and so {fail}")
+    for name, number in Counter(parts.values()).items():
+        fail = f"{count(number, 'check')} of its parts {'fails' if number == 1 else 'fail'} too"
+        say(console, "FAIL", f"{name} is missing, and so {fail}")
     if telling:
         console.print()
     rows = []
@@ -687,17 +686,6 @@ def verification(result: Verification, console: Console) -> None:
 def _counted(result: Verification) -> str:
     server = sum(check.seconds for check in result.checks)
     return f"{result.summary} in {result.seconds:.2f} s, {server * 1000:.0f} ms of it in the server"
-
-
-def _follows_from(check: Check, missing: frozenset[str]) -> str | None:
-    """Return the missing table whose part a check found missing: naming the table is enough."""
-    subject = check.name.partition(" ")[2]
-    if check.actual != "missing" or subject in missing:
-        return None
-    owned = (
-        t for t in missing if subject.startswith((f"{t}.", f"{t}:")) or (check.expected or "").startswith(f"on {t}:")
-    )
-    return next(owned, None)
 
 
 def _failures(failed: tuple[Check, ...], console: Console) -> None:
