@@ -250,14 +250,9 @@ def value(text: str | None) -> str:
     return "NULL" if text is None else shown(text)
 
 
-def count(number: int, what: str, plural: str = "") -> str:
+def count(number: int, what: str) -> str:
     """Return a number and what it counts, singular or plural."""
-    return f"{number:,} {what if number == 1 else plural or what + 's'}"
-
-
-def label(state: str) -> Text:
-    """Return the first column of a line."""
-    return Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state)))
+    return f"{number:,} {what if number == 1 else what + 's'}"
 
 
 def heading(console: Console, verb: str, text: str) -> None:
@@ -267,7 +262,7 @@ def heading(console: Console, verb: str, text: str) -> None:
 
 def say(console: Console, state: str, text: str) -> None:
     """Draw a line with its state in the first column, wrapped below itself."""
-    _flow(console, label(state), text)
+    _flow(console, Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state))), text)
 
 
 def facts(console: Console, found: dict[str, str], *, indent: int = 2, width: int = 12) -> None:
@@ -587,8 +582,8 @@ def _transactions(found: Plan) -> str:
 
 def status(found: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files compare."""
-    label = f"; labelled {found.label.environment}" if found.label else ""
-    _flow(console, Text(""), f"{found.server}: {found.engine}{label}")
+    labelled = f"; labelled {found.label.environment}" if found.label else ""
+    _flow(console, Text(""), f"{found.server}: {found.engine}{labelled}")
     wide = console.width >= WIDE
     columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left"}
     rows: list[list[str | Text]] = []
