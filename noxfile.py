@@ -54,6 +54,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *annotated)
     session.run("ruff", "format", "--check")
     session.run("python", "-m", "dbops.lint")
+    # Without the linters of scripts that some machines have and others do not: the result is the same everywhere.
+    session.run("actionlint", "-no-color", "-shellcheck=", "-pyflakes=")
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml")
     session.run("zizmor", "--offline", "--no-progress", "--quiet", ".github/workflows")
 

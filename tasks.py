@@ -573,8 +573,7 @@ def _show_server(run: Run) -> str:
 
     found = server.status(server.Embedded.of(run.environ))
     url = found.address.url(f"kapman_{choose_environment(run.environ)}") if found.address else ""
-    draw = partial(text.server_status, url=url)
-    run.view.result(draw, found, json.server_status(found, url))
+    run.view.result(text.server_status, json.server_status(found, url))
     return found.state
 
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 
 from dbops.errors import Location, UsageError
-from dbops.events import Message, Progress, Report, StepFinished, StepStarted, ignore
+from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.postgres import (
     FOREIGN_CODE,
     Answer,
@@ -86,6 +86,25 @@ class Verification:
         total, failed = len(self.checks), len(self.failed)
         checks = "check" if total == 1 else "checks"
         return f"{failed} of {total} {checks} failed" if failed else f"{total} {checks} passed"
+
+    @property
+    def missing_tables(self) -> frozenset[str]:
+        """Return the names of the tables that do not exist."""
+        kinds = (check.name.partition(" ") for check in self.checks if check.actual == "missing")
+        return frozenset(name for kind, _, name in kinds if kind == "table" and " " not in name)
+
+    @property
+    def failed_parts(self) -> dict[Check, str]:
+        """Return the failed checks of parts of missing tables, each with its table: naming the table is enough."""
+        missing = self.missing_tables
+        parts = {}
+        for check in self.failed:
+            subject = check.name.partition(" ")[2]
+            if check.actual == "missing" and subject not in missing:
+                for table in missing:
+                    if subject.startswith((f"{table}.", f"{table}:")) or f"{check.expected}".startswith(f"on {table}:"):
+                        parts[check] = table
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +218,9 @@ def run(
     for number, file in enumerate(chosen):
         report(Progress(STEP, number, file.name))
     result = Verification(tuple(check for file in chosen for check in found[file.name]), time.monotonic() - started)
+    # What failed is for the caller to say.
     if result.passed:
         report(StepFinished(STEP, result.summary, result.seconds))
-    else:
-        report(Message("WARNING", result.summary, STEP))
     return result
 
 

@@ -46,8 +46,9 @@ class GitHub:
         self._annotate("kapman-dbops", f"{error.what}{notes}\nhint: {error.advice}", error.location)
 
     def verification(self, result: Verification) -> None:
-        """Show the failed checks as errors, and all of them as a table."""
-        for check in result.failed[:SHOWN_ERRORS]:
+        """Show the failed checks as errors, those of parts of a missing table last, and all of them as a table."""
+        parts = result.failed_parts
+        for check in sorted(result.failed, key=parts.__contains__)[:SHOWN_ERRORS]:
             location = check.location or Location(f"{CHECKS}/{check.file}", 1, 1, "")
             self._annotate(check.name, f"expected {_value(check.expected)}, actual {_value(check.actual)}", location)
         rows = [(check.file, check.name, _value(check.expected), _value(check.actual)) for check in result.failed]

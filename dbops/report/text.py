@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from rich.console import Console, Group
 from rich.filesize import decimal
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from dbops.database.whole_server import Loss
     from dbops.migrations import LedgerStatus, MeasuredMigration, MigrationResult, Plan
     from dbops.postgres import Session
-    from dbops.server import Status
     from dbops.verification import Check, CheckFile, Verification
 
 HEARTBEAT_SECONDS = 5.0
@@ -55,6 +54,7 @@ WIDEST = 160
 SHOWN_MIGRATIONS = 20
 SHOWN_TABLES = 12
 SHOWN_SESSIONS = 10
+LEDGER = "table dbops.schema_migrations"
 STYLES = {
     "ok": "green",
     "FAIL": "bold red",
@@ -73,6 +73,10 @@ STYLES = {
     "...": "dim",
 }
 Row = Sequence[str | Text]
+ERROR_LINE = re.compile(r"(error: |  --> |  = |hint: )?(.*)")
+ERROR_STYLES = {"error: ": "bold red", "hint: ": "bold cyan"}
+# A command that a text names, which is not to be broken where it fits into a line.
+COMMAND = re.compile("`[^`]*`")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -119,13 +123,13 @@ class TextView(View):
                     self._advance(event)
                 case events.StepFinished():
                     self.close()
-                    self._line("ok", event.step, event.detail, f"{event.seconds:.2f} s")
+                    say(self.err, "ok", f"{event.step:<9} {event.detail}  {event.seconds:.2f} s")
                 case events.Message():
                     where = f"{event.where}: " if event.where else ""
-                    self._line(event.level.lower(), "", where + event.text)
+                    say(self.err, event.level.lower(), where + event.text)
                 case events.Statement():
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
-                    self._line("sql", spent, " ".join(event.sql.split()))
+                    say(self.err, "sql", f"{spent:<9} {' '.join(event.sql.split())}")
 
     def begin(self, verb: str, target: Target) -> bool:
         """Print what a verb is about to work on, unless only warnings are shown."""
@@ -148,15 +152,17 @@ class TextView(View):
 
     def show_error(self, error: DbopsError) -> None:
         """Print an error, its first word in colour."""
-        rendered = Text(shown(error.render()))
-        rendered.highlight_regex(r"^error:", "bold red")
-        rendered.highlight_regex(r"(?m)^hint:", "bold cyan")
-        self.err.print(rendered, soft_wrap=True)
+        for line in shown(error.render()).split("\n"):
+            mark, text = cast("re.Match[str]", ERROR_LINE.fullmatch(line)).groups()
+            if mark:
+                _flow(self.err, Text(mark, ERROR_STYLES.get(mark, "")), text)
+            else:
+                self.err.print(Text(line), soft_wrap=True)
 
     def interrupted(self, state: str) -> None:
         """Print one line on stderr."""
         self.close()
-        self.err.print(Text(f"interrupted: {state}"), soft_wrap=True)
+        _flow(self.err, Text("interrupted: "), state)
 
     def ask(self, question: str) -> str | None:
         """Return what is typed at the terminal; None without an answer, or where the question is not visible.
@@ -212,16 +218,7 @@ class TextView(View):
         while not stop.wait(HEARTBEAT_SECONDS):
             with self._lock:
                 if self._step and not stop.is_set():
-                    self._line("...", self._step.name, self._step.heartbeat())
-
-    def _line(self, state: str, name: str, detail: str, tail: str = "") -> None:
-        prefix = label(state) + Text(f"{name:<9} " if name else "")
-        if tail:
-            detail += f"  {tail}"
-        if self.err.is_terminal:
-            _flow(self.err, prefix, detail)
-        else:
-            self.err.print(prefix + Text(shown(detail)), soft_wrap=True)
+                    say(self.err, "...", f"{self._step.name:<9} {self._step.heartbeat()}")
 
 
 class _Console(Console):
@@ -253,30 +250,25 @@ def value(text: str | None) -> str:
     return "NULL" if text is None else shown(text)
 
 
-def count(number: int, what: str, plural: str = "") -> str:
+def count(number: int, what: str) -> str:
     """Return a number and what it counts, singular or plural."""
-    return f"{number:,} {what if number == 1 else plural or what + 's'}"
-
-
-def label(state: str) -> Text:
-    """Return the first column of a line."""
-    return Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state)))
+    return f"{number:,} {what if number == 1 else what + 's'}"
 
 
 def heading(console: Console, verb: str, text: str) -> None:
     """Draw what a task works on."""
-    console.print(Text.assemble((verb, "bold"), " ", shown(text)), soft_wrap=True)
+    _flow(console, Text.assemble((verb, "bold"), " "), text)
 
 
 def say(console: Console, state: str, text: str) -> None:
     """Draw a line with its state in the first column, wrapped below itself."""
-    _flow(console, label(state), text)
+    _flow(console, Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state))), text)
 
 
-def facts(console: Console, found: dict[str, str]) -> None:
-    """Draw names and values, one a line."""
+def facts(console: Console, found: dict[str, str], *, indent: int = 2, width: int = 12) -> None:
+    """Draw names, in a column of a width, and values, one a line."""
     for name, text in found.items():
-        _flow(console, Text(f"  {name:<12} ", "dim"), text)
+        _flow(console, Text(f"{' ' * indent}{name:<{width}} ", "dim"), text)
 
 
 def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, indent: int = 2) -> None:
@@ -292,10 +284,16 @@ def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, ind
     ]
     headed = any(name.strip() for name in columns)
     if indent + sum(needed) + 2 * len(needed) > console.width:
+        width = max(map(len, columns)) + 1
         for row in cells:
-            for number, (name, cell) in enumerate(zip(columns, row, strict=True)):
-                bullet = " " * indent + ("- " if number == 0 else "  ")
-                _flow(console, Text(bullet + (f"{name}: " if headed else "")), cell)
+            found = {name: cell for name, cell in zip(columns, row, strict=True) if cell}
+            if headed:
+                for number, (name, cell) in enumerate(found.items()):
+                    _flow(console, Text(f"{' ' * indent}{' ' if number else '-'} {name:<{width}} "), cell)
+            else:
+                first, *others = found.values()
+                prefix = Text(" " * indent) + first + "  "
+                _flow(console, prefix, "  ".join(cell.plain for cell in others))
         return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=headed, header_style="bold")
     for name, kind in columns.items():
@@ -317,18 +315,22 @@ def _indented(cell: Text) -> Text | Group:
 
 
 def _flow(console: Console, prefix: Text, text: str | Text) -> None:
-    """Draw a text behind a prefix, wrapped at words so that it stays beside the prefix."""
-    room = max(20, console.width - len(prefix) - 1)
-    lines = [
-        part
-        for line in shown(str(text)).split("\n")
-        for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
-    ]
-    for number, line in enumerate(lines or [""]):
-        first = prefix if number == 0 else Text(" " * len(prefix))
-        whole = Text.assemble(first, line)
+    """Draw a text behind a prefix, on a terminal wrapped at words so that it stays beside the prefix."""
+    lines = shown(str(text)).split("\n")
+    if console.width < UNLIMITED:
+        room = max(20, console.width - len(prefix) - 1)
+        lines = [part for line in lines for part in _wrapped(line, room)]
+    for number, line in enumerate(lines):
+        whole = Text.assemble(prefix if number == 0 else " " * len(prefix), line)
         whole.rstrip()
         console.print(whole, soft_wrap=True)
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    """Return the parts of a line, broken between words, and within a command only where it is longer than a part."""
+    whole = COMMAND.sub(lambda found: found[0].replace(" ", "\0") if len(found[0]) <= room else found[0], line)
+    parts = textwrap.wrap(whole, room, break_long_words=False, break_on_hyphens=False)
+    return [part.replace("\0", " ") for part in parts] or [""]
 
 
 def print_as_is(document: str, console: Console) -> None:
@@ -353,8 +355,8 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
     inspection = found.inspection
     server = inspection.server
     version = server.version_text if details else server.version_text.partition(" ")[0]
-    names = [migration.name for migration in found.migrations]
-    to_run = f"{len(names):,}, from {names[0]} to {names[-1]}" if names else "none that can be read"
+    numbers = [migration.name.partition("_")[0] for migration in found.migrations]
+    to_run = f"{len(numbers):,}, from {numbers[0]} to {numbers[-1]}" if numbers else "none that can be read"
     heading(console, "Rebuild", f"{inspection.target} ({inspection.target.environment})")
     facts(
         console,
@@ -440,7 +442,7 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
 
 def question(found: Inspection) -> str:
     """Return what an operator at a terminal is asked."""
-    return f"This deletes all data above. Type the database name to confirm ({shown(found.target.database)}):"
+    return f"This deletes all data above.\nType the database name to confirm ({shown(found.target.database)}):"
 
 
 def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
@@ -502,8 +504,8 @@ def ready(found: Ready, console: Console) -> None:
 # db.migrate, db.status
 
 
-def plan(found: Plan, console: Console) -> None:
-    """Draw what db.migrate would run."""
+def plan(found: Plan, console: Console, *, tried: bool = False) -> None:
+    """Draw what db.migrate would run; `tried` is whether it is tried now."""
     rows: list[Row] = []
     for migration in found.pending:
         limits = migration.lock_timeout
@@ -527,12 +529,13 @@ def plan(found: Plan, console: Console) -> None:
         say(console, "info", _transactions(found))
         for warning in found.warnings:
             say(console, "warning", warning)
+    if found.pending and not tried:
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
 
 
 def checked(found: tuple[Plan, MigrationResult], console: Console) -> None:
     """Draw what db.migrate would run, and what it did before it was rolled back."""
-    plan(found[0], console)
+    plan(found[0], console, tried=True)
     migrated(found[1], console)
 
 
@@ -541,17 +544,27 @@ def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
     from dbops.migrations.locks import described
 
     rows = []
+    free = 0
     for migration in found:
         for statement in migration.statements:
+            if not (statement.locks or statement.rewritten or statement.scanned):
+                free += 1
+                continue
             does = [described(statement.locks)]
             does += [f"rewrites {table}" for table in statement.rewritten]
             does += [f"scans {table}" for table in statement.scanned]
-            rows.append([f"{migration.name}:{statement.line}", "\n".join(does), f"{statement.seconds * 1000:.1f}"])
+            number = migration.name.partition("_")[0]
+            rows.append([f"{number}:{statement.line}", "\n".join(does), f"{statement.seconds * 1000:.1f}"])
     if rows:
-        table(console, {"statement": "text", "locks on existing tables": "text", "ms": "right"}, rows)
+        table(console, {"file:line": "left", "locks on existing tables": "text", "ms": "right"}, rows)
+    if free:
+        say(console, "info", f"{count(free, 'statement')} {'locks' if free == 1 else 'lock'} no existing table")
     for migration in found:
         if migration.problem:
             say(console, "warning", f"{migration.name}: {migration.problem}")
+    if not found:
+        say(console, "ok", "no migration is pending: nothing was measured")
+        return
     say(console, "ok", f"{count(len(found), 'pending migration')} measured in a scratch database")
 
 
@@ -569,20 +582,21 @@ def _transactions(found: Plan) -> str:
 
 def status(found: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files compare."""
-    label = f"; labelled {found.label.environment}" if found.label else ""
-    _flow(console, Text(""), f"{found.server}: {found.engine}{label}")
+    labelled = f"; labelled {found.label.environment}" if found.label else ""
+    _flow(console, Text(""), f"{found.server}: {found.engine}{labelled}")
     wide = console.width >= WIDE
-    columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left", "ms": "right"}
+    columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left"}
     rows: list[list[str | Text]] = []
     for item in found.items:
         entry = item.entry
         checksum = entry.checksum if entry else item.migration.checksum if item.migration else ""
         ms = "" if entry is None or entry.duration_ms is None else f"{entry.duration_ms:,}"
+        details = [ms, checksum[:12]] if wide else []
         state: list[str | Text] = [Text(item.state, STYLES.get(item.state, "bold red")), item.name]
         when = [entry.when, entry.applied_by] if entry else ["", ""]
-        rows.append([*state, *when, ms, *([checksum[:12]] if wide else [])])
+        rows.append([*state, *when, *details])
     if rows:
-        table(console, {**columns, **({"checksum": "left"} if wide else {})}, rows)
+        table(console, {**columns, **({"ms": "right", "checksum": "left"} if wide else {})}, rows)
     for item in found.items:
         if item.explanation:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
@@ -629,21 +643,20 @@ def migrated(result: MigrationResult, console: Console) -> None:
 
 def verification(result: Verification, console: Console) -> None:
     """Draw the failed checks by file, then each file with its counts."""
-    tables = [check for check in result.checks if re.fullmatch(r"table \S+", check.name)]
-    missing = frozenset(check.name.partition(" ")[2] for check in tables if check.actual == "missing")
-    if len(tables) > 1 and len(missing) == len(tables):
-        say(console, "FAIL", f"none of the {len(tables)} tables exists: no migration has been applied")
+    tables = sum(bool(re.fullmatch(r"table \S+", check.name)) for check in result.checks)
+    if tables > 1 and len(result.missing_tables) == tables:
+        say(console, "FAIL", f"none of the {tables} tables exists: no migration has been applied")
         say(console, "FAIL", _counted(result))
         say(console, "next", "`invoke db.migrate` applies the migrations")
         return
-    telling = [check for check in result.failed if not _follows_from(check, missing)]
+    parts = result.failed_parts
+    telling = [check for check in result.failed if check not in parts]
     for file, group in groupby(telling, key=lambda check: check.file):
         say(console, "FAIL", file)
         _failures(tuple(group), console)
-    for name, number in Counter(_follows_from(check, missing) for check in result.failed).items():
-        if name:
-            fail = f"{count(number, 'check')} of its parts {'fails' if number == 1 else 'fail'} too"
-            say(console, "FAIL", f"{name} is missing, and so {fail}")
+    for name, number in Counter(parts.values()).items():
+        fail = f"{count(number, 'check')} of its parts {'fails' if number == 1 else 'fail'} too"
+        say(console, "FAIL", f"{name} is missing, and so {fail}")
     if telling:
         console.print()
     rows = []
@@ -670,17 +683,6 @@ def _counted(result: Verification) -> str:
     return f"{result.summary} in {result.seconds:.2f} s, {server * 1000:.0f} ms of it in the server"
 
 
-def _follows_from(check: Check, missing: frozenset[str]) -> str | None:
-    """Return the missing table whose part a check found missing: naming the table is enough."""
-    subject = check.name.partition(" ")[2]
-    if check.actual != "missing" or subject in missing:
-        return None
-    owned = (
-        t for t in missing if subject.startswith((f"{t}.", f"{t}:")) or (check.expected or "").startswith(f"on {t}:")
-    )
-    return next(owned, None)
-
-
 def _failures(failed: tuple[Check, ...], console: Console) -> None:
     """Draw what failed in one file: in columns where they fit, else one below the other; an extra object is one row."""
     extra = [check.name.removeprefix("nothing extra: ") for check in failed if check.name.startswith("nothing extra: ")]
@@ -688,18 +690,13 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
     for name in extra:
         _flow(console, Text.assemble("    ", ("extra   ", STYLES["extra"]), " "), name)
     cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    if (
-        cells
-        and sum(widths) + 8 <= min(console.width, WIDEST)
-        and not any("\n" in cell for row in cells for cell in row)
-    ):
+    width = sum(max(map(len, column)) for column in zip(*cells, strict=True)) + 8
+    if cells and width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
         table(console, {"check": "left", "expected": "left", "actual": "left"}, cells, indent=4)
     else:
         for name, expected, actual in cells:
             _flow(console, Text("    "), name)
-            _flow(console, Text("      expected  ", "dim"), expected)
-            _flow(console, Text("      actual    ", "dim"), actual)
+            facts(console, {"expected": expected, "actual": actual}, indent=6, width=9)
     for location in (check.location for check in others if check.location):
         console.print(Text(shown(f"  --> {location}\n{location.excerpt()}\n")), soft_wrap=True)
 
@@ -715,6 +712,11 @@ def check_files(files: tuple[CheckFile, ...], console: Console) -> None:
 
 def drift(result: Drift, console: Console) -> None:
     """Draw the differences, object by object, then one line that sums them up."""
+    missing = {item.name for item in result.objects if item.change == "missing"}
+    if LEDGER in missing and len(missing) == len(result.objects):
+        say(console, "FAIL", f"none of the {len(missing):,} objects exists: no migration has been applied")
+        say(console, "next", "`invoke db.migrate` applies the migrations")
+        return
     if result.found:
         console.print(Text(shown(f"--- {result.source}\n+++ {result.target}"), "bold"), soft_wrap=True)
     for item in result.objects:
@@ -737,22 +739,13 @@ def drift(result: Drift, console: Console) -> None:
 # server
 
 
-def server_status(found: Status, console: Console, *, url: str) -> None:
+def server_status(found: dict[str, Any], console: Console) -> None:
     """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
-    installed = found.installation
-    lines = {
-        "state": found.state,
-        "postgresql": installed.version if installed else "",
-        "timescaledb": installed.timescaledb if installed else "",
-        "programs": str(installed.binaries) if installed else "",
-        "directory": str(found.directory),
-        "pid": str(found.running.pid) if found.running else "",
-        "size": decimal(found.size) if found.size else "",
-    }
-    for name, text in lines.items():
-        if text:
-            console.out(f"{name:<12} {text}")
-    if url:
+    names = ("state", "postgresql", "timescaledb", "programs", "directory", "pid")
+    lines = {name: str(found[name] or "") for name in names}
+    lines["size"] = decimal(found["size_bytes"]) if found["size_bytes"] else ""
+    facts(console, {name: text for name, text in lines.items() if text})
+    if url := found["database_url"]:
         console.out(f"DATABASE_URL='{url}'")
         console.out(f"psql '{url}'")
 

@@ -28,3 +28,30 @@ def test_skipped_test_fails_in_ci_only(tmp_path: Path, ci: str, code: int) -> No
     environ = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, "1 skipped" in done.stdout) == (code, True), done.stdout
+
+
+def actionlint(*arguments: str, workflow: str | None = None) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / "actionlint"
+    command = [str(program), "-no-color", "-shellcheck=", "-pyflakes=", *arguments]
+    return subprocess.run(command, cwd=ROOT, input=workflow, capture_output=True, text=True, check=False)
+
+
+def test_workflow_has_no_findings_of_actionlint() -> None:
+    done = actionlint()
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "finding"),
+    [
+        ("${{ github.ref }}", "${{ github.rev }}", 'property "rev" is not defined'),
+        ("pull_request:", "pull_requests:", 'unknown Webhook event "pull_requests"'),
+        ("timeout-minutes: 45", "timeout: 45", 'unexpected key "timeout"'),
+    ],
+)
+def test_actionlint_finds_an_error_in_the_workflow(right: str, wrong: str, finding: str) -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert right in workflow
+    done = actionlint("-", workflow=workflow.replace(right, wrong))
+    assert done.returncode == 1
+    assert finding in done.stdout

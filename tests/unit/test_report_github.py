@@ -85,6 +85,16 @@ def test_no_more_errors_than_github_shows(capsys: pytest.CaptureFixture[str]) ->
     assert len(capsys.readouterr().err.splitlines()) == 10
 
 
+def test_missing_table_is_shown_before_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = tuple(Check("columns.sql", f"column public.t.c{n}", False, "text", "missing") for n in range(20))
+    table = Check("tables.sql", "table public.t", False, "a table", "missing")
+    other = Check("types.sql", "type public.k", False, "a, b", "a")
+    GitHub().verification(Verification((*columns, table, other), 1.0))
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith("::error title=table public.t,")
+    assert second.startswith("::error title=type public.k,")
+
+
 def test_drift_is_a_table_of_objects_and_a_diff(tmp_path: Path) -> None:
     objects = (ObjectDrift("table public.t", "changed", ("-    a", "+    ``````````b")),)
     GitHub(str(tmp_path / "summary")).drift(Drift("d on s", "a fresh build", objects, "0", "1"))

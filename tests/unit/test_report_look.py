@@ -6,18 +6,26 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift
+from dbops.database.consent import required
+from dbops.database.rebuild import Plan as RebuildPlan
+from dbops.errors import Location, MigrationError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.migrations import AppliedMigration, LedgerStatus, MigrationResult, Plan, PlannedMigration
 from dbops.migrations.ledger import Entry, compare
+from dbops.migrations.rehearsal import MeasuredMigration, MeasuredStatement
 from dbops.report import text
 from dbops.verification import Check, Verification
+from tests.support.inspections import inspection
+from tests.support.migration_files import written
 
 NAMES = [f"{number:04}_create_a_table_with_a_rather_long_name" for number in range(1, 4)]
 APPLIED = tuple(AppliedMigration(number, name, 3, 0.25 * number) for number, name in enumerate(NAMES, 1))
@@ -47,6 +55,10 @@ def drawn(name: str, width: int, **options: bool) -> str:
     with console.capture() as capture:
         DRAWINGS[name](console)
     return capture.get()
+
+
+def printed(draw: Callable[[Console], None]) -> list[str]:
+    return text.drawn(draw).splitlines()
 
 
 def words(drawing: str) -> str:
@@ -83,6 +95,86 @@ def test_colours_say_nothing_that_words_do_not_say(name: str) -> None:
     coloured = drawn(name, 120, force_terminal=True)
     assert "\x1b[" in coloured
     assert words(coloured) == words(drawn(name, 120, force_terminal=True, no_color=True)) == words(drawn(name, 120))
+
+
+@pytest.mark.parametrize("width", [40, 50, 80, 120])
+def test_command_in_backquotes_stays_in_one_line(width: int) -> None:
+    for name in DRAWINGS:
+        for line in drawn(name, width).splitlines():
+            assert line.count("`") % 2 == 0
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+@pytest.mark.parametrize("rehearse", [False, True])
+def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, rehearse: bool) -> None:
+    found = inspection(environment)
+    files = written(tmp_path, *(f"SELECT {number};" for number in range(12)))
+    planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), rehearse)
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as capture:
+        text.rebuild_header(planned, console)
+    lines = capture.get().splitlines()
+    assert [line.split()[0] for line in lines] == ["Rebuild", "engine", "migrations", "impact"]
+    assert lines[2].startswith("  migrations   12, from 0001 to 0012")
+
+
+def test_error_on_a_terminal_is_wrapped_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    excerpt = Location("db/migrations/0003_create_ohlcv.sql", 14, 11, "    open numeric,")
+    hint = "Nothing was applied to the database. Fix the file, and then run the command `invoke db.migrate` again."
+    error = MigrationError("x " * 50 + "y", where="d", hint=hint, location=excerpt, notes=(("z " * 50).strip(),))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    report.view("text", "INFO").error(error)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err)
+    assert max(map(len, said.splitlines())) <= 80
+    assert excerpt.excerpt() in said
+    assert "`invoke db.migrate`" in said
+    assert words(said) == words(error.render())
+    monkeypatch.delenv("FORCE_COLOR")
+    report.view("text", "INFO").error(error)
+    assert capsys.readouterr().err == error.render() + "\n"
+
+
+def test_drift_of_a_database_without_migrations_says_that_and_nothing_else() -> None:
+    objects = tuple(
+        ObjectDrift(name, "missing", (f"-{name}",)) for name in ("table dbops.schema_migrations", "table public.t")
+    )
+    assert printed(lambda console: text.drift(Drift("d", "a fresh build", objects, "0", "1"), console)) == [
+        "  FAIL    none of the 2 objects exists: no migration has been applied",
+        "  next    `invoke db.migrate` applies the migrations",
+    ]
+
+
+def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:
+    free = MeasuredStatement("CREATE TABLE public.s ()", 1, 0.1, {}, (), ())
+    locking = MeasuredStatement("ALTER TABLE public.t", 9, 0.002, {"public.t": "SHARE"}, (), ("public.t",))
+    measured = MeasuredMigration(1, NAMES[0], "p", "", "", "", (free, free, locking))
+    assert printed(lambda console: text.rehearsed((measured,), console)) == [
+        "  file:line  locks on existing tables   ms",
+        "  0001:9     SHARE on public.t         2.0",
+        "               scans public.t",
+        "  info    2 statements lock no existing table",
+        "  ok      1 pending migration measured in a scratch database",
+    ]
+
+
+def test_rehearsal_of_nothing_says_that_nothing_is_pending() -> None:
+    assert printed(lambda console: text.rehearsed((), console)) == [
+        "  ok      no migration is pending: nothing was measured"
+    ]
+
+
+def test_state_of_a_check_file_stays_in_its_column_on_a_narrow_terminal() -> None:
+    assert "  FAIL    structure/a.sql  0\n          passed, 1 failed\n          0.0 ms\n" in drawn("verification", 30)
+
+
+def test_advice_after_a_check_names_the_next_step_only() -> None:
+    result = MigrationResult("d", APPLIED, 0, 3, 1, 0, True, 0.5)
+    found = (Plan("d", "s", 0, PLANNED, 0, 1), result)
+    advice = [line for line in printed(lambda console: text.checked(found, console)) if line.startswith("  next")]
+    assert advice == ["  next    `invoke db.migrate` applies it"]
 
 
 def test_numbers_are_aligned_right() -> None:

@@ -186,6 +186,8 @@ REASONS = {
     "postgresql://h:port/d": "its port is not a number",
     "postgresql://h:65536/d": "its port is not a number from 1 to 65535",
     "postgresql://h:0/d": "its port is not a number from 1 to 65535",
+    "postgresql://u:p@[::1/d": "an IPv6 address must be in brackets",
+    "postgresql://::1/d": "an IPv6 address must be in brackets",
     "postgresql://u:a@b@h/d": "must be percent-encoded",
     "postgresql://u:a%zz@h/d": "% is not followed by two hexadecimal digits",
     "postgresql://h/d?sslmod=require": "unknown parameter \\(perhaps sslmode is meant\\)",
