@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import socket
 import stat
@@ -25,15 +24,6 @@ from dbops.server.directory import Layout
 from tests.support import processes, servers
 
 
-@pytest.fixture(scope="module")
-def prepared() -> Iterator[Path]:
-    """Return a directory whose data directory is made, to be copied: making one takes a while."""
-    with servers.reachable_directory() as directory:
-        cluster = Cluster(Layout(directory), servers.local_installation(), durable=False)
-        cluster.initialise()
-        yield directory
-
-
 @pytest.fixture
 def fresh() -> Iterator[server.Embedded]:
     """Return an embedded server without a directory; if it runs in the end, it is stopped and removed."""
@@ -45,9 +35,10 @@ def fresh() -> Iterator[server.Embedded]:
 
 
 @pytest.fixture
-def embedded(fresh: server.Embedded, prepared: Path) -> server.Embedded:
+def embedded(fresh: server.Embedded) -> server.Embedded:
     """Return an embedded server that has a data directory and does not run."""
-    shutil.copytree(prepared, fresh.layout.directory)
+    fresh.layout.directory.mkdir()
+    servers.copy_data_directory(fresh.layout)
     fresh.layout.marker.touch()
     return fresh
 

@@ -45,11 +45,11 @@ AFTER_THE_DROP = (
 
 
 @pytest.fixture
-def small(small: dict[str, Any]) -> dict[str, Any]:
-    """Return the least that can be built, with TimescaleDB, whose scheduler has to run in the end."""
-    (small["migrations"] / "0001_create_least.sql").unlink()
-    shutil.copy(ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql", small["migrations"])
-    return small
+def scheduled(small: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """Return the least that can be built with TimescaleDB, whose scheduler has to run in the end."""
+    (tmp_path / "scheduled").mkdir()
+    shutil.copy(ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql", tmp_path / "scheduled")
+    return {**small, "migrations": tmp_path / "scheduled"}
 
 
 def set_apart(server: TestServer, target: Target) -> properties.Properties:
@@ -62,9 +62,9 @@ def set_apart(server: TestServer, target: Target) -> properties.Properties:
     return found.properties
 
 
-def assert_as_new(server: TestServer, target: Target, had: properties.Properties, small: dict[str, Any]) -> None:
+def assert_as_new(server: TestServer, target: Target, had: properties.Properties, scheduled: dict[str, Any]) -> None:
     """Assert that a rebuild, of whatever is there, ends in the same state and leaves nothing over."""
-    result = rebuild.rebuild(target, options(yes=True, **small))
+    result = rebuild.rebuild(target, options(yes=True, **scheduled))
     with postgres.maintenance(target) as connection:
         found = properties.find(connection, target.database)
     assert found
@@ -81,7 +81,7 @@ def kill(target: Target, moment: str, small: dict[str, Any]) -> None:
 
 
 def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(
-    server: TestServer, precious: Target, small: dict[str, Any]
+    server: TestServer, precious: Target, small: dict[str, Any], scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, precious)
     for moment in BEFORE_THE_DROP:
@@ -89,16 +89,16 @@ def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(
         assert not rebuild.create(precious, options()).created
         assert works(server, precious)
         assert operators.scratch_databases(server) == []
-    assert_as_new(server, precious, had, small)
+    assert_as_new(server, precious, had, scheduled)
 
 
 def test_after_a_kill_later_on_the_next_rebuild_ends_in_the_same_state(
-    server: TestServer, empty: Target, small: dict[str, Any]
+    server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, empty)
     for moment in AFTER_THE_DROP:
-        kill(empty, moment, small)
-        assert_as_new(server, empty, had, small)
+        kill(empty, moment, scheduled)
+        assert_as_new(server, empty, had, scheduled)
 
 
 def test_after_a_kill_amid_the_real_migrations_the_next_rebuild_builds_the_whole_baseline(target: Target) -> None:
@@ -109,16 +109,16 @@ def test_after_a_kill_amid_the_real_migrations_the_next_rebuild_builds_the_whole
 
 @pytest.mark.soak
 def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_state(
-    server: TestServer, served: Target, small: dict[str, Any]
+    server: TestServer, served: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, served)
     operators.fill(served, 1)
-    events = operator(served, **small).stdout.splitlines()
+    events = operator(served, **scheduled).stdout.splitlines()
     for number in range(1, len(events) + 1):
         operators.fill(served, 1)
-        died = operator(served, **small, at=f"#{number}", action="SIGKILL")
+        died = operator(served, **scheduled, at=f"#{number}", action="SIGKILL")
         assert died.returncode == -signal.SIGKILL, died.stderr
-        assert_as_new(server, served, had, small)
+        assert_as_new(server, served, had, scheduled)
 
 
 def test_interruption_before_the_drop_leaves_everything_as_it_was(
@@ -139,22 +139,22 @@ def test_interruption_before_the_drop_leaves_everything_as_it_was(
 
 
 def test_interruption_of_the_build_leaves_no_partly_built_database(
-    server: TestServer, empty: Target, small: dict[str, Any]
+    server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, empty)
     for moment in ("RENAME TO", "CONNECTION LIMIT 0", "StepFinished(step='migrate'", "step='open'"):
-        done = operator(empty, **small, at=moment, action="SIGINT")
+        done = operator(empty, **scheduled, at=moment, action="SIGINT")
         assert done.returncode == 130, done.stderr
         assert "is dropped; its properties are kept: `invoke db.rebuild` continues." in done.stderr.splitlines()[-1]
         assert not exists(server, empty.database)
         assert len(operators.scratch_databases(server)) == 1
-    assert_as_new(server, empty, had, small)
+    assert_as_new(server, empty, had, scheduled)
 
 
 def test_interruption_after_all_is_done_leaves_the_new_database(
-    server: TestServer, empty: Target, small: dict[str, Any]
+    server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
-    done = operator(empty, **small, at="StepFinished(step='open'", action="SIGINT")
+    done = operator(empty, **scheduled, at="StepFinished(step='open'", action="SIGINT")
     assert done.returncode == 130
     assert "is rebuilt and open" in done.stderr.splitlines()[-1]
     assert scheduler_runs(server, empty.database)
@@ -174,9 +174,9 @@ def test_interruption_ends_the_statement_that_runs(
         while not server.execute(sleeping) and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.Signals[name])
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate()
     finally:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
     assert process.returncode == code, said
     assert not server.execute(sleeping)
     assert works(server, precious)
@@ -202,15 +202,15 @@ def test_interruption_while_waiting_for_another_operator_changes_nothing(
 
 
 def test_partly_built_database_is_refused_by_migrate_named_by_status_and_keeps_its_properties(
-    server: TestServer, empty: Target, small: dict[str, Any]
+    server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, empty)
-    died = operator(empty, **small, at="StepFinished(step='migrate'", action="SIGKILL")
+    died = operator(empty, **scheduled, at="StepFinished(step='migrate'", action="SIGKILL")
     assert died.returncode == -signal.SIGKILL, died.stderr
     with pytest.raises(PreflightError, match="is not yet open"):
-        rebuild.migrate(empty, migrations.discover(small["migrations"]))
+        rebuild.migrate(empty, migrations.discover(scheduled["migrations"]))
     assert "is not yet open" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
-    assert_as_new(server, empty, had, small)
+    assert_as_new(server, empty, had, scheduled)
 
 
 def test_owners_partly_built_database_is_repaired_as_well(

@@ -22,18 +22,6 @@ from tests.support.odd_databases import odd_database, odd_database_of_an_owner
 from tests.support.servers import TestServer
 
 
-@pytest.fixture
-def least(tmp_path: Path) -> dict[str, Path]:
-    """Return the least that can be built and verified: without an extension a rebuild takes a fraction of a second."""
-    (tmp_path / "migrations").mkdir()
-    (tmp_path / "migrations" / "0001_create_note.sql").write_text("-- Notes.\nCREATE TABLE public.note (id integer);\n")
-    for suite in ("structure", "baseline"):
-        (tmp_path / "checks" / suite).mkdir(parents=True)
-        query = f"SELECT '{suite}' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual;\n"
-        (tmp_path / "checks" / suite / f"{suite}.sql").write_text(query)
-    return {"migrations": tmp_path / "migrations", "checks": tmp_path / "checks"}
-
-
 @dataclass(frozen=True, slots=True)
 class Operators:
     """Starts operators, each with a home directory that is deleted when the operator is gone."""
@@ -89,29 +77,38 @@ def assert_as_before(connection: Any, server: TestServer, target: Target, had: P
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("who", "every", "times"),
+    ("who", "every", "bounds", "times"),
     [
-        ("superuser", 1, 1),
-        ("owner", 4, 2),
-        pytest.param("superuser", 1, 2, marks=pytest.mark.soak),
-        pytest.param("owner", 1, 1, marks=pytest.mark.soak),
+        pytest.param("superuser", 8, True, 1, id="superuser-sample"),
+        pytest.param("owner", 8, False, 2, id="owner-sample"),
+        pytest.param("superuser", 1, True, 2, id="superuser-full", marks=pytest.mark.soak),
+        pytest.param("owner", 1, True, 1, id="owner-full", marks=pytest.mark.soak),
     ],
 )
 def test_after_kills_at_an_event_the_next_rebuild_finds_everything_as_before(
-    server: TestServer, target: Target, least: dict[str, Path], tmp_path: Path, who: str, every: int, times: int
+    server: TestServer,
+    target: Target,
+    small: dict[str, Path],
+    tmp_path: Path,
+    who: str,
+    every: int,
+    bounds: bool,
+    times: int,
 ) -> None:
+    """Kill at every so many events; with `bounds` at the first and the last event of each step too."""
     odd = odd_database(server, target) if who == "superuser" else odd_database_of_an_owner(server, target)
     with odd as made, servers.connect(server.target()) as connection:
         own, had = (target, made) if isinstance(made, Properties) else made
-        with operating(own, least, tmp_path / "home") as run:
+        with operating(own, small, tmp_path / "home") as run:
             fill(server, target)
             code, events = run.rebuild()
             assert code == 0
             assert_as_before(connection, server, target, had)
             for step in ("preflight", "rehearse", "create", "drop", "migrate", "verify", "open"):
                 assert any(event.startswith(f"StepFinished(step='{step}'") for event in events)
-            for last in range(1, len(events) + 1, every):
-                event = events[last - 1]
+            for last, event in enumerate(events, 1):
+                if (last - 1) % every and not (bounds and event.startswith(("StepStarted", "StepFinished"))):
+                    continue
                 fill(server, target)
                 code, reported = run.rebuild(last=last)
                 assert (code, len(reported)) == (-signal.SIGKILL, last), event

@@ -296,7 +296,7 @@ def cluster() -> Iterator[Cluster]:
             configuration=servers.LIMITS + servers.PRELOAD,
         )
         try:
-            own.initialise()
+            servers.copy_data_directory(own.layout)
             yield own
         finally:
             own.stop("immediate")

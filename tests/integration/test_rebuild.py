@@ -156,7 +156,9 @@ def test_repeat_fails_when_a_build_gives_another_schema(target: Target, small: d
 
 @pytest.mark.parametrize("who", ["superuser", "owner"])
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("times", "pause"), [(20, 0.1), pytest.param(50, 0.03, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("times", "pause"), [(5, 0.1), pytest.param(50, 0.03, marks=pytest.mark.soak)], ids=["sample", "full"]
+)
 def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(
     server: TestServer, target: Target, small: dict[str, Any], who: str, times: int, pause: float
 ) -> None:

@@ -33,6 +33,8 @@ def test_tab_key_completes_tasks_and_options_in_a_fresh_shell(name: str, program
     page = (ROOT / "docs" / "shell-completion.md").read_text()
     (line,) = re.findall(rf"^\| {name} \| `~/{re.escape(file)}` \| `(.+)` \|$", page, re.MULTILINE)
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    # Where this directory is missing, fish reads all manual pages of the machine at its first start.
+    (tmp_path / ".local" / "share" / "fish" / "generated_completions").mkdir(parents=True)
     (tmp_path / file).write_text(f"{before}{line.replace('invoke', program)}\n".replace("\\|", "|"))
     environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb", "HOME": str(tmp_path)}
     with pexpect.spawn(name, ["-i"], cwd=ROOT, env=environ, encoding="utf-8", timeout=60) as shell:

@@ -29,7 +29,7 @@ def test_server_that_starts_meanwhile_is_waited_for() -> None:
             durable=False,
             configuration=servers.PRELOAD,
         )
-        cluster.initialise()
+        servers.copy_data_directory(cluster.layout)
         said: list[object] = []
         found: list[Ready] = []
         late = Target({"host": str(cluster.layout.socket), "user": "postgres"}, "kapman_dev")

@@ -126,7 +126,8 @@ def modules() -> list[Module]:
     return [Module.read(path) for path in [*paths, ROOT / "tasks.py"]]
 
 
-def texts() -> list[Text]:
+@cache
+def texts() -> tuple[Text, ...]:
     """Return the texts of all errors."""
     found = []
     for module in modules():
@@ -138,7 +139,7 @@ def texts() -> list[Text]:
             if len(call.args) > position and not not_needed:
                 where = f"{module.path.relative_to(ROOT)}:{call.lineno}"
                 found += [Text(text, where) for text in sorted(module.templates(call.args[position]))]
-    return found
+    return tuple(found)
 
 
 def _joined(parts: list[set[str]]) -> set[str]:

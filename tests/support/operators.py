@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -144,35 +148,54 @@ class Clients:
         self._process.stdin.flush()
 
 
+class Operator:
+    """A rebuild in a process of its own, as `operator_process` forks it; its output goes to files."""
+
+    _forking: subprocess.Popen[str] | None = None
+
+    def __init__(self, plan: dict[str, object]) -> None:
+        self.returncode: int | None = None
+        self._files = Path(tempfile.mkdtemp(prefix="kapman-test-"))
+        if Operator._forking is None:
+            command = [sys.executable, "-m", "tests.support.operator_process"]
+            pipe = subprocess.PIPE
+            Operator._forking = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        assert Operator._forking.stdin
+        assert Operator._forking.stdout
+        self._answers = Operator._forking.stdout
+        names = {name: str(self._files / name) for name in ("out", "err")}
+        Operator._forking.stdin.write(json.dumps({**plan, **names}) + "\n")
+        Operator._forking.stdin.flush()
+        self._pid = int(self._answers.readline())
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, unless it is gone."""
+        if self.returncode is None:
+            os.kill(self._pid, number)
+
+    def communicate(self) -> tuple[str, str]:
+        """Wait for the end and return what the process printed."""
+        self.returncode = int(self._answers.readline())
+        said = [(self._files / name).read_text() for name in ("out", "err")]
+        shutil.rmtree(self._files)
+        return said[0], said[1]
+
+
 def operator(target: Target, *, at: str = "", action: str = "", **chosen: object) -> subprocess.CompletedProcess[str]:
     """Rebuild in a process of its own, which does something to itself when an event with a certain text comes.
 
     `action` is a signal's name. The process ends as a task does: exit code, and one line on stderr if interrupted.
     """
     process = started(target, at=at, action=action, **chosen)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    out, err = process.communicate()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess((), process.returncode, out, err)
 
 
-def started(target: Target, *, at: str = "", action: str = "", **chosen: object) -> subprocess.Popen[str]:
-    """Start such a process and return it at once; what it is to do stands in no command line."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.operator_process"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(target: Target, *, at: str = "", action: str = "", **chosen: object) -> Operator:
+    """Start such a process and return it at once."""
     plan = {"parameters": dict(target.parameters), "database": target.database, "environment": target.environment}
-    assert process.stdin
-    json.dump(
-        {**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}},
-        process.stdin,
-    )
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return process
+    return Operator({**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}})
 
 
 def invoke(*words: str, target: Target) -> subprocess.CompletedProcess[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from dbops.errors import UsageError
 from dbops.migrations import discover, renumber
 from dbops.settings import ROOT
+from tests.support.processes import run_invoke
 
 
 def files(directory: Path, *names: str) -> Path:
@@ -99,14 +98,12 @@ def test_released_file_keeps_its_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_task_renumbers_only_a_migration_that_is_there(output: str) -> None:
-    command = [sys.executable, "-m", "invoke", "db.new", "--renumber", "9999_do_nothing.sql", "--format", output]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_invoke("db.new", "--renumber", "9999_do_nothing.sql", "--format", output)
     assert done.returncode == 2
     assert 'no migration "9999_do_nothing.sql"' in done.stdout + done.stderr.replace("\\", "")
 
 
 def test_task_says_that_the_last_file_is_the_last() -> None:
     last = sorted((ROOT / "db" / "migrations").glob("*.sql"))[-1].name
-    command = [sys.executable, "-m", "invoke", "db.new", "--renumber", last]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_invoke("db.new", "--renumber", last)
     assert (done.returncode, done.stdout) == (0, f"{last} is the last file already.\n")
