@@ -330,14 +330,14 @@ def drift(
     Example: invoke db.drift --against db/schema.txt
     """
     from dbops import migrations
-    from dbops.catalog.drift import against as compare
+    from dbops.catalog import drift as catalog
     from dbops.database import drift as core
     from dbops.report import json, text
     from dbops.settings import MIGRATIONS
 
     run.view.begin("Drift of", target)
     if against:
-        result = compare(target, Path(against), report=run.view.event)
+        result = catalog.against(target, Path(against), report=run.view.event)
     else:
         result = core.drift(target, migrations.discover(MIGRATIONS, allow_empty=True), report=run.view.event)
     run.view.result(text.drift, result, json.drift(result))
@@ -385,14 +385,14 @@ def diagram(
     Example: invoke db.diagram --output /tmp/schema.md
     """
     from dbops import postgres
-    from dbops.catalog.diagram import diagram as written
+    from dbops.catalog import diagram as catalog
     from dbops.report import opened
     from dbops.report.text import print_as_is
     from dbops.settings import ROOT
 
     path = output or str(ROOT / "docs" / "schema.md")
     with postgres.connect(target) as connection, postgres.translated(target):
-        document = written(connection)
+        document = catalog.diagram(connection)
     opened(path)(document)
     run.view.result(print_as_is, f"Written: {path}\n", {"output": path})
 

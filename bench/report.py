@@ -107,7 +107,7 @@ def judge(rows: Sequence[Row]) -> list[Goal]:
                 why += (
                     f" Starting Python and Invoke takes {start:.2f} s, and a db.verify, start included, {verify:.2f} s."
                 )
-                why += " A process that keeps running, or less verification, would be needed."
+                why += " Only a process that keeps running, or fewer checks, would save that time."
             goals.append(Goal(f"{row.job}: at most {most:.1f} × the floor", f"{ratio:.2f} ×", ratio <= most, why))
     if row := found.get("rebuild-1000"):
         goals += [_ahead(row, name) for name in ("dbmate", "node-pg-migrate") if name in row.runs]

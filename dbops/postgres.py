@@ -318,7 +318,7 @@ def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignor
         )
     key = lock_key("database", target.database)
     with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
-        # A pooler's session must not get the lock: it is asked for in the process that was connected to.
+        # Only if the process that answers is the one connected to: behind a pooler its session would hold the lock.
         row: Any = connection.execute(
             "SELECT CASE WHEN pg_catalog.pg_backend_pid() = %s THEN pg_catalog.pg_try_advisory_lock(%s) END",
             [connection.info.backend_pid, key],

@@ -301,7 +301,7 @@ def _flaw(url: str) -> str:
         return "the user name or the password contains a character that must be percent-encoded"
     ports = re.sub(r"\[[^]]*\]", "", authority.rpartition("@")[2]).split(",")
     for port in ports:
-        if port.count(":") > 1:
+        if "::" in port or re.fullmatch(r"\[?[0-9a-fA-F]*(:[0-9a-fA-F]*){2,}", port.removesuffix("]")):
             return "an IPv6 address must be in brackets, as in [::1]"
         number = port.partition(":")[2]
         if not re.fullmatch(r"[^:]*(:\d*)?", port, re.ASCII) or (number and not 1 <= int(number) <= 65535):

@@ -97,13 +97,15 @@ class Verification:
     def failed_parts(self) -> dict[Check, str]:
         """Return the failed checks of parts of missing tables, each with its table: naming the table is enough."""
         missing = self.missing_tables
-        parts = {}
+        parts: dict[Check, str] = {}
         for check in self.failed:
-            subject = check.name.partition(" ")[2]
+            subject, expected = check.name.partition(" ")[2], check.expected or ""
             if check.actual == "missing" and subject not in missing:
-                for table in missing:
-                    if subject.startswith((f"{table}.", f"{table}:")) or f"{check.expected}".startswith(f"on {table}:"):
-                        parts[check] = table
+                owners = (
+                    t for t in missing if subject.startswith((f"{t}.", f"{t}:")) or expected.startswith(f"on {t}:")
+                )
+                if table := next(owners, ""):
+                    parts[check] = table
         return parts
 
 
@@ -218,7 +220,7 @@ def run(
     for number, file in enumerate(chosen):
         report(Progress(STEP, number, file.name))
     result = Verification(tuple(check for file in chosen for check in found[file.name]), time.monotonic() - started)
-    # What failed is for the caller to say.
+    # The caller reports failed checks.
     if result.passed:
         report(StepFinished(STEP, result.summary, result.seconds))
     return result

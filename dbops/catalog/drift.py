@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbops.catalog.text import fingerprint, schema_text
@@ -14,6 +14,7 @@ from dbops.postgres import Connection, connect, translated
 from dbops.settings import Target
 
 STEP = "drift"
+IN_EVERY_DATABASE = ("extension ", "schema public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Drift:
     """How a live schema differs from an expected one, which `source` describes.
 
     `built` names the migrations of a fresh build: those that the ledger says are applied, or all if there is no
-    ledger. `pending` and `disagreements` are what else the ledger says. Fingerprints are sha256 in hexadecimal.
+    ledger. `pending` and `disagreements` are what else the ledger says. Fingerprints are sha256 in hexadecimal. `empty`
+    is whether the live schema has nothing but what every new database has.
     """
 
     target: str
@@ -41,6 +43,7 @@ class Drift:
     built: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     disagreements: tuple[str, ...] = ()
+    empty: bool = field(default=False, repr=False)
 
     @property
     def found(self) -> bool:
@@ -95,7 +98,14 @@ def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
 
 def compare_texts(target: str, source: str, expected: str, actual: str) -> Drift:
     """Return how two canonical texts differ."""
-    return Drift(target, source, differences(expected, actual), fingerprint(expected), fingerprint(actual))
+    return Drift(
+        target,
+        source,
+        differences(expected, actual),
+        fingerprint(expected),
+        fingerprint(actual),
+        empty=all(name.startswith(IN_EVERY_DATABASE) for name in _blocks(actual)),
+    )
 
 
 def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:

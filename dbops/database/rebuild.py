@@ -497,7 +497,7 @@ def migrate(
     of the expected schema: CheckError before the last commit, which is rolled back, if the schema differs.
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
-    # Other runs compare nothing.
+    # Imported here: no other verb of this module needs it.
     from dbops.catalog import drift
 
     expected = drift.read_expected(expect) if expect else ""

@@ -362,7 +362,8 @@ def preparing(settings: str) -> str:
 
     It computes the file's duration itself, and evaluates `settings`, a select list, when the row is written.
     """
-    return f"PREPARE dbops_record (integer, text, text) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, settings)}"
+    types = "pg_catalog.int4, pg_catalog.text, pg_catalog.text"
+    return f"PREPARE dbops_record ({types}) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, settings)}"
 
 
 def executing(migration: Migration) -> str:

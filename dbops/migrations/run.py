@@ -361,11 +361,11 @@ def _settle(work: Work, version: int) -> None:
                 found = ledger.read_status(connection, target, ())
                 if version in {item.version for item in found.items}:
                     work.commit()
-                work.open = []
-                return
+                break
         time.sleep(0.1)
+    else:
+        work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
     work.open = []
-    work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
 
 
 def version_of(text: str) -> int | None:

@@ -274,8 +274,9 @@ class Session:
     def failure(self, command: Command, error: psycopg.Error) -> StatementError:
         """Return the error of a command with its location in the file."""
         limit = seconds(self.options.statement_timeout_for(command.migration))
-        # The server says what canceled a statement, in its own language; otherwise its time tells.
-        late = "statement timeout" in str(error) or time.monotonic() - self.since >= 0.9 * limit
+        # The message names the timeout in English only; in other languages the elapsed time is compared with the limit.
+        message = error.diag.message_primary or ""
+        late = "statement timeout" in message or time.monotonic() - self.since >= 0.9 * limit
         return StatementError(
             command.migration,
             error,

@@ -54,7 +54,6 @@ WIDEST = 160
 SHOWN_MIGRATIONS = 20
 SHOWN_TABLES = 12
 SHOWN_SESSIONS = 10
-LEDGER = "table dbops.schema_migrations"
 STYLES = {
     "ok": "green",
     "FAIL": "bold red",
@@ -712,9 +711,8 @@ def check_files(files: tuple[CheckFile, ...], console: Console) -> None:
 
 def drift(result: Drift, console: Console) -> None:
     """Draw the differences, object by object, then one line that sums them up."""
-    missing = {item.name for item in result.objects if item.change == "missing"}
-    if LEDGER in missing and len(missing) == len(result.objects):
-        say(console, "FAIL", f"none of the {len(missing):,} objects exists: no migration has been applied")
+    if result.empty and result.objects:
+        say(console, "FAIL", f"none of {count(len(result.objects), 'object')} exists: no migration has been applied")
         say(console, "next", "`invoke db.migrate` applies the migrations")
         return
     if result.found:

@@ -170,6 +170,17 @@ def test_settings_that_are_as_they_should_be_are_not_sent_again(empty: Target, t
     assert len(sent) == 2 * len(texts) + 4
 
 
+def test_row_of_a_file_puts_the_limits_of_that_file_into_force_again(empty: Target, tmp_path: Path) -> None:
+    patient = "-- lock-timeout: 2s\n"
+    texts = (
+        "CREATE TABLE public.t1 ();",
+        f"{patient}CREATE TABLE public.t2 ();",
+        f"{patient}CREATE TABLE public.seen AS SELECT current_setting('lock_timeout') AS value;",
+    )
+    migrate(empty, written(tmp_path, *texts))
+    assert servers.rows(empty, "SELECT value FROM public.seen") == [("2s",)]
+
+
 def test_search_path_of_migrations_is_in_force_for_their_own_statements_only(empty: Target, tmp_path: Path) -> None:
     """What a database has in public is found by its migrations, and by nothing of the runner's."""
     plant = """

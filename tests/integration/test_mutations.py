@@ -69,7 +69,7 @@ MUTATIONS = read_mutations()
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline that is changed in transactions only, all of which are rolled back; its text, its checks' files."""
+    """A baseline that is changed in transactions only, all of which are rolled back; its text, and the file of each check."""
 
     target: Target
     connection: Connection
@@ -83,7 +83,8 @@ class Baseline:
         Where all checks that must fail are known by name, only the files that have them are run.
         """
         named = {self.files.get(subject, "") for subject, _ in mutation.verify}
-        chosen = ALL if not named or "" in named else tuple(file for file in ALL if file.name in named)
+        everything = mutation.before or not named or "" in named
+        chosen = ALL if everything else tuple(file for file in ALL if file.name in named)
         with self.connection.transaction(force_rollback=True):
             self.connection.execute(mutation.sql.encode())
             text = schema_text(self.connection)

@@ -149,11 +149,18 @@ class Clients:
 
 
 class Operator:
-    """A rebuild in a process of its own, as `operator_process` forks it; its output goes to files."""
+    """A rebuild in a process of its own, as `operator_process` forks it; its output goes to files.
+
+    There is one at a time. One that a failed test left behind is killed before the next begins.
+    """
 
     _forking: subprocess.Popen[str] | None = None
+    _last: Operator | None = None
 
     def __init__(self, plan: dict[str, object]) -> None:
+        if Operator._last:
+            Operator._last.send_signal(signal.SIGKILL)
+            Operator._last.communicate()
         self.returncode: int | None = None
         self._files = Path(tempfile.mkdtemp(prefix="kapman-test-"))
         if Operator._forking is None:
@@ -167,6 +174,7 @@ class Operator:
         Operator._forking.stdin.write(json.dumps({**plan, **names}) + "\n")
         Operator._forking.stdin.flush()
         self._pid = int(self._answers.readline())
+        Operator._last = self
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process, unless it is gone."""
@@ -176,6 +184,7 @@ class Operator:
     def communicate(self) -> tuple[str, str]:
         """Wait for the end and return what the process printed."""
         self.returncode = int(self._answers.readline())
+        Operator._last = None
         said = [(self._files / name).read_text() for name in ("out", "err")]
         shutil.rmtree(self._files)
         return said[0], said[1]

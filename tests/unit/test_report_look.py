@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from dbops import report
-from dbops.catalog.drift import Drift, ObjectDrift
+from dbops.catalog.drift import Drift, ObjectDrift, compare_texts
 from dbops.database.consent import required
 from dbops.database.rebuild import Plan as RebuildPlan
 from dbops.errors import Location, MigrationError
@@ -141,10 +141,20 @@ def test_drift_of_a_database_without_migrations_says_that_and_nothing_else() -> 
     objects = tuple(
         ObjectDrift(name, "missing", (f"-{name}",)) for name in ("table dbops.schema_migrations", "table public.t")
     )
-    assert printed(lambda console: text.drift(Drift("d", "a fresh build", objects, "0", "1"), console)) == [
-        "  FAIL    none of the 2 objects exists: no migration has been applied",
+    assert printed(lambda console: text.drift(Drift("d", "a fresh build", objects, "0", "1", empty=True), console)) == [
+        "  FAIL    none of 2 objects exists: no migration has been applied",
         "  next    `invoke db.migrate` applies the migrations",
     ]
+
+
+def test_drift_of_a_database_that_lost_its_ledger_shows_what_is_missing() -> None:
+    kept = "extension plpgsql\n\nschema public\n"
+    ledger = "table dbops.schema_migrations\n    column version: integer\n"
+    assert compare_texts("d", "a build", f"{kept}\n{ledger}", kept).empty
+    found = compare_texts("d", "a build", f"{kept}\n{ledger}\ntable public.t\n", f"{kept}\ntable public.t\n")
+    lines = printed(lambda console: text.drift(found, console))
+    assert "missing table dbops.schema_migrations" in lines
+    assert not any("no migration has been applied" in line for line in lines)
 
 
 def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:

@@ -185,6 +185,7 @@ REASONS = {
     "mysql://h/d": "its scheme is not postgresql",
     "postgresql://h:port/d": "its port is not a number",
     "postgresql://h:65536/d": "its port is not a number from 1 to 65535",
+    "postgresql://h:5432:1/d": "its port is not a number from 1 to 65535",
     "postgresql://h:0/d": "its port is not a number from 1 to 65535",
     "postgresql://u:p@[::1/d": "an IPv6 address must be in brackets",
     "postgresql://::1/d": "an IPv6 address must be in brackets",
