@@ -69,7 +69,7 @@ MUTATIONS = read_mutations()
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline that is changed in transactions only, all of which are rolled back; its text, and the file of each check."""
+    """A baseline that is changed only in transactions that are rolled back; its text, and the file of each check."""
 
     target: Target
     connection: Connection
