@@ -45,6 +45,10 @@ def _accept(listener: socket.socket, server: TestServer, delay: float, made: Tra
             client, _ = listener.accept()
             made.connections += 1
             upstream = _connect(server)
+            # As libpq and PostgreSQL do: small messages do not wait for the acknowledgement of earlier ones.
+            for end in (client, upstream):
+                if end.family == socket.AF_INET:
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             heard = threading.Event()
             heard.set()
 
