@@ -89,7 +89,7 @@ def target(server: TestServer) -> Iterator[Target]:
 @pytest.fixture
 def empty(server: TestServer, target: Target) -> Target:
     """Return a target whose database exists and has nothing in it."""
-    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0')
+    server.execute(f'CREATE DATABASE "{target.database}" TEMPLATE template0 STRATEGY FILE_COPY')
     return target
 
 
@@ -102,6 +102,5 @@ def template(server: TestServer) -> str:
 @pytest.fixture
 def built(server: TestServer, target: Target, template: str) -> Target:
     """Return a target that holds the baseline, as a clone of the template."""
-    with servers.connect(server.target()) as connection:
-        testing.clone(connection, template, target.database)
+    testing.clone(server.session(), template, target.database)
     return target

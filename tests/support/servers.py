@@ -75,9 +75,17 @@ class TestServer:
     def execute(self, statement: str | sql.Composable, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement and return its rows, if it gives any."""
         if database == "postgres":
-            return self._run(statement, _session(self.url(database), os.getpid(), threading.get_ident()))
+            return self._run(statement, self.session())
         with connect(self.target(database)) as connection:
             return self._run(statement, connection)
+
+    def session(self) -> postgres.Connection:
+        """Return the session for statements that are about no database; it is kept, as a new one takes milliseconds."""
+        key = (self.url("postgres"), os.getpid(), threading.get_ident())
+        kept = _sessions.get(key)
+        if kept is None or kept.closed:
+            kept = _sessions[key] = connect(self.target())
+        return kept
 
     @staticmethod
     def _run(statement: str | sql.Composable, connection: postgres.Connection) -> list[tuple[object, ...]]:
@@ -86,14 +94,6 @@ class TestServer:
 
 
 _sessions: dict[tuple[str, int, int], postgres.Connection] = {}
-
-
-def _session(url: str, process: int, thread: int) -> postgres.Connection:
-    """Return the session for statements that are about no database; it is kept, since a new one takes milliseconds."""
-    kept = _sessions.get((url, process, thread))
-    if kept is None or kept.closed:
-        kept = _sessions[url, process, thread] = psycopg.connect(url, autocommit=True, prepare_threshold=None)
-    return kept
 
 
 def connect(target: Target, database: str | None = None) -> postgres.Connection:
@@ -195,7 +195,7 @@ def _made_by_initdb() -> Path:
 def database(server: TestServer, *statements: str) -> Iterator[Target]:
     """Make a database, run statements in it, and drop it at the end."""
     name = fresh_name()
-    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0 STRATEGY FILE_COPY')
     try:
         for statement in statements:
             server.execute(statement, name)
@@ -262,12 +262,11 @@ def given_server(url: str) -> TestServer:
 
 def drop_quietly(server: TestServer, database: str) -> None:
     """Drop a test's database, with the sessions in it, and the successor that keeps its properties."""
-    with connect(server.target()) as connection:
-        found = connection.execute("""
-            SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database
-            WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1""").fetchall()
-        for name in (database, *(name for name, marker in found if f'"database": "{database}' in str(marker))):
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(name))))
+    found = server.execute("""
+        SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database
+        WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY 1""")
+    for name in (database, *(name for name, marker in found if f'"database": "{database}' in str(marker))):
+        server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(name))))
 
 
 def free_port() -> int:
