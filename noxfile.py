@@ -1,4 +1,4 @@
-"""The gates that judge the repository. `nox` runs lint, types, unit and integration; `nox --list` shows all."""
+"""The gates that judge the repository. `nox` runs those of every day, CI the slow tests too; `nox --list` shows all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.default_venv_backend = "uv|virtualenv"
+# `uv run nox` runs in an environment that has all that sessions need; any other nox makes environments for them.
+COMPLETE = Path(sys.prefix).resolve() == Path(__file__).resolve().parent / ".venv"
+nox.options.default_venv_backend = "none" if COMPLETE else "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "unit", "integration"]
+nox.options.sessions = ["lint", "types", "unit", "quick"]
+
+if COMPLETE:
+    os.environ["PATH"] = f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 # Tests start many short processes: without bytecode each would compile its imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -24,8 +29,9 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """Install the project and some of its dependency groups, at the versions that pyproject.toml pins."""
-    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
+    """Install the project and some of its dependency groups, at the versions that pyproject.toml pins, if need be."""
+    if session.virtualenv.venv_backend != "none":
+        session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
 def have_server(session: nox.Session) -> None:
@@ -64,22 +70,42 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types with mypy, strictly."""
     install(session, "types", "lint", "test")
-    session.run("mypy")
+    session.run("mypy", "--num-workers", "auto")
 
 
-@nox.session(python=PYTHONS)
+@nox.session
 def unit(session: nox.Session) -> None:
-    """Run the tests that need no server, on every Python that is there."""
+    """Run the tests that need no server."""
+    install(session, "test", "lint")
+    session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session(python=PYTHONS, venv_backend="uv|virtualenv")
+def pythons(session: nox.Session) -> None:
+    """Run the tests that need no server on every Python that is there."""
     install(session, "test", "lint")
     session.run("pytest", "tests/unit", *session.posargs)
 
 
 @nox.session
-def integration(session: nox.Session) -> None:
-    """Run the tests that need a server, on a throwaway one or on KAPMAN_TEST_DATABASE_URL; show their coverage.
+def quick(session: nox.Session) -> None:
+    """Run the tests that need a server and take about a second at most; KAPMAN_TEST_DATABASE_URL names the server."""
+    install(session, "test")
+    have_server(session)
+    session.run("pytest", "tests/integration", "-m", "not slow and not soak", *session.posargs)
 
-    It is not measured in the processes that tests start.
-    """
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the other ones: whole processes, servers that start and stop, kills, locks that are waited for."""
+    install(session, "test")
+    have_server(session)
+    session.run("pytest", "tests/integration", "-m", "slow and not soak", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run both, and show what they cover, except in the processes that they start."""
     install(session, "test")
     have_server(session)
     # Python 3.12 has a cheaper way to measure coverage.

@@ -46,6 +46,7 @@ def everything(server: TestServer, names: list[str]) -> list[tuple[object, ...]]
     return [*server.execute(query.format(listed)), *rows]
 
 
+@pytest.mark.slow
 def test_no_verb_touches_a_database_that_is_only_named_like_a_scratch_one(
     server: TestServer, built: Target, small: dict[str, Any]
 ) -> None:

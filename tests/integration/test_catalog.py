@@ -156,6 +156,7 @@ LOCALES = (
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati", "Europe/Berlin")
 
 
+@pytest.mark.slow
 def test_five_rebuilds_under_other_locales_zones_names_and_owners_have_one_fingerprint(
     server: TestServer,
 ) -> None:

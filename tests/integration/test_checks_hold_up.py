@@ -279,6 +279,7 @@ def test_cast_of_another_session_on_its_temporary_type_is_ignored(built: Target)
         assert_unchanged(built, before)
 
 
+@pytest.mark.slow
 def test_objects_that_come_and_go_while_they_are_read_cause_no_error(built: Target) -> None:
     stop = threading.Event()
 

@@ -187,6 +187,7 @@ def test_number_of_lines_that_is_not_a_positive_integer_is_wrong_usage(lines: st
 
 
 @pytest.mark.parametrize("output_format", ["text", "json"])
+@pytest.mark.slow
 def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code(
     server: TestServer, target: Target, output_format: str
 ) -> None:

@@ -70,6 +70,7 @@ def test_what_is_not_a_row_is_not_counted(server: TestServer, built: Target, sta
     assert not look_inside(built).rows
 
 
+@pytest.mark.slow
 def test_table_that_is_locked_or_may_not_be_read_counts_as_full(server: TestServer, built: Target) -> None:
     server.execute("CREATE TABLE t AS SELECT 1 AS x; ", built.database)
     server.execute("DELETE FROM t", built.database)
@@ -92,6 +93,7 @@ def test_rows_that_a_policy_hides_count(server: TestServer, target: Target) -> N
         assert "policy" in look_inside(own).evidence or "row-level" in look_inside(own).evidence
 
 
+@pytest.mark.slow
 def test_database_that_accepts_no_connections_counts_as_full_and_needs_its_name(
     server: TestServer, built: Target
 ) -> None:
@@ -212,6 +214,7 @@ def test_rows_in_chunks_are_shown_by_their_hypertable_compressed_or_not(
     assert "_timescaledb_internal" not in refused.value.render()
 
 
+@pytest.mark.slow
 def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server: TestServer, target: Target) -> None:
     prod = replace(target, environment="prod")
     rebuild.rebuild(prod, options())
@@ -363,6 +366,7 @@ def test_results_of_drop_and_create_name_database_server_and_environment(target:
     assert f"{target.database} on {target.server}" in said.stderr
 
 
+@pytest.mark.slow
 def test_name_typed_at_a_terminal_drops_the_database(server: TestServer, precious: Target) -> None:
     child = terminal(precious)
     child.expect("Type the database name to confirm")
@@ -381,6 +385,7 @@ def ended(child: pexpect.spawn) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("redirection", ["2>{}", "</dev/null 2>{}", "</dev/null"])
+@pytest.mark.slow
 def test_name_is_not_asked_for_where_the_operator_does_not_see_what_would_be_lost(
     precious: Target, tmp_path: Path, redirection: str
 ) -> None:

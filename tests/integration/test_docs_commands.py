@@ -15,6 +15,8 @@ from tests.support import operators
 from tests.support.docs_pages import PAGES, blocks
 from tests.support.servers import TestServer
 
+pytestmark = pytest.mark.slow
+
 WITH_COMMANDS = [page for page in PAGES if any(block.is_run for block in blocks(page))]
 RUN = sum(block.commands for page in PAGES for block in blocks(page) if block.is_run)
 NOT_RUN = sum(block.commands for page in PAGES for block in blocks(page) if block.mark.startswith("not run: "))

@@ -72,6 +72,7 @@ def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
     assert machine.drift(result)["drift"] is True
 
 
+@pytest.mark.slow
 def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "db" / "migrations", tmp_path, dirs_exist_ok=True)
     table = "CREATE TABLE public.{name} (a text DEFAULT E'1\\n\\nend', b integer);\n"
@@ -90,6 +91,7 @@ def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp
     assert [item.name for item in result.objects] == ['table public."3\\n\\n4"', "table public.one"]
 
 
+@pytest.mark.slow
 def test_pending_migration_is_not_drift(built: Target, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "db" / "migrations", tmp_path, dirs_exist_ok=True)
     change_file = tmp_path / "0007_create_ghosts.sql"

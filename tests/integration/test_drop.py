@@ -50,6 +50,7 @@ def test_drop_of_a_missing_database_changes_nothing(target: Target) -> None:
     assert not drop(target).existed
 
 
+@pytest.mark.slow
 def test_drop_that_is_given_up_leaves_a_working_database(
     own_server: TestServer, precious_on_own_server: Target
 ) -> None:
@@ -68,6 +69,7 @@ def test_drop_that_is_given_up_leaves_a_working_database(
     assert scheduler_runs(server, served.database, patience=0)
 
 
+@pytest.mark.slow
 def test_owner_gives_up_on_a_superusers_session_and_names_it(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')

@@ -23,6 +23,8 @@ from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
 from dbops.server.directory import Layout
 from tests.support import processes, servers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fresh() -> Iterator[server.Embedded]:

@@ -19,6 +19,8 @@ from tests.support import operators, servers
 from tests.support.migration_files import written
 from tests.support.servers import PRELOAD, TestServer
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path("/usr/share/i18n/locales/de_DE")
 
 

@@ -93,6 +93,7 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.slow
 def test_nothing_of_the_owners_runs_as_the_superuser(hostile: Hostile, trap: Target, tmp_path: Path, verb: str) -> None:
     log = shadows.Log.of(hostile.server)
     words = [*VERBS[verb], *(["--output", str(tmp_path / "schema.md")] if verb == "diagram" else [])]
@@ -148,6 +149,7 @@ def pending(directory: Path) -> migrations.Migration:
     return replace(found, version=9999)
 
 
+@pytest.mark.slow
 def test_functions_that_the_owner_made_members_of_an_extension_are_not_called(hostile: Hostile, trap: Target) -> None:
     own = operators.as_role(trap, hostile.owner)
     with servers.connect(own) as connection:
@@ -183,6 +185,7 @@ BASELINE = {
 
 
 @pytest.mark.parametrize("kind", BASELINE)
+@pytest.mark.slow
 def test_check_files_do_not_run_what_is_planted_on_the_tables_of_the_baseline(
     hostile: Hostile, trap: Target, kind: str
 ) -> None:

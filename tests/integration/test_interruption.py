@@ -23,6 +23,8 @@ from tests.support.operators import exists, operator, options, scheduler_runs, w
 from tests.support.processes import run_invoke
 from tests.support.servers import TestServer
 
+pytestmark = pytest.mark.slow
+
 # The end of the statement that closes the target.
 BLOCKED = "ALLOW_CONNECTIONS false'"
 # What an operator reports while rebuilding a database that holds rows, in this order.

@@ -21,6 +21,8 @@ from tests.support import operators, servers
 from tests.support.odd_databases import odd_database, odd_database_of_an_owner
 from tests.support.servers import TestServer
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True, slots=True)
 class Operators:

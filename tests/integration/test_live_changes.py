@@ -17,6 +17,8 @@ from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import live_changes, servers
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = live_changes.sections()
 FILL = """
 INSERT INTO tickers (symbol) SELECT 'T' || n FROM generate_series(1, 20) AS n;
@@ -81,7 +83,7 @@ class Client(threading.Thread):
         """Repeat the statements until the end; a statement that fails ends it too."""
         try:
             with servers.connect(self.target) as connection:
-                while not self.done.wait(0.05):
+                while not self.done.wait(0.1):
                     for statement in self.statements:
                         began = time.monotonic()
                         connection.execute(statement.encode())

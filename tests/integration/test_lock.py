@@ -58,6 +58,7 @@ def test_operation_that_loses_its_session_and_so_its_lock_stops_and_leaves_all_a
     assert operators.scratch_databases(server) == []
 
 
+@pytest.mark.slow
 def test_two_rebuilds_at_once_both_succeed_one_after_the_other(server: TestServer, target: Target) -> None:
     other = renamed(target, f"{target.database}_other")
     said: list[list[object]] = [[], [], []]

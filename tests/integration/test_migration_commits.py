@@ -94,6 +94,7 @@ def test_plan_warns_of_a_constraint_that_is_validated_where_it_is_made(
     assert plan(empty, migrations, Options(commit="file")).warnings == ()
 
 
+@pytest.mark.slow
 def test_readers_and_writers_are_blocked_for_no_longer_than_a_lock_timeout(built: Target, tmp_path: Path) -> None:
     """A migration waits behind a long transaction; a reader and a writer of ohlcv go on meanwhile."""
     migrations = discover(write_after_baseline(tmp_path))

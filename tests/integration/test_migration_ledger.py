@@ -115,6 +115,7 @@ def test_locked_ledger_is_reported_with_its_holder_after_a_limit(
             assert str(holder.info.backend_pid) in refused.value.render()
 
 
+@pytest.mark.slow
 def test_lock_on_the_ledger_that_comes_later_is_waited_for_in_attempts(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
     migrations = discover(write(tmp_path, "CREATE TABLE public.u ();", first=2))

@@ -50,6 +50,7 @@ def named(target: Target, name: str) -> Target:
     return replace(target, parameters={**target.parameters, "application_name": name})
 
 
+@pytest.mark.slow
 def test_lock_that_cannot_be_acquired_names_the_holder_after_a_bounded_number_of_attempts(
     empty: Target, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Tar
     assert applied(empty) == [1, 2]
 
 
+@pytest.mark.slow
 def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
     holder = servers.connect(named(empty, "nightly report"))
@@ -265,6 +267,7 @@ def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.slow
 def test_interruption_outside_a_transaction_says_what_is_open(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE)
     holder = servers.connect(empty)
@@ -315,6 +318,7 @@ def start(cluster: Cluster) -> TestServer:
     return TestServer({"host": str(cluster.layout.socket), "port": str(ports[0]), "user": "postgres"})
 
 
+@pytest.mark.slow
 def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finishes(
     cluster: Cluster, tmp_path: Path
 ) -> None:

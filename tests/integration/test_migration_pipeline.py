@@ -132,6 +132,7 @@ def test_execute_that_fails_when_it_is_planned_again_points_at_itself(empty: Tar
     assert (failure.value.location.line, failure.value.location.column) == (3, 1)
 
 
+@pytest.mark.slow
 def test_large_statements_travel_within_bounds(empty: Target, tmp_path: Path) -> None:
     big = "INSERT INTO public.big VALUES ('" + "x" * 3_000_000 + "');\n"
     migrate(empty, written(tmp_path, "CREATE TABLE public.big (t text);", big * 4, "SELECT repeat('y', 5000000);"))

@@ -486,6 +486,7 @@ def test_result_of_a_query_and_dollar_parameters_do_not_matter(empty: Target, tm
     assert applied(empty) == [1]
 
 
+@pytest.mark.slow
 def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
     """A lock table of some 2,000 entries has no room for 400 tables with their indexes, but for batches of them."""
     columns = "id integer PRIMARY KEY, a text UNIQUE, b text UNIQUE, c text UNIQUE, d text UNIQUE"

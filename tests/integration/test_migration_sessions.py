@@ -128,6 +128,7 @@ def test_wait_for_a_lock_is_seen_through_the_maintenance_database(empty: Target,
         assert any(f"process {holder.info.backend_pid}" in note for note in failure.value.notes)
 
 
+@pytest.mark.slow
 def test_statement_that_takes_long_is_reported(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_ALIVE_SECONDS", 0.5)
     events: list[Event] = []
@@ -139,6 +140,7 @@ def test_statement_that_takes_long_is_reported(empty: Target, tmp_path: Path, mo
     assert 1 <= len(alive) <= 4
 
 
+@pytest.mark.slow
 def test_progress_of_an_index_is_shown(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_ALIVE_SECONDS", 0.3)
     events: list[Event] = []

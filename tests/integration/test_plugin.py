@@ -18,6 +18,8 @@ from tests.support import servers
 from tests.support.migration_files import write
 from tests.support.servers import TestServer
 
+pytestmark = pytest.mark.slow
+
 TESTS = """
 import pytest
 

@@ -110,6 +110,7 @@ def test_property_that_this_role_could_not_restore_is_found_before_the_drop(serv
     assert operators.scratch_databases(server) == []
 
 
+@pytest.mark.slow
 def test_superusers_session_in_an_owners_database_is_found(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')

@@ -90,6 +90,7 @@ def test_list_and_only_name_check_files(url: str) -> None:
     assert "db.verify --list" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_drift_exits_with_1_even_if_only_the_order_of_columns_differs(url: str, built: Target) -> None:
     run(built, "ALTER TABLE tickers DROP COLUMN sector")
     done = run_invoke("db.drift", DATABASE_URL=url)

@@ -94,6 +94,7 @@ def test_the_four_verbs_give_what_a_rebuild_gives(server: TestServer, odd: Odd, 
     assert properties(target) == had
 
 
+@pytest.mark.slow
 def test_all_properties_survive_a_kill_between_drop_and_create(
     server: TestServer, odd: Odd, small: dict[str, Any]
 ) -> None:

@@ -159,6 +159,7 @@ def test_repeat_fails_when_a_build_gives_another_schema(target: Target, small: d
 @pytest.mark.parametrize(
     ("times", "pause"), [(5, 0.1), pytest.param(50, 0.03, marks=pytest.mark.soak)], ids=["sample", "full"]
 )
+@pytest.mark.slow
 def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(
     server: TestServer, target: Target, small: dict[str, Any], who: str, times: int, pause: float
 ) -> None:
@@ -173,6 +174,7 @@ def test_rebuilds_in_a_row_succeed_under_clients_that_reconnect_in_a_loop(
     assert clients.entered > times
 
 
+@pytest.mark.slow
 def test_service_that_creates_its_own_table_on_connecting_stays_out_until_all_is_verified(
     server: TestServer, built: Target
 ) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.screens import DIRECTORY, emulated, steady, take
+
+pytestmark = pytest.mark.slow
 
 CODES = {"rebuild": 0, "consent": 0, "migration-error": 4, "verify": 1, "drift": 1}
 

@@ -17,6 +17,8 @@ from tests.support import operators
 from tests.support.operators import PASSWORD
 from tests.support.servers import TestServer
 
+pytestmark = pytest.mark.slow
+
 VALUE = "another-s3cret"
 
 

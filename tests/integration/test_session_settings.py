@@ -63,6 +63,7 @@ def fingerprint(target: Target) -> str:
         return catalog.fingerprint(catalog.schema_text(connection))
 
 
+@pytest.mark.slow
 def test_every_verb_works_under_any_settings(styled: Target, built: Target, tmp_path: Path) -> None:
     files = migrations.discover(MIGRATIONS)
     status = rebuild.status(styled, files)

@@ -16,6 +16,8 @@ import pytest
 
 from dbops.settings import ROOT
 
+pytestmark = pytest.mark.slow
+
 # A shell's start-up file, and what it holds before the line from the docs.
 SHELLS = {
     "bash": (".bashrc", "bind 'set bell-style none'; PS1='ready> '\n"),

@@ -190,6 +190,7 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
             cluster.stop("immediate")
 
 
+@pytest.mark.slow
 def test_hot_standby_verifies_and_has_the_same_text() -> None:
     with servers.throwaway_server() as primary:
         primary.execute("CREATE DATABASE built TEMPLATE template0")
@@ -273,6 +274,7 @@ def test_nothing_of_the_owners_runs_with_the_rights_of_the_superuser_who_verifie
         assert not [check for check in verify(mine, CHECKS, baseline=True).failed if "not run: " in str(check.actual)]
 
 
+@pytest.mark.slow
 def test_many_chunks_are_verified_in_time_before_the_catalogs_are_analyzed(server: TestServer, built: Target) -> None:
     with servers.connect(built) as connection:
         connection.execute("INSERT INTO public.tickers (symbol) VALUES ('KAP')")

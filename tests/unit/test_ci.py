@@ -13,11 +13,12 @@ import pytest
 from dbops.settings import ROOT
 
 
-def test_ci_runs_the_commands_of_the_readme() -> None:
+def test_ci_runs_the_commands_of_the_readme_and_the_slow_tests() -> None:
     commands = re.findall(r"^(pip install .*?) +#", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(commands) == 2
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     assert [line for line in lines if line.startswith("pip install")] == commands
+    assert "python3 -m uv run nox -s slow" in lines
 
 
 @pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
