@@ -83,7 +83,7 @@ class Client(threading.Thread):
         """Repeat the statements until the end; a statement that fails ends it too."""
         try:
             with servers.connect(self.target) as connection:
-                while not self.done.wait(0.1):
+                while not self.done.wait(0.05):
                     for statement in self.statements:
                         began = time.monotonic()
                         connection.execute(statement.encode())
