@@ -197,6 +197,7 @@ def staging(connection: Connection) -> None:
     )
 
 
+@pytest.mark.slow
 def test_structure_holds_while_ingestion_is_at_work(built: Target) -> None:
     with servers.connect(built) as connection, connection.transaction():
         staging(connection)
@@ -253,6 +254,7 @@ def assert_unchanged(target: Target, text: str) -> None:
     assert text_of(target) == text
 
 
+@pytest.mark.slow
 def test_index_that_another_session_rebuilds_is_not_extra(built: Target) -> None:
     before = text_of(built)
     with servers.connect(built) as writer, servers.connect(built) as watcher:

@@ -68,6 +68,7 @@ def test_server_that_is_down_is_reported_in_three_lines(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
+@pytest.mark.slow
 def test_server_without_timescaledb_is_reported_in_three_lines(server_without_extension: TestServer, task: str) -> None:
     done = processes.run_invoke(*task.split(), DATABASE_URL=server_without_extension.url("kapman_dev"))
     assert_three_lines(done, 3, "")
@@ -75,6 +76,7 @@ def test_server_without_timescaledb_is_reported_in_three_lines(server_without_ex
 
 
 @pytest.mark.parametrize("task", ["db.rebuild", "db.wait --timeout 1"])
+@pytest.mark.slow
 def test_server_that_does_not_preload_timescaledb_is_reported_in_three_lines(
     plain_server: TestServer, task: str
 ) -> None:
@@ -142,6 +144,7 @@ def test_wrong_setting_is_reported_with_the_name_of_its_source(source: str) -> N
     assert f"\n  --> {source}\n" in done.stderr
 
 
+@pytest.mark.slow
 def test_connection_service_is_a_target_and_adds_nothing_to_a_url(
     server: TestServer, built: Target, tmp_path: Path
 ) -> None:
@@ -200,12 +203,14 @@ def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code
     assert server.execute(limit) == [(-1,)]
 
 
+@pytest.mark.slow
 def test_reader_that_goes_away_does_not_hide_a_failed_check(server: TestServer, empty: Target) -> None:
     task = f"{sys.executable} -m invoke db.verify --format json | true; exit ${{PIPESTATUS[0]}}"
     environ = {**os.environ, "DATABASE_URL": server.url(empty.database)}
     assert subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, check=False).returncode == 1
 
 
+@pytest.mark.slow
 def test_reader_that_goes_away_is_no_error_of_what_prints_a_document(server: TestServer, built: Target) -> None:
     task = f"{sys.executable} -m invoke db.fingerprint --text | true; exit ${{PIPESTATUS[0]}}"
     environ = {**os.environ, "DATABASE_URL": server.url(built.database)}
@@ -213,6 +218,7 @@ def test_reader_that_goes_away_is_no_error_of_what_prints_a_document(server: Tes
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_result_that_cannot_be_written_is_an_error(server: TestServer, built: Target) -> None:
     task = f"{sys.executable} -m invoke db.verify > /dev/full"
     environ = {**os.environ, "DATABASE_URL": server.url(built.database)}
@@ -223,6 +229,7 @@ def test_result_that_cannot_be_written_is_an_error(server: TestServer, built: Ta
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.slow
 def test_each_signal_ends_a_task_with_a_line_and_its_own_exit_code(number: int) -> None:
     url = f"postgresql://u@127.0.0.1:{servers.free_port()}/kapman_dev"
     with processes.start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:

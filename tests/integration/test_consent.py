@@ -188,6 +188,7 @@ def test_rows_in_a_continuous_aggregate_are_shown_by_its_view(server: TestServer
 
 
 @pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.slow
 def test_rows_in_chunks_are_shown_by_their_hypertable_compressed_or_not(
     server: TestServer, empty: Target, compressed: bool
 ) -> None:
@@ -235,6 +236,7 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server:
 
 
 @pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.slow
 def test_prod_database_is_protected_from_its_first_row_on(
     server: TestServer, target: Target, small: dict[str, Any], killed: bool
 ) -> None:
@@ -253,6 +255,7 @@ def test_prod_database_is_protected_from_its_first_row_on(
 
 
 @pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.slow
 def test_copy_of_a_prod_database_is_dropped_as_dev_only_by_its_name(
     server: TestServer, built: Target, small: dict[str, Any], rows: int
 ) -> None:
@@ -399,6 +402,7 @@ def test_name_is_not_asked_for_where_the_operator_does_not_see_what_would_be_los
     assert operators.rows_left(precious) == operators.ROWS
 
 
+@pytest.mark.slow
 def test_output_may_be_redirected_where_the_question_stays_visible(precious: Target) -> None:
     child = terminal(precious, ">/dev/null")
     child.expect("Type the database name")
@@ -406,6 +410,7 @@ def test_output_may_be_redirected_where_the_question_stays_visible(precious: Tar
     assert ended(child)[0] == 5
 
 
+@pytest.mark.slow
 def test_end_of_input_at_the_question_is_not_a_wrong_name(precious: Target) -> None:
     child = terminal(precious)
     child.expect("Type the database name.*:")
@@ -417,6 +422,7 @@ def test_end_of_input_at_the_question_is_not_a_wrong_name(precious: Target) -> N
     assert operators.rows_left(precious) == operators.ROWS
 
 
+@pytest.mark.slow
 def test_interruption_at_the_question_has_a_line_of_its_own(precious: Target) -> None:
     child = terminal(precious)
     child.expect("Type the database name.*:")

@@ -33,6 +33,7 @@ def test_drop_beats_clients_that_reconnect_in_a_loop(server: TestServer, built: 
     assert len(result.ended) >= 8
 
 
+@pytest.mark.slow
 def test_drop_ends_idle_busy_and_locking_sessions_and_names_them(server: TestServer, built: Target) -> None:
     applications = ("idle", "in-transaction", "locking")
     idle, in_transaction, locking = clients = [psycopg.connect(dsn(built), application_name=a) for a in applications]

@@ -55,6 +55,7 @@ def trap(hostile: Hostile, own_server: TestServer) -> Iterator[Target]:
     servers.drop_quietly(own_server, name)
 
 
+@pytest.mark.slow
 def test_traps_work_for_a_session_without_precautions(hostile: Hostile, trap: Target) -> None:
     log = shadows.Log.of(hostile.server)
     statements = {
@@ -127,6 +128,7 @@ LEDGERS = {
 
 
 @pytest.mark.parametrize("kind", LEDGERS)
+@pytest.mark.slow
 def test_nothing_that_is_planted_on_the_ledger_runs_as_the_superuser(
     hostile: Hostile, trap: Target, tmp_path: Path, kind: str
 ) -> None:

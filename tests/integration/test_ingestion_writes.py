@@ -255,6 +255,7 @@ def scanned_by_delete(connection: Connection) -> set[str]:
     return {str(name) for (name,) in found}
 
 
+@pytest.mark.slow
 def test_deleting_a_ticker_scans_no_table(connection: Connection) -> None:
     connection.execute(FILL)
     assert scanned_by_delete(connection) == set()

@@ -138,6 +138,7 @@ def test_empty_file_is_an_error_only_when_it_is_to_be_applied(empty: Target, tmp
     assert migrate(empty, migrations, Options(to=1)).applied == ()
 
 
+@pytest.mark.slow
 def test_lock_that_keeps_the_ledger_from_being_created_is_waited_for_in_attempts(empty: Target, tmp_path: Path) -> None:
     with servers.connect(empty) as holder:
         holder.execute("BEGIN; CREATE SCHEMA dbops")

@@ -151,6 +151,7 @@ def test_message_language_of_the_server_changes_no_hint(empty: Target, tmp_path:
     assert "--statement-timeout" in late.value.hint
 
 
+@pytest.mark.slow
 def test_session_that_ends_for_idling_is_reported_with_the_state(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

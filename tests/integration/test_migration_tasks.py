@@ -121,6 +121,7 @@ def test_new_file_with_a_bad_name_is_wrong_usage(server: TestServer, empty: Targ
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_signal_rolls_back_and_says_so_in_a_line(
     server: TestServer, empty: Target, sent: signal.Signals, code: int
 ) -> None:
@@ -146,6 +147,7 @@ def test_signal_rolls_back_and_says_so_in_a_line(
         assert connection.execute("SELECT to_regclass('public.tickers') IS NULL").fetchall() == [(True,)]
 
 
+@pytest.mark.slow
 def test_task_rehearses_without_touching_the_target(server: TestServer, empty: Target) -> None:
     ran = invoke(server, empty, "db.migrate", "--rehearse", "--format", "json")
     measured = json.loads(ran.stdout)

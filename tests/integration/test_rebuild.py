@@ -142,6 +142,7 @@ def test_plan_changes_nothing(server: TestServer, precious: Target) -> None:
     assert operators.scratch_databases(server) == []
 
 
+@pytest.mark.slow
 def test_repeat_fails_when_a_build_gives_another_schema(target: Target, small: dict[str, Any]) -> None:
     chance = small["migrations"] / "0002_add_chance.sql"
     chance.write_text(

@@ -134,6 +134,7 @@ def load(target: Target, stop: threading.Event, loaded: list[int]) -> None:
             loaded.append(number)
 
 
+@pytest.mark.slow
 def test_structure_verifies_during_a_bulk_load(built: Target) -> None:
     stop, loaded = threading.Event(), list[int]()
     loader = threading.Thread(target=load, args=(built, stop, loaded))
@@ -258,6 +259,7 @@ END $$;
     ],
     ids=["index", "statistics", "constraint", "view", "ledger", "information"],
 )
+@pytest.mark.slow
 def test_nothing_of_the_owners_runs_with_the_rights_of_the_superuser_who_verifies(
     server: TestServer, target: Target, change: str, file: str
 ) -> None:
