@@ -34,12 +34,13 @@ def install(session: nox.Session, *groups: str) -> None:
         session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
-def have_server(session: nox.Session) -> None:
-    """Install PostgreSQL and TimescaleDB if the machine has none; a server named by the caller is used as it is.
+def install_with_server(session: nox.Session, *groups: str) -> None:
+    """Install the project, and PostgreSQL with TimescaleDB if the machine has none and the caller names no server.
 
     A pooler, shells and the sources of locales too, if this is root and it takes no more than apt: without them, their
     tests are skipped (never in CI).
     """
+    install(session, *groups)
     if "KAPMAN_TEST_DATABASE_URL" not in os.environ:
         session.run("invoke", "server.install")
     missing = [program for program in ("pgbouncer", "zsh", "fish") if not shutil.which(program)]
@@ -83,31 +84,27 @@ def unit(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, venv_backend="uv|virtualenv")
 def pythons(session: nox.Session) -> None:
     """Run the tests that need no server on every Python that is there."""
-    install(session, "test", "lint")
-    session.run("pytest", "tests/unit", *session.posargs)
+    unit(session)
 
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """Run the tests that need a server and take about a second at most; KAPMAN_TEST_DATABASE_URL names the server."""
-    install(session, "test")
-    have_server(session)
+    """Run the tests that need a server and take a second at most; KAPMAN_TEST_DATABASE_URL may name the server."""
+    install_with_server(session, "test")
     session.run("pytest", "tests/integration", "-m", "not slow and not soak", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the other ones: whole processes, servers that start and stop, kills, locks that are waited for."""
-    install(session, "test")
-    have_server(session)
+    install_with_server(session, "test")
     session.run("pytest", "tests/integration", "-m", "slow and not soak", *session.posargs)
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run both, and show what they cover, except in the processes that they start."""
-    install(session, "test")
-    have_server(session)
+    install_with_server(session, "test")
     # Python 3.12 has a cheaper way to measure coverage.
     core = {"COVERAGE_CORE": "sysmon"} if sys.version_info >= (3, 12) else None
     session.run("coverage", "erase")
@@ -119,8 +116,7 @@ def integration(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run the long repetitions that the ordinary run leaves out."""
-    install(session, "test", "lint")
-    have_server(session)
+    install_with_server(session, "test", "lint")
     session.run("pytest", "-m", "soak", *session.posargs)
 
 
@@ -130,22 +126,19 @@ def engines(session: nox.Session) -> None:
 
     17 and 18 come from Debian, in chroots that this session makes: that needs root.
     """
-    install(session, "test")
-    have_server(session)
+    install_with_server(session, "test")
     session.run("python", "-m", "tests.support.engines", "test", *session.posargs)
 
 
 @nox.session
 def screens(session: nox.Session) -> None:
     """Write the screens in docs/screens, from real runs on a temporary server, where they have changed."""
-    install(session, "test")
-    have_server(session)
+    install_with_server(session, "test")
     session.run("python", "-m", "tests.support.screens")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure whole commands and the schema at scale; after `--`, --quick for a few rows."""
-    install(session, "test")
-    have_server(session)
+    install_with_server(session, "test")
     session.run("python", "-m", "bench", *session.posargs)
