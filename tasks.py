@@ -179,7 +179,7 @@ def migrate(
     Example: invoke db.migrate --plan --check
     """
     from dbops import migrations
-    from dbops.database import rebuild as core
+    from dbops.database import existing as core
     from dbops.report import text
     from dbops.settings import MIGRATIONS, seconds
 
@@ -277,7 +277,7 @@ def status(
     Example: invoke db.status --env test
     """
     from dbops import migrations
-    from dbops.database import rebuild as core
+    from dbops.database import existing as core
     from dbops.report import text
     from dbops.settings import MIGRATIONS
 

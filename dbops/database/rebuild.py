@@ -11,16 +11,16 @@ from pathlib import Path
 
 import psycopg
 
-from dbops import catalog, label, migrations, postgres, verification
+from dbops import catalog, migrations, postgres, verification
 from dbops.database import consent, lifecycle
 from dbops.database.consent import NOT_AGREED, Agreement, Required
 from dbops.database.inspection import Inspection, count_rows, inspect
 from dbops.database.lifecycle import DropResult
 from dbops.database.preflight import Finding, assert_passed, judged, preflight
 from dbops.database.properties import find
-from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
+from dbops.errors import CheckError, DbopsError, Interrupted, NameTakenError, PreflightError
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
+from dbops.migrations import Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_in
 from dbops.settings import CHECKS, MIGRATIONS, Target
@@ -480,107 +480,4 @@ def _created(connection: Connection, target: Target) -> Iterator[None]:
             interruption.state = f"{name} is there, and closed: `invoke db.create` opens it."
         else:
             interruption.state = f"{name} is there and open."
-        raise
-
-
-def migrate(
-    target: Target,
-    files: tuple[Migration, ...],
-    options: migrations.Options = migrations.DEFAULTS,
-    *,
-    expect: Path | None = None,
-    report: Report = ignore,
-) -> MigrationResult:
-    """Apply pending migrations as the only operator, on a database of the environment that was chosen.
-
-    `options.patience` is also how many seconds to wait for another operator. `expect` is a file with the canonical text
-    of the expected schema: CheckError before the last commit, which is rolled back, if the schema differs.
-    Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
-    """
-    # Imported here: no other verb of this module needs it.
-    from dbops.catalog import drift
-
-    expected = drift.read_expected(expect) if expect else ""
-
-    def compare(inside: Connection) -> None:
-        """Raise CheckError if the schema differs from the expected one."""
-        found = drift.compare(inside, expected, str(expect))
-        if found.found:
-            objects = tuple(f"{item.change}: {item.name}" for item in found.objects)
-            raise CheckError(
-                f"the schema would differ from the expected one in {len(objects)} object{'s' * (len(objects) != 1)}",
-                where=str(expect),
-                notes=first_of(objects),
-                hint="Correct the migration, or write the file anew with `invoke db.fingerprint --write`.",
-            )
-
-    with postgres.operator(target, timeout=options.patience, report=report) as connection:
-        lifecycle.refuse_closed(find(connection, target.database), target)
-        with postgres.translated(target), postgres.connect(target) as inside:
-            before = label.read(inside)
-            assert_environment(before, target)
-            result = migrations.apply(
-                inside,
-                target,
-                files,
-                options,
-                observer=connection,
-                before_commit=compare if expect else None,
-                report=report,
-            )
-            same = before is None or before.environment == target.environment
-            if same and not (before and before.native) and not options.check and not inside.closed:
-                label.write(inside, target.environment)
-        return result
-
-
-def rehearse(
-    target: Target, files: tuple[Migration, ...], *, to: int | None = None, report: Report = ignore
-) -> tuple[MeasuredMigration, ...]:
-    """Measure in a scratch database what the pending migrations lock, rewrite and scan; the target is only read.
-
-    Raises what `migrate` would raise before it begins, and PreflightError if the role may not create databases.
-    """
-    with postgres.translated(target), postgres.connect(target) as connection:
-        pending = migrations.read_status(connection, target, files).to_apply(to)
-    with lifecycle.scratch_database(target, report) as scratch:
-        return migrations.rehearse(scratch, files, pending, report=report)
-
-
-def assert_environment(found: label.Label | None, target: Target) -> None:
-    """Raise ConsentError if a database is labelled as another environment's than the one chosen, and one is prod.
-
-    A label that says prod is believed wherever it was written, any other one only on the server that it names.
-    """
-    if found is None or found.environment == target.environment:
-        return
-    if found.environment == "prod" or (found.native and target.environment == "prod"):
-        hint = f"`invoke db.rebuild --confirm {target.database}` changes its environment."
-        # On the embedded server another environment is another database.
-        if not target.embedded:
-            hint = f"Choose --env {found.environment} to migrate this database; {hint}"
-        raise ConsentError(
-            f"{target.database} is a {found.environment} database, and the environment chosen is {target.environment}",
-            where=str(target),
-            hint=hint,
-            state="Nothing was applied.",
-        )
-
-
-def status(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> LedgerStatus:
-    """Return how the target's database compares with the migration files; report if the database is closed.
-
-    Raises ServerError if it cannot be connected to, which names the successor if it was dropped.
-    """
-    try:
-        with postgres.translated(target), postgres.connect(target) as connection:
-            try:
-                lifecycle.refuse_closed(find(connection, target.database), target)
-            except PreflightError as closed:
-                report(Message("WARNING", f"{closed.what}. {closed.hint}"))
-            return migrations.read_status(connection, target, files)
-    except ServerError as error:
-        explanation = lifecycle.explain_missing(target)
-        if explanation:
-            error.hint = explanation
         raise

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from dbops import migrations
-from dbops.database import rebuild
+from dbops.database import existing, rebuild
 from dbops.database.drift import drift
 from dbops.database.lifecycle import marker_for
 from dbops.database.properties import UNMARKED
@@ -70,9 +70,9 @@ def test_no_verb_touches_a_database_that_is_only_named_like_a_scratch_one(
         assert len(before) == 2 * len(names)
         drift(built, files)
         rebuild.plan(built, options(**small))
-        rebuild.status(built, files)
+        existing.status(built, files)
         with suppress(DbopsError):
-            rebuild.migrate(built, files)
+            existing.migrate(built, files)
         rebuild.drop(built, options(confirm=built.database))
         rebuild.create(built, options())
         rebuild.rebuild(built, options(**small))

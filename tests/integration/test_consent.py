@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from dbops import label, migrations, postgres
-from dbops.database import rebuild
+from dbops.database import existing, rebuild
 from dbops.database.consent import BY_NAME, Agreement
 from dbops.database.inspection import inspect, look_inside
 from dbops.errors import ConsentError
@@ -247,7 +247,7 @@ def test_prod_database_is_protected_from_its_first_row_on(
         rebuild.create(prod, options())
     else:
         rebuild.create(prod, options())
-        rebuild.migrate(prod, migrations.discover(small["migrations"]))
+        existing.migrate(prod, migrations.discover(small["migrations"]))
     operators.fill(prod)
     with pytest.raises(ConsentError, match="is a prod database"):
         rebuild.drop(target, options(yes=True))
@@ -278,10 +278,10 @@ def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server:
     server.execute(f"COMMENT ON SCHEMA dbops IS '{text}'", built.database)
     files = migrations.discover(ROOT / "db" / "migrations")
     with pytest.raises(ConsentError, match="prod"):
-        rebuild.migrate(built, files)
+        existing.migrate(built, files)
     with servers.connect(built) as connection:
         assert label.read(connection) == label.Label("prod", native=False)
-    rebuild.migrate(replace(built, environment="prod"), files)
+    existing.migrate(replace(built, environment="prod"), files)
 
 
 @pytest.mark.parametrize(("written", "chosen"), [("dev", "test"), ("test", "dev"), ("dev", "prod"), ("prod", "dev")])

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from dbops import migrations, verification
-from dbops.database import lifecycle, rebuild
+from dbops.database import existing, lifecycle, rebuild
 from dbops.database.inspection import look_inside
 from dbops.errors import DbopsError
 from dbops.settings import CHECKS, ROOT, Target
@@ -138,7 +138,7 @@ def test_nothing_that_is_planted_on_the_ledger_runs_as_the_superuser(
             connection.execute(statement.encode())
     files = (*migrations.discover(ROOT / "db" / "migrations"), pending(tmp_path))
     log = shadows.Log.of(hostile.server)
-    for run in (rebuild.status, rebuild.migrate):
+    for run in (existing.status, existing.migrate):
         with suppress(DbopsError):
             run(trap, files)
     assert log.planted(trap) == set()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dbops import migrations
-from dbops.database import lifecycle, rebuild
+from dbops.database import existing, lifecycle
 from dbops.database.inspection import look_inside
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, servers
@@ -88,7 +88,7 @@ def test_ledger_that_would_run_a_function_of_the_owner_is_a_problem_and_is_not_r
     servers.run(owned, "DROP FUNCTION public.spy(integer)")
     migrations.migrate(owned, files)
     servers.run(owned, SPY + LEDGERS[change])
-    found = rebuild.status(target, files)
+    found = existing.status(target, files)
     assert found.problems
     assert not any(item.entry for item in found.items)
 

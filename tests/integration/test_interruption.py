@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dbops import migrations, postgres
-from dbops.database import properties, rebuild
+from dbops.database import existing, properties, rebuild
 from dbops.errors import PreflightError
 from dbops.settings import ROOT, Target
 from tests.support import operators
@@ -210,7 +210,7 @@ def test_partly_built_database_is_refused_by_migrate_named_by_status_and_keeps_i
     died = operator(empty, **scheduled, at="StepFinished(step='migrate'", action="SIGKILL")
     assert died.returncode == -signal.SIGKILL, died.stderr
     with pytest.raises(PreflightError, match="is not yet open"):
-        rebuild.migrate(empty, migrations.discover(scheduled["migrations"]))
+        existing.migrate(empty, migrations.discover(scheduled["migrations"]))
     assert "is not yet open" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
     assert_as_new(server, empty, had, scheduled)
 

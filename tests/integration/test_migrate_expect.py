@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dbops import catalog, migrations, postgres
-from dbops.database import rebuild
+from dbops.database import existing
 from dbops.errors import CheckError, UsageError
 from dbops.settings import MIGRATIONS, Target
 
@@ -35,7 +35,7 @@ def test_schema_that_differs_from_the_expected_one_is_rolled_back(built: Target,
     expected = directory.parent / "schema.txt"
     expected.write_text(before)
     with pytest.raises(CheckError, match="would differ from the expected one in 1 object") as different:
-        rebuild.migrate(built, migrations.discover(directory), expect=expected)
+        existing.migrate(built, migrations.discover(directory), expect=expected)
     assert different.value.notes == ("extra: table public.more",)
     assert different.value.state == "Nothing was applied."
     assert schema_of(built) == before
@@ -43,10 +43,10 @@ def test_schema_that_differs_from_the_expected_one_is_rolled_back(built: Target,
 
 def test_schema_that_is_the_expected_one_is_committed(built: Target, directory: Path) -> None:
     files = migrations.discover(directory)
-    assert rebuild.migrate(built, files, migrations.Options(commit="file")).applied
+    assert existing.migrate(built, files, migrations.Options(commit="file")).applied
     expected = directory.parent / "schema.txt"
     expected.write_text(schema_of(built))
-    assert not rebuild.migrate(built, files, expect=expected).applied
+    assert not existing.migrate(built, files, expect=expected).applied
 
 
 def test_earlier_commits_stay_and_are_named_where_the_last_file_makes_the_difference(
@@ -56,7 +56,7 @@ def test_earlier_commits_stay_and_are_named_where_the_last_file_makes_the_differ
     expected.write_text(schema_of(built))
     (directory / "0008_create_most.sql").write_text(NEXT.replace("more", "most"))
     with pytest.raises(CheckError, match="in 2 objects") as different:
-        rebuild.migrate(built, migrations.discover(directory), migrations.Options(commit="file"), expect=expected)
+        existing.migrate(built, migrations.discover(directory), migrations.Options(commit="file"), expect=expected)
     assert "0007_create_more is committed" in different.value.state
     assert "table public.more" in schema_of(built)
     assert "table public.most" not in schema_of(built)
@@ -69,5 +69,5 @@ def test_file_outside_a_transaction_cannot_be_the_last_one_that_is_compared(buil
         "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY more_id_idx ON public.more (id);\n"
     )
     with pytest.raises(UsageError, match="0008_index_more runs outside a transaction"):
-        rebuild.migrate(built, migrations.discover(directory), expect=expected)
+        existing.migrate(built, migrations.discover(directory), expect=expected)
     assert "table public.more" not in schema_of(built)

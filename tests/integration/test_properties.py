@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from dbops import catalog, migrations, postgres
-from dbops.database import rebuild
+from dbops.database import existing, rebuild
 from dbops.database.properties import Properties
 from dbops.errors import ServerError
 from dbops.settings import Target
@@ -63,7 +63,7 @@ def test_all_properties_survive_a_drop_and_a_create_later(server: TestServer, od
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
         servers.connect(target, dropped.successor)
     with pytest.raises(ServerError, match="does not exist") as missing:
-        rebuild.status(target, ())
+        existing.status(target, ())
     assert dropped.successor in missing.value.hint
     # A second drop finds nothing to drop, and keeps what the first one left.
     assert not rebuild.drop(target, options()).existed
@@ -86,7 +86,7 @@ def test_the_four_verbs_give_what_a_rebuild_gives(server: TestServer, odd: Odd, 
     target, had = odd
     rebuild.drop(target, options())
     rebuild.create(target, options())
-    rebuild.migrate(target, migrations.discover(small["migrations"]))
+    existing.migrate(target, migrations.discover(small["migrations"]))
     first = fingerprint(target)
     assert properties(target) == had
     rebuild.rebuild(target, options(yes=True, **small))

@@ -10,7 +10,7 @@ import pytest
 
 from dbops import catalog, migrations, postgres, verification
 from dbops.catalog.diagram import diagram
-from dbops.database import rebuild
+from dbops.database import existing, rebuild
 from dbops.database.drift import drift
 from dbops.database.inspection import look_inside
 from dbops.label import Label
@@ -66,11 +66,11 @@ def fingerprint(target: Target) -> str:
 @pytest.mark.slow
 def test_every_verb_works_under_any_settings(styled: Target, built: Target, tmp_path: Path) -> None:
     files = migrations.discover(MIGRATIONS)
-    status = rebuild.status(styled, files)
+    status = existing.status(styled, files)
     assert status.consistent
     assert status.label == Label("dev", native=True)
     assert all(item.entry and item.entry.applied_at.utcoffset() is not None for item in status.items)
-    assert rebuild.migrate(styled, files).applied == ()
+    assert existing.migrate(styled, files).applied == ()
     assert verification.verify(styled, CHECKS, baseline=True).passed
     assert not drift(styled, files).found
     expected = fingerprint(styled)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from dbops import migrations
-from dbops.database import rebuild
+from dbops.database import existing, rebuild
 from dbops.errors import CheckError, ServerError
 from dbops.label import Label
 from dbops.settings import MIGRATIONS, Target
@@ -23,39 +23,39 @@ FILES = migrations.discover(MIGRATIONS)
 def test_database_that_was_dropped_is_explained_by_its_successor(empty: Target) -> None:
     successor = rebuild.drop(empty, options()).successor
     with pytest.raises(ServerError) as missing:
-        rebuild.status(empty, FILES)
+        existing.status(empty, FILES)
     assert successor in missing.value.hint
     assert "`invoke db.create` continues" in missing.value.hint
 
 
 def test_database_that_never_was_is_explained_too(target: Target) -> None:
     with pytest.raises(ServerError) as missing:
-        rebuild.status(target, FILES)
+        existing.status(target, FILES)
     assert f"There is no database {target.database}" in missing.value.hint
 
 
 def test_label_is_shown_and_a_lost_one_is_written_again_by_the_next_migrate(built: Target) -> None:
-    rebuild.migrate(built, FILES)
-    assert rebuild.status(built, FILES).label == Label("dev", native=True)
+    existing.migrate(built, FILES)
+    assert existing.status(built, FILES).label == Label("dev", native=True)
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         connection.execute("COMMENT ON SCHEMA dbops IS 'mine'")
-    assert rebuild.status(built, FILES).label is None
+    assert existing.status(built, FILES).label is None
     shown = operators.invoke("db.status", target=built)
     assert "label: missing" in shown.stdout
-    rebuild.migrate(built, FILES)
-    assert rebuild.status(built, FILES).label == Label("dev", native=True)
+    existing.migrate(built, FILES)
+    assert existing.status(built, FILES).label == Label("dev", native=True)
 
 
 def test_gate_for_deployments_names_what_is_pending_or_inconsistent(built: Target, tmp_path: Path) -> None:
-    rebuild.status(built, FILES).assert_current()
+    existing.status(built, FILES).assert_current()
     shutil.copytree(MIGRATIONS, tmp_path, dirs_exist_ok=True)
     (tmp_path / "0007_add_more.sql").write_text("-- Why: more.\nSELECT 1;\n")
     with pytest.raises(CheckError, match="0007_add_more is pending") as refused:
-        rebuild.status(built, migrations.discover(tmp_path)).assert_current()
+        existing.status(built, migrations.discover(tmp_path)).assert_current()
     assert refused.value.exit_code == 1
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         connection.execute("DELETE FROM dbops.schema_migrations")
-    found = rebuild.status(built, FILES)
+    found = existing.status(built, FILES)
     with pytest.raises(CheckError, match=r"is not current.*and 6 more"):
         found.assert_current()
 
