@@ -47,13 +47,12 @@ _MOST_COMMANDS = 200
 _MOST_BYTES = 1 << 20
 _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 
-# Whether the migration lock was free and is ours now; the owner of the database, if this role may act as it and is not
-# it already.
+# Whether the migration lock was free and is ours now; the role to act as, unless it is the session's own: the one that
+# was named, or the owner of the database if this role may act as it.
 _OPEN = """
-SELECT pg_catalog.pg_try_advisory_lock({lock}), CASE
-    WHEN pg_catalog.pg_get_userbyid(d.datdba) <> session_user
-    AND pg_catalog.pg_has_role(session_user, d.datdba, {privilege})
-    THEN pg_catalog.pg_get_userbyid(d.datdba)::text END
+SELECT pg_catalog.pg_try_advisory_lock({lock}), nullif(coalesce(nullif(%s::pg_catalog.text, ''), CASE
+    WHEN pg_catalog.pg_has_role(session_user, d.datdba, {privilege})
+    THEN pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text END), session_user::pg_catalog.text)
 FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
 
@@ -97,7 +96,8 @@ class Options:
     headers. `commit` is "all" for one transaction or "file" for one each; `fresh` allows commits in between, on a
     database that this run has created; `check` rolls everything back, all in one transaction. `with_times` asks the
     server for each statement's time; outside a transaction the client measures it. `patience` is how many seconds to
-    wait for another migration of the same database.
+    wait for another migration of the same database. `owner` is the role that what is made is to belong to; empty, it is
+    the database's owner where the connecting role may act as it, else the connecting role.
     """
 
     to: int | None = None
@@ -109,6 +109,7 @@ class Options:
     check: bool = False
     with_times: bool = False
     patience: float = PATIENCE_SECONDS
+    owner: str = ""
 
     def __post_init__(self) -> None:
         for option, value in (
@@ -155,7 +156,7 @@ class Command:
 
 @dataclass(slots=True)
 class Session:
-    """The one session that migrates a database, as `owner` where its role may act as the database's owner.
+    """The one session that migrates a database, as `owner` where that is another role than its own.
 
     `command` is what the server works on since the client's monotonic clock `since`, `done` how many files it has done.
     `clean` is whether no file has left anything in the session, `in_force` are the settings that hold after the last
@@ -400,7 +401,8 @@ def opened(
         privilege = "'SET'" if connection.info.server_version >= 160000 else "'MEMBER'"
         if connection.info.encoding != "utf-8":
             connection.execute("SET client_encoding = 'UTF8'")
-        row: Any = connection.execute(_OPEN.format(lock=MIGRATION_LOCK, privilege=privilege).encode()).fetchone()
+        opening = _OPEN.format(lock=MIGRATION_LOCK, privilege=privilege).encode()
+        row: Any = connection.execute(opening, [options.owner]).fetchone()
         locked, owner = row
         session = Session(connection, target, options, watch, report, owner, locks=int(locked))
         connection.add_notice_handler(session.on_notice)

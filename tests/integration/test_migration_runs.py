@@ -248,6 +248,25 @@ def test_objects_belong_to_the_databases_owner(server: TestServer, empty: Target
         server.execute(f"DROP ROLE {owner}")
 
 
+def test_objects_belong_to_the_role_that_was_named(server: TestServer, empty: Target) -> None:
+    """As for a build in a database that belongs to the operator until it is handed over."""
+    owner = fresh_name("owner")
+    server.execute(f"CREATE ROLE {owner}")
+    try:
+        server.execute(f'GRANT CREATE, CONNECT, TEMPORARY ON DATABASE "{empty.database}" TO {owner}')
+        server.execute(f"ALTER SCHEMA public OWNER TO {owner}", empty.database)
+        migrate(empty, discover(ROOT / "db" / "migrations"), Options(fresh=True, owner=owner))
+        found = rows(
+            empty,
+            "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname IN ('public', 'dbops')"
+            " UNION SELECT extowner::regrole::text FROM pg_extension WHERE extname = 'timescaledb'",
+        )
+        assert found == [(owner,)]
+    finally:
+        server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
+        server.execute(f"DROP ROLE {owner}")
+
+
 def test_plain_owner_builds_the_baseline(server: TestServer, empty: Target) -> None:
     owner = fresh_name("owner")
     server.execute(f"CREATE ROLE {owner} LOGIN PASSWORD 'pw'")
