@@ -65,6 +65,27 @@ def ensure_running(environ: Mapping[str, str], *, ask: bool = False, report: Rep
     return access.by_socket(server.layout, up(server, report=report)).url()
 
 
+def find_running(environ: Mapping[str, str]) -> str:
+    """Return the URL, without a database, of the embedded server that runs; makes and starts nothing.
+
+    Raises ServerError, with the task that starts or makes one, if it does not run.
+    """
+    layout = Embedded.of(environ).layout
+    if running := postmaster(layout.data):
+        return access.by_socket(layout, running).url()
+    if layout.made:
+        raise ServerError(
+            "the embedded server does not run",
+            where=str(layout.directory),
+            hint="Start it with `invoke server.up`.",
+        )
+    raise ServerError(
+        "there is no embedded server, and no other server is named",
+        where=str(layout.directory),
+        hint=f"`invoke db.rebuild` makes one and builds the database. {OTHER_WAYS}",
+    )
+
+
 def install(server: Embedded, *, ask: bool = False, report: Report = ignore) -> Installation:
     """Install PostgreSQL and TimescaleDB unless they are installed, and return what is installed.
 

@@ -503,6 +503,23 @@ def test_ensure_running_gives_an_address_that_settings_understand(embedded: serv
     assert postmaster(embedded.layout.data)
 
 
+def test_looking_for_the_server_neither_makes_nor_starts_it(fresh: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(fresh.layout.directory), "PATH": os.environ["PATH"]}
+    with pytest.raises(ServerError, match="there is no embedded server") as missing:
+        server.find_running(environ)
+    assert "invoke db.rebuild" in missing.value.hint
+    assert not fresh.layout.directory.exists()
+    servers.copy_data_directory(fresh.layout)
+    with pytest.raises(ServerError, match="does not run") as stopped:
+        server.find_running(environ)
+    assert "invoke server.up" in stopped.value.hint
+    assert [path.name for path in fresh.layout.directory.iterdir()] == ["data"]
+    fresh.layout.marker.touch()
+    server.up(fresh)
+    with psycopg.connect(server.find_running(environ) + "&dbname=postgres") as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_install_changes_nothing_where_all_is_there(fresh: server.Embedded) -> None:
     assert server.install(fresh) == servers.local_installation()
     assert not fresh.layout.directory.exists()
