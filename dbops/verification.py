@@ -17,7 +17,7 @@ from psycopg import errors
 from dbops.errors import Location, UsageError
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.postgres import (
-    FOREIGN_CODE,
+    UNTRUSTED_CODE,
     Answer,
     Connection,
     connect,
@@ -234,7 +234,7 @@ def _run(
     Files that name objects run first, then those that judge what no check names: they are handed all names, or none if
     a file of the structure suite gave none.
     """
-    foreign = {str(name): str(reason) for _, name, reason in connection.execute(FOREIGN_CODE).fetchall()}
+    foreign = {str(name): str(reason) for _, name, reason in connection.execute(UNTRUSTED_CODE).fetchall()}
     refused = {file.name: failure for file in files if (failure := _refusal(file, foreign))}
     judging = [file for file in chosen if file.judges_others]
     naming = [file for file in (files if judging else chosen) if not file.judges_others]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 import psycopg
 
 from dbops.errors import ServerError
-from dbops.postgres import Answer, Connection, ask, reading, tables_locked_against_reading
+from dbops.postgres import Answer, Connection, ask, reading, sql_file, tables_locked_against_reading
 
 Rows = tuple[Any, ...]
 
@@ -96,7 +95,7 @@ def _read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Answe
 
 
 def _query(name: str) -> str:
-    return resources.files("dbops.catalog").joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+    return sql_file("dbops.catalog", name)
 
 
 def _block(subject: str, lines: list[tuple[int, int, str]]) -> str:

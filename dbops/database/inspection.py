@@ -133,12 +133,12 @@ WITH RECURSIVE timescale AS (
     SELECT DISTINCT ON (p.leaf) p.leaf, p.root FROM part AS p
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = p.root)
     ORDER BY p.leaf, p.root
-), foreign_code AS MATERIALIZED ({foreign_code}
+), untrusted_code AS MATERIALIZED ({untrusted_code}
 )
 SELECT l.nspname, l.relname, n.nspname, r.relname,
        greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
        l.oid, pg_catalog.pg_relation_size(l.oid) > 0,
-       (SELECT f.reason FROM foreign_code AS f WHERE f.relation IN (l.oid, r.oid) LIMIT 1),
+       (SELECT f.reason FROM untrusted_code AS f WHERE f.relation IN (l.oid, r.oid) LIMIT 1),
        (SELECT a.attname FROM pg_catalog.pg_index AS i
         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = r.oid AND i.indisvalid
@@ -417,7 +417,7 @@ def impact(connection: Connection) -> Impact:
 
 
 def _relations(timescaledb: bool) -> str:
-    query = _RELATIONS.replace("{foreign_code}", postgres.FOREIGN_CODE)
+    query = _RELATIONS.replace("{untrusted_code}", postgres.UNTRUSTED_CODE)
     for name, text in (_TIMESCALE if timescaledb else _PLAIN).items():
         query = query.replace(name, text)
     return query

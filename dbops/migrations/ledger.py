@@ -16,7 +16,7 @@ from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
 from dbops.label import Label
 from dbops.migrations.files import Migration, first_of, refuse_empty
-from dbops.postgres import FOREIGN_CODE, Connection
+from dbops.postgres import UNTRUSTED_CODE, Connection
 from dbops.settings import Target
 
 SCHEMA = "dbops"
@@ -60,7 +60,7 @@ SELECT
      WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
     l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
     EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid),
-    l.oid IN (SELECT f.relation FROM ({FOREIGN_CODE}) AS f),
+    l.oid IN (SELECT f.relation FROM ({UNTRUSTED_CODE}) AS f),
     (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
      FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid <> coalesce(l.oid, 0)

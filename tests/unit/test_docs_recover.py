@@ -18,7 +18,7 @@ PASSED_ON = {
     "dbops/database/rebuild.py",
     "dbops/migrations/files.py",
     "dbops/migrations/session.py",
-    "dbops/postgres.py",
+    "dbops/postgres/errors.py",
     "dbops/server/packages.py",
 }
 

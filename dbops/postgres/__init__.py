@@ -1,0 +1,73 @@
+"""One way in to PostgreSQL: connections, pipelines, sessions, the operator's lock, and errors in plain words."""
+
+from __future__ import annotations
+
+from dbops.postgres.connection import (
+    APPLICATION,
+    MARKER,
+    OLDEST_SERVER,
+    SETTINGS,
+    Connection,
+    connect,
+    maintenance,
+    quoted,
+    reading,
+    refuse_old,
+    run,
+    run_together,
+)
+from dbops.postgres.errors import HINTS_BY_MESSAGE, REFUSED, UNREACHABLE, redact, translate, translated
+from dbops.postgres.locks import (
+    TIMEOUT,
+    lock_holder,
+    lock_key,
+    operator,
+    tables_locked_against_reading,
+    try_lock,
+    unlock,
+)
+from dbops.postgres.pipeline import Answer, Query, ask, pipeline
+from dbops.postgres.sessions import Session, end, sessions_blocking, sessions_in
+from dbops.postgres.sqlfiles import sql_file
+
+__all__ = [
+    "APPLICATION",
+    "HINTS_BY_MESSAGE",
+    "MARKER",
+    "OLDEST_SERVER",
+    "REFUSED",
+    "SETTINGS",
+    "TIMEOUT",
+    "UNREACHABLE",
+    "UNTRUSTED_CODE",
+    "Answer",
+    "Connection",
+    "Query",
+    "Session",
+    "ask",
+    "connect",
+    "end",
+    "lock_holder",
+    "lock_key",
+    "maintenance",
+    "operator",
+    "pipeline",
+    "quoted",
+    "reading",
+    "redact",
+    "refuse_old",
+    "run",
+    "run_together",
+    "sessions_blocking",
+    "sessions_in",
+    "sql_file",
+    "tables_locked_against_reading",
+    "translate",
+    "translated",
+    "try_lock",
+    "unlock",
+]
+
+# Relations of which a query would run code that belongs to neither a superuser nor the connected role: a subquery
+# with the columns relation, name, reason.
+UNTRUSTED_CODE = sql_file("dbops.postgres", "untrusted_code")

@@ -1,0 +1,163 @@
+"""Connections: their settings, transactions that only read, and statements that are reported."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
+
+from dbops.errors import ServerError
+from dbops.events import Report, Statement
+from dbops.postgres.errors import translate, translated
+from dbops.settings import Target
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+OLDEST_SERVER = 150000
+APPLICATION = "kapman-dbops"
+# The prefix of the comment that this tool writes on a database when it closes it; see database/properties.py.
+MARKER = "kapman-dbops: "
+
+# Every session has these, whatever role, database and server say: they travel in the startup packet, so they are in
+# force before the first query, and no object of a database's owner is found by an unqualified name.
+SETTINGS: Mapping[str, str] = {
+    "search_path": "pg_catalog",
+    "client_encoding": "UTF8",
+    "client_min_messages": "notice",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "check_function_bodies": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+}
+
+
+def connect(
+    target: Target, database: str | None = None, *, connect_timeout: int = 10, application: str = APPLICATION
+) -> Connection:
+    """Return an autocommit connection to the target's database, or to another one on its server.
+
+    It has SETTINGS from its first moment. A connection pooler may refuse those; then nothing is set, and only
+    `reading` may be used, which sets them for its transaction. `connect_timeout` is in seconds. Statements are never
+    prepared automatically: TimescaleDB stops a database's scheduler when it parses a DROP or a RENAME, and a prepared
+    one skips that. Raises ServerError if the server refuses.
+    """
+    name = target.database if database is None else database
+    parameters = {
+        "connect_timeout": str(connect_timeout),
+        **target.parameters,
+        "application_name": target.parameters.get("application_name", application),
+        "dbname": name,
+    }
+    options = " ".join(f"-c {key}={_escaped(value)}" for key, value in SETTINGS.items())
+    own = {"options": f"{target.parameters.get('options', '')} {options}".strip()}
+    try:
+        try:
+            return psycopg.connect(make_conninfo("", **{**parameters, **own}), autocommit=True, prepare_threshold=None)
+        except psycopg.OperationalError as error:
+            if "unsupported startup parameter" not in str(error):
+                raise
+        return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
+    except (psycopg.Error, UnicodeError) as error:
+        raise translate(error, target, name) from None
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, in quotes, for statements that a message tells to run."""
+    return sql.Identifier(name).as_string()
+
+
+def _escaped(value: str) -> str:
+    """Return a value as the `options` of a connection take it."""
+    return re.sub(r"([\\ ])", r"\\\1", value)
+
+
+@contextmanager
+def reading(
+    connection: Connection, *, statement_timeout: float = 0.0, lock_timeout: float = 0.0, row_security: str = "off"
+) -> Iterator[None]:
+    """Run what is inside in one read-only transaction, in one snapshot, with SETTINGS; roll back at the end.
+
+    In a transaction that is open already, a savepoint does the same, and the snapshot is that transaction's. Timeouts
+    are in seconds, 0 is none. With row security off, a policy that would hide rows is an error.
+    """
+    limits = {
+        "row_security": row_security,
+        "statement_timeout": str(round(statement_timeout * 1000)),
+        "lock_timeout": str(round(lock_timeout * 1000)),
+    }
+    alone = connection.info.transaction_status == TransactionStatus.IDLE
+    begin = (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        if alone
+        else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
+    )
+    words = [
+        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(key), value) for key, value in {**SETTINGS, **limits}.items()
+    ]
+    connection.execute(sql.SQL("; ").join([sql.SQL(begin), *words]))
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("ROLLBACK" if alone else "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading")
+
+
+@contextmanager
+def maintenance(target: Target, application: str = APPLICATION) -> Iterator[Connection]:
+    """Yield a connection to the server's maintenance database.
+
+    Driver errors raised inside become ServerErrors. ServerError too if the server is too old for what follows.
+    """
+    with (
+        translated(target, target.maintenance_database),
+        connect(target, target.maintenance_database, application=application) as connection,
+    ):
+        refuse_old(connection.info.server_version, target.server)
+        yield connection
+
+
+def refuse_old(version: int, server: str) -> None:
+    """Raise ServerError if a server's version number, such as 150020, is below the oldest that is supported."""
+    if version < OLDEST_SERVER:
+        raise ServerError(
+            f"PostgreSQL {version // 10000} is not supported: {OLDEST_SERVER // 10000} or newer is required",
+            where=server,
+            hint="Name another server in DATABASE_URL; `invoke server.up` starts the embedded one.",
+        )
+
+
+def run(connection: Connection, statement: sql.Composable, report: Report, *, shown: str = "") -> None:
+    """Execute a statement and report it; `shown` stands for one whose text may hold a secret."""
+    text = statement.as_string(connection)
+    began = time.monotonic()
+    connection.execute(text.encode(connection.info.encoding))
+    report(Statement(shown or text, time.monotonic() - began, connection.info.dbname))
+
+
+def run_together(connection: Connection, statements: Sequence[sql.Composable], report: Report) -> None:
+    """Execute statements in one round trip, in the open transaction, and report each, without its time."""
+    texts = [statement.as_string(connection) for statement in statements]
+    connection.execute("; ".join(texts).encode(connection.info.encoding))
+    for text in texts:
+        report(Statement(text, None, connection.info.dbname))

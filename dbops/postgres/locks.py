@@ -1,0 +1,130 @@
+"""The operator's lock: one operator per database, across machines; and who holds a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+
+from dbops.errors import Interrupted, PreflightError, UsageError
+from dbops.events import Message, Report, ignore
+from dbops.postgres.connection import APPLICATION, Connection, maintenance
+from dbops.postgres.sessions import sessions
+from dbops.postgres.sqlfiles import sql_file
+from dbops.settings import Target
+
+# How long to wait for another operator of the same database, and for the sessions of a database to end, in seconds.
+TIMEOUT = 30.0
+
+
+def lock_key(kind: str, name: str) -> int:
+    """Return the advisory lock's key for a name: 64 bits, signed, the same on every machine."""
+    digest = hashlib.sha256(f"kapman-dbops/{kind}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def try_lock(connection: Connection, key: int) -> bool:
+    """Take an advisory lock for the session if it is free."""
+    row: Any = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
+    return bool(row[0])
+
+
+def unlock(connection: Connection, key: int) -> None:
+    """Release an advisory lock, unless the session has already ended, which releases it too."""
+    with suppress(psycopg.Error):
+        connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
+
+
+@contextmanager
+def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignore) -> Iterator[Connection]:
+    """Yield the session that works on the target's database from outside, and that holds the operator's lock on it.
+
+    The lock is held as long as the session lives, so losing the connection stops the operation. Waits up to `timeout`
+    seconds for another operator. Raises PreflightError when the time is up, naming the holder, and when a connection
+    pooler stands in between: the lock would belong to the pooler's session; UsageError for more than one host, since
+    each connection may end at another server.
+    """
+    if any("," in target.parameters.get(name, "") for name in ("host", "hostaddr", "port")):
+        raise UsageError(
+            "more than one host is named, and the next connection may reach another server",
+            where=target.server,
+            hint="Name the one host whose database is meant in DATABASE_URL.",
+        )
+    key = lock_key("database", target.database)
+    with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
+        # Only if the process that answers is the one connected to: behind a pooler its session would hold the lock.
+        row: Any = connection.execute(
+            "SELECT CASE WHEN pg_catalog.pg_backend_pid() = %s THEN pg_catalog.pg_try_advisory_lock(%s) END",
+            [connection.info.backend_pid, key],
+        ).fetchone()
+        if row[0] is None:
+            raise PreflightError(
+                "the connection goes through a pooler, which cannot hold a lock for one operator",
+                where=target.server,
+                hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
+            )
+        if not row[0]:
+            _wait_for_lock(connection, key, target, timeout, report)
+        try:
+            yield connection
+        finally:
+            unlock(connection, key)
+
+
+def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: float, report: Report) -> None:
+    """Wait for the operator's lock, saying who holds it."""
+    try:
+        text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {lock_holder(connection, key)}"
+        report(Message("INFO", text))
+        connection.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
+        connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [key])
+        connection.execute("SET lock_timeout = 0")
+    except psycopg.errors.LockNotAvailable:
+        raise PreflightError(
+            f"another operator is at work on {target.database}",
+            where=target.server,
+            notes=(f"held by {lock_holder(connection, key)}",),
+            hint="Wait for it to finish, or wait longer with --timeout.",
+        ) from None
+    except Interrupted as interruption:
+        interruption.state = f"{target.database} was not changed."
+        raise
+
+
+def lock_holder(connection: Connection, key: int) -> str:
+    """Return who holds a session advisory lock of this database."""
+    pid = (
+        "(SELECT l.pid FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+        " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())"
+        " AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8)"
+    )
+    found = sessions(connection, f"a.pid = {pid}", key)
+    return str(found[0]) if found else "a session that has just ended"
+
+
+def _whoami() -> str:
+    """Return this process for people: user@machine:pid."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+
+
+def tables_locked_against_reading(connection: Connection) -> tuple[str, ...]:
+    """Return up to five sentences on tables of the connected database that cannot be read now, and who locks them.
+
+    A read waits only for an ACCESS EXCLUSIVE lock, or behind a session that waits for one.
+    """
+    locks: list[Any] = connection.execute(sql_file("dbops.postgres", "locked_tables").encode()).fetchall()
+    holders = {s.pid: s for s in sessions(connection, "a.pid = ANY (%s)", [pid for _, _, pid in locks])}
+    return tuple(
+        f"{table} is {'locked' if granted else 'about to be locked'} by {holders.get(pid, f'process {pid}')}"
+        for table, granted, pid in locks
+    )
