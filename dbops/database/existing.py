@@ -62,7 +62,7 @@ def migrate(
             )
             same = before is None or before.environment == target.environment
             if same and not (before and before.native) and not options.check and not inside.closed:
-                label.write(inside, target.environment)
+                label.write(inside, target.environment, before.rebuilds if before else ())
         return result
 
 

@@ -52,6 +52,7 @@ WIDE = 100
 MIN_TEXT = 24
 WIDEST = 160
 SHOWN_MIGRATIONS = 20
+SHOWN_REBUILDS = 3
 SHOWN_TABLES = 12
 SHOWN_SESSIONS = 10
 STYLES = {
@@ -601,6 +602,11 @@ def status(found: LedgerStatus, console: Console) -> None:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
     for problem in found.problems:
         say(console, "warning", problem)
+    rebuilds = found.label.rebuilds if found.label else ()
+    if len(rebuilds) > SHOWN_REBUILDS:
+        say(console, "info", f"the last {SHOWN_REBUILDS} of {len(rebuilds)} rebuilds that are kept:")
+    for rebuild in rebuilds[-SHOWN_REBUILDS:]:
+        say(console, "info", f"rebuilt {rebuild}")
     if found.label and not found.label.native:
         text = f"labelled {found.label.environment} by another server: this database is a copy"
         say(console, "warning", text)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from dbops import migrations
+from dbops import label, migrations
 from dbops.database import existing, rebuild
 from dbops.errors import CheckError, ServerError
 from dbops.label import Label
@@ -44,6 +45,34 @@ def test_label_is_shown_and_a_lost_one_is_written_again_by_the_next_migrate(buil
     assert "label: missing" in shown.stdout
     existing.migrate(built, FILES)
     assert existing.status(built, FILES).label == Label("dev", native=True)
+
+
+def test_rebuilds_are_kept_in_the_label_over_rebuilds_and_shown(built: Target) -> None:
+    earlier = tuple(label.Rebuild(f"day {n}", "ops", "10.0.0.7", "1.2.3", "f" * 64) for n in range(label.KEPT_REBUILDS))
+    with psycopg.connect(dsn(built), autocommit=True) as connection:
+        label.add_rebuild(connection, Label("dev", native=True, rebuilds=earlier), "abc" * 20)
+        role = connection.info.user
+    found = existing.status(built, FILES).label
+    assert found == Label("dev", native=True)
+    assert found.rebuilds[:-1] == earlier[1:]
+    assert (found.rebuilds[-1].by, found.rebuilds[-1].fingerprint) == (role, "abc" * 20)
+    shown = operators.invoke("db.status", target=built).stdout
+    assert f"the last 3 of {label.KEPT_REBUILDS} rebuilds that are kept" in shown
+    assert "rebuilt day 49 by ops from 10.0.0.7, kapman-dbops 1.2.3, fingerprint ffffffffffff\n" in shown
+    # A label that is written anew, as on a copy, keeps them.
+    with psycopg.connect(dsn(built), autocommit=True) as connection:
+        label.write(connection, "test", found.rebuilds)
+    assert existing.status(built, FILES).label.rebuilds == found.rebuilds  # type: ignore[union-attr]
+
+
+WHOLE = {"at": "a", "by": "b", "address": "c", "tool": "d", "fingerprint": "e"}
+
+
+@pytest.mark.parametrize("written", [None, 7, "x", {"at": 1}, [7, [], {}, {**WHOLE, "by": None}, WHOLE]])
+def test_what_is_no_rebuild_in_a_label_does_not_hide_its_environment(written: object) -> None:
+    found = label.parse([(json.dumps({"environment": "prod", "system_identifier": "1", "rebuilds": written}), "1")])
+    assert found == Label("prod", native=True)
+    assert found.rebuilds == ((label.Rebuild(**WHOLE),) if isinstance(written, list) else ())
 
 
 def test_gate_for_deployments_names_what_is_pending_or_inconsistent(built: Target, tmp_path: Path) -> None:
