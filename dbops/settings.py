@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _SQL = ROOT / "db" if (ROOT / "db" / "migrations").is_dir() else Path(__file__).resolve().parent / "db"
 MIGRATIONS = _SQL / "migrations"
 CHECKS = _SQL / "verify"
+SCHEMA = _SQL / "schema.txt"
 # The databases that this tool makes for itself (rehearsals, successors) have this prefix and twelve hexadecimal digits.
 SCRATCH_PREFIX = "kapman_scratch_"
 
@@ -56,6 +57,11 @@ class Environ(dict[str, str]):
     def __init__(self, values: Mapping[str, str], sources: Mapping[str, str] | None = None) -> None:
         super().__init__(values)
         self.sources = sources or {}
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as people read it: from the repository's root if it is in there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> Environ:

@@ -1,6 +1,7 @@
-"""Verification: run the check files in one read-only transaction that does not wait for locks.
+"""Verification: run the check files and compare the schema with the expected one, without waiting for locks.
 
-A check file is one query with the columns of COLUMNS. A file that gives anything else, or nothing, is a failed check.
+All of it happens in one read-only transaction, in one snapshot. A check file is one query with the columns of COLUMNS;
+a file that gives anything else, or nothing, is a failed check. So is each object that is not as in the expected schema.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 from psycopg import errors
 
+from dbops.catalog.drift import ObjectDrift, differences, objects
+from dbops.catalog.expected import ExpectedSchema
+from dbops.catalog.text import HAS_TIMESCALEDB, composed, statement
 from dbops.errors import Location, UsageError
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.postgres import (
@@ -26,13 +30,16 @@ from dbops.postgres import (
     tables_locked_against_reading,
     translated,
 )
-from dbops.settings import ROOT, Target
+from dbops.settings import Target, shown_path
 
 STEP = "verify"
 # The setting that hands the names of all checks to the files that judge what no check names.
 DECLARED = "dbops.declared"
 STATEMENT_TIMEOUT = 30.0
 LOCK_TIMEOUT = 0.2
+SCHEMA_CHECK = "schema"
+AS_EXPECTED = "as expected"
+NOTHING = "(nothing)"
 COLUMNS = (("check_name", "text"), ("passed", "bool"), ("expected", "text"), ("actual", "text"))
 SHAPE = "one query that returns rows of check_name text, passed boolean, expected text, actual text"
 
@@ -51,7 +58,8 @@ class Check:
     """One row of a check file, or why the file gave none.
 
     `file` is relative to the directory of checks; `seconds` is this row's share of the time that the server
-    spent on the file; `location` is set when the file itself is at fault; None in a text is SQL's NULL.
+    spent on the file; `location` is set when the file itself is at fault; None in a text is SQL's NULL. Of an object of
+    the expected schema, `file` is where that schema is kept.
     """
 
     file: str
@@ -65,10 +73,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Every check of one run, in the order of the files; `seconds` is the wall time of the run."""
+    """Every check of one run, in the order of the files, then of the objects of the expected schema.
+
+    `seconds` is the wall time of the run, `schema` the canonical text of the schema as it was read with the checks;
+    empty if it was not, or could not be, read.
+    """
 
     checks: tuple[Check, ...]
     seconds: float
+    schema: str = field(default="", repr=False)
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -150,7 +163,7 @@ def list_checks(directory: Path, *, baseline: bool = False) -> tuple[CheckFile, 
         if not paths:
             raise UsageError(
                 f"there is no check file in the {suite} suite",
-                where=_shown(directory / suite),
+                where=shown_path(directory / suite),
                 hint="Restore the directory db/verify of the repository: an empty suite proves nothing.",
             )
         files += [_read(path, f"{suite}/{path.name}") for path in paths]
@@ -201,29 +214,92 @@ def run(
     files: tuple[CheckFile, ...],
     chosen: tuple[CheckFile, ...] = (),
     *,
+    expected: ExpectedSchema | None = None,
     statement_timeout: float = STATEMENT_TIMEOUT,
     report: Report = ignore,
 ) -> Verification:
-    """Run check files over a connection, in its open transaction if there is one, and return every check.
+    """Run check files and compare the schema over a connection, in its open transaction if there is one.
 
     Reads only; `chosen` are the files whose checks are returned, all if empty, and `statement_timeout` holds for each
-    file, in seconds. The files travel together, those that judge what the others name (`nothing extra`) last.
+    file, in seconds. Without `expected`, nothing is compared. The schema is read if it is compared, or if no file is
+    chosen. All travels in one round trip; files that judge what the others name (`nothing extra`) follow.
     """
+    with_schema = expected is not None or not chosen
     chosen = chosen or files
     started = time.monotonic()
-    report(StepStarted(STEP, connection.info.dbname, len(chosen)))
+    report(StepStarted(STEP, connection.info.dbname, len(chosen) + bool(expected)))
     for _ in range(ATTEMPTS):
         with reading(connection, statement_timeout=statement_timeout, lock_timeout=LOCK_TIMEOUT):
             found, again = _run(connection, files, chosen)
-        if not again:
+            schema = _read_schema(connection) if with_schema else _Schema()
+        if not again and not schema.gone:
             break
     for number, file in enumerate(chosen):
         report(Progress(STEP, number, file.name))
-    result = Verification(tuple(check for file in chosen for check in found[file.name]), time.monotonic() - started)
+    if expected:
+        report(Progress(STEP, len(chosen), expected.source))
+    checks = (*(check for file in chosen for check in found[file.name]), *schema.checks(expected))
+    result = Verification(checks, time.monotonic() - started, schema.text)
     # The caller reports failed checks.
     if result.passed:
         report(StepFinished(STEP, result.summary, result.seconds))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    """The schema as it was read, in `seconds` of the server's time; or why it could not be read.
+
+    `gone` is whether that was because an object was dropped meanwhile.
+    """
+
+    text: str = ""
+    seconds: float = 0.0
+    failure: str = ""
+    gone: bool = False
+
+    def checks(self, expected: ExpectedSchema | None) -> tuple[Check, ...]:
+        """Return a check for each object of either schema; one if this schema could not be read."""
+        source = expected.source if expected else SCHEMA_CHECK
+        if self.failure:
+            return (Check(source, SCHEMA_CHECK, False, "to read the schema without waiting", self.failure),)
+        if expected is None:
+            return ()
+        differing = {item.name: item for item in differences(expected.text, self.text)}
+        names = sorted({*objects(expected.text), *differing})
+        seconds = self.seconds / len(names)
+        return tuple(
+            Check(source, name, False, *_both_texts(differing[name]), seconds)
+            if name in differing
+            else Check(source, name, True, AS_EXPECTED, AS_EXPECTED, seconds)
+            for name in names
+        )
+
+
+def _both_texts(item: ObjectDrift) -> tuple[str, str]:
+    """Return the text of an object, as expected and as it is: of one that is there twice, the lines that differ."""
+    built, live = (
+        "\n".join(line[1:].removeprefix("    ") for line in item.lines if line[0] == sign) for sign in ("-", "+")
+    )
+    if item.change == "missing":
+        return built, "missing"
+    if item.change == "extra":
+        return "not there", live
+    return built or NOTHING, live or NOTHING
+
+
+def _read_schema(connection: Connection) -> _Schema:
+    """Return the schema, read in the open transaction."""
+    has_timescaledb = connection.execute(HAS_TIMESCALEDB).fetchone() == (True,)
+    query = statement(timescaledb=has_timescaledb)
+    groups = (SETTINGS, ("SAVEPOINT kapman_check", CLOCK, query, CLOCK), ("ROLLBACK TO SAVEPOINT kapman_check",))
+    _, begun, given, ended = pipeline(connection, groups)[1]
+    if given.error:
+        words = [given.error.diag.message_primary or str(given.error)]
+        if isinstance(given.error, errors.LockNotAvailable):
+            words = ["could not see everything, and did not wait", *tables_locked_against_reading(connection), *words]
+        return _Schema(failure="; ".join(words), gone=isinstance(given.error, errors.InternalError_))
+    return _Schema(composed(given.rows), ended.rows[0][0] - begun.rows[0][0])
 
 
 def _run(
@@ -326,19 +402,16 @@ def _location(path: Path, text: str, offset: int) -> Location:
     before = text[:offset]
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
-    return Location(_shown(path), line, column, text.split("\n")[line - 1].rstrip("\r"))
-
-
-def _shown(path: Path) -> str:
-    """Return a path as people read it: from the repository's root if it is in there."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+    return Location(shown_path(path), line, column, text.split("\n")[line - 1].rstrip("\r"))
 
 
 def _read(path: Path, name: str) -> CheckFile:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return CheckFile(path, name, "", (f"cannot read the file: {error.strerror}", Location(_shown(path), 1, 1, "")))
+        return CheckFile(
+            path, name, "", (f"cannot read the file: {error.strerror}", Location(shown_path(path), 1, 1, ""))
+        )
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

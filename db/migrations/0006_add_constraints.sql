@@ -29,8 +29,9 @@ ALTER TABLE public.daily_snapshots
 ADD CONSTRAINT daily_snapshots_pkey PRIMARY KEY (time, ticker_id),
 ADD CONSTRAINT daily_snapshots_ticker_id_fkey
 FOREIGN KEY (ticker_id) REFERENCES public.tickers (id) ON DELETE CASCADE,
+-- Without ::text, PostgreSQL would write this condition in other words after a dump and restore.
 ADD CONSTRAINT daily_snapshots_wyckoff_phase_check
-CHECK (wyckoff_phase IN ('A', 'B', 'C', 'D', 'E')),
+CHECK (wyckoff_phase::text IN ('A', 'B', 'C', 'D', 'E')),
 ADD CONSTRAINT daily_snapshots_phase_confidence_check
 CHECK (phase_confidence BETWEEN 0 AND 1),
 ADD CONSTRAINT daily_snapshots_bc_score_check

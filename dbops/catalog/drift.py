@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dbops.catalog.expected import read_expected
 from dbops.catalog.text import fingerprint, schema_text
-from dbops.errors import UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.postgres import Connection, connect, translated
 from dbops.settings import Target
@@ -62,7 +62,7 @@ def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
     Raises UsageError if the file cannot be read or holds no schema.
     """
     began = time.monotonic()
-    expected = read_expected(path)
+    expected = read_expected(path).text
     report(StepStarted(STEP, f"reading {target}"))
     with connect(target) as connection, translated(target):
         actual = schema_text(connection)
@@ -76,24 +76,16 @@ def compare(connection: Connection, expected: str, source: str) -> Drift:
     return compare_texts(connection.info.dbname, source, expected, schema_text(connection))
 
 
-def read_expected(path: Path) -> str:
-    """Return the canonical text that a file holds; UsageError if it cannot be read or holds no schema."""
-    hint = "Write it with `invoke db.fingerprint --write` on a database that the migrations built."
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"cannot read the expected schema: {reason}", where=str(path), hint=hint) from None
-    if not text.startswith("extension "):
-        raise UsageError("the file does not hold the canonical text of a schema", where=str(path), hint=hint)
-    return text
-
-
 def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
     """Return the objects whose blocks differ between two texts of `schema_text`, by name."""
     built, live = _blocks(expected), _blocks(actual)
     names = sorted(name for name in built.keys() | live.keys() if built.get(name) != live.get(name))
     return tuple(_object(name, built.get(name, []), live.get(name, [])) for name in names)
+
+
+def objects(text: str) -> tuple[str, ...]:
+    """Return the names of the objects in a text of `schema_text`, in its order."""
+    return tuple(_blocks(text))
 
 
 def compare_texts(target: str, source: str, expected: str, actual: str) -> Drift:

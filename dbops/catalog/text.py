@@ -24,11 +24,8 @@ ATTEMPTS = 10
 
 NOTHING = "(SELECT NULL::oid AS oid WHERE false)"
 # Parallel workers take longer to start than any of the queries to run.
-PREPARE = """
-SELECT
-    pg_catalog.set_config('max_parallel_workers_per_gather', '0', true),
-    EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')
-"""
+PREPARE = "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"
+HAS_TIMESCALEDB = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')"
 NOTHING_KNOWN = f"known AS {NOTHING}, known_trigger AS {NOTHING}"
 
 
@@ -38,8 +35,13 @@ def schema_text(connection: Connection) -> str:
     Independent of the database's name, locale and time zone, of its owner's name, of oids and of times. Reads only, in
     the open transaction if there is one. Raises ServerError if a table stays locked.
     """
-    blocks: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     (rows,) = read(connection, (QUERIES,))
+    return composed(rows)
+
+
+def composed(rows: Rows) -> str:
+    """Return the canonical text for the rows that `statement` gives."""
+    blocks: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     for subject, section, number, line in rows:
         if subject is None:
             continue
@@ -80,18 +82,19 @@ def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: i
 
 
 def _read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Answer]:
-    row: Any = connection.execute(PREPARE).fetchone()
-    has_timescaledb = bool(row[1])
-    prelude = _query("prelude").replace(
-        "WITH\n", f"WITH\n{_query('known') if has_timescaledb else NOTHING_KNOWN},\n", 1
-    )
-    statements = {}
-    for number, names in enumerate(groups):
-        parts = [f"(\n{_query(name)})\n" for name in names if has_timescaledb or name not in TIMESCALEDB]
-        if parts:
-            statements[number] = prelude + "UNION ALL\n".join(parts)
+    connection.execute(PREPARE)
+    has_timescaledb = connection.execute(HAS_TIMESCALEDB).fetchone() == (True,)
+    statements = {n: text for n, names in enumerate(groups) if (text := statement(names, timescaledb=has_timescaledb))}
     answers = dict(zip(statements, ask(connection, [(text, ()) for text in statements.values()]), strict=True))
     return [answers.get(number, Answer()) for number in range(len(groups))]
+
+
+def statement(names: Sequence[str] = QUERIES, *, timescaledb: bool) -> str:
+    """Return files of `queries/` as one statement; empty if all of them are about TimescaleDB, which is missing."""
+    known = _query("known") if timescaledb else NOTHING_KNOWN
+    parts = [f"(\n{_query(name)})\n" for name in names if timescaledb or name not in TIMESCALEDB]
+    prelude = _query("prelude").replace("WITH\n", f"WITH\n{known},\n", 1)
+    return prelude + "UNION ALL\n".join(parts) if parts else ""
 
 
 def _query(name: str) -> str:

@@ -30,9 +30,9 @@ def migrate(
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
     # Imported here: no other verb of this module needs it.
-    from dbops.catalog import drift
+    from dbops.catalog import drift, read_expected
 
-    expected = drift.read_expected(expect) if expect else ""
+    expected = read_expected(expect).text if expect else ""
 
     def compare(inside: Connection) -> None:
         """Raise CheckError if the schema differs from the expected one."""

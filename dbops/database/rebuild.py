@@ -23,7 +23,7 @@ from dbops.events import Event, Message, Progress, Report, StepFinished, StepSta
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_in
-from dbops.settings import CHECKS, MIGRATIONS, Target
+from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target
 from dbops.verification import CheckFile
 
 # How long preflight waits for sessions that the role may not end: a job of TimescaleDB's, which runs as the superuser,
@@ -33,10 +33,14 @@ JOBS_TIMEOUT = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to rebuild: where the SQL is, how many seconds to wait for others, what the operator agreed to."""
+    """How to rebuild: where the SQL is, how many seconds to wait for others, what the operator agreed to.
+
+    `schema` is the file with the expected schema; None leaves the comparison out.
+    """
 
     migrations: Path = MIGRATIONS
     checks: Path = CHECKS
+    schema: Path | None = SCHEMA
     timeout: float = TIMEOUT
     rehearse: bool = True
     agreement: Agreement = NOT_AGREED
@@ -52,6 +56,7 @@ class Plan:
     consent: Required
     migrations: tuple[Migration, ...]
     checks: tuple[CheckFile, ...]
+    expected: catalog.ExpectedSchema | None
     rehearse: bool
 
     @property
@@ -147,7 +152,7 @@ def rebuild(
                 outcome.append(ended if dropped.existed else "there was none")
         with _partly_built(connection, target, options, report):
             lifecycle.name_successor(connection, found, successor, report)
-            applied, checks, fingerprint, rows = build(target, planned.migrations, planned.checks, steps, connection)
+            applied, checks, fingerprint, rows = build(target, planned, steps, connection)
             _assert_same(target, fingerprint, expected)
             with steps.timed("open") as outcome:
                 lifecycle.open_database(connection, target, report)
@@ -215,6 +220,12 @@ def judge(found: Inspection, options: Options) -> Plan:
         findings.append(Finding("check files", True))
     except DbopsError as error:
         findings.append(_unreadable("check files", error))
+    expected = None
+    try:
+        expected = catalog.read_expected(options.schema) if options.schema else None
+        findings.append(Finding("expected schema", True))
+    except DbopsError as error:
+        findings.append(_unreadable("expected schema", error))
     return Plan(
         began=datetime.now(UTC),
         inspection=found,
@@ -222,6 +233,7 @@ def judge(found: Inspection, options: Options) -> Plan:
         consent=consent.required(found),
         migrations=files,
         checks=checks,
+        expected=expected,
         rehearse=options.rehearse and found.impact.rows,
     )
 
@@ -265,13 +277,7 @@ class Steps:
             self.report(StepFinished(name, "; ".join(outcome), spent))
 
 
-def build(
-    target: Target,
-    files: tuple[Migration, ...],
-    checks: tuple[CheckFile, ...],
-    steps: Steps,
-    observer: Connection,
-) -> tuple[int, int, str, int]:
+def build(target: Target, planned: Plan, steps: Steps, observer: Connection) -> tuple[int, int, str, int]:
     """Migrate and verify the target's database over one connection.
 
     Returns how many migrations and checks there were, the schema's fingerprint, and how many rows the database holds.
@@ -281,9 +287,11 @@ def build(
     with postgres.translated(target), postgres.connect(target) as connection:
         fresh = migrations.Options(fresh=True)
         with steps.timed("migrate", quiet=True):
-            migrated = migrations.apply(connection, target, files, fresh, observer=observer, report=steps.report)
+            migrated = migrations.apply(
+                connection, target, planned.migrations, fresh, observer=observer, report=steps.report
+            )
         with steps.timed("verify", quiet=True):
-            verified = verification.run(connection, checks, report=steps.report)
+            verified = verification.run(connection, planned.checks, expected=planned.expected, report=steps.report)
         if failed := verified.failed:
             notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed)
             raise CheckError(
@@ -293,7 +301,7 @@ def build(
                 hint="Fix the migration or the check, then run `invoke db.rebuild` again.",
             )
         with steps.timed("fingerprint", quiet=True):
-            fingerprint = catalog.fingerprint(catalog.schema_text(connection))
+            fingerprint = catalog.fingerprint(verified.schema)
             rows = count_rows(connection)
     return len(migrated.applied), len(verified.checks), fingerprint, rows
 
@@ -317,8 +325,7 @@ def _rehearse(connection: Connection, planned: Plan, steps: Steps) -> str:
     with steps.timed("rehearse") as outcome:
         try:
             with lifecycle.scratch(connection, found, found.wanted, steps.report) as scratch:
-                files, checks = planned.migrations, planned.checks
-                applied, passed, fingerprint, _ = build(scratch, files, checks, Steps(within), connection)
+                applied, passed, fingerprint, _ = build(scratch, planned, Steps(within), connection)
         except DbopsError as error:
             error.state = f"This was the rehearsal: {found.target.database} was not changed, and nothing was dropped."
             error.hint = "Fix the cause and run `invoke db.rebuild` again."

@@ -58,4 +58,4 @@ def small(tmp_path: Path) -> dict[str, Any]:
         (tmp_path / "sound" / suite).mkdir(parents=True)
         query = f"SELECT '{suite}' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual;\n"
         (tmp_path / "sound" / suite / f"{suite}.sql").write_text(query)
-    return {"migrations": tmp_path / "least", "checks": tmp_path / "sound"}
+    return {"migrations": tmp_path / "least", "checks": tmp_path / "sound", "schema": None}

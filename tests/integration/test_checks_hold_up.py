@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dbops import migrations
-from dbops.catalog import schema_text
+from dbops.catalog import read_expected, schema_text
 from dbops.postgres import Connection
-from dbops.settings import ROOT, Target
+from dbops.settings import ROOT, SCHEMA, Target
 from dbops.verification import Verification, verify
 from tests.support import servers
 from tests.support.servers import TestServer, run
@@ -332,7 +332,7 @@ def test_settings_of_the_database_change_neither_ledger_nor_verdict(server: Test
                 connection.execute(f'ALTER DATABASE "{empty.database}" SET {setting}'.encode())
             migrations.migrate(empty, files)
             assert complaints(verify(empty, CHECKS, baseline=True)) == {}
-            assert text_of(empty) == (ROOT / "db" / "schema.txt").read_text(encoding="utf-8")
+            assert text_of(empty) == read_expected(SCHEMA).text
             assert migrations.status(empty, files).pending == ()
         finally:
             connection.execute(f"DROP TABLESPACE {tablespace}".encode())

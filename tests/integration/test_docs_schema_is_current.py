@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-from dbops.catalog import schema_text
+from dbops import migrations
+from dbops.catalog import read_expected, schema_text
 from dbops.catalog.diagram import diagram
-from dbops.settings import ROOT, Target
+from dbops.database.schema import built_from
+from dbops.settings import MIGRATIONS, ROOT, SCHEMA, Target
 from tests.support import servers
 
 
@@ -42,5 +44,6 @@ def test_diagram_of_odd_names_stays_readable_for_mermaid_and_markdown(built: Tar
 def test_expected_schema_is_current(built: Target) -> None:
     with servers.connect(built) as connection:
         fresh = schema_text(connection)
-    committed = (ROOT / "db" / "schema.txt").read_text(encoding="utf-8")
-    assert committed == fresh, "run `invoke db.rebuild` and `invoke db.fingerprint --write`, then commit db/schema.txt"
+    committed = read_expected(SCHEMA)
+    assert committed.text == fresh, "run `invoke db.fingerprint --write`, then commit db/schema.txt"
+    assert committed.built_from == built_from(migrations.discover(MIGRATIONS))

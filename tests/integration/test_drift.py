@@ -13,7 +13,8 @@ from psycopg import sql
 from rich.console import Console
 
 from dbops import migrations
-from dbops.catalog.drift import Drift, against, compare, read_expected
+from dbops.catalog.drift import Drift, against, compare
+from dbops.catalog.expected import read_expected
 from dbops.database.drift import drift
 from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Message
@@ -149,7 +150,7 @@ def test_file_shows_drift_to_a_role_that_may_only_connect(built: Target, server:
 
 
 def test_file_is_compared_inside_an_open_transaction(built: Target) -> None:
-    expected = read_expected(ROOT / "db" / "schema.txt")
+    expected = read_expected(ROOT / "db" / "schema.txt").text
     with servers.connect(built) as connection, connection.transaction(force_rollback=True):
         assert not compare(connection, expected, "db/schema.txt").found
         connection.execute("CREATE TABLE public.ghosts (a integer)")

@@ -169,7 +169,7 @@ def test_interruption_ends_the_statement_that_runs(
     slow = tmp_path / "slow"
     slow.mkdir()
     (slow / "0001_wait_long.sql").write_text("-- Waits.\nSELECT pg_sleep(300);\n")
-    process = operators.started(precious, migrations=slow, checks=small["checks"])
+    process = operators.started(precious, **{**small, "migrations": slow})
     sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND wait_event = 'PgSleep'"
     try:
         deadline = time.monotonic() + 60

@@ -30,7 +30,7 @@ class Operators:
 
     process: subprocess.Popen[str]
     target: Target
-    options: dict[str, Path]
+    options: dict[str, Any]
     home: Path
 
     def rebuild(self, *, last: int = 0, rehearse: bool = True) -> tuple[int, list[str]]:
@@ -39,7 +39,7 @@ class Operators:
         plan: dict[str, Any] = {
             "parameters": dict(self.target.parameters),
             "database": self.target.database,
-            "options": {**{name: str(path) for name, path in self.options.items()}, "rehearse": rehearse},
+            "options": {**{name: str(path or "") for name, path in self.options.items()}, "rehearse": rehearse},
             "home": str(self.home),
             "last": last,
         }
@@ -54,7 +54,7 @@ class Operators:
 
 
 @contextmanager
-def operating(target: Target, options: dict[str, Path], home: Path) -> Iterator[Operators]:
+def operating(target: Target, options: dict[str, Any], home: Path) -> Iterator[Operators]:
     """Keep a process that starts operators."""
     command = [sys.executable, "-m", "tests.support.mortal_operators"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -57,7 +57,13 @@ def operate(plan: dict[str, object], writing: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     target = Target(parameters, str(plan["database"]))
-    agreed = options(confirm=target.database, rehearse=bool(chosen["rehearse"]), migrations=migrations, checks=checks)
+    agreed = options(
+        confirm=target.database,
+        rehearse=bool(chosen["rehearse"]),
+        migrations=migrations,
+        checks=checks,
+        schema=Path(chosen["schema"]) if chosen["schema"] else None,
+    )
     rebuild.rebuild(target, agreed, report=watch)
 
 

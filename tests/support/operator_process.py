@@ -57,7 +57,7 @@ def run(plan: dict[str, Any]) -> int:
 def operate(plan: dict[str, Any]) -> None:
     """Rebuild as a task does; write each event to stdout, with its number."""
     target = Target(plan["parameters"], plan["database"], plan["environment"])
-    chosen: dict[str, Any] = {name: Path(value) for name, value in plan["options"].items()}
+    chosen: dict[str, Any] = {name: Path(value) if value else None for name, value in plan["options"].items()}
     numbers = itertools.count(1)
 
     with running("text", "INFO") as view:

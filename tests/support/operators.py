@@ -204,7 +204,7 @@ def operator(target: Target, *, at: str = "", action: str = "", **chosen: object
 def started(target: Target, *, at: str = "", action: str = "", **chosen: object) -> Operator:
     """Start such a process and return it at once."""
     plan = {"parameters": dict(target.parameters), "database": target.database, "environment": target.environment}
-    return Operator({**plan, "at": at, "action": action, "options": {k: str(v) for k, v in chosen.items()}})
+    return Operator({**plan, "at": at, "action": action, "options": {k: str(v or "") for k, v in chosen.items()}})
 
 
 def invoke(*words: str, target: Target) -> subprocess.CompletedProcess[str]:

@@ -109,7 +109,7 @@ def test_command_in_backquotes_stays_in_one_line(width: int) -> None:
 def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, rehearse: bool) -> None:
     found = inspection(environment)
     files = written(tmp_path, *(f"SELECT {number};" for number in range(12)))
-    planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), rehearse)
+    planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), None, rehearse)
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as capture:
         text.rebuild_header(planned, console)

@@ -26,8 +26,8 @@ WITH expected (table_name, constraint_name, definition) AS (
     ),
     (
         'public.daily_snapshots', 'daily_snapshots_wyckoff_phase_check',
-        'CHECK (((wyckoff_phase)::text = ANY ((ARRAY[''A''::character varying, ''B''::character varying, '
-        || '''C''::character varying, ''D''::character varying, ''E''::character varying])::text[])))'
+        'CHECK (((wyckoff_phase)::text = ANY '
+        || '(ARRAY[''A''::text, ''B''::text, ''C''::text, ''D''::text, ''E''::text])))'
     ),
     (
         'public.daily_snapshots', 'daily_snapshots_phase_confidence_check',
