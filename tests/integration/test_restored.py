@@ -1,0 +1,63 @@
+"""A database that was restored, or upgraded with pg_upgrade, is as the one that it was made from, to every verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dbops import catalog, migrations, verification
+from dbops.catalog import drift
+from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target
+from tests.support import restores, servers
+from tests.support.servers import TestServer
+
+ROWS = (
+    "INSERT INTO public.tickers (symbol) VALUES ('AAPL'), ('BRK.B')",
+    "INSERT INTO public.ohlcv (ticker_id, date, close) SELECT id, day, 1 FROM public.tickers, "
+    "generate_series(date '2024-01-01', date '2024-12-31', interval '1 day') AS day",
+    "INSERT INTO public.daily_snapshots (time, ticker_id, wyckoff_phase) SELECT now(), id, 'A' FROM public.tickers",
+)
+
+
+def build(server: TestServer, database: str) -> Target:
+    """Make a database of all migrations, with rows and chunks."""
+    server.execute(f'CREATE DATABASE "{database}" TEMPLATE template0')
+    target = server.target(database)
+    migrations.migrate(target, migrations.discover(MIGRATIONS))
+    servers.run(target, *ROWS)
+    return target
+
+
+def text_of(target: Target) -> str:
+    with servers.connect(target) as connection:
+        return catalog.schema_text(connection)
+
+
+def assert_as_built(target: Target) -> None:
+    """Fail unless the database has the expected schema, and passes all checks."""
+    expected = catalog.read_expected(SCHEMA)
+    assert drift.differences(expected.text, text_of(target)) == ()
+    with servers.connect(target) as connection:
+        found = verification.run(connection, verification.list_checks(CHECKS), expected=expected)
+    assert [(check.name, check.actual) for check in found.failed] == []
+    assert servers.rows(target, "SELECT count(*) FROM public.ohlcv") == [(732,)]
+
+
+@pytest.mark.slow
+def test_restored_dump_is_as_the_database_that_was_dumped(own_server: TestServer, tmp_path: Path) -> None:
+    target = build(own_server, servers.fresh_name())
+    try:
+        with restores.restored(own_server, target, tmp_path / "kapman.dump") as copy:
+            assert_as_built(copy)
+    finally:
+        servers.drop_quietly(own_server, target.database)
+
+
+@pytest.mark.slow
+def test_database_that_pg_upgrade_took_over_is_as_before() -> None:
+    with servers.throwaway_server() as old:
+        before = build(old, "kapman_dev")
+        assert_as_built(before)
+        with restores.upgraded(old) as new:
+            assert_as_built(new.target("kapman_dev"))
