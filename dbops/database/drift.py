@@ -37,6 +37,7 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
         # Up to the last file that the ledger knows as applied, or all files if it knows none.
         last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
         built = tuple(migration for migration in files if last is None or migration.version <= last)
+        migrations.assert_within(built)
         with (
             lifecycle.scratch(connection, found, found.server.template0, report) as scratch,
             postgres.translated(scratch),

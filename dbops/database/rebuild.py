@@ -211,6 +211,7 @@ def judge(found: Inspection, options: Options) -> Plan:
     findings = [*preflight(found, dropping=True, creating=True)]
     try:
         files = migrations.discover(options.migrations)
+        migrations.assert_within(files)
         missing = f"there are none in {options.migrations}"
         findings.append(judged("migration files", bool(files), missing, "Write one with `invoke db.new`."))
     except DbopsError as error:

@@ -16,6 +16,7 @@ from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
 from dbops.label import Label
 from dbops.migrations.files import Migration, first_of, refuse_empty
+from dbops.migrations.reach import assert_within
 from dbops.postgres import UNTRUSTED_CODE, Connection
 from dbops.settings import Target
 
@@ -216,7 +217,7 @@ class LedgerStatus:
         """Return the files to apply, up to a version.
 
         Raises PreflightError or MigrationError if files, ledger and database do not fit together, UsageError if there
-        is no file of this version, or one to apply has no statements.
+        is no file of this version, or one to apply has no statements, or reaches beyond its database.
         """
         if self.unknown_relation:
             raise PreflightError(
@@ -253,6 +254,7 @@ class LedgerStatus:
             )
         chosen = tuple(migration for migration in self.pending if last is None or migration.version <= last)
         refuse_empty(chosen)
+        assert_within(chosen)
         return chosen
 
 

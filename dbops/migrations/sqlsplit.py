@@ -148,6 +148,18 @@ def leading(text: str) -> Iterator[str]:
         position = end
 
 
+def tokens(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the kind, the start and the end of each token of a text, without comments and blanks.
+
+    A run of parentheses is one token, and so is one of operators, commas, and digits.
+    """
+    position = 0
+    while position < len(text):
+        kind, start, position = _token(text, position)
+        if kind not in ("comment", "nothing"):
+            yield kind, start, position
+
+
 def without_comments(text: str) -> str:
     """Return a text with each comment, and blanks between words, replaced by one blank."""
     parts: list[str] = []

@@ -139,8 +139,9 @@ def test_statement_that_takes_too_long_is_ended_and_reported(empty: Target, tmp_
 
 
 def test_statement_that_another_session_cancels_gets_no_hint_about_the_timeout(empty: Target, tmp_path: Path) -> None:
+    servers.run(empty, "CREATE FUNCTION public.cancel() RETURNS bool RETURN pg_cancel_backend(pg_backend_pid())")
     with pytest.raises(MigrationError, match="canceling statement due to user request") as failure:
-        migrate(empty, written(tmp_path, "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60);"))
+        migrate(empty, written(tmp_path, "SELECT public.cancel(), pg_sleep(60);"))
     assert "Another session canceled it" in failure.value.advice
     assert "--statement-timeout" not in failure.value.advice
     assert failure.value.sqlstate == "57014"
@@ -187,7 +188,8 @@ def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: P
 
 def test_lost_connection_is_reported_with_the_state(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
-    text = f"{COLUMN}\nSELECT pg_terminate_backend(pg_backend_pid());\n"
+    servers.run(empty, "CREATE FUNCTION public.leave() RETURNS bool RETURN pg_terminate_backend(pg_backend_pid())")
+    text = f"{COLUMN}\nSELECT public.leave();\n"
     with pytest.raises(MigrationError, match="the connection was lost during migration 0002_do_step2") as failure:
         migrate(empty, written(tmp_path, text, first=2))
     assert failure.value.location is not None

@@ -13,7 +13,7 @@ from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.migrations import Options, State, discover, migrate, plan, status
 from dbops.settings import ROOT, Target
-from tests.support import servers
+from tests.support import operators, servers
 from tests.support.migration_files import write, written
 from tests.support.servers import TestServer, fresh_name, rows
 
@@ -184,10 +184,10 @@ def test_file_that_changes_during_the_run_is_sent_as_it_was_validated(empty: Tar
     assert [item.state for item in status(empty, migrations).items] == [State.APPLIED]
 
 
-def test_each_file_runs_with_the_same_settings(empty: Target, tmp_path: Path) -> None:
+def test_each_file_runs_with_the_same_settings(server: TestServer, empty: Target, tmp_path: Path) -> None:
     leave = """
     SET search_path = pg_catalog; SET TimeZone = 'Asia/Tokyo'; SET statement_timeout = '1h'; SET my.own = 'left';
-    CREATE TEMP TABLE left_behind (); CREATE ROLE {role}; SET ROLE {role};
+    CREATE TEMP TABLE left_behind (); SET ROLE {role};
     """
     look = """
     CREATE TABLE public.seen AS SELECT current_setting('search_path') AS path, current_setting('TimeZone') AS zone,
@@ -195,9 +195,8 @@ def test_each_file_runs_with_the_same_settings(empty: Target, tmp_path: Path) ->
         coalesce(current_setting('my.own', true), '') AS own, to_regclass('pg_temp.left_behind') IS NULL AS gone,
         current_user = session_user AS me;
     """
-    role = fresh_name("role")
-    migrations = written(tmp_path, leave.format(role=role), look, f"DROP ROLE {role};")
-    migrate(empty, migrations)
+    with operators.role(server) as role:
+        migrate(empty, written(tmp_path, leave.format(role=role), look))
     assert rows(empty, "SELECT * FROM public.seen") == [("public", "UTC", "0", "1s", "", True, True)]
 
 

@@ -1,0 +1,422 @@
+"""Find the statements of a migration that reach beyond the database that it runs in.
+
+The same files are built in scratch databases, rehearsed and compared, so they must change nothing else: no other
+database, no role, no setting of the server. What is looked at are the statements, the bodies of DO blocks and of
+routines that are called, and the SQL that these put together from literals, `||` and format(). A name that is only
+known when a block runs is accepted where it can be seen that it is the current database's. Code that hides what it
+does is not found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from dbops.errors import UsageError
+from dbops.migrations.files import Migration, first_of, label
+from dbops.migrations.sqlsplit import location_at, split, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A way to reach beyond the database: why it is refused, what to do instead, and how it is recognised.
+
+    `statement` matches the beginning of a statement in the form that `_form` gives it; `function` matches the name of a
+    function that is called; `written` matches, anywhere in a statement, a change of a system catalog.
+    """
+
+    why: str
+    instead: str
+    statement: re.Pattern[str] | None = None
+    function: re.Pattern[str] | None = None
+    written: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What reaches beyond the database: the offset in the file's text, the words that do, and the kind."""
+
+    offset: int
+    words: str
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.words} {self.kind.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token at an offset: `text` is a word in capitals, a quoted name without quotes, or a literal's content.
+
+    `inside` is the offset of the content.
+    """
+
+    kind: str
+    text: str
+    offset: int
+    inside: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return the name that a word or a quoted name stands for; empty for another token."""
+        return self.text.lower() if self.kind == "word" else self.text if self.kind == "quoted" else ""
+
+
+def _catalogs(*names: str) -> re.Pattern[str]:
+    """Return a pattern for a change of the rows of some system catalogs."""
+    listed = "|".join(names).upper()
+    schema = r'(?:"?PG_CATALOG"? \. )?'
+    return re.compile(rf'\b(?:UPDATE|INTO|DELETE FROM) (?:ONLY )?{schema}"?(?:{listed})\b', re.IGNORECASE)
+
+
+# How a statement's form shows the current database's name where it is put together, and what is not known.
+_OWN, _OTHER = "\ue000OWN", "\ue000OTHER"
+_OWN_FORM = f'"?{_OWN}"? '
+_ON_LABEL = r"(?:COMMENT|SECURITY LABEL(?: FOR \S+)?) ON"
+_LISTED = r"(?!TO |FROM |[.,] )"
+
+DATABASE = Kind(
+    "names a database, but a migration is also built and rehearsed in databases of other names",
+    "Write it in a DO block, for the database that it runs in:"
+    " EXECUTE format('ALTER DATABASE %I ...', current_database()).",
+    re.compile(
+        rf"ALTER DATABASE (?!{_OWN_FORM})|{_ON_LABEL} DATABASE (?!{_OWN_FORM})|REINDEX (?:DATABASE|SYSTEM) (?!; |\Z)"
+        rf"|(?:GRANT|REVOKE) .*? ON DATABASE {_LISTED}(?!{_OWN_FORM}(?:TO|FROM) )"
+    ),
+    written=_catalogs("pg_database", "pg_db_role_setting", "pg_shdescription", "pg_shseclabel"),
+)
+WHOLE_DATABASE = Kind(
+    "makes, drops or renames a database",
+    "Remove it: databases are made and dropped by `invoke db.create`, `invoke db.drop` and `invoke db.rebuild`.",
+    re.compile(r"(?:CREATE|DROP) DATABASE |ALTER DATABASE \S+ RENAME "),
+)
+ROLE = Kind(
+    "changes roles, which all databases of the server share",
+    "Remove it: the server's administrator creates roles. A migration may grant a role that exists rights on its own"
+    " objects.",
+    re.compile(
+        rf"(?:CREATE|ALTER|DROP) (?:ROLE|GROUP|USER(?! MAPPING)) |{_ON_LABEL} ROLE |(?:REASSIGN|DROP) OWNED "
+        r"|(?:GRANT|REVOKE) (?!.* ON )"
+    ),
+    written=_catalogs("pg_authid", "pg_auth_members", "pg_roles", "pg_shadow", "pg_user"),
+)
+SERVER = Kind(
+    "acts on the whole server",
+    "Remove it: that is for the server's administrator. A setting for this database alone is made in a DO block:"
+    " EXECUTE format('ALTER DATABASE %I SET ...', current_database()).",
+    re.compile(
+        rf"ALTER SYSTEM |(?:CREATE|ALTER|DROP) TABLESPACE |{_ON_LABEL} TABLESPACE |CHECKPOINT\b"
+        rf"|(?:GRANT|REVOKE) .*? ON (?:TABLESPACE|PARAMETER) {_LISTED}"
+    ),
+    re.compile(
+        r"pg_(?:reload_conf|rotate_logfile\w*|promote|switch_wal|create_restore_point|start_backup|stop_backup"
+        r"|backup_start|backup_stop|wal_replay_(?:pause|resume)|log_backend_memory_contexts|log_standby_snapshot"
+        r"|stat_reset_(?:shared|slru|replication_slot|subscription_stats)|replication_slot_advance"
+        r"|(?:create|drop|copy|sync)_\w*replication_slots?|logical_slot_get\w*changes"
+        r"|replication_origin_(?:create|drop|advance))"
+    ),
+    _catalogs("pg_tablespace", "pg_parameter_acl", "pg_replication_origin", "pg_shdepend"),
+)
+SESSIONS = Kind(
+    "ends or interrupts other sessions",
+    "Remove it: a migration waits for its locks, as long as its header `lock-timeout` says.",
+    function=re.compile(r"pg_(?:terminate|cancel)_backend"),
+)
+FILES = Kind(
+    "uses files or programs of the server",
+    "Remove it: a migration builds structure, and data is loaded afterwards, as with \\copy in `invoke db.psql`.",
+    re.compile(r"LOAD '|COPY .*?(?:FROM|TO) (?:PROGRAM )?'"),
+    re.compile(
+        r"pg_(?:read_file|read_binary_file|stat_file|ls_\w*dir|logdir_ls|file_(?:read|write|rename|unlink|sync|length))"
+        r"|lo_(?:import|export)"
+    ),
+)
+REMOTE = Kind(
+    "reaches another database or server",
+    "Remove it: what depends on another server is set up by hand, in each environment.",
+    re.compile(
+        rf"(?:CREATE|ALTER|DROP) SUBSCRIPTION |{_ON_LABEL} SUBSCRIPTION |(?:CREATE|ALTER) SERVER "
+        r"|IMPORT FOREIGN SCHEMA "
+    ),
+    re.compile(r"dblink(?:_\w+)?|schedule_in_database|(?:add|attach|detach|delete)_data_node|distributed_exec"),
+    _catalogs("pg_subscription"),
+)
+UPGRADE = Kind(
+    "must be the first statement of a session, and changes which TimescaleDB the checks expect",
+    "Remove it, and run `invoke db.upgrade`.",
+    re.compile(r'ALTER EXTENSION (?:TIMESCALEDB|"timescaledb") UPDATE\b'),
+)
+KINDS = (WHOLE_DATABASE, DATABASE, ROLE, SERVER, SESSIONS, FILES, REMOTE, UPGRADE)
+
+# A file without any of these words has nothing that is looked for.
+_SUSPICIOUS = re.compile(
+    r"\b(?:DATABASE|ROLE|USER|GROUP|GRANT|REVOKE|OWNED|SYSTEM|TABLESPACE|COPY|LOAD|SUBSCRIPTION|SERVER|FOREIGN"
+    r"|CHECKPOINT|EXTENSION|EXECUTE|pg_\w+|dblink\w*|lo_import|lo_export|schedule_in_database|distributed_exec"
+    r"|\w+_data_node)\b",
+    re.IGNORECASE,
+)
+_PIECE = re.compile(r"\|\||:=|=>|::|[0-9]+|.", re.DOTALL)
+_PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_CURRENT = {"current_database()", "current_catalog", "pg_catalog.current_database()"}
+_WRAPPED = re.compile(
+    r"(?:pg_catalog\.)?quote_ident\((?P<inner>.*)\)|\((?P<group>.*)\)|(?P<cast>.*)::(?:text|name|varchar)"
+)
+# Words of PL/pgSQL behind which a statement begins, and those that an expression does not contain.
+_BEFORE_STATEMENT = {"BEGIN", "THEN", "ELSE", "LOOP", "DECLARE"}
+_BEFORE_EXPRESSION = {
+    *_BEFORE_STATEMENT, "EXECUTE", "IN", "INTO", "USING", "SELECT", "RETURN", "QUERY", "DEFAULT", "FROM", "RAISE",
+}  # fmt: skip
+
+
+def assert_within(files: Iterable[Migration]) -> None:
+    """Raise UsageError, with each place and what to do, if files have statements that reach beyond their database."""
+    routines: dict[str, Kind] = {}
+    found = [(file, finding) for file in files for finding in findings(file.text, routines)]
+    if not found:
+        return
+    places = [location_at(file.text, finding.offset, label(file.path)) for file, finding in found]
+    file, first = found[0]
+    more = tuple(f"{place} {finding}" for place, (_, finding) in zip(places[1:], found[1:], strict=True))
+    raise UsageError(
+        f"{file.path.name} reaches beyond its database: {first}",
+        where=label(file.path),
+        location=places[0],
+        notes=first_of(more),
+        state="No migration was run.",
+        hint=first.kind.instead,
+    )
+
+
+def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding]:
+    """Return what reaches beyond the database in a migration's text, in order.
+
+    `routines` are those of earlier files whose bodies do so, by name; those that the text creates are added.
+    """
+    routines = {} if routines is None else routines
+    if not routines and not _SUSPICIOUS.search(text):
+        return []
+    found: list[Finding] = []
+    for statement in split(text):
+        parts = _tokens(statement.text, statement.start)
+        bodies = (part for part in parts if part.kind == "string")
+        if statement.begins("DO"):
+            found += (finding for body in bodies for finding in _in_body(body, routines))
+        elif name := _routine(parts):
+            # It does no harm until it is called.
+            inside = chain(_in_statement(parts, routines), *(_in_body(body, routines) for body in bodies))
+            if first := next(inside, None):
+                routines[name] = first.kind
+        else:
+            found += _in_statement(parts, routines)
+    return sorted({(f.offset, f.kind.why): f for f in found}.values(), key=lambda finding: finding.offset)
+
+
+def _tokens(text: str, start: int) -> list[Token]:
+    """Return the tokens of a text that stands at an offset, with parentheses and operators one by one."""
+    found: list[Token] = []
+    for kind, begin, end in tokens(text):
+        raw, at = text[begin:end], start + begin
+        if kind == "word":
+            found.append(Token(kind, raw.upper(), at))
+        elif kind == "quoted":
+            found.append(Token(kind, raw[1:-1].replace('""', '"'), at))
+        elif kind == "string" and begin and text[begin - 1] == "'" and found[-1].kind == "string":
+            # A doubled quote was read as the end of one literal and the beginning of another.
+            found[-1] = replace(found[-1], text=f"{found[-1].text}'{raw[1:-1]}")
+        elif kind == "string":
+            found.append(Token(kind, raw[1:-1], at, at + 1))
+        elif kind == "escaped":
+            found.append(Token("string", _ESCAPED.sub(r"\1", raw[2:-1].replace("''", "'")), at, at + 2))
+        elif kind == "dollar":
+            tag = raw.index("$", 1) + 1
+            found.append(Token("string", raw[tag:-tag], at, at + tag))
+        else:
+            found += [Token("other", piece[0], at + piece.start()) for piece in _PIECE.finditer(raw)]
+    return found
+
+
+def _form(parts: list[Token], *, nested: bool) -> str:
+    """Return a statement with one blank between tokens, words in capitals, and a quote for each literal.
+
+    What stands in parentheses is left out, unless it is asked for.
+    """
+    depth = 0
+    shown: list[str] = []
+    for part in parts:
+        if part.kind == "other" and part.text in "()":
+            depth += 1 if part.text == "(" else -1
+            shown += [part.text] * nested
+        elif nested or not depth:
+            quoted = '"' + re.sub(r"\s", "_", part.text) + '"'
+            shown.append({"string": "'", "quoted": quoted}.get(part.kind, part.text))
+    return " ".join([*shown, ""])
+
+
+def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Finding]:
+    """Yield what reaches beyond the database in a statement of SQL, or in one of PL/pgSQL, also behind THEN."""
+    starts = [0, *(n + 1 for n, part in enumerate(parts) if part.kind == "word" and part.text in _BEFORE_STATEMENT)]
+    if _form(parts[:2], nested=True) == "CREATE SCHEMA ":
+        starts += [n for n, part in enumerate(parts) if part.kind == "word" and part.text == "GRANT"]
+    for start in starts:
+        form = _form(parts[start:], nested=False)
+        for kind in KINDS:
+            if kind.statement and (match := kind.statement.match(form)):
+                shown = form.split()[0] if "." in match[0] or "'" in match[0] else match[0].strip()
+                yield Finding(parts[start].offset, shown, kind)
+                break
+    whole = _form(parts, nested=True)
+    for kind in KINDS:
+        if kind.written and (match := kind.written.search(whole)):
+            yield Finding(parts[0].offset, match[0].lower().replace(" . ", "."), kind)
+    for n, part in enumerate(parts[:-1]):
+        if part.name and parts[n + 1].text == "(" and parts[n + 1].kind == "other":
+            before = parts[n - 3] if n > 2 and parts[n - 1].text == "." else parts[n - 1] if n else part
+            if before.text in ("FUNCTION", "PROCEDURE", "ROUTINE") and before.kind == "word":
+                continue
+            called = (kind for kind in KINDS if kind.function and kind.function.fullmatch(part.name))
+            if kind_of_call := next(called, routines.get(part.name)):
+                yield Finding(part.offset, f"{part.name}()", kind_of_call)
+
+
+def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Finding]:
+    """Yield what reaches beyond the database in the body of a DO block or a routine, and in the SQL that it makes."""
+    statements = [_tokens(statement.text, body.inside + statement.start) for statement in split(body.text)]
+    own = _own_variables(statements)
+    for parts in statements:
+        yield from _in_statement(parts, routines)
+        yield from _in_expressions(parts, own, routines)
+
+
+def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]) -> Iterator[Finding]:
+    """Yield what the SQL that a statement of PL/pgSQL puts together reaches; a message of RAISE is no SQL."""
+    expression: list[Token] = []
+    depth = 0
+    for n, part in enumerate([*parts, Token("other", ";", 0)]):
+        depth += (part.text == "(") - (part.text == ")") if part.kind == "other" else 0
+        ends = part.kind == "word" and part.text in _BEFORE_EXPRESSION
+        ends |= part.kind == "other" and (part.text in (";", ":=", ",", "[", "]") or (part.text == "=" and n == 1))
+        if not ends or depth:
+            expression.append(part)
+            continue
+        if any(token.kind == "string" for token in expression):
+            text = _made(expression, own)
+            at = next(token.offset for token in expression if token.kind == "string")
+            for statement in split(text):
+                for finding in _in_statement(_tokens(statement.text, 0), routines):
+                    yield Finding(at, finding.words, finding.kind)
+                if statement.begins("DO"):
+                    for inner in _tokens(statement.text, 0):
+                        if inner.kind == "string":
+                            yield from (Finding(at, f.words, f.kind) for f in _in_body(inner, routines))
+            # What other functions than format() are given may be SQL too.
+            for group, name in _groups(expression):
+                if name != "format":
+                    yield from _in_expressions(group, own, routines)
+        expression = []
+        if part.kind == "word" and part.text == "RAISE":
+            return
+
+
+def _groups(parts: list[Token]) -> Iterator[tuple[list[Token], str]]:
+    """Yield the content of each pair of parentheses that is not in another, and the name in front of it."""
+    depth, start = 0, 0
+    for n, part in enumerate(parts):
+        if part.kind == "other" and part.text == "(":
+            depth += 1
+            start = n if depth == 1 else start
+        elif part.kind == "other" and part.text == ")":
+            depth -= 1
+            if not depth:
+                yield parts[start + 1 : n], parts[start - 1].name if start else ""
+
+
+def _split_at(parts: list[Token], operator: str) -> list[list[Token]]:
+    """Return the parts between an operator, outside parentheses."""
+    depth = 0
+    found: list[list[Token]] = [[]]
+    for part in parts:
+        depth += (part.text == "(") - (part.text == ")") if part.kind == "other" else 0
+        if part.text == operator and part.kind == "other" and not depth:
+            found.append([])
+        else:
+            found[-1].append(part)
+    return found
+
+
+def _made(expression: list[Token], own: set[str]) -> str:
+    """Return the text that an expression makes, with a name in place of what is not known."""
+    made = ""
+    for operand in _split_at(expression, "||"):
+        if len(operand) > 2 and operand[-2].text == "::":
+            operand = operand[:-2]
+        groups = list(_groups(operand))
+        if len(operand) == 1 and operand[0].kind == "string":
+            made += operand[0].text
+        elif groups and groups[0][1] == "format" and operand[-1].text == ")":
+            template, *arguments = _split_at(groups[0][0], ",")
+            made += _formatted(_made(template, own), arguments, own)
+        elif groups and groups[0][1] == "concat" and operand[-1].text == ")":
+            made += "".join(_made(argument, own) for argument in _split_at(groups[0][0], ","))
+        elif len(groups) == 1 and operand[0].text == "(" and operand[-1].text == ")":
+            made += _made(groups[0][0], own)
+        else:
+            made += _OWN if _is_own("".join(part.text.lower() for part in operand), own) else _OTHER
+    return made
+
+
+def _formatted(template: str, arguments: list[list[Token]], own: set[str]) -> str:
+    """Return what format() makes of its template."""
+    count = 0
+
+    def filled(match: re.Match[str]) -> str:
+        nonlocal count
+        if match["kind"] == "%":
+            return "%"
+        count = int(match["number"]) if match["number"] else count + 1
+        value = _made(arguments[count - 1], own) if count <= len(arguments) else _OTHER
+        known = not value.startswith((_OWN, _OTHER))
+        return f'"{value}"' if known and match["kind"] == "I" else f"'{value}'" if match["kind"] == "L" else value
+
+    return _PLACEHOLDER.sub(filled, template)
+
+
+def _is_own(expression: str, own: set[str]) -> bool:
+    """Return whether an expression, in lower case and without blanks, is the name of the current database."""
+    if match := _WRAPPED.fullmatch(expression):
+        return _is_own(match["inner"] or match["group"] or match["cast"] or "", own)
+    return expression in _CURRENT or expression in own
+
+
+def _own_variables(statements: list[list[Token]]) -> set[str]:
+    """Return the variables of a body to which nothing but the name of the current database is assigned."""
+    given: dict[str, bool] = {}
+    for parts in statements:
+        texts = [part.text.lower() for part in parts if part.text != ";"]
+        while texts and texts[0].upper() in _BEFORE_STATEMENT:
+            texts.pop(0)
+        sign = next((n for n, text in enumerate(texts) if text in (":=", "=", "default")), 0)
+        names, value = texts[:1], texts[sign + 1 :]
+        if "into" in texts[:-1]:
+            at = texts.index("into")
+            at += texts[at + 1] == "strict"
+            names = texts[at + 1 : at + 2]
+            value = [text for text in [*texts[1:at], *texts[at + 2 :]] if text != "strict" and text != "into"]
+        elif texts[:1] == ["for"]:
+            names, value = texts[1:2], []
+        elif not sign:
+            continue
+        for name in names:
+            given[name] = given.get(name, True) and _is_own("".join(value), set())
+    return {name for name, is_own in given.items() if is_own}
+
+
+def _routine(parts: list[Token]) -> str:
+    """Return the name of the routine that a statement creates; empty for another statement."""
+    words = _form(parts[:4], nested=True).replace("OR REPLACE ", "")
+    if not words.startswith(("CREATE FUNCTION ", "CREATE PROCEDURE ")):
+        return ""
+    opening = next((n for n, part in enumerate(parts) if part.text == "(" and part.kind == "other"), 0)
+    return parts[opening - 1].name if opening else ""
