@@ -544,7 +544,9 @@ def server_destroy(
             ask=lambda loss: run.view.ask(text.server_question(loss, found.size)),
         )
     gone = server.destroy(embedded, report=run.view.event)
-    said = f"Removed {found.directory}.\n" if gone else "There is no embedded server's directory to remove.\n"
+    said = (
+        f"Removed the embedded server in {found.directory}.\n" if gone else "There is no embedded server to remove.\n"
+    )
     run.view.result(text.print_as_is, said, {"removed": gone, "directory": found.directory})
 
 

@@ -153,6 +153,7 @@ def server_status(found: Status, url: str) -> dict[str, object]:
     """Return what there is of the embedded server; `url` is empty where it does not run."""
     return {
         "state": found.state,
+        "problem": found.problem,
         "postgresql": found.installation.version if found.installation else "",
         "timescaledb": found.installation.timescaledb if found.installation else "",
         "programs": str(found.installation.binaries) if found.installation else "",

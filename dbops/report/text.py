@@ -745,7 +745,7 @@ def drift(result: Drift, console: Console) -> None:
 
 def server_status(found: dict[str, Any], console: Console) -> None:
     """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
-    names = ("state", "postgresql", "timescaledb", "programs", "directory", "pid")
+    names = ("state", "problem", "postgresql", "timescaledb", "programs", "directory", "pid")
     lines = {name: str(found[name] or "") for name in names}
     lines["size"] = decimal(found["size_bytes"]) if found["size_bytes"] else ""
     facts(console, {name: text for name, text in lines.items() if text})

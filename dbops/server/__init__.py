@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,8 @@ from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access
 from dbops.server.cluster import Cluster, Postmaster, postmaster
-from dbops.server.directory import Layout, claim, locked, remove, tail
-from dbops.server.find import Installation, find
+from dbops.server.directory import Layout, claim, locked, open_regular, remove, tail
+from dbops.server.find import OLDEST, Installation, find
 from dbops.server.packages import OTHER_WAYS
 from dbops.server.packages import install as install_packages
 
@@ -44,7 +46,10 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What there is: state is `not installed`, `installed` (no data yet), `stopped` or `running`; size in bytes."""
+    """What there is: state is `not installed`, `no data`, `stopped`, `running` or `unusable`; size in bytes.
+
+    `problem` says why no server can start on the data.
+    """
 
     state: str
     directory: Path
@@ -52,6 +57,7 @@ class Status:
     running: Postmaster | None = None
     address: access.Address | None = None
     size: int = 0
+    problem: str = ""
 
 
 def ensure_running(environ: Mapping[str, str], *, ask: bool = False, report: Report = ignore) -> str:
@@ -164,17 +170,19 @@ def status(server: Embedded) -> Status:
     layout = server.layout
     found = server.installations()
     if not layout.made:
-        state = "installed" if found else "not installed"
+        state = "no data" if found else "not installed"
         return Status(state, layout.directory, found[0] if found else None)
     installation = next((i for i in found if i.major == layout.major), None)
     running = postmaster(layout.data)
+    problem = "" if installation else _unusable(layout, found).what
     return Status(
-        state="running" if running else "stopped",
+        state="running" if running else "unusable" if problem else "stopped",
         directory=layout.directory,
         installation=installation,
         running=running,
         address=access.preferred(layout, running) if running else None,
         size=_size(layout.data),
+        problem=problem,
     )
 
 
@@ -194,18 +202,26 @@ def temporarily_up(server: Embedded, *, report: Report = ignore) -> Iterator[dic
 
 
 def destroy(server: Embedded, *, report: Report = ignore) -> bool:
-    """Stop the server and remove its directory with all data; return whether there was one.
+    """Stop the server and remove what this tool made, all data with it; return whether there was anything.
 
-    Raises ServerError for a directory that this tool did not make. Asking for consent is the caller's part.
+    What stays in the directory is reported. Raises ServerError for a directory that this tool did not make. Asking for
+    consent is the caller's part.
     """
     layout = server.layout
-    if not layout.directory.exists():
-        return False
     if not layout.ours:
-        raise layout.foreign()
+        if layout.directory.exists() and set(layout.directory.iterdir()) - set(layout.unusable()):
+            raise layout.foreign()
+        return False
     with locked(layout, report):
         _stop(server)
-        remove(layout)
+        linked = layout.data.resolve() if layout.data.is_symlink() else None
+        kept = remove(layout)
+        unusable = layout.unusable()
+    for path in kept:
+        why = "it may hold data" if path in unusable else "this tool did not make it"
+        report(Message("WARNING", f"{path.name} stays: {why}", str(path)))
+    if linked:
+        report(Message("WARNING", "the data stays: the data directory was a link to it", str(linked)))
     return True
 
 
@@ -216,9 +232,9 @@ def log_lines(server: Embedded, lines: int) -> tuple[str, ...]:
 
 def follow_log(server: Embedded, lines: int) -> Iterator[str]:
     """Yield the last lines of the log, then each line that is added, without end."""
-    while not server.layout.log.exists():
+    while not os.path.lexists(server.layout.log):
         time.sleep(POLL_SECONDS)
-    with server.layout.log.open(errors="replace") as file:
+    with io.TextIOWrapper(open_regular(server.layout.log), errors="replace") as file:
         *added, rest = file.read().split("\n")
         yield from added[-lines:]
         while True:
@@ -248,7 +264,7 @@ def _choose_port(layout: Layout, port: int | None, report: Report) -> int | None
         access.check_usable(port)
         return port
     before = layout.port.read_text().strip() if layout.port.exists() else ""
-    if before.isdecimal():
+    if re.fullmatch(r"\d{1,5}", before, re.ASCII):
         try:
             access.check_usable(int(before))
             return int(before)
@@ -261,21 +277,56 @@ def _choose_port(layout: Layout, port: int | None, report: Report) -> int | None
 
 def _cluster(server: Embedded) -> Cluster:
     """Return the cluster with the programs that fit its data directory; raise ServerError if there are none."""
-    wanted = server.layout.major
-    for installation in server.installations():
-        if wanted in (None, installation.major):
-            return Cluster(server.layout, installation)
-    what = f"PostgreSQL {wanted} with TimescaleDB" if wanted else "PostgreSQL 15 or newer with TimescaleDB"
-    raise ServerError(
-        f"{what} is not installed",
-        where="this machine",
-        hint=f"Run `invoke server.install`. {OTHER_WAYS}",
+    found, layout = server.installations(), server.layout
+    if not layout.made:
+        if found:
+            return Cluster(layout, found[0])
+        raise ServerError(
+            "PostgreSQL 15 or newer with TimescaleDB is not installed",
+            where="this machine",
+            hint=f"Run `invoke server.install`. {OTHER_WAYS}",
+        )
+    for installation in found:
+        if installation.major == layout.major:
+            return Cluster(layout, installation)
+    raise _unusable(layout, found)
+
+
+def _unusable(layout: Layout, found: Sequence[Installation]) -> ServerError:
+    """Return why no installation can start on the data directory, and what to do: keep the data, or start anew."""
+    anew = "To start without it, run `invoke server.destroy`, then `invoke server.up`."
+    major = layout.major
+    if major is None:
+        return ServerError(
+            "the data directory is damaged: PG_VERSION does not hold a version",
+            where=str(layout.data / "PG_VERSION"),
+            hint="To keep the data, write the major version of the PostgreSQL that made it into that file, "
+            f"or restore the directory from a backup. {anew}",
+        )
+    there = " and ".join(str(installation.major) for installation in found)
+    if not found and major >= OLDEST:
+        keep = f"Run `invoke server.install`, or install PostgreSQL {major} with TimescaleDB yourself."
+    else:
+        keep = (
+            f"To keep the data, install PostgreSQL {major} with TimescaleDB; or dump the databases with it, "
+            "or run its pg_upgrade, as docs/upgrade.md says."
+        )
+    return ServerError(
+        f"the data directory was made by PostgreSQL {major}, and "
+        f"{f'only PostgreSQL {there} is' if there else 'it is not'} installed with TimescaleDB",
+        where=str(layout.data),
+        hint=f"{keep} {anew}",
     )
 
 
 def _stop(server: Embedded) -> bool:
     """Stop the server if it runs, with the lock held."""
-    return bool(postmaster(server.layout.data)) and _cluster(server).stop()
+    if not postmaster(server.layout.data):
+        return False
+    found = server.installations()
+    # Any version's pg_ctl can stop a server.
+    fitting = [i for i in found if i.major == server.layout.major] or found
+    return Cluster(server.layout, fitting[0]).stop() if fitting else bool(_cluster(server).stop())
 
 
 def _size(directory: Path) -> int:

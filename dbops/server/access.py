@@ -15,7 +15,7 @@ from dbops.server.cluster import LOOPBACK, SUPERUSER, Postmaster
 from dbops.server.directory import Layout
 
 if TYPE_CHECKING:
-    import psycopg
+    from dbops.postgres import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,13 @@ class Address:
             return f"postgresql://{SUPERUSER}@{self.host}:{self.port}/{name}?passfile={quote(str(self.password_file))}"
         return f"postgresql://{SUPERUSER}@/{name}?host={quote(self.host)}&port={self.port}"
 
-    def connect(self) -> psycopg.Connection:
-        """Return an autocommit connection to the maintenance database."""
+    def connect(self) -> Connection:
+        """Return an autocommit connection to the maintenance database, whatever server libpq's variables name."""
         # Loaded here: `server.status` does without.
-        import psycopg
+        from dbops import postgres
+        from dbops.settings import Target, parse_url
 
-        return psycopg.connect(self.url("postgres"), autocommit=True)
+        return postgres.connect(Target({**parse_url(self.url(), str(self.host)), "hostaddr": ""}, "postgres"))
 
 
 def by_socket(layout: Layout, running: Postmaster) -> Address:

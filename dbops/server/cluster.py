@@ -10,13 +10,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dbops.errors import ServerError
 from dbops.events import Message, Report, ignore
-from dbops.server.directory import UNFINISHED, Layout, tail
+from dbops.server.directory import UNFINISHED, Layout, of_another_account, open_regular, tail
 from dbops.server.find import Installation
 
 SUPERUSER = "postgres"
@@ -103,9 +104,12 @@ class Account:
         )
 
     def own(self, directory: Path) -> None:
-        """Give a directory, with all that is in it, to this account."""
-        for path in (directory, *directory.rglob("*")):
-            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+        """Give a directory, with all that is in it, to this account; links are not followed."""
+        # What contains a directory changes hands after it, so that nothing can be put in its place meanwhile.
+        for _, directories, files, descriptor in os.fwalk(directory, topdown=False):
+            for name in (*directories, *files):
+                os.chown(name, self.uid, self.gid, dir_fd=descriptor, follow_symlinks=False)
+            os.fchown(descriptor, self.uid, self.gid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +136,15 @@ class Cluster:
             )
         if layout.made:
             return False
+        if data.is_symlink() and not data.exists():
+            raise ServerError(
+                "the data directory is a link to what does not exist",
+                where=str(data),
+                hint="Mount or restore what it links to; to start anew, remove the link.",
+            )
         if data.exists():
             # No server can start on it, and it may hold data.
-            aside = data.rename(data.with_name(f"data.unusable-{int(time.time())}"))
+            aside = layout.set_aside()
             report(Message("WARNING", f"the data directory was incomplete: kept as {aside.name}, made anew", str(data)))
         # The name is new each time: an initdb whose parent was killed may still write into its directory.
         for left in layout.unfinished():
@@ -168,7 +178,7 @@ class Cluster:
         self._repair()
         for directory in (layout.log.parent, layout.socket):
             private_directory(directory, self.account)
-        clear_stale(layout.data, layout.socket)
+        self._clear_stale()
         self._configure(port)
         options = f"-c config_file={shlex.quote(str(layout.configuration))}"
         start = ("start", "-D", layout.data, "-l", layout.log, "-o", options, "-w", "-t", str(START_SECONDS))
@@ -191,17 +201,37 @@ class Cluster:
 
     def _repair(self) -> None:
         """Give the data directory the owner and the permissions that PostgreSQL insists on."""
+        data, account = self.layout.data, self.account
+        found = data.stat()
+        if found.st_uid != account.uid:
+            # What root restored from a backup is given to the server's account; what another account has is not taken.
+            if not account.switch or found.st_uid != os.geteuid() or data.is_symlink():
+                raise of_another_account(data)
+            account.own(data)
+        if found.st_mode & 0o777 not in (0o700, 0o750):
+            account.run("chmod", "700", data)
+
+    def _clear_stale(self) -> None:
+        """Remove lock files whose pid now belongs to another program, once no process works in the data directory.
+
+        PostgreSQL itself replaces the files of a dead process; but it takes any living process of its own
+        account for a server. After a postmaster was killed, its children need a moment to notice.
+        """
         data = self.layout.data
-        if data.stat().st_uid != self.account.uid:
-            if not self.account.switch:
-                raise ServerError(
-                    "the data directory belongs to another account",
-                    where=str(data),
-                    hint="Run the task as that account, or set KAPMAN_SERVER_DIR to another directory.",
-                )
-            self.account.own(data)
-        if data.stat().st_mode & 0o777 not in (0o700, 0o750):
-            data.chmod(0o700)
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while _workers(data) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        named = _pid_file(data)[:1]
+        if not named or not named[0].isdigit() or _workers(data):
+            return
+        try:
+            os.kill(int(named[0]), 0)
+        except (ProcessLookupError, OverflowError):
+            return
+        except PermissionError:
+            pass  # It lives, under another account.
+        remove = 'rm -f "$1"/postmaster.pid "$2"/.s.PGSQL.*'
+        self.account.run("/bin/sh", "-c", remove, "sh", data, self.layout.socket)
 
     def _configure(self, port: int | None) -> None:
         """Write the settings and the access rules; the server's account may read them, not change them."""
@@ -229,17 +259,29 @@ class Cluster:
 
 
 def private_directory(path: Path, account: Account) -> None:
-    """Make a directory that only its account may enter; raise ServerError if another account has it."""
-    path.mkdir(mode=0o700, exist_ok=True)
-    if path.is_symlink() or path.stat().st_uid not in (account.uid, os.geteuid()):
-        raise ServerError(
-            "the directory belongs to another account",
-            where=str(path),
-            hint="Remove it, or set KAPMAN_SERVER_DIR to another directory.",
-        )
-    if account.switch:
-        os.chown(path, account.uid, account.gid)
-    path.chmod(0o700)
+    """Make a directory that only its account may enter; raise ServerError if another account has it.
+
+    It may be in /tmp, where other accounts could put a link: what is checked and what is changed is one descriptor.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (NotADirectoryError, PermissionError):
+        descriptor = -1
+    try:
+        if descriptor < 0 or os.fstat(descriptor).st_uid not in (account.uid, os.geteuid()):
+            raise ServerError(
+                "the directory belongs to another account",
+                where=str(path),
+                hint="Remove it, or set KAPMAN_SERVER_DIR to another directory.",
+            )
+        if account.switch:
+            os.fchown(descriptor, account.uid, account.gid)
+        os.fchmod(descriptor, 0o700)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 # Which processes run on a data directory: the pid file alone is not enough, since pids are reused.
@@ -282,28 +324,6 @@ def works_in(pid: int, data: Path) -> bool:
     return str(data) in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def clear_stale(data: Path, socket: Path) -> None:
-    """Remove lock files whose pid now belongs to another program, once no process works in the data directory.
-
-    PostgreSQL itself replaces the files of a dead process; but it takes any living process of its own
-    account for a server. After a postmaster was killed, its children need a moment to notice.
-    """
-    deadline = time.monotonic() + LEFTOVER_SECONDS
-    while _workers(data) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    named = _pid_file(data)[:1]
-    if not named or not named[0].isdigit() or _workers(data):
-        return
-    try:
-        os.kill(int(named[0]), 0)
-    except ProcessLookupError:
-        return
-    except PermissionError:
-        pass  # It lives, under another account.
-    for stale in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
-        stale.unlink(missing_ok=True)
-
-
 def _workers(data: Path) -> list[int]:
     """Return the processes that work in a data directory; none where the system does not show them."""
     pids = (int(entry.name) for entry in PROC.glob("[0-9]*"))
@@ -312,6 +332,7 @@ def _workers(data: Path) -> list[int]:
 
 def _pid_file(data: Path) -> list[str]:
     try:
-        return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+        with open_regular(data / "postmaster.pid") as file:
+            return [line.strip() for line in file.read(8192).decode("utf-8", "replace").splitlines()]
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -8,22 +8,36 @@ DIRECTORY/pg_hba.conf           who may connect
 DIRECTORY/port                  the loopback port that the server listens on whenever it is started
 DIRECTORY/password              the password for TCP, as a libpq password file
 DIRECTORY/install.log           what apt and the compiler said
+DIRECTORY/data.new-XXXXXXXX     an unfinished data directory, or one that is being removed: nothing of value
+DIRECTORY/data.unusable-TIME    what stood in the place of the data directory, but no server could start on
+
+Where root runs the tasks, the server's account (postgres) owns data, log and socket, and may put links and pipes there:
+root opens what is in them without following links, by descriptor, or has that account do it. All else in the directory
+is root's, and root refuses a directory that the server's account could change.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import shutil
+import stat
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from dbops.errors import ServerError
 from dbops.events import Message, Report
 
 SOCKET_PATH_BYTES = 103  # the smallest limit among the systems that PostgreSQL runs on, macOS's
 UNFINISHED = "data.new-"
+_UNFINISHED_NAME = re.compile(r"data\.new-[a-z0-9_]{8}")  # as tempfile.mkdtemp makes them
+_UNUSABLE_NAME = re.compile(r"data\.unusable-\d+")
 SOCKET_NAME = "/.s.PGSQL.65535.lock"
 
 
@@ -55,17 +69,38 @@ class Layout:
 
     @property
     def made(self) -> bool:
-        """Return whether a data directory is there that a server can start on."""
-        return (self.data / "global" / "pg_control").is_file()
+        """Return whether a data directory is there that a server has been started on, or could be."""
+        try:
+            return stat.S_ISREG((self.data / "global" / "pg_control").lstat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            raise of_another_account(self.data) from None
 
     @property
     def major(self) -> int | None:
-        """Return the major version of PostgreSQL that made the data directory; None if there is none to start on."""
-        return int((self.data / "PG_VERSION").read_text().split(".")[0]) if self.made else None
+        """Return the major version of PostgreSQL that made the data directory; None if there is no telling."""
+        try:
+            with open_regular(self.data / "PG_VERSION") as file:
+                found = re.fullmatch(rb"(\d{1,3})(\.\d+)?\s*", file.read(32))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return int(found[1]) if found else None
 
     def unfinished(self) -> tuple[Path, ...]:
-        """Return what is left of data directories that were never finished."""
-        return tuple(self.directory.glob(f"{UNFINISHED}*"))
+        """Return what is left of data directories that were never finished, or not removed completely."""
+        return tuple(path for path in self._entries() if _UNFINISHED_NAME.fullmatch(path.name) and path.is_dir())
+
+    def unusable(self) -> tuple[Path, ...]:
+        """Return what was put aside because no server could start on it: it may hold data."""
+        return tuple(path for path in self._entries() if _UNUSABLE_NAME.fullmatch(path.name))
+
+    def set_aside(self) -> Path:
+        """Rename what no server can start on, as it may hold data, and return its new path."""
+        return self.data.rename(self.data.with_name(f"data.unusable-{int(time.time())}"))
+
+    def _entries(self) -> list[Path]:
+        return sorted(self.directory.iterdir()) if self.directory.is_dir() else []
 
     def foreign(self) -> ServerError:
         """Return the refusal to touch a directory that this tool did not make."""
@@ -76,13 +111,23 @@ class Layout:
         )
 
 
+def of_another_account(path: Path) -> ServerError:
+    """Return the refusal to use what belongs to another account."""
+    return ServerError(
+        f"the {'data ' if path.name == 'data' else ''}directory belongs to another account",
+        where=str(path),
+        hint="Run the task as that account, or set KAPMAN_SERVER_DIR to another directory.",
+    )
+
+
 def claim(layout: Layout) -> None:
     """Make the directory and say that it is ours; raise ServerError if it holds files of another program."""
     try:
-        layout.directory.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in layout.directory.iterdir()}
+        layout.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        names = {path.name for path in layout.directory.iterdir()} - {path.name for path in layout.unusable()}
         if names - {layout.lock.name} and layout.marker.name not in names:
             raise layout.foreign()
+        _assert_private(layout)
         layout.marker.touch()
     except OSError as error:
         raise ServerError(
@@ -90,6 +135,51 @@ def claim(layout: Layout) -> None:
             where=str(layout.directory),
             hint="Set KAPMAN_SERVER_DIR to a directory that you may write, or make this one writable.",
         ) from None
+
+
+def _assert_private(layout: Layout) -> None:
+    """Raise ServerError if root would read and write where the server's account could have put a link."""
+    if os.geteuid() != 0:
+        return
+    # Imported late: cluster.py imports this module.
+    from dbops.server.cluster import Account
+
+    account = Account.current()
+    directory = layout.directory.resolve()
+    for path in (directory, *directory.parents):
+        found = path.stat()
+        writable = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid == account.gid)
+        protected = path != directory and found.st_mode & stat.S_ISVTX
+        if found.st_uid == account.uid or (writable and not protected) or (path == directory and found.st_uid != 0):
+            raise ServerError(
+                "another account can change the embedded server's directory, where root writes",
+                where=str(path),
+                hint="Run the task as the account that owns it, or set KAPMAN_SERVER_DIR to a directory of root's.",
+            )
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that another account may have replaced, for reading; a link is not followed, a pipe not waited for.
+
+    Raises FileNotFoundError, or ServerError for what is not a regular file or may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        raise of_another_account(path.parent) from None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        descriptor = -1
+    if descriptor >= 0 and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    if descriptor >= 0:
+        os.close(descriptor)
+    raise ServerError(
+        f"{path.name} is not a regular file",
+        where=str(path),
+        hint="Remove it: another account could make this task read any file through it.",
+    )
 
 
 @contextmanager
@@ -101,6 +191,8 @@ def locked(layout: Layout, report: Report) -> Iterator[None]:
     # Imported late: a verb on another server does not need it.
     from filelock import FileLock, Timeout
 
+    if layout.ours:
+        _assert_private(layout)
     lock = FileLock(layout.lock, mode=0o600)
     try:
         try:
@@ -114,29 +206,64 @@ def locked(layout: Layout, report: Report) -> Iterator[None]:
             where=str(layout.directory),
             hint="Run `invoke server.up` to make a new one.",
         ) from None
+    except PermissionError:
+        raise of_another_account(layout.directory) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def remove(layout: Layout) -> None:
-    """Remove all that this tool made, and the directory if nothing else is in it."""
-    for path in (*layout.directory.glob("data*"), layout.log.parent, layout.socket):
-        shutil.rmtree(path, ignore_errors=not path.exists())
+def remove(layout: Layout) -> tuple[Path, ...]:
+    """Remove what this tool made, and the directory if nothing else is in it; return what stays.
+
+    What no server could start on stays, as it may hold data, and what a link in place of the data directory leads to.
+    """
+    if layout.data.is_symlink():
+        layout.data.unlink()
+    elif layout.made:
+        # Renamed first: removed halfway, it would look like one that may hold data.
+        layout.data.rename(tempfile.mkdtemp(prefix=UNFINISHED, dir=layout.directory))
+    elif layout.data.exists():
+        layout.set_aside()
+    for path in layout.unfinished():
+        shutil.rmtree(path)
+    _remove_from(layout.log.parent, re.compile(re.escape(layout.log.name)))
+    _remove_from(layout.socket, re.compile(r"\.s\.PGSQL\.\d+(\.lock)?"))
     settings = (layout.configuration, layout.access, layout.port, layout.password)
     for file in (*settings, layout.install_log, layout.marker, layout.lock):
         file.unlink(missing_ok=True)
-    if not any(layout.directory.iterdir()):
+    kept = tuple(layout.directory.iterdir())
+    if not kept:
         layout.directory.rmdir()
+    return kept
+
+
+def _remove_from(directory: Path, name: re.Pattern[str]) -> None:
+    """Remove files by their names from a directory of the server's account, and the directory unless it holds others.
+
+    A link in its place is left alone.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        for entry in filter(name.fullmatch, os.listdir(descriptor)):  # noqa: PTH208 - of a descriptor
+            with suppress(IsADirectoryError):
+                os.unlink(entry, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def tail(path: Path, lines: int) -> tuple[str, ...]:
     """Return the last lines of a log file, reading no more than its last megabyte; none if it is not there."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1_000_000))
             text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     return tuple(text.splitlines()[-lines:])

@@ -1,6 +1,7 @@
 """The embedded server as an operator meets it: every test has a directory and real servers of its own."""
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -21,9 +22,11 @@ from dbops.events import Event
 from dbops.server import access
 from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
 from dbops.server.directory import Layout
+from dbops.settings import ROOT
 from tests.support import processes, servers
 
 pytestmark = pytest.mark.slow
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for another account")
 
 
 @pytest.fixture
@@ -141,7 +144,7 @@ def test_pid_file_that_names_another_process_does_not_prevent_a_start(embedded: 
 
 def test_incomplete_data_directory_is_replaced(fresh: server.Embedded) -> None:
     fresh.layout.data.mkdir(parents=True)
-    unfinished = fresh.layout.data.with_name("data.new-killed")
+    unfinished = fresh.layout.data.with_name("data.new-killed0")
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("15\n")
     (fresh.layout.data / "PG_VERSION").write_text("15\n")
@@ -283,7 +286,12 @@ def test_taken_port_is_refused_before_anything_starts(fresh: server.Embedded) ->
 
 def test_status_before_the_first_start_changes_nothing(fresh: server.Embedded) -> None:
     assert processes.run_invoke("server.status", KAPMAN_SERVER_DIR=str(fresh.layout.directory)).returncode == 3
-    assert server.status(fresh).state == "installed"
+    assert server.status(fresh).state == "no data"
+    fresh.layout.directory.mkdir()
+    fresh.layout.marker.touch()
+    assert server.status(fresh).state == "no data"
+    fresh.layout.marker.unlink()
+    fresh.layout.directory.rmdir()
     assert not fresh.layout.directory.exists()
 
 
@@ -345,6 +353,18 @@ def test_log_of_a_server_that_has_never_run_is_followed_from_its_first_line(fres
     starting.start()
     assert "starting PostgreSQL" in next(line for line in following if "starting" in line)
     starting.join()
+
+
+def test_errors_in_the_log_after_a_rebuild_are_those_that_the_docs_call_harmless(embedded: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    assert processes.run_invoke("db.rebuild", **environ).returncode == 0
+    deadline = time.monotonic() + 10
+    while "Job History" not in embedded.layout.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    page = " ".join((ROOT / "docs" / "servers.md").read_text().split())
+    pattern = r"(?:ERROR|FATAL|PANIC|WARNING):  ([^.]*?)(?: after this command)?(?:\.|$)"
+    said = set(re.findall(pattern, embedded.layout.log.read_text(), re.MULTILINE))
+    assert {text for text in said if text not in page} == set()
 
 
 @pytest.mark.parametrize("lines", ["abc", "0", "-5"])
@@ -451,6 +471,37 @@ def test_destroy_keeps_files_that_are_not_its_own(embedded: server.Embedded) -> 
     assert [path.name for path in embedded.layout.directory.iterdir()] == ["notes.txt"]
 
 
+def test_destroy_removes_what_it_made_and_nothing_of_a_similar_name(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    directory = embedded.layout.directory
+    kept = {"data.csv", "data-2024", "database-backup", "data.new-import", "data.unusable-1700000000", "log", "notes"}
+    for name in kept - {"data.csv", "log"}:
+        (directory / name).mkdir()
+        (directory / name / "file").write_text("mine")
+    (directory / "data.csv").write_text("mine")
+    (directory / "log" / "server.log.1").write_text("mine")
+    (directory / "data.new-abcd_123").mkdir()
+    done = destroy(embedded, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in directory.iterdir()} == kept
+    assert [path.name for path in (directory / "log").iterdir()] == ["server.log.1"]
+    assert "data.unusable-1700000000 stays: it may hold data" in done.stderr
+    assert "data.csv stays: this tool did not make it" in done.stderr
+
+
+def test_data_that_no_server_could_start_on_is_kept_by_destroy_and_does_not_keep_up_from_working(
+    embedded: server.Embedded,
+) -> None:
+    (embedded.layout.data / "global" / "pg_control").unlink()
+    assert destroy(embedded).returncode == 0
+    (kept,) = embedded.layout.directory.iterdir()
+    assert (kept / "PG_VERSION").exists()
+    assert destroy(embedded).returncode == 0
+    server.up(embedded)
+    server.destroy(embedded)
+    assert list(embedded.layout.directory.iterdir()) == [kept]
+
+
 def test_foreign_directory_is_neither_used_nor_destroyed(fresh: server.Embedded) -> None:
     fresh.layout.directory.mkdir()
     (fresh.layout.directory / "notes.txt").write_text("mine")
@@ -470,12 +521,165 @@ def test_unreachable_directory_is_reported_with_the_setting_that_moves_it(fresh:
     assert "KAPMAN_SERVER_DIR" in caught.value.hint
 
 
-def test_data_of_another_major_version_is_an_error(embedded: server.Embedded) -> None:
+OTHER_VERSIONS = {
+    "14\n": "was made by PostgreSQL 14, and only PostgreSQL 15",
+    "9.6\n": "was made by PostgreSQL 9,",
+    "99\n": "was made by PostgreSQL 99,",
+    "": "the data directory is damaged: PG_VERSION does not hold a version",
+    "garbage": "is damaged",
+    "9" * 5000: "is damaged",
+    None: "is damaged",
+}
+
+
+@pytest.mark.parametrize("text", OTHER_VERSIONS, ids=repr)
+def test_data_directory_that_no_server_here_can_use_is_explained_with_both_ways_out(
+    embedded: server.Embedded, text: str | None
+) -> None:
+    version = embedded.layout.data / "PG_VERSION"
+    version.unlink()
+    if text is not None:
+        version.write_text(text)
+    found = server.status(embedded)
+    assert (found.state, OTHER_VERSIONS[text] in found.problem) == ("unusable", True)
+    with pytest.raises(ServerError) as refused:
+        server.up(embedded)
+    assert refused.value.what == found.problem
+    assert "To keep the data, " in refused.value.hint
+    assert "`invoke server.destroy`, then `invoke server.up`" in refused.value.hint
+    assert "server.install" not in refused.value.hint
+    assert not server.down(embedded)
+    assert version.exists() == (text is not None)
+
+
+def test_every_task_says_what_is_wrong_with_the_data_directory(embedded: server.Embedded) -> None:
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    (embedded.layout.data / "PG_VERSION").write_text("14\n")
+    for words, code in ((["server.status"], 3), (["server.up"], 3), (["db.rebuild"], 3)):
+        done = processes.run_invoke(*words, **environ)
+        assert done.returncode == code, done.stderr
+        assert "made by PostgreSQL 14" in done.stdout + done.stderr
+    assert destroy(embedded, "--confirm", str(embedded.layout.directory)).returncode == 0
+    assert not embedded.layout.directory.exists()
+
+
+def test_damaged_version_file_of_a_running_server_does_not_keep_it_from_being_stopped(
+    embedded: server.Embedded,
+) -> None:
+    server.up(embedded)
+    (embedded.layout.data / "PG_VERSION").write_text("garbage")
+    assert server.down(embedded)
+    assert not postmaster(embedded.layout.data)
+
+
+@needs_root
+def test_data_of_another_account_is_neither_taken_nor_read(embedded: server.Embedded) -> None:
+    Account(12345, 12345).own(embedded.layout.data)
+    with pytest.raises(ServerError, match="the data directory belongs to another account"):
+        server.up(embedded)
+    assert embedded.layout.data.stat().st_uid == 12345
+    os.seteuid(65534)
+    try:
+        for verb in (server.status, server.up, server.down):
+            with pytest.raises(ServerError, match=r"another account|cannot use"):
+                verb(embedded)
+    finally:
+        os.seteuid(0)
+
+
+def test_data_directory_that_links_to_what_is_not_mounted_is_not_made_anew(embedded: server.Embedded) -> None:
+    elsewhere = embedded.layout.directory / "elsewhere"
+    embedded.layout.data.rename(elsewhere)
+    embedded.layout.data.symlink_to(elsewhere)
     server.up(embedded)
     server.down(embedded)
-    (embedded.layout.data / "PG_VERSION").write_text("14\n")
-    with pytest.raises(ServerError, match="PostgreSQL 14 with TimescaleDB is not installed"):
+    gone = elsewhere.rename(elsewhere.with_name("unmounted"))
+    with pytest.raises(ServerError, match="link to what does not exist"):
         server.up(embedded)
+    gone.rename(elsewhere)
+    said: list[Event] = []
+    server.destroy(embedded, report=said.append)
+    assert f"{elsewhere}" in str(said)
+    assert (elsewhere / "PG_VERSION").exists()
+
+
+# What the account that runs the server puts into its directories.
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("place", ["data/PG_VERSION", "data/postmaster.pid", "log/server.log"])
+def test_root_reads_no_file_through_what_the_servers_account_planted(
+    embedded: server.Embedded, tmp_path: Path, place: str, kind: str
+) -> None:
+    server.up(embedded)
+    server.down(embedded)
+    secret = tmp_path / "secret"
+    secret.write_text("15 is a secret\n" * 10)
+    planted = embedded.layout.directory / place
+    planted.unlink(missing_ok=True)
+    as_server("ln", "-s", str(secret), str(planted)).wait() if kind == "link" else os.mkfifo(planted)
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    for verb in ("server.status", "server.up", "server.logs", "db.status"):
+        done = processes.run_invoke(verb, "--log-level", "DEBUG", **environ)
+        assert done.returncode in (0, 3), done.stderr
+        assert "a secret" not in done.stdout + done.stderr
+    with pytest.raises(ServerError, match="is not a regular file"):
+        server.log_lines(embedded, 5) if "log" in place else server.status(embedded)
+    planted.unlink()
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["log", "socket"])
+def test_root_gives_away_no_directory_that_a_link_leads_to(
+    embedded: server.Embedded, tmp_path: Path, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o755)
+    (victim / ".s.PGSQL.5432").touch()
+    (embedded.layout.directory / name).symlink_to(victim)
+    with pytest.raises(ServerError, match="the directory belongs to another account"):
+        server.up(embedded)
+    server.destroy(embedded)
+    assert (victim.stat().st_uid, stat.S_IMODE(victim.stat().st_mode)) == (0, 0o755)
+    assert (victim / ".s.PGSQL.5432").exists()
+
+
+@needs_root
+def test_root_writes_nothing_where_the_servers_account_could_have_put_links(
+    embedded: server.Embedded, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("root's")
+    directory = embedded.layout.directory
+    account = Account.current()
+    for name in ("server.conf", "pg_hba.conf", "lock", "port", "install.log"):
+        (directory / name).symlink_to(victim)
+    for path, uid, mode in (
+        (directory, account.uid, 0o755),
+        (directory, 0, 0o777),
+        (directory.parent, account.uid, 0o755),
+    ):
+        os.chown(path, uid, 0)
+        path.chmod(mode)
+        for verb in (server.up, server.down, server.destroy):
+            with pytest.raises(ServerError, match="another account can change"):
+                verb(embedded)
+        os.chown(path, 0, 0)
+        path.chmod(0o755)
+    assert victim.read_text() == "root's"
+    assert victim.stat().st_uid == 0
+
+
+@needs_root
+def test_what_links_in_the_data_directory_lead_to_keeps_its_owner(embedded: server.Embedded, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    (victim / "inner").mkdir(parents=True)
+    Account(0, 0).own(embedded.layout.data)
+    (embedded.layout.data / "pg_tblspc" / "1").symlink_to(victim)
+    (embedded.layout.data / "file").symlink_to(victim / "inner")
+    server.up(embedded)
+    assert {path.stat().st_uid for path in (victim, victim / "inner")} == {0}
 
 
 def test_server_that_cannot_start_shows_the_end_of_its_log(embedded: server.Embedded) -> None:
