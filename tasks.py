@@ -259,6 +259,50 @@ def verify(
     run.code = 0 if result.passed else 1
 
 
+@task(klass=Verb)
+def upgrade(
+    run: Run,
+    target: "Target",
+    plan: Annotated[bool, "Say what would be updated, and whether it would be refused; reads only."] = False,
+    yes: Annotated[bool, "End the other sessions in the database without being asked."] = False,
+    verify: Annotated[
+        bool, "Verify before too, and change nothing if a check fails; --no-verify does so only afterwards."
+    ] = True,
+    timeout: Timeout = "30",
+) -> None:
+    """Update TimescaleDB in the database.
+
+    To the version that the server has installed. Verifies before and
+    after. Other sessions have loaded the old version: they are ended,
+    after a question. The update happens as a whole or not at all.
+
+    Example: invoke db.upgrade --plan
+    """
+    from dbops.database import upgrade as core
+    from dbops.database.preflight import assert_passed
+    from dbops.report import text
+    from dbops.settings import seconds
+
+    if plan:
+        planned = core.plan(target)
+        run.view.result(text.upgrade_plan, planned)
+        assert_passed(planned.findings, target)
+        return
+    options = core.Options(
+        timeout=seconds("--timeout", timeout),
+        verify=verify,
+        yes=yes,
+        ask=lambda found: run.view.ask(text.upgrade_question(found)),
+    )
+    result = core.upgrade(
+        target,
+        options,
+        report=run.view.event,
+        announce=lambda found: run.view.header(text.upgrade_header, found, found),
+    )
+    run.view.result(text.upgraded, result)
+
+
 # db: look, describe, prepare
 
 
@@ -580,7 +624,9 @@ def _show_server(run: Run) -> str:
 
 
 namespace = Collection(
-    Collection("db", rebuild, drop, create, migrate, verify, status, new, drift, fingerprint, diagram, psql, wait),
+    Collection(
+        "db", rebuild, drop, create, migrate, upgrade, verify, status, new, drift, fingerprint, diagram, psql, wait
+    ),
     Collection("server", server_install, server_up, server_down, server_status, server_logs, server_destroy),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dbops import label, migrations, postgres
 from dbops.database import lifecycle
+from dbops.database.inspection import newer_timescaledb
 from dbops.database.properties import find
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
@@ -110,7 +112,8 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
                 lifecycle.refuse_closed(find(connection, target.database), target)
             except PreflightError as closed:
                 report(Message("WARNING", f"{closed.what}. {closed.hint}"))
-            return migrations.read_status(connection, target, files)
+            found = migrations.read_status(connection, target, files)
+            return replace(found, newer_timescaledb=newer_timescaledb(connection))
     except ServerError as error:
         explanation = lifecycle.explain_missing(target)
         if explanation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,11 @@ SELECT v.version, v.trusted,
 FROM pg_catalog.pg_available_extensions AS e
 JOIN pg_catalog.pg_available_extension_versions AS v ON v.name = e.name AND v.version = e.default_version
 WHERE e.name = 'timescaledb'
+"""
+_VERSIONS = """
+SELECT e.extversion, a.default_version
+FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_available_extensions AS a ON a.name = e.extname
+WHERE e.extname = 'timescaledb'
 """
 _SERVER = """
 SELECT pg_catalog.current_setting('server_version'), r.rolname, r.rolsuper, r.rolcreatedb,
@@ -374,6 +380,18 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
         size=size[0][0] if size else None,
         impact=look_inside(target) if look else Impact(),
     )
+
+
+def newer_timescaledb(connection: Connection) -> str:
+    """Return the version of TimescaleDB that the server has installed if it is newer than the connected database's."""
+    row: Any = connection.execute(_VERSIONS).fetchone()
+    return row[1] if row and is_newer(row[1], row[0]) else ""
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Return whether a version of TimescaleDB, such as 2.20.0, is newer than another one."""
+    one, other = (tuple(map(int, re.findall(r"\d+", text.partition("-")[0]))) for text in (version, than))
+    return one > other
 
 
 def look_inside(target: Target) -> Impact:

@@ -56,7 +56,7 @@ def _look(target: Target) -> tuple[str, str] | ServerError:
     try:
         with (
             postgres.translated(target, target.maintenance_database),
-            postgres.connect(target, target.maintenance_database) as connection,
+            postgres.connect(target, target.maintenance_database, settings=postgres.UNLOADED) as connection,
         ):
             version: Any = connection.execute("SHOW server_version").fetchone()
             row: Any = connection.execute(TIMESCALEDB).fetchone()

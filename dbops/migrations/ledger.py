@@ -157,7 +157,8 @@ class LedgerStatus:
 
     `engine` is PostgreSQL and TimescaleDB with their versions, for people; `unknown_relation` names one that
     exists without a ledger; `label` is the environment kept in the database; `problems` describe changes to
-    the ledger itself; `has_schema` is whether its schema exists, `defers` whether any constraint can be deferred.
+    the ledger itself; `has_schema` is whether its schema exists, `defers` whether any constraint can be deferred;
+    `newer_timescaledb` is the version that the server has installed, if the database has an older one.
     """
 
     database: str
@@ -168,6 +169,7 @@ class LedgerStatus:
     items: tuple[Item, ...]
     label: Label | None = None
     problems: tuple[str, ...] = ()
+    newer_timescaledb: str = ""
     has_schema: bool = field(default=False, repr=False)
     defers: bool = field(default=False, repr=False)
     system_identifier: str = field(default="", repr=False)

@@ -7,6 +7,7 @@ from dbops.postgres.connection import (
     MARKER,
     OLDEST_SERVER,
     SETTINGS,
+    UNLOADED,
     Connection,
     connect,
     maintenance,
@@ -16,7 +17,15 @@ from dbops.postgres.connection import (
     run,
     run_together,
 )
-from dbops.postgres.errors import HINTS_BY_MESSAGE, REFUSED, UNREACHABLE, redact, translate, translated
+from dbops.postgres.errors import (
+    HINTS_BY_MESSAGE,
+    REFUSED,
+    UNDEFINED_FILE,
+    UNREACHABLE,
+    redact,
+    translate,
+    translated,
+)
 from dbops.postgres.locks import (
     TIMEOUT,
     lock_holder,
@@ -38,6 +47,8 @@ __all__ = [
     "REFUSED",
     "SETTINGS",
     "TIMEOUT",
+    "UNDEFINED_FILE",
+    "UNLOADED",
     "UNREACHABLE",
     "UNTRUSTED_CODE",
     "Answer",

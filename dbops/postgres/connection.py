@@ -51,25 +51,37 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
 }
 
+# Keeps TimescaleDB's loader from loading the library (GUC_DISABLE_LOAD_NAME in src/loader/loader.c, 2.19.3), which
+# it does at the first statement of a session, and which fails where that version is not installed any more.
+UNLOADED: Mapping[str, str] = {"timescaledb.disable_load": "on"}
+NO_SETTINGS: Mapping[str, str] = {}
+
 
 def connect(
-    target: Target, database: str | None = None, *, connect_timeout: int = 10, application: str = APPLICATION
+    target: Target,
+    database: str | None = None,
+    *,
+    connect_timeout: int = 10,
+    application: str = APPLICATION,
+    settings: Mapping[str, str] = NO_SETTINGS,
 ) -> Connection:
     """Return an autocommit connection to the target's database, or to another one on its server.
 
     It has SETTINGS from its first moment. A connection pooler may refuse those; then nothing is set, and only
     `reading` may be used, which sets them for its transaction. `connect_timeout` is in seconds. Statements are never
     prepared automatically: TimescaleDB stops a database's scheduler when it parses a DROP or a RENAME, and a prepared
-    one skips that. Raises ServerError if the server refuses.
+    one skips that. `settings` are more of them for this session. Nothing is sent before the caller's first statement.
+    Raises ServerError if the server refuses.
     """
     name = target.database if database is None else database
+    settings = {**SETTINGS, **settings}
     parameters = {
         "connect_timeout": str(connect_timeout),
         **target.parameters,
         "application_name": target.parameters.get("application_name", application),
         "dbname": name,
     }
-    options = " ".join(f"-c {key}={_escaped(value)}" for key, value in SETTINGS.items())
+    options = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
     own = {"options": f"{target.parameters.get('options', '')} {options}".strip()}
     try:
         try:
@@ -125,13 +137,13 @@ def reading(
 
 @contextmanager
 def maintenance(target: Target, application: str = APPLICATION) -> Iterator[Connection]:
-    """Yield a connection to the server's maintenance database.
+    """Yield a connection to the server's maintenance database, which works whatever version of TimescaleDB is there.
 
     Driver errors raised inside become ServerErrors. ServerError too if the server is too old for what follows.
     """
     with (
         translated(target, target.maintenance_database),
-        connect(target, target.maintenance_database, application=application) as connection,
+        connect(target, target.maintenance_database, application=application, settings=UNLOADED) as connection,
     ):
         refuse_old(connection.info.server_version, target.server)
         yield connection

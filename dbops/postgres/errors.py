@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 
@@ -44,6 +45,10 @@ HINTS_BY_MESSAGE = (
     (r"permission denied for database", "Ask the database's owner to grant CONNECT, or wait for a rebuild to finish."),
 )
 
+# What any statement of a session fails with where TimescaleDB's library of the database's version is not there.
+UNDEFINED_FILE = "58P01"
+LIBRARY = re.compile(r"\$libdir/timescaledb-(\d[\w.-]*)")
+
 
 @contextmanager
 def translated(target: Target, database: str | None = None) -> Iterator[None]:
@@ -58,6 +63,9 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
     """Return the operator's error for a driver error: the server's own words, without the password."""
     diag = getattr(error, "diag", None)
     words = (diag.message_primary if diag else None) or _first_cause(str(error))
+    library = LIBRARY.search(words)
+    if library and getattr(error, "sqlstate", None) == UNDEFINED_FILE:
+        return _version_missing(library[1], target, database)
     unknown = REFUSED if ANSWER.search(str(error)) else UNREACHABLE
     known = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
     if getattr(error, "sqlstate", None):
@@ -71,6 +79,30 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         where=f"{target.server}, database {database}",
         hint=hint,
         sqlstate=getattr(error, "sqlstate", None) or "",
+    )
+
+
+def _version_missing(version: str, target: Target, database: str) -> ServerError:
+    """Return the error for a database whose version of TimescaleDB is not installed on its server."""
+    # Imported here: connections translate errors too.
+    from dbops.postgres.connection import UNLOADED, connect
+
+    installed = ""
+    with suppress(psycopg.Error, ServerError), connect(target, database, settings=UNLOADED) as connection:
+        row: Any = connection.execute(
+            "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
+        ).fetchone()
+        installed = row[0] if row else ""
+    if not installed or installed == version:
+        hint = f"Install TimescaleDB {version} or a newer version on the server."
+    else:
+        hint = f"`invoke db.upgrade` updates the database to {installed}; or install {version} on the server again."
+    return ServerError(
+        f"TimescaleDB {version}, which the database {database} has, is not installed on the server any more",
+        where=f"{target.server}, database {database}",
+        notes=(f"installed there now: {installed}",) if installed not in ("", version) else (),
+        hint=hint,
+        sqlstate=UNDEFINED_FILE,
     )
 
 

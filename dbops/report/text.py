@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dbops.database.lifecycle import DropResult
     from dbops.database.rebuild import CreateResult, RebuildResult
     from dbops.database.rebuild import Plan as RebuildPlan
+    from dbops.database.upgrade import UpgradePlan, UpgradeResult
     from dbops.database.wait import Ready
     from dbops.database.whole_server import Loss
     from dbops.migrations import LedgerStatus, MeasuredMigration, MigrationResult, Plan
@@ -501,6 +502,49 @@ def ready(found: Ready, console: Console) -> None:
     say(console, "ok", f"{found.server} is ready after {found.seconds:.1f} s: {engine}")
 
 
+# db.upgrade
+
+
+def upgrade_plan(found: UpgradePlan, console: Console) -> None:
+    """Draw what an update of TimescaleDB would do, and every condition for it."""
+    upgrade_header(found, console)
+    for finding in found.findings:
+        more = "" if finding.passed else f": {finding.reason}. {finding.remedy}"
+        say(console, "ok" if finding.passed else "FAIL", finding.name + more)
+    if any(not finding.passed for finding in found.findings):
+        say(console, "FAIL", "an update would be refused; nothing was changed")
+    elif not found.current:
+        say(console, "ok", "an update would verify, update, verify; nothing was changed")
+        say(console, "next", "`invoke db.upgrade` does it" + (" with --yes" if found.sessions else ""))
+
+
+def upgrade_header(found: UpgradePlan, console: Console) -> None:
+    """Draw which versions there are, and the sessions that an update would end."""
+    heading(console, "Upgrade", f"{found.database} on {found.server} ({found.environment})")
+    versions = {"TimescaleDB": found.before, "installed": found.after or "none"}
+    facts(console, versions)
+    if not found.current:
+        _sessions("to be ended", found.sessions, console)
+
+
+def upgrade_question(found: UpgradePlan) -> str:
+    """Return what an operator at a terminal is asked."""
+    return f"This ends the sessions above.\nType the database name to confirm ({shown(found.database)}):"
+
+
+def upgraded(result: UpgradeResult, console: Console) -> None:
+    """Draw what an update did."""
+    _sessions("ended", result.ended, console)
+    database = f"{result.database} on {result.server} ({result.environment})"
+    if result.before == result.after:
+        say(console, "ok", f"{database} has TimescaleDB {result.after}, as installed: nothing was done")
+        return
+    checked = count(result.checks, "check")
+    versions = f"from {result.before} to {result.after}"
+    say(console, "ok", f"{database} is updated {versions} in {result.seconds:.2f} s, {checked} passed afterwards")
+    say(console, "next", "`invoke db.drift` compares the schema with a fresh build of the new version")
+
+
 # db.migrate, db.status
 
 
@@ -602,6 +646,9 @@ def status(found: LedgerStatus, console: Console) -> None:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
     for problem in found.problems:
         say(console, "warning", problem)
+    if found.newer_timescaledb:
+        text = f"TimescaleDB {found.newer_timescaledb} is installed on the server: `invoke db.upgrade` updates to it"
+        say(console, "info", text)
     rebuilds = found.label.rebuilds if found.label else ()
     if len(rebuilds) > SHOWN_REBUILDS:
         say(console, "info", f"the last {SHOWN_REBUILDS} of {len(rebuilds)} rebuilds that are kept:")

@@ -35,6 +35,7 @@ VERBS = {
         "psql",
         "rebuild",
         "status",
+        "upgrade",
         "verify",
         "wait",
     ],

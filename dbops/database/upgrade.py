@@ -1,0 +1,367 @@
+"""Bring TimescaleDB in a database to the version that its server has installed.
+
+A session loads the library of the database's version at its first statement, and keeps it: ALTER EXTENSION is refused
+there, and after the update it would work on a new catalog with old code. So the update is the first statement of a
+session of its own, and the other sessions are ended. The update is one statement: it happens as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from dbops import label, postgres, verification
+from dbops.database import existing, lifecycle
+from dbops.database.inspection import Server, inspect, is_newer
+from dbops.database.preflight import INSTALL, PRELOAD, Finding, assert_passed, is_supported, judged, preflight
+from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
+from dbops.events import Message, Report, Statement, StepFinished, StepStarted, ignore
+from dbops.migrations.files import first_of
+from dbops.postgres import TIMEOUT, UNLOADED, Connection, Session, sessions_in
+from dbops.settings import CHECKS, Target
+
+# How long one attempt waits for locks, which TimescaleDB's own jobs may hold for a moment, and the pause after it, in
+# seconds.
+ATTEMPT = 2.0
+PAUSE = 0.2
+# How long a session that was closed by its client may take to be gone, in seconds.
+GONE = 1.0
+HINDERED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+_INSIDE = """
+SELECT e.extversion, pg_catalog.pg_get_userbyid(e.extowner), pg_catalog.pg_has_role(e.extowner, 'USAGE'),
+       EXISTS (SELECT FROM pg_catalog.pg_extension_update_paths('timescaledb') AS p
+               WHERE p.source = e.extversion AND p.target = %s AND p.path IS NOT NULL)
+FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb'
+"""
+_VERSION = "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb'"
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradePlan:
+    """The version that the database has, the one that its server has installed, and what an update would meet."""
+
+    database: str
+    server: str
+    environment: str
+    before: str
+    after: str
+    sessions: tuple[Session, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def current(self) -> bool:
+        """Return whether there is nothing to update."""
+        return self.before == self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to update: seconds to wait, whether to verify before, whether sessions may be ended without being asked.
+
+    `ask` shows the plan and returns the name that was typed, or None where there is no terminal.
+    """
+
+    timeout: float = TIMEOUT
+    verify: bool = True
+    yes: bool = False
+    ask: Callable[[UpgradePlan], str | None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeResult:
+    """What was updated; `before` and `after` are equal where nothing was to be done.
+
+    `checks` counts those that passed afterwards, and `scheduler` is whether TimescaleDB's scheduler runs.
+    """
+
+    database: str
+    server: str
+    environment: str
+    before: str
+    after: str
+    ended: tuple[Session, ...]
+    checks: int
+    scheduler: bool
+    seconds: float
+
+
+def plan(target: Target) -> UpgradePlan:
+    """Return what an update would do, and which conditions are not met; reads only."""
+    with postgres.maintenance(target) as connection:
+        return _plan(connection, target)
+
+
+def upgrade(
+    target: Target,
+    options: Options,
+    *,
+    report: Report = ignore,
+    announce: Callable[[UpgradePlan], None] = lambda _: None,
+) -> UpgradeResult:
+    """Update TimescaleDB in the target's database, verified before and after.
+
+    `announce` gets the plan before anything is done. Raises PreflightError, ConsentError, CheckError or ServerError;
+    these and Interrupted say in their state which version the database has.
+    """
+    began = time.monotonic()
+    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
+        planned = _plan(connection, target)
+        announce(planned)
+        assert_passed(planned.findings, target)
+        if planned.current:
+            return _result(planned, began)
+        with _state(target):
+            if options.verify:
+                _verify(target, report, "before the update")
+            agreed = _agreed(connection, planned, options)
+            ended = _update(connection, target, planned, agreed, began + options.timeout, report)
+            scheduler = lifecycle.restart_scheduler(target)
+            if not scheduler:
+                report(Message("WARNING", lifecycle.SCHEDULER_STOPPED.format(target.database)))
+            checks = _verify(target, report, "after the update")
+    return _result(planned, began, ended, checks, scheduler)
+
+
+def _result(
+    planned: UpgradePlan, began: float, ended: tuple[Session, ...] = (), checks: int = 0, scheduler: bool = True
+) -> UpgradeResult:
+    return UpgradeResult(
+        planned.database,
+        planned.server,
+        planned.environment,
+        planned.before,
+        planned.after,
+        ended,
+        checks,
+        scheduler,
+        time.monotonic() - began,
+    )
+
+
+def _plan(connection: Connection, target: Target) -> UpgradePlan:
+    """Return the plan, read over a session outside of the target and one inside that does not load TimescaleDB."""
+    found = inspect(connection, target, inside=False)
+    lifecycle.refuse_closed(found.database, target)
+    server = found.server
+    with postgres.translated(target), postgres.connect(target, settings=UNLOADED) as inside, postgres.reading(inside):
+        row: Any = inside.execute(_INSIDE, [server.timescaledb]).fetchone()
+        labelled = label.read(inside)
+    if row is None:
+        raise PreflightError(
+            f"TimescaleDB is not in the database {target.database}",
+            where=str(target),
+            hint="`invoke db.migrate` creates the extension with the first migration.",
+        )
+    existing.assert_environment(labelled, target)
+    before, owner, may_act, path = row
+    findings = preflight(found, dropping=False, creating=False)
+    if before != server.timescaledb:
+        findings += tuple(_findings(target, server, before, owner, may_act, path, found.sessions))
+    sessions = found.sessions
+    names = (target.database, target.server, target.environment)
+    return UpgradePlan(*names, before, server.timescaledb, sessions, findings)
+
+
+def _findings(
+    target: Target, server: Server, before: str, owner: str, may_act: bool, path: bool, sessions: tuple[Session, ...]
+) -> Iterator[Finding]:
+    """Yield the conditions for an update, up to the first one without which the others mean nothing."""
+    after = server.timescaledb
+    yield judged("TimescaleDB available", bool(after), "TimescaleDB is not installed on the server", INSTALL)
+    if not after:
+        return
+    newer = f"Install TimescaleDB {before} or a newer version on the server."
+    yield judged(
+        "newer version installed",
+        is_newer(after, before),
+        f"the server has TimescaleDB {after} installed, and {target.database} has {before}",
+        newer,
+    )
+    yield judged(
+        "TimescaleDB version",
+        is_supported(after),
+        f"TimescaleDB {after} is not supported",
+        "Install TimescaleDB 2.10 or a newer 2.x.",
+    )
+    yield judged(
+        "way from one version to the other",
+        path or not is_newer(after, before),
+        f"TimescaleDB {after} cannot update {before} in one step",
+        f"Update to a version in between first, which names {before} among those that it updates.",
+    )
+    yield judged(
+        "TimescaleDB preloaded",
+        server.timescaledb_preloaded,
+        "TimescaleDB is installed, but the server does not load it",
+        PRELOAD,
+    )
+    yield judged(
+        "right to update",
+        may_act and (server.superuser or server.timescaledb_trusted),
+        f"the extension belongs to {owner}, and {server.role} may not update it",
+        "Connect as a superuser" + (f", or as {owner}." if server.timescaledb_trusted else "."),
+    )
+    others = [session for session in sessions if not session.endable]
+    yield judged(
+        "sessions can be ended",
+        not others,
+        f"{server.role} may not end " + "; ".join(str(session) for session in others),
+        "Ask their owners to disconnect, or connect as a superuser or as a member of pg_signal_backend.",
+    )
+
+
+def _verify(target: Target, report: Report, when: str) -> int:
+    """Return how many checks passed; raise CheckError if one failed.
+
+    Before the update the database's version may not be there any more: then nothing can be read, which is reported.
+    """
+    try:
+        result = verification.verify(target, CHECKS, report=report)
+    except ServerError as error:
+        if error.sqlstate != postgres.UNDEFINED_FILE or when != "before the update":
+            raise
+        report(Message("WARNING", f"not verified {when}: {error.what}"))
+        return 0
+    if result.failed:
+        raise CheckError(
+            f"{len(result.failed)} of {len(result.checks)} checks fail {when}",
+            where=str(target),
+            notes=first_of(tuple(f"{c.name}: expected {c.expected}, is {c.actual}" for c in result.failed)),
+            hint="See `invoke db.verify`. With --no-verify the database is verified only after the update."
+            if when == "before the update"
+            else "See `invoke db.verify`, and the release notes of TimescaleDB for what changed.",
+        )
+    return len(result.checks)
+
+
+def _agreed(connection: Connection, planned: UpgradePlan, options: Options) -> bool:
+    """Return whether sessions may be ended; raise ConsentError if there are some, and that was not agreed to."""
+    if options.yes:
+        return True
+    left = _those_that_stay(connection, planned.database) if planned.sessions else ()
+    if left and options.ask(planned) != planned.database:
+        raise _not_agreed(planned.database, planned.server, left)
+    return bool(left)
+
+
+def _those_that_stay(connection: Connection, database: str) -> tuple[Session, ...]:
+    """Return the sessions in a database; those that have just been closed, as ours, get a moment to be gone."""
+    deadline = time.monotonic() + GONE
+    while (left := sessions_in(connection, database)) and time.monotonic() < deadline:
+        time.sleep(PAUSE / 4)
+    return left
+
+
+def _not_agreed(database: str, server: str, sessions: tuple[Session, ...]) -> ConsentError:
+    number = f"{len(sessions)} session{'' if len(sessions) == 1 else 's'}"
+    return ConsentError(
+        f"updating TimescaleDB ends {number} in {database}, which was not confirmed",
+        where=f"{server}, database {database}",
+        notes=first_of(tuple(str(session) for session in sessions)),
+        hint="Add --yes to end them, or run the command again when they have disconnected.",
+    )
+
+
+def _update(
+    connection: Connection, target: Target, planned: UpgradePlan, agreed: bool, deadline: float, report: Report
+) -> tuple[Session, ...]:
+    """Update, and end the sessions that began before that; return those that were ended."""
+    ended: dict[int, Session] = {}
+    report(StepStarted("update", f"from {planned.before} to {planned.after}"))
+    began = time.monotonic()
+    while True:
+        left = sessions_in(connection, target.database) if agreed else _those_that_stay(connection, target.database)
+        if left and not agreed:
+            raise _not_agreed(target.database, target.server, left)
+        _end(connection, left, ended, report)
+        try:
+            _alter(target, planned, report)
+            break
+        except HINDERED as error:
+            if time.monotonic() > deadline:
+                raise PreflightError(
+                    f"TimescaleDB could not be updated: {error.diag.message_primary}",
+                    where=str(target),
+                    notes=first_of(tuple(str(session) for session in sessions_in(connection, target.database))),
+                    hint="End what holds the locks, a prepared transaction perhaps, or wait longer with --timeout.",
+                ) from None
+            time.sleep(PAUSE)
+    _end_the_rest(connection, target, ended, agreed, report)
+    number = f"{len(ended)} session{'' if len(ended) == 1 else 's'} ended"
+    report(StepFinished("update", f"TimescaleDB {planned.after}; {number}", time.monotonic() - began))
+    return tuple(ended.values())
+
+
+def _alter(target: Target, planned: UpgradePlan, report: Report) -> None:
+    """Run ALTER EXTENSION as the first statement of a fresh session."""
+    statement = sql.SQL("ALTER EXTENSION timescaledb UPDATE TO {}").format(sql.Literal(planned.after))
+    began = time.monotonic()
+    settings = {**UNLOADED, "lock_timeout": str(round(ATTEMPT * 1000))}
+    with postgres.connect(target, settings=settings) as fresh:
+        try:
+            fresh.execute(statement)
+        except HINDERED:
+            raise
+        except psycopg.Error as error:
+            diag = error.diag
+            raise ServerError(
+                postgres.redact(f"TimescaleDB was not updated: {diag.message_primary or error}", target),
+                where=f"{target.server}, database {target.database}",
+                notes=tuple(text for text in (diag.message_detail, diag.message_hint) if text),
+                hint=f"Check that TimescaleDB {planned.after} is installed completely, and that the server was "
+                "restarted if the release notes ask for it; then run `invoke db.upgrade` again.",
+                sqlstate=error.sqlstate or "",
+            ) from None
+    report(Statement(statement.as_string(), time.monotonic() - began, target.database))
+
+
+def _end_the_rest(
+    connection: Connection, target: Target, ended: dict[int, Session], agreed: bool, report: Report
+) -> None:
+    """End the sessions that connected before the update was committed, and wait until they are gone."""
+    before = sessions_in(connection, target.database) if agreed else _those_that_stay(connection, target.database)
+    if not agreed:
+        for session in before:
+            report(Message("WARNING", f"began before the update and has to connect again: {session}"))
+        return
+    pids = {session.pid for session in before}
+    _end(connection, before, ended, report)
+    deadline = time.monotonic() + TIMEOUT
+    while left := [s for s in sessions_in(connection, target.database) if s.pid in pids]:
+        if time.monotonic() > deadline:
+            report(Message("WARNING", "did not end: " + "; ".join(str(session) for session in left)))
+            return
+        time.sleep(PAUSE / 4)
+
+
+def _end(connection: Connection, found: tuple[Session, ...], ended: dict[int, Session], report: Report) -> None:
+    for session in found:
+        if postgres.end(connection, session):
+            ended[session.pid] = session
+            report(Message("DEBUG", f"ended {session}"))
+
+
+@contextmanager
+def _state(target: Target) -> Iterator[None]:
+    """Say in the state of a failure or an interruption which version the database has."""
+    try:
+        with postgres.translated(target):
+            yield
+    except (DbopsError, Interrupted) as error:
+        error.state = error.state or _version_now(target)
+        raise
+
+
+def _version_now(target: Target) -> str:
+    try:
+        with postgres.connect(target, settings=UNLOADED) as inside:
+            row: Any = inside.execute(_VERSION).fetchone()
+    except (DbopsError, psycopg.Error):
+        return f"It is not known which version of TimescaleDB {target.database} has."
+    return f"{target.database} has TimescaleDB {row[0]}."
