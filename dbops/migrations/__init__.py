@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dbops.migrations.files import Migration, discover, new_file, renumber
 from dbops.migrations.ledger import LedgerStatus, State, read_status, status
-from dbops.migrations.reach import assert_within
+from dbops.migrations.reach import assert_limits, assert_within
 from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
 from dbops.migrations.released import released_names
 from dbops.migrations.run import DEFAULTS, MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
@@ -24,6 +24,7 @@ __all__ = [
     "State",
     "apply",
     "assert_declared",
+    "assert_limits",
     "assert_within",
     "discover",
     "migrate",

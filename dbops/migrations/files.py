@@ -53,6 +53,8 @@ _TRANSACTION_CONTROL = {
     ("SAVEPOINT",), ("RELEASE",), ("PREPARE", "TRANSACTION"),
 }  # fmt: skip
 
+# Statements are cut as they must be while this is on; dumps set it to that.
+_STRINGS = re.compile(r"\bstandard_conforming_strings\b(?!\W*(?:=|TO|,)\W*(?:on|true|yes|1)\b)", re.IGNORECASE)
 # A file of such statements leaves the session as it was, unless it has one of these words.
 _DEFINITIONS = {("CREATE",), ("ALTER",), ("DROP",), ("COMMENT",), ("GRANT",), ("REVOKE",)}
 _TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
@@ -367,6 +369,8 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
         what, offset = "contains a backslash command, which only psql understands: write SQL only", statement.psql
     elif {words[:1], words[:2]} & _TRANSACTION_CONTROL:
         what = f"contains {words[0]}: a migration must not contain transaction control"
+    elif words[:1] not in _DEFINITIONS and _STRINGS.search(statement.text):
+        what = "changes standard_conforming_strings, which decides where statements end: write E'...' instead"
     elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
         what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
     elif not header.transactional and _builds_unnamed_index(statement):

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 from dbops.errors import UsageError
 from dbops.migrations.files import Migration, first_of, label
@@ -148,17 +149,30 @@ UPGRADE = Kind(
     "Remove it, and run `invoke db.upgrade`.",
     re.compile(r'ALTER EXTENSION (?:TIMESCALEDB|"timescaledb") UPDATE\b'),
 )
-KINDS = (WHOLE_DATABASE, DATABASE, ROLE, SERVER, SESSIONS, FILES, REMOTE, UPGRADE)
+# Not beyond the database, but found in the same way.
+_LIMITS = r'"?(?:lock_timeout|statement_timeout|transaction_timeout|idle_in_transaction_session_timeout)\b'
+LIMITS = Kind(
+    "changes the limits that the runner sets, so that others may wait for longer than it says",
+    "Remove it, and write in the file's header what it needs: `-- lock-timeout: 2s`, `-- lock-budget: 10min` or"
+    " `-- statement-timeout: 10min`.",
+    re.compile(rf"SET (?:SESSION |LOCAL )?{_LIMITS}|RESET (?:ALL\b|{_LIMITS})|DISCARD ALL\b", re.IGNORECASE),
+    written=re.compile(
+        rf"{_catalogs('pg_settings').pattern}|\bCREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) .* SET {_LIMITS}",
+        re.IGNORECASE,
+    ),
+)
+KINDS = (WHOLE_DATABASE, DATABASE, ROLE, SERVER, SESSIONS, FILES, REMOTE, UPGRADE, LIMITS)
 
 # A file without any of these words has nothing that is looked for.
 _SUSPICIOUS = re.compile(
     r"\b(?:DATABASE|ROLE|USER|GROUP|GRANT|REVOKE|OWNED|SYSTEM|TABLESPACE|COPY|LOAD|SUBSCRIPTION|SERVER|FOREIGN"
-    r"|CHECKPOINT|EXTENSION|EXECUTE|pg_\w+|dblink\w*|lo_import|lo_export|schedule_in_database|distributed_exec"
+    r"|CHECKPOINT|EXTENSION|EXECUTE|RESET|DISCARD|set_config|\w+_timeout|pg_\w+|dblink\w*|lo_import|lo_export|schedule_in_database|distributed_exec"
     r"|\w+_data_node)\b",
     re.IGNORECASE,
 )
 _PIECE = re.compile(r"\|\||:=|=>|::|[0-9]+|.", re.DOTALL)
 _PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
+_LIMIT = re.compile(_LIMITS, re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CURRENT = {"current_database()", "current_catalog", "pg_catalog.current_database()"}
 _WRAPPED = re.compile(
@@ -173,25 +187,39 @@ _BEFORE_EXPRESSION = {
 
 def assert_within(files: Iterable[Migration]) -> None:
     """Raise UsageError, with each place and what to do, if files have statements that reach beyond their database."""
+    if found := _found(files, limits=False):
+        file, first = found[0]
+        raise UsageError(f"{file.path.name} reaches beyond its database: {first}", **_details(found))
+
+
+def assert_limits(files: Iterable[Migration]) -> None:
+    """Raise UsageError, with each place and what to do, if files change the settings that headers exist for."""
+    if found := _found(files, limits=True):
+        file, first = found[0]
+        raise UsageError(f"{file.path.name} overrides the runner: {first}", **_details(found))
+
+
+def _found(files: Iterable[Migration], *, limits: bool) -> list[tuple[Migration, Finding]]:
     routines: dict[str, Kind] = {}
-    found = [(file, finding) for file in files for finding in findings(file.text, routines)]
-    if not found:
-        return
+    found = ((file, finding) for file in files for finding in findings(file.text, routines))
+    return [(file, finding) for file, finding in found if (finding.kind is LIMITS) == limits]
+
+
+def _details(found: list[tuple[Migration, Finding]]) -> dict[str, Any]:
+    """Return where findings are and what to do about the first, as arguments of an error."""
     places = [location_at(file.text, finding.offset, label(file.path)) for file, finding in found]
-    file, first = found[0]
-    more = tuple(f"{place} {finding}" for place, (_, finding) in zip(places[1:], found[1:], strict=True))
-    raise UsageError(
-        f"{file.path.name} reaches beyond its database: {first}",
-        where=label(file.path),
-        location=places[0],
-        notes=first_of(more),
-        state="No migration was run.",
-        hint=first.kind.instead,
-    )
+    notes = [f"{place} {finding}" for place, (_, finding) in zip(places, found, strict=True)]
+    return {
+        "where": places[0].path,
+        "location": places[0],
+        "notes": first_of(tuple(notes[1:])),
+        "state": "No migration was run.",
+        "hint": found[0][1].kind.instead,
+    }
 
 
 def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding]:
-    """Return what reaches beyond the database in a migration's text, in order.
+    """Return what reaches beyond the database, or changes the runner's limits, in a migration's text, in order.
 
     `routines` are those of earlier files whose bodies do so, by name; those that the text creates are added.
     """
@@ -279,6 +307,8 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Fin
             called = (kind for kind in KINDS if kind.function and kind.function.fullmatch(part.name))
             if kind_of_call := next(called, routines.get(part.name)):
                 yield Finding(part.offset, f"{part.name}()", kind_of_call)
+            if part.name == "set_config" and any(_LIMIT.match(argument.text) for argument in parts[n + 2 : n + 3]):
+                yield Finding(part.offset, f"set_config('{parts[n + 2].text.lower()}')", LIMITS)
 
 
 def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Finding]:

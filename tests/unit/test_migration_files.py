@@ -199,6 +199,32 @@ def test_copy_from_and_to_the_client_is_refused(tmp_path: Path, text: str) -> No
     assert "COPY from or to the client" in refusal(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"SET standard_conforming_strings = off; SELECT 'a\'; b';",
+        r"set local standard_conforming_strings to 'off'; SELECT 'a\'; b';",
+        "RESET standard_conforming_strings;",
+        "SELECT pg_catalog.set_config('standard_conforming_strings', 'off', false);",
+        "DO $$ BEGIN SET standard_conforming_strings = off; END $$;",
+    ],
+)
+def test_setting_that_changes_where_statements_end_is_refused(tmp_path: Path, text: str) -> None:
+    assert "changes standard_conforming_strings" in refusal(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET standard_conforming_strings = on;",
+        "SELECT set_config('standard_conforming_strings', 'on', false);",
+        "COMMENT ON TABLE public.t IS 'not with standard_conforming_strings off';",
+    ],
+)
+def test_setting_that_dumps_begin_with_is_valid(tmp_path: Path, text: str) -> None:
+    assert written(tmp_path, text)[0].statements == 1
+
+
 def test_psql_command_is_refused_with_its_position(tmp_path: Path) -> None:
     said = refusal(write(tmp_path, "SELECT 1;\nSELECT 2 \\gset\n"))
     assert "0001_do_step1.sql:2:10" in said

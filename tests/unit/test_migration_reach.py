@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import UsageError
-from dbops.migrations import assert_within, reach
+from dbops.migrations import assert_limits, assert_within, reach
 from dbops.migrations.reach import findings
 from tests.support.migration_files import written
 
@@ -57,6 +57,14 @@ def test_routine_of_an_earlier_file_is_found_where_it_is_called(tmp_path: Path) 
     assert_within(written(tmp_path, create, "COMMENT ON FUNCTION public.f() IS 'f() does it';\n"))
     with pytest.raises(UsageError, match=r"0003_do_step3.sql .* f\(\) acts on the whole server"):
         assert_within(written(tmp_path, "SELECT public.f();\n", first=3))
+
+
+def test_change_of_a_limit_is_refused_by_itself(tmp_path: Path) -> None:
+    files = written(tmp_path, "SELECT 1; SET LOCAL lock_timeout = 0;\n")
+    assert_within(files)
+    with pytest.raises(UsageError, match="overrides the runner: SET LOCAL LOCK_TIMEOUT changes the limits") as refused:
+        assert_limits(files)
+    assert "`-- lock-timeout: 2s`" in refused.value.hint
 
 
 def test_update_of_timescaledb_is_refused_with_the_verb_that_does_it(tmp_path: Path) -> None:

@@ -80,3 +80,18 @@ SELECT pg_read_file('x');
 -- UPGRADE
 ALTER EXTENSION timescaledb UPDATE;
 ALTER EXTENSION "timescaledb" UPDATE TO '2.20';
+-- LIMITS
+SET lock_timeout = 0;
+SET LOCAL lock_timeout = '1h';
+set session "lock_timeout" to default;
+SET statement_timeout = 0;
+RESET lock_timeout;
+RESET ALL;
+DISCARD ALL;
+SELECT set_config('lock_timeout', '0', false);
+SELECT pg_catalog.set_config('Lock_Timeout', '0', true);
+UPDATE pg_settings SET setting = '0' WHERE name = 'lock_timeout';
+DO $$ BEGIN SET LOCAL lock_timeout = 0; END $$;
+DO $$ BEGIN PERFORM set_config('lock_timeout', '0', true); END $$;
+DO $$ BEGIN EXECUTE 'SET lock_timeout = 0'; END $$;
+CREATE FUNCTION f() RETURNS void LANGUAGE sql SET lock_timeout = 0 AS ''; SELECT f();
