@@ -407,7 +407,7 @@ def fingerprint(
     from dbops.report.text import print_as_is
     from dbops.settings import ROOT
 
-    with postgres.connect(target) as connection, postgres.translated(target):
+    with postgres.reader(target) as connection:
         schema = catalog.schema_text(connection)
     value = catalog.fingerprint(schema)
     if write:
@@ -435,7 +435,7 @@ def diagram(
     from dbops.settings import ROOT
 
     path = output or str(ROOT / "docs" / "schema.md")
-    with postgres.connect(target) as connection, postgres.translated(target):
+    with postgres.reader(target) as connection:
         document = catalog.diagram(connection)
     opened(path)(document)
     run.view.result(print_as_is, f"Written: {path}\n", {"output": path})

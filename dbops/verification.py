@@ -24,11 +24,10 @@ from dbops.postgres import (
     UNTRUSTED_CODE,
     Answer,
     Connection,
-    connect,
     pipeline,
+    reader,
     reading,
     tables_locked_against_reading,
-    translated,
 )
 from dbops.settings import Target, shown_path
 
@@ -205,7 +204,7 @@ def verify(
     """
     files = list_checks(directory, baseline=baseline)
     chosen = select(files, only)
-    with connect(target) as connection, translated(target):
+    with reader(target) as connection:
         return run(connection, files, chosen, statement_timeout=statement_timeout, report=report)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from dbops.catalog.expected import read_expected
 from dbops.catalog.text import fingerprint, schema_text
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.postgres import Connection, connect, translated
+from dbops.postgres import Connection, reader
 from dbops.settings import Target
 
 STEP = "drift"
@@ -64,7 +64,7 @@ def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
     began = time.monotonic()
     expected = read_expected(path).text
     report(StepStarted(STEP, f"reading {target}"))
-    with connect(target) as connection, translated(target):
+    with reader(target) as connection:
         actual = schema_text(connection)
     result = compare_texts(str(target), str(path), expected, actual)
     report(result.end(time.monotonic() - began))

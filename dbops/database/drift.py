@@ -31,7 +31,7 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
                 where=target.server,
                 hint="As a superuser, run `ALTER ROLE ... CREATEDB`; or run `invoke db.drift --against db/schema.txt`.",
             )
-        with postgres.translated(target), postgres.connect(target) as live:
+        with postgres.reader(target) as live:
             ledger = migrations.read_status(live, target, files)
             actual = schema_text(live)
         # Up to the last file that the ledger knows as applied, or all files if it knows none.

@@ -75,7 +75,7 @@ def rehearse(
 
     Raises what `migrate` would raise before it begins, and PreflightError if the role may not create databases.
     """
-    with postgres.translated(target), postgres.connect(target) as connection:
+    with postgres.reader(target) as connection, postgres.reading(connection):
         pending = migrations.read_status(connection, target, files).to_apply(to)
     with lifecycle.scratch_database(target, report) as scratch:
         return migrations.rehearse(scratch, files, pending, report=report)
@@ -107,7 +107,7 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
     Raises ServerError if it cannot be connected to, which names the successor if it was dropped.
     """
     try:
-        with postgres.translated(target), postgres.connect(target) as connection:
+        with postgres.reader(target) as connection, postgres.reading(connection):
             try:
                 lifecycle.refuse_closed(find(connection, target.database), target)
             except PreflightError as closed:

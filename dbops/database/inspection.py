@@ -397,7 +397,7 @@ def is_newer(version: str, than: str) -> bool:
 def look_inside(target: Target) -> Impact:
     """Return what is in a database; one that cannot be connected to counts as full."""
     try:
-        with postgres.translated(target), postgres.connect(target) as connection:
+        with postgres.reader(target) as connection:
             return impact(connection)
     except DbopsError as error:
         return Impact(f"it cannot be connected to ({error.what})", readable=False)

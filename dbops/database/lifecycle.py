@@ -488,7 +488,10 @@ def explain_missing(target: Target) -> str:
     """Return a sentence on a missing database and its successor; nothing if it exists, or if that is not known."""
     name = target.database
     try:
-        with postgres.maintenance(target) as connection, postgres.reading(connection):
+        with (
+            postgres.reader(target, target.maintenance_database) as connection,
+            postgres.reading(connection),
+        ):
             (answer,) = postgres.ask(connection, [properties.databases_query(name)])
             found = properties.databases(answer.fetched())
     except (DbopsError, psycopg.Error):

@@ -22,7 +22,7 @@ from dbops.errors import CheckError, DbopsError, Interrupted, NameTakenError, Pr
 from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
-from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_in
+from dbops.postgres import TIMEOUT, Connection, Session, quoted, reading, sessions_in
 from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target
 from dbops.verification import CheckFile
 
@@ -191,7 +191,7 @@ def plan(target: Target, options: Options, *, report: Report = ignore) -> Plan:
     The target is only read. If all conditions are met, a scratch database with the target's properties is created
     and dropped. Raises ServerError if the server cannot be reached.
     """
-    with postgres.maintenance(target) as connection:
+    with postgres.reader(target, target.maintenance_database) as connection:
         found = settled(connection, inspect(connection, target))
         planned = judge(found, options)
         if planned.refusals:
@@ -250,7 +250,8 @@ def settled(connection: Connection, found: Inspection) -> Inspection:
     deadline = time.monotonic() + JOBS_TIMEOUT
     while any(not session.endable for session in found.sessions) and time.monotonic() < deadline:
         time.sleep(0.2)
-        found = replace(found, sessions=sessions_in(connection, found.target.database))
+        with reading(connection):
+            found = replace(found, sessions=sessions_in(connection, found.target.database))
     return found
 
 

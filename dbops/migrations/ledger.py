@@ -262,7 +262,7 @@ class LedgerStatus:
 
 def status(target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
     """Return how a database compares with the files; may raise ServerError."""
-    with postgres.translated(target), postgres.connect(target) as connection, postgres.reading(connection):
+    with postgres.reader(target) as connection, postgres.reading(connection):
         return read_status(connection, target, migrations)
 
 
@@ -341,10 +341,12 @@ def _read(connection: Connection, target: Target) -> tuple[Entry, ...]:
     except psycopg.errors.LockNotAvailable:
         if connection.info.transaction_status == TransactionStatus.INERROR:
             connection.execute("ROLLBACK")
+        with postgres.reading(connection):
+            holders = postgres.tables_locked_against_reading(connection)
         raise PreflightError(
             f"the ledger {LEDGER} could not be read for {LOCK_SECONDS:g} s: it is locked",
             where=f"database {target.database}",
-            notes=postgres.tables_locked_against_reading(connection),
+            notes=holders,
             state="Nothing was applied.",
             hint="End that session, or wait for it, and run the command again.",
         ) from None

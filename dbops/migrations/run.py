@@ -91,7 +91,7 @@ class MigrationResult:
 
 def plan(target: Target, migrations: tuple[Migration, ...], options: Options = DEFAULTS) -> Plan:
     """Return what `migrate` with the same options would do; it raises what that would raise before it begins."""
-    with postgres.translated(target), postgres.connect(target) as connection:
+    with postgres.reader(target) as connection, postgres.reading(connection):
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
     chosen = found.to_apply(options.to)

@@ -12,6 +12,7 @@ from dbops.postgres.connection import (
     connect,
     maintenance,
     quoted,
+    reader,
     reading,
     refuse_old,
     run,
@@ -38,6 +39,7 @@ from dbops.postgres.locks import (
 from dbops.postgres.pipeline import Answer, Query, ask, pipeline
 from dbops.postgres.sessions import Session, end, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
+from dbops.postgres.waiting import deadline
 
 __all__ = [
     "APPLICATION",
@@ -57,6 +59,7 @@ __all__ = [
     "Session",
     "ask",
     "connect",
+    "deadline",
     "end",
     "lock_holder",
     "lock_key",
@@ -64,6 +67,7 @@ __all__ = [
     "operator",
     "pipeline",
     "quoted",
+    "reader",
     "reading",
     "redact",
     "refuse_old",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from dbops.errors import ServerError
+from dbops.errors import PreflightError, ServerError
 from dbops.events import Report, Statement
-from dbops.postgres.errors import translate, translated
+from dbops.postgres.errors import is_known, translate, translated
+from dbops.postgres.waiting import WatchedConnection, seconds_left
 from dbops.settings import Target
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -24,8 +26,8 @@ APPLICATION = "kapman-dbops"
 # The prefix of the comment that this tool writes on a database when it closes it; see database/properties.py.
 MARKER = "kapman-dbops: "
 
-# Every session has these, whatever role, database and server say: they travel in the startup packet, so they are in
-# force before the first query, and no object of a database's owner is found by an unqualified name.
+# Every session has these, whatever environment, role, database and server say. They travel in the startup packet, so
+# that they are in force before the first query, and no object of a database's owner is found by an unqualified name.
 SETTINGS: Mapping[str, str] = {
     "search_path": "pg_catalog",
     "client_encoding": "UTF8",
@@ -50,6 +52,17 @@ SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "0",
     "jit": "off",
 }
+# A statement ends soon after its client has gone, and so do its locks. Not every server's system can notice that: see
+# client_connection_check_interval in PostgreSQL's documentation.
+NOTICED = {"client_connection_check_interval": "1s"}
+# How a client notices that a server has gone: after 25 s without an answer to the system's own probes, or 20 s without
+# an acknowledgement of what was sent.
+NOTICING = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
 
 # Keeps TimescaleDB's loader from loading the library (GUC_DISABLE_LOAD_NAME in src/loader/loader.c, 2.19.3), which
 # it does at the first statement of a session, and which fails where that version is not installed any more.
@@ -65,33 +78,99 @@ def connect(
     application: str = APPLICATION,
     settings: Mapping[str, str] = NO_SETTINGS,
 ) -> Connection:
-    """Return an autocommit connection to the target's database, or to another one on its server.
+    """Return an autocommit session in the target's database, or in another one on its server, to do work in.
 
-    It has SETTINGS from its first moment. A connection pooler may refuse those; then nothing is set, and only
-    `reading` may be used, which sets them for its transaction. `connect_timeout` is in seconds. Statements are never
-    prepared automatically: TimescaleDB stops a database's scheduler when it parses a DROP or a RENAME, and a prepared
-    one skips that. `settings` are more of them for this session. Nothing is sent before the caller's first statement.
-    Raises ServerError if the server refuses.
+    SETTINGS are known to be in force in it. `connect_timeout` is in seconds. Statements are never prepared
+    automatically: TimescaleDB stops a database's scheduler when it parses a DROP or a RENAME, and a prepared one skips
+    that. `settings` are more of them for this session. Raises ServerError if the server refuses, PreflightError if a
+    connection pooler stands in between: what is set and locked would belong to a session of the pooler's.
+    """
+    connection = _open(target, database, connect_timeout, application, settings)
+    try:
+        with translated(target, connection.info.dbname):
+            _put_in_force(connection, target, {**SETTINGS, **NOTICED, **settings})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def reader(
+    target: Target,
+    database: str | None = None,
+    *,
+    connect_timeout: int = 10,
+    settings: Mapping[str, str] = NO_SETTINGS,
+) -> Iterator[Connection]:
+    """Yield a session to read in, each time within `reading`, since outside of that no setting need be in force.
+
+    It may be a connection pooler's, and then has none of `settings`. Driver errors raised inside become ServerErrors.
     """
     name = target.database if database is None else database
-    settings = {**SETTINGS, **settings}
+    with translated(target, name), _open(target, name, connect_timeout, APPLICATION, settings) as connection:
+        yield connection
+
+
+def _open(
+    target: Target, database: str | None, connect_timeout: int, application: str, settings: Mapping[str, str]
+) -> WatchedConnection:
+    """Return a session with SETTINGS, or with none of them if something between here and the server refuses those.
+
+    PgBouncer refuses them, and Amazon's RDS Proxy; each in words of its own, and libpq does not hand on the SQLSTATE of
+    a connection that was refused. So what is refused for a reason that is not known is tried once without them.
+    """
+    name = target.database if database is None else database
     parameters = {
-        "connect_timeout": str(connect_timeout),
+        "connect_timeout": f"{max(1, seconds_left(connect_timeout)):.0f}",
+        **NOTICING,
+        "options": "",
         **target.parameters,
         "application_name": target.parameters.get("application_name", application),
         "dbname": name,
     }
-    options = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
-    own = {"options": f"{target.parameters.get('options', '')} {options}".strip()}
+    own = " ".join(f"-c {key}={_escaped(value)}" for key, value in {**SETTINGS, **NOTICED, **settings}.items())
     try:
         try:
-            return psycopg.connect(make_conninfo("", **{**parameters, **own}), autocommit=True, prepare_threshold=None)
+            return _connected(target, {**parameters, "options": f"{parameters['options']} {own}".strip()})
         except psycopg.OperationalError as error:
-            if "unsupported startup parameter" not in str(error):
+            if is_known(error):
                 raise
-        return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
+        return _connected(target, parameters)
     except (psycopg.Error, UnicodeError) as error:
         raise translate(error, target, name) from None
+
+
+def _connected(target: Target, parameters: Mapping[str, str]) -> WatchedConnection:
+    found = WatchedConnection.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
+    found.parameters = parameters
+    found.maintenance = target.maintenance_database
+    return found
+
+
+def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping[str, str]) -> None:
+    """Set in a session of the server's own what is not in force, as PGDATESTYLE is not; PreflightError for a pooler."""
+    current = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({}, true)").format(name) for name in wanted)
+    # No operator, and no function without its schema: the search path may be the database owner's.
+    query = sql.SQL("SELECT pg_catalog.pg_backend_pid(), {}").format(current)
+    found: Any = connection.execute(query).fetchone()
+    if found[0] != connection.info.backend_pid:
+        raise PreflightError(
+            "the connection goes through a pooler, which cannot hold a lock for one operator",
+            where=target.server,
+            hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
+        )
+    connection.direct = True
+    missing = {name: value for (name, value), there in zip(wanted.items(), found[1:], strict=True) if there != value}
+    for name in [name for name in NOTICED if name in missing]:
+        with suppress(psycopg.errors.DataError, psycopg.errors.SyntaxErrorOrAccessRuleViolation):
+            connection.execute(_setting("SET", name, missing.pop(name)))
+    if missing:
+        connection.execute(sql.SQL("; ").join(_setting("SET", name, value) for name, value in missing.items()))
+
+
+def _setting(verb: str, name: str, value: str) -> sql.Composed:
+    return sql.SQL(f"{verb} {{}} = {{}}").format(sql.Identifier(name), value)
 
 
 def quoted(name: str) -> str:
@@ -124,9 +203,7 @@ def reading(
         if alone
         else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
     )
-    words = [
-        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(key), value) for key, value in {**SETTINGS, **limits}.items()
-    ]
+    words = [_setting("SET LOCAL", key, value) for key, value in {**SETTINGS, **limits}.items()]
     connection.execute(sql.SQL("; ").join([sql.SQL(begin), *words]))
     try:
         yield

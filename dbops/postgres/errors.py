@@ -9,11 +9,16 @@ from typing import Any
 
 import psycopg
 
-from dbops.errors import DbopsError, ServerError
+from dbops.errors import DbopsError, ServerError, UsageError
 from dbops.settings import Target
 
 CREATE_IT = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
-NO_MAINTENANCE_DATABASE = "As a superuser, run CREATE DATABASE postgres: operators take their lock there."
+NOT_LET_IN = "Ask the database's owner to grant CONNECT, or wait for a rebuild to finish."
+# In the maintenance database.
+HINTS_OF_MAINTENANCE = {
+    CREATE_IT: "As a superuser, run CREATE DATABASE postgres: operators take their lock there.",
+    NOT_LET_IN: "As a superuser, grant CONNECT ON DATABASE postgres to this role: operators take their lock there.",
+}
 UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
 REFUSED = (
     "The server answered: check user, password and database in DATABASE_URL. `invoke db.rebuild` creates a database, "
@@ -21,7 +26,11 @@ REFUSED = (
 )
 # What libpq writes before the words of a server: the severity, in the server's language too.
 ANSWER = re.compile(r"connection to server .* failed: [^: ]+: {2}(.+)")
-# A refused connection has no SQLSTATE, only the server's words. They may be in any language: then REFUSED is the hint.
+CERTIFICATES = (
+    "Check sslmode, sslrootcert, sslcert and sslkey in DATABASE_URL against what the server's administrator gave you."
+)
+# A refused connection has no SQLSTATE, only words: the server's, in any language (then REFUSED is the hint), or those
+# of libpq. The first pattern that fits counts.
 HINTS_BY_MESSAGE = (
     (r"password authentication failed|no password supplied", "Check user and password in DATABASE_URL."),
     (r'database ".*" does not exist', CREATE_IT),
@@ -39,10 +48,57 @@ HINTS_BY_MESSAGE = (
         "`invoke db.rebuild` begins anew.",
     ),
     (
+        r"no pg_hba\.conf entry.*(SSL off|no encryption)",
+        "If pg_hba.conf lets this role in over TLS only, add sslmode=verify-full and sslrootcert to DATABASE_URL.",
+    ),
+    (
         r'no pg_hba\.conf entry|authentication failed|role ".*" (does not exist|is not permitted)',
         "Check user and password in DATABASE_URL, and that pg_hba.conf lets this role in from here.",
     ),
-    (r"permission denied for database", "Ask the database's owner to grant CONNECT, or wait for a rebuild to finish."),
+    (r"permission denied for database", NOT_LET_IN),
+    (
+        r"server does not support SSL",
+        "Turn TLS on at the server (ssl = on), or use sslmode=prefer on a network that you trust.",
+    ),
+    (
+        r'root certificate file ".*" (does not exist|is not)|could not read root certificate',
+        "Name the file of the certificate authority in sslrootcert, or use sslrootcert=system for the system's own.",
+    ),
+    (
+        r"certificate verify failed",
+        "The server's certificate is not signed by the certificate authority in sslrootcert: name the right one.",
+    ),
+    (
+        r"server certificate for .* does not match host name",
+        "Connect to a host name that is in the server's certificate; hostaddr can name its address.",
+    ),
+    (r"SSL|TLS|certificate|private key|channel binding", CERTIFICATES),
+    (
+        r"could not translate host name|failed to resolve host",
+        "Correct the host in DATABASE_URL.",
+    ),
+    (
+        r"no answer within",
+        "Run it again, with a longer --timeout if the server is slow.",
+    ),
+    (
+        r"has stalled|(closed|terminated) the connection|connection (has been )?closed unexpectedly|could not "
+        r"(receive data from|send data to) server|connection is (closed|lost|bad)|connection (was lost|not open)",
+        "The network between here and the server failed, or the server stopped: run `invoke db.wait`, then "
+        "`invoke db.status` shows how the database stands.",
+    ),
+)
+# What libpq says of parameters before it connects.
+UNUSABLE = re.compile(r"(invalid|weak|host name must be specified|could not match|bad value)\b")
+SSL_MODES = "disable, allow, prefer, require, verify-ca and verify-full"
+AGAIN = "Another session changed the same thing at that moment: run the command again."
+# The first of these with which a SQLSTATE begins counts.
+HINTS_BY_SQLSTATE = (
+    ("40", AGAIN),
+    ("23505", AGAIN),
+    ("42501", "Ask for the right that the message names, or connect as the owner or a superuser."),
+    ("25006", "The server is a standby or read-only: name the primary server in DATABASE_URL."),
+    ("57P", "The server or an administrator ended the session: run `invoke db.wait`, then `invoke db.status`."),
 )
 
 # What any statement of a session fails with where TimescaleDB's library of the database's version is not there.
@@ -62,24 +118,39 @@ def translated(target: Target, database: str | None = None) -> Iterator[None]:
 def translate(error: Exception, target: Target, database: str) -> DbopsError:
     """Return the operator's error for a driver error: the server's own words, without the password."""
     diag = getattr(error, "diag", None)
+    sqlstate = getattr(error, "sqlstate", None) or ""
     words = (diag.message_primary if diag else None) or _first_cause(str(error))
     library = LIBRARY.search(words)
-    if library and getattr(error, "sqlstate", None) == UNDEFINED_FILE:
+    if library and sqlstate == UNDEFINED_FILE:
         return _version_missing(library[1], target, database)
-    unknown = REFUSED if ANSWER.search(str(error)) else UNREACHABLE
-    known = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
-    if getattr(error, "sqlstate", None):
-        hint = "See the server's log for more."
-    elif database == target.maintenance_database and known == CREATE_IT:
-        hint = NO_MAINTENANCE_DATABASE
+    where = f"{target.server}, database {database}"
+    if UNUSABLE.match(words) and not sqlstate:
+        hint = f"sslmode is one of {SSL_MODES}." if "sslmode" in words else "Correct this parameter in DATABASE_URL."
+        return UsageError(redact(words, target), where=where, hint=hint)
+    if sqlstate:
+        hint = next((hint for begin, hint in HINTS_BY_SQLSTATE if sqlstate.startswith(begin)), "")
+        if "concurrently" in words:
+            hint = AGAIN
+        hint = hint or "See the server's log for more."
     else:
-        hint = known
-    return ServerError(
-        redact(words, target),
-        where=f"{target.server}, database {database}",
-        hint=hint,
-        sqlstate=getattr(error, "sqlstate", None) or "",
-    )
+        unknown = REFUSED if ANSWER.search(str(error)) else UNREACHABLE
+        hint = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
+        if database == target.maintenance_database:
+            hint = HINTS_OF_MAINTENANCE.get(hint, hint)
+    return ServerError(redact(words, target), where=where, hint=hint, sqlstate=sqlstate)
+
+
+def is_answer(error: psycopg.Error) -> bool:
+    """Return whether an error is what a server said, and not that none was reached."""
+    return bool(error.sqlstate or ANSWER.search(str(error)))
+
+
+def is_known(error: psycopg.Error) -> bool:
+    """Return whether a refused connection has nothing to do with the settings that it came with.
+
+    True also where no server was reached at all.
+    """
+    return not is_answer(error) or any(re.search(pattern, str(error)) for pattern, _ in HINTS_BY_MESSAGE)
 
 
 def _version_missing(version: str, target: Target, database: str) -> ServerError:
@@ -88,7 +159,7 @@ def _version_missing(version: str, target: Target, database: str) -> ServerError
     from dbops.postgres.connection import UNLOADED, connect
 
     installed = ""
-    with suppress(psycopg.Error, ServerError), connect(target, database, settings=UNLOADED) as connection:
+    with suppress(psycopg.Error, DbopsError), connect(target, database, settings=UNLOADED) as connection:
         row: Any = connection.execute(
             "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
         ).fetchone()
