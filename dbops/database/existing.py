@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dbops import label, migrations, postgres
-from dbops.database import lifecycle
+from dbops.database import collations, lifecycle
 from dbops.database.inspection import newer_timescaledb
 from dbops.database.properties import find
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
@@ -102,9 +102,10 @@ def assert_environment(found: label.Label | None, target: Target) -> None:
 
 
 def status(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> LedgerStatus:
-    """Return how the target's database compares with the migration files; report if the database is closed.
+    """Return how the target's database compares with the migration files.
 
-    Raises ServerError if it cannot be connected to, which names the successor if it was dropped.
+    Reports if the database is closed, and which collations have changed. Raises ServerError if it cannot be connected
+    to, which names the successor if it was dropped.
     """
     try:
         with postgres.reader(target) as connection, postgres.reading(connection):
@@ -112,6 +113,8 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
                 lifecycle.refuse_closed(find(connection, target.database), target)
             except PreflightError as closed:
                 report(Message("WARNING", f"{closed.what}. {closed.hint}"))
+            for sentence in collations.changed(connection):
+                report(Message("WARNING", sentence))
             found = migrations.read_status(connection, target, files)
             return replace(found, newer_timescaledb=newer_timescaledb(connection))
     except ServerError as error:
