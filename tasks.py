@@ -27,13 +27,15 @@ from invoke.collection import Collection
 from invoke.tasks import task
 
 from dbops import cli
-from dbops.verb import Run, Verb
+from dbops.verb import Run, Verb, verbs
 
 if TYPE_CHECKING:
     from dbops.database.rebuild import Options
     from dbops.settings import Target
 
 NOT_RUNNING = 3
+SERVER = "the task did not finish; `invoke server.status` shows how things stand, and the same task goes on from there."
+READS = "nothing was changed: the task only reads."
 
 Yes = Annotated[bool, "Agree to lose the rows in it, without being asked; not enough in prod."]
 Confirm = Annotated[str, "Agree to lose the rows in the database of this name; the only way in prod."]
@@ -43,7 +45,7 @@ Timeout = Annotated[str, "Seconds to wait for other operators, and for sessions 
 # db: the four steps, alone and as one
 
 
-@task(klass=Verb)
+@task(klass=Verb, makes_server=True)
 def rebuild(
     run: Run,
     target: "Target",
@@ -123,7 +125,7 @@ def drop(
     run.view.result(text.dropped, result)
 
 
-@task(klass=Verb)
+@task(klass=Verb, makes_server=True)
 def create(run: Run, target: "Target", timeout: Timeout = "30") -> None:
     """Create the empty database, unless it exists.
 
@@ -160,7 +162,9 @@ def migrate(
     statement_timeout: Annotated[
         str, "How long one statement may take, as in 10min; overrides the files' headers; default no limit."
     ] = "",
-    commit: Annotated[str, "all commits once, at the end; file commits after each file; default all."] = "all",
+    commit: Annotated[
+        str, "all commits once, at the end; file commits after each file; default all.", ("all", "file")
+    ] = "all",
     expect: Annotated[
         str,
         "Compare the schema with this file of `db.fingerprint --write` before the last commit, and roll back if it"
@@ -213,7 +217,7 @@ def migrate(
         run.view.result(text.migrated, result)
 
 
-@task(klass=Verb, formats=("text", "json", "junit"))
+@task(klass=Verb, formats=("text", "json", "junit"), alone="list", state=READS)
 def verify(
     run: Run,
     target: "Target",
@@ -228,11 +232,13 @@ def verify(
 
     Example: invoke db.verify --format junit --output report.xml
     """
-    from dbops import verification
+    from dbops import settings, verification
     from dbops.report import json, opened, text
     from dbops.settings import CHECKS
 
     names = tuple(name.strip() for name in only.split(",") if name.strip())
+    if only and not names:
+        raise settings.empty("--only")
     if list:
         files = verification.select(verification.list_checks(CHECKS, baseline=empty), names)
         run.view.result(text.check_files, files, json.check_files(files))
@@ -306,7 +312,7 @@ def upgrade(
 # db: look, describe, prepare
 
 
-@task(klass=Verb)
+@task(klass=Verb, state=READS)
 def status(
     run: Run,
     target: "Target",
@@ -358,7 +364,7 @@ def new(
     run.view.result(print_as_is, f"{path}\n", {"path": path})
 
 
-@task(klass=Verb)
+@task(klass=Verb, state=READS)
 def drift(
     run: Run,
     target: "Target",
@@ -389,7 +395,7 @@ def drift(
     run.code = 1 if result.found else 0
 
 
-@task(klass=Verb)
+@task(klass=Verb, state=READS)
 def fingerprint(
     run: Run,
     target: "Target",
@@ -455,7 +461,7 @@ def psql(run: Run, target: "Target", command: Annotated[str, "Run this SQL and e
     os.execve(arguments[0], arguments, environ)  # noqa: S606
 
 
-@task(klass=Verb)
+@task(klass=Verb, state=READS)
 def wait(run: Run, target: "Target", timeout: Annotated[str, "Seconds to wait; default 60."] = "60") -> None:
     """Wait until the server and TimescaleDB are ready.
 
@@ -473,7 +479,7 @@ def wait(run: Run, target: "Target", timeout: Annotated[str, "Seconds to wait; d
 # server: the embedded one
 
 
-@task(klass=Verb, name="install")
+@task(klass=Verb, name="install", state=SERVER)
 def server_install(run: Run) -> None:
     """Install PostgreSQL 15 and TimescaleDB.
 
@@ -491,7 +497,7 @@ def server_install(run: Run) -> None:
     run.view.result(print_as_is, said, found)
 
 
-@task(klass=Verb, name="up")
+@task(klass=Verb, name="up", state=SERVER)
 def server_up(
     run: Run,
     port: Annotated[
@@ -513,7 +519,7 @@ def server_up(
     _show_server(run)
 
 
-@task(klass=Verb, name="down")
+@task(klass=Verb, name="down", state=SERVER)
 def server_down(run: Run) -> None:
     """Stop the embedded server; its data stays.
 
@@ -562,7 +568,7 @@ def server_logs(
         text.log_lines((line,), run.view)
 
 
-@task(klass=Verb, name="destroy")
+@task(klass=Verb, name="destroy", state=SERVER)
 def server_destroy(
     run: Run,
     yes: Annotated[bool, "Do not ask; not enough where a database is prod."] = False,
@@ -623,11 +629,26 @@ def _show_server(run: Run) -> str:
     return found.state
 
 
-namespace = Collection(
-    Collection(
-        "db", rebuild, drop, create, migrate, upgrade, verify, status, new, drift, fingerprint, diagram, psql, wait
-    ),
-    Collection("server", server_install, server_up, server_down, server_status, server_logs, server_destroy),
+db = Collection(
+    "db",
+    rebuild,
+    drop,
+    create,
+    migrate,
+    upgrade,
+    verify,
+    status,
+    new,
+    drift,
+    fingerprint,
+    diagram,
+    psql,
+    wait,
 )
-
-cli.prepare(namespace)
+server = Collection("server", server_install, server_up, server_down, server_status, server_logs, server_destroy)
+namespace = Collection(db, server)
+for name, verb in verbs(namespace):
+    verb.known_as = name
+# Another project's tasks.py imports the collections from dbops.tasks, and has words of its own.
+if __name__ == "tasks":
+    cli.prepare(namespace)

@@ -1,6 +1,6 @@
-"""What Invoke does not handle: signals before a verb runs, unknown words, and the command `kapman`.
+"""What Invoke does not handle: signals before a verb runs, words that mean nothing, and the command `kapman`.
 
-`kapman` is `invoke` for this project, from any directory: the same verbs, a version, and a message outside a checkout.
+`kapman` is `invoke` for this project, from any directory: the same verbs, and a version.
 """
 
 from __future__ import annotations
@@ -13,48 +13,74 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
     from invoke.collection import Collection
     from invoke.exceptions import ParseError
+    from invoke.parser.context import ParserContext
     from invoke.program import Program
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
 WRONG_USAGE = 2
-ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
-TASKS = f"{ROOT}/tasks.py"
+# Invoke's own options that work here; all others would be ignored.
+_BEFORE_TASKS = ("collection", "complete", "help", "list", "print-completion-script", "search-root", "version")
+_AFTER_TASKS = ("help", "list")
+MEANT = {
+    "collection": "`invoke db.psql --command SQL` runs a statement.",
+    "command-timeout": "Tasks that wait have --timeout.",
+    "config": "--format json prints results as JSON.",
+    "debug": "--log-level DEBUG shows more.",
+    "dry": "`invoke db.rebuild --plan` and `invoke db.migrate --plan` show what would happen, and change nothing.",
+    "echo": "--log-level DEBUG shows each statement; --env chooses the environment.",
+    "hide": "--log-level WARNING shows only what needs attention.",
+    "list-depth": "`invoke --list` shows all tasks.",
+    "list-format": "`invoke --list` shows all tasks.",
+    "no-dedupe": "Each task runs as often as it is named.",
+    "prompt-for-sudo-password": "sudo asks for its password where it needs one.",
+    "pty": "--plan shows what would happen.",
+    "version": "`kapman --version` shows the version.",
+    "warn-only": "The first task that fails ends the command.",
+    "write-pyc": "Python keeps its compiled files without it.",
+}
+# What other tools call an option, and what it is called here.
+_CALLED = {"--dry-run": "--plan", "--force": "--yes", "--database-url": "--url", "--environment": "--env"}
+
+_kapman: Program | None = None
 
 
 def main() -> None:
     """Run the command `kapman`."""
-    _end_on_signals()
-    if not os.path.isfile(TASKS):  # noqa: PTH113
-        sys.stderr.write(
-            "error: the verbs are not installed with the package\n"
-            f"  --> {TASKS}\n"
-            "hint: Run `uv run kapman --list` in a checkout of kapman-dbops.\n"
-        )
-        sys.exit(WRONG_USAGE)
-    from invoke.loader import FilesystemLoader
+    _open_standard_streams()
+    end_on_signals()
+    from importlib import import_module
+
     from invoke.program import Program
 
     from dbops import __version__
 
-    class Checkout(FilesystemLoader):
-        """Finds this project's verbs, whatever the working directory is."""
+    # The verbs import this module.
+    namespace = import_module("dbops.tasks").namespace
 
-        @property
-        def start(self) -> str:
-            return ROOT
+    class Kapman(Program):
+        """Runs the verbs of this package, whatever the working directory is."""
 
-    global _program
-    _program = Program(
-        name="kapman", binary="kapman", binary_names=["kapman"], version=__version__, loader_class=Checkout
-    )
-    _program.run()
+        def parse_collection(self) -> None:
+            super().parse_collection()
+            prepare(namespace)
+
+        def task_list_opener(self, extra: str = "") -> str:
+            return "Available tasks"
+
+    global _kapman
+    _kapman = Kapman(namespace=namespace, name="kapman", binary="kapman", binary_names=["kapman"], version=__version__)
+    _kapman.run()
 
 
-_program: Program | None = None
+def program() -> Program | None:
+    """Return the program that runs tasks, with its command line; None where they are called by other code."""
+    found = _kapman or getattr(sys.modules.get("invoke.main"), "program", None)
+    return found if found is not None and hasattr(found, "core") else None
 
 
 def prepare(namespace: Collection) -> None:
@@ -62,32 +88,102 @@ def prepare(namespace: Collection) -> None:
 
     Does nothing where the verbs are imported and not run from a command line.
     """
-    program = _program or getattr(sys.modules.get("invoke.main"), "program", None)
-    if program is None or not hasattr(program, "core"):
+    running = program()
+    if running is None:
         return
-    _end_on_signals()
-    words = program.core.unparsed
-    if program.args.complete.value:
-        return
-    if words and words[0] in namespace.task_names and {"-h", "--help"} & set(words):
-        # Invoke would take it for the value of an argument without a flag.
-        program.args.help.value = words[0]
-        words.clear()
-        return
-
+    _open_standard_streams()
+    end_on_signals()
     from invoke.exceptions import ParseError
     from invoke.parser import Parser
 
-    parser = Parser(initial=program.initial_context, contexts=namespace.to_contexts())
+    words, core = running.core.unparsed, running.args
+    if core.complete.value:
+        _complete(running.core.remainder, namespace)
+        return
+    asked = core.help.value if isinstance(core.help.value, str) else words[0] if words else ""
+    if (asked in namespace.collections and len(words) <= 1) or not (words or asked or core.list.value):
+        # A collection's name alone, or nothing at all: show what there is.
+        core.help._value = None
+        core.list.value = core.list.value or asked or True
+        words.clear()
+        return
+    if words and words[0] in namespace.task_names and {"-h", "--help"} & set(words):
+        # Invoke would take it for the value of an argument without a flag.
+        core.help.value = words[0]
+        words.clear()
+        return
     try:
-        parser.parse_argv(words)
+        given = Parser(initial=running.initial_context, contexts=namespace.to_contexts()).parse_argv(words)
+        if core.help.value and core.help.value not in namespace.task_names:
+            raise ParseError(f"No idea what '{core.help.value}' is!")
     except ParseError as error:
-        what, hint = _explained(error, namespace, "kapman" if _program else "invoke")
-        sys.stderr.write(f"error: {what}\n  --> the command line\nhint: {hint}\n")
-        sys.exit(WRONG_USAGE)
+        _end_with(*_explained(error, namespace))
+    _refuse_idle(running.core[0], _BEFORE_TASKS + (("list-depth", "list-format") if core.list.value else ()))
+    _refuse_idle(given[0], _AFTER_TASKS)
+    if running.core.remainder:
+        _end_with(f"nothing reads the words behind --: {running.core.remainder}", "Leave them out.")
 
 
-def _end_on_signals() -> None:
+def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:
+    """End the program if one of Invoke's own options is given that has no effect."""
+    for name, argument in context.args.items():
+        if argument.got_value and name not in effective:
+            flags = ", ".join(f"{'-' * (1 + (len(flag) > 1))}{flag}" for flag in argument.names)
+            _end_with(
+                f"Invoke's option {flags} has no effect here", MEANT[name].replace("`invoke", f"`{name_of_program()}")
+            )
+
+
+def _end_with(what: str, hint: str) -> NoReturn:
+    sys.stderr.write(f"error: {what}\n  --> the command line\nhint: {hint}\n")
+    sys.exit(WRONG_USAGE)
+
+
+def name_of_program() -> str:
+    """Return what to type before a task, as in `uv run invoke`."""
+    import shutil
+
+    running = program()
+    typed = running.argv[0] if running and running.argv else "invoke"
+    name = os.path.basename(typed)  # noqa: PTH119
+    if name == "__main__.py":
+        name = "invoke" if shutil.which("invoke") else "python -m invoke"
+    if "UV_RUN_RECURSION_DEPTH" not in os.environ:
+        return name
+    return f"uv run {name}" if shutil.which("uv") else f"python3 -m uv run {name}"
+
+
+def _complete(line: str, namespace: Collection) -> None:
+    """Print the values of an option that has a few, if one is wanted next, and end; Invoke completes the rest."""
+    import shlex
+
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return
+    verb = next((namespace[word] for word in reversed(words) if word in namespace.task_names), None)
+    for word in words[-2:]:
+        option = word.partition("=")[0]
+        choices = verb.choices_of(option) if verb else ()
+        if choices and (word == words[-1] or not words[-1].startswith("-")):
+            prefix = f"{option}=" if word == words[-1] and "=" in word else ""
+            sys.stdout.write("".join(f"{prefix}{choice}\n" for choice in choices))
+            sys.exit(0)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed of standard input, output and error, as if each were /dev/null."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is the one that is closed.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def end_on_signals() -> None:
     """End with a sentence on a signal; those that the caller ignores stay ignored."""
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -100,27 +196,33 @@ def _end(number: int, _frame: FrameType | None) -> None:
     os._exit(FIRST_SIGNAL_CODE + number)
 
 
-def _explained(error: ParseError, namespace: Collection, binary: str) -> tuple[str, str]:
+def _explained(error: ParseError, namespace: Collection) -> tuple[str, str]:
     """Return what is wrong with a command line, and what to type instead."""
     import difflib
     import re
 
+    binary = name_of_program()
     text = str(error).rstrip("!")
     task = (error.context.name if error.context else None) or "TASK"
     options = f"`{binary} --help {task}` shows the options."
     if missing := re.fullmatch(r"Flag <Argument: ([\w-]+).*> needed value.*", text):
-        return f"option --{missing[1]} needs a value", options
-    unknown = re.fullmatch("No idea what '(.*)' is", text)
+        return f"option --{missing[1].replace('_', '-')} needs a value", options
+    if missing := re.fullmatch(r"'(\S+)' did not receive required positional arguments: '(\w+)'", text):
+        return f"{missing[1]} needs a {missing[2].upper()}", f"`{binary} --help {missing[1]}` has an example."
+    unknown = re.fullmatch("No idea what '(.*)' is", text, re.DOTALL)
     if not unknown:
         return text[0].lower() + text[1:], options
     word = unknown[1].partition("=")[0]
+    flags = list(error.context.flags) if error.context else []
     if word.startswith("-"):
-        flags = list(error.context.flags) if error.context else []
-        similar = difflib.get_close_matches(word, flags, 1)
+        known = [_CALLED[word]] if _CALLED.get(word) in flags else []
+        similar = known or difflib.get_close_matches(word, flags, 1)
         meant = f"Did you mean {similar[0]}? " if similar else ""
         return f"unknown option {word}", meant + options
+    if word.isdecimal() and "--to" in flags:
+        return f'{task} takes no word "{word}"', f"Did you mean `{binary} {task} --to {word[:8]:0>4}`? {options}"
     tasks = list(namespace.task_names)
-    similar = difflib.get_close_matches(word, tasks, 1) or [
+    similar = difflib.get_close_matches(word, [*tasks, *namespace.collections], 1) or [
         name for name in tasks if difflib.get_close_matches(word, [name.partition(".")[2]])
     ]
     meant = f"Did you mean `{binary} {similar[0]}`? " if similar else ""

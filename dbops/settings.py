@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +18,60 @@ ENVIRONMENTS = ("dev", "test", "prod")
 MAX_NAME_BYTES = 63
 ROOT = Path(__file__).resolve().parent.parent
 # In a checkout they stand beside the package; an installed package brings them with it.
-_SQL = ROOT / "db" if (ROOT / "db" / "migrations").is_dir() else Path(__file__).resolve().parent / "db"
+CHECKOUT = (ROOT / "db" / "migrations").is_dir()
+_SQL = ROOT / "db" if CHECKOUT else Path(__file__).resolve().parent / "db"
 MIGRATIONS = _SQL / "migrations"
 CHECKS = _SQL / "verify"
 SCHEMA = _SQL / "schema.txt"
 # The databases that this tool makes for itself (rehearsals, successors) have this prefix and twelve hexadecimal digits.
 SCRATCH_PREFIX = "kapman_scratch_"
+# Without a URL or a service, one of these names the target, as for psql.
+_PLACE = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE")
+_READ = (
+    "DATABASE_URL",
+    "ENV",
+    "HOME",
+    "KAPMAN_COMPOSE_PASSWORD",
+    "KAPMAN_COMPOSE_PORT",
+    "KAPMAN_ENV",
+    "KAPMAN_SERVER_DIR",
+    "KAPMAN_TEST_DATABASE_URL",
+    "PATH",
+    "PGREQUIRESSL",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGSYSCONFDIR",
+    "XDG_DATA_HOME",
+)
+# Parameters that other libraries take in a URL, and libpq does not.
+_OTHERS_PARAMETERS = (
+    "connection_limit",
+    "currentSchema",
+    "pgbouncer",
+    "pool_timeout",
+    "schema",
+    "search_path",
+    "ssl",
+    "sslaccept",
+)
+_UNITS = {"ms": 0.001, "": 1, "s": 1, "min": 60, "h": 3600}
+_NUMBERS = ("connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One database on one server: libpq parameters (the password among them), and the environment it belongs to."""
+    """One database on one server: libpq parameters (the password among them), and the environment it belongs to.
+
+    The parameters are complete: a session takes nothing from the variables that libpq reads. `source` is the option
+    or the variables that name the database, for messages.
+    """
 
     parameters: Mapping[str, str] = field(repr=False)
     database: str
     environment: str = "dev"
     embedded: bool = False
     maintenance_database: str = "postgres"
+    source: str = "DATABASE_URL"
 
     @property
     def password(self) -> str | None:
@@ -43,20 +81,29 @@ class Target:
     @property
     def server(self) -> str:
         """Return the server for people: `host:port`, or the socket directory."""
-        host = self.parameters.get("host") or self.parameters.get("hostaddr") or "local socket"
-        port = self.parameters.get("port", "5432")
-        return f"{host} (port {port})" if host.startswith("/") else f"{host}:{port}"
+        host, address = self.parameters.get("host", ""), self.parameters.get("hostaddr", "")
+        port = self.parameters.get("port") or "5432"
+        if host.startswith("/") and not address:
+            return f"{host} (port {port})"
+        shown = f"{host} at {address}" if host and address and host != address else host or address or "local socket"
+        return f"{shown}:{port}"
 
     def __str__(self) -> str:
         return f"{self.database} on {self.server}"
 
 
 class Environ(dict[str, str]):
-    """Variables by name; `sources` says for those of a settings file where they stand, as in `.env:3`."""
+    """Variables by name; `sources` says for those of a settings file where they stand, as in `.env:3`.
 
-    def __init__(self, values: Mapping[str, str], sources: Mapping[str, str] | None = None) -> None:
+    `unread` has a sentence for each name in that file that no setting has: it may be misspelled.
+    """
+
+    def __init__(
+        self, values: Mapping[str, str], sources: Mapping[str, str] | None = None, unread: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(values)
         self.sources = sources or {}
+        self.unread = unread
 
 
 def shown_path(path: Path) -> str:
@@ -64,20 +111,77 @@ def shown_path(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def read_environ(environ: Mapping[str, str], directory: Path = ROOT) -> Environ:
+def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> Environ:
     """Return the environment over the `.env` file of a directory, which may be missing.
 
-    Raises UsageError for a file that cannot be read: a setting in it must not be replaced by a default.
+    The directory is that of the repository, or the current one for an installed package. `${NAME}` stands for a
+    variable, as in Docker's files, except in single quotes. Raises UsageError for a file that cannot be read, or a
+    variable in it that is not set: a setting in it must not be replaced by a default.
     """
-    path = directory / ".env"
+    path = (directory or (ROOT if CHECKOUT else Path.cwd())) / ".env"
     shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    lines = _lines_of(path, shown)
-    sources = {name: f"{shown}:{line}" for line, name, _ in lines if name not in environ}
-    return Environ({**{name: value for _, name, value in lines}, **environ}, sources)
+    values: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    used: set[str] = set()
+    for line, name, text, literal in _lines_of(path, shown):
+        where = f"{shown}:{line}"
+        names = [] if literal else re.findall(r"\$\{(\w+)", text)
+        values[name] = _expanded(text, {**values, **environ}, where) if names else text
+        used.update(names)
+        if name not in environ:
+            sources[name] = where
+    unread = [name for name in sources if name not in used and not _is_read(name)]
+    return Environ({**values, **environ}, sources, tuple(_said(name, sources[name]) for name in unread))
 
 
-def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:
-    """Return line number, name and value of each variable in a settings file; none if there is no such file."""
+def _expanded(text: str, environ: Mapping[str, str], where: str) -> str:
+    """Return a value with the variables that it names."""
+    from dotenv.variables import Variable, parse_variables
+
+    found = ""
+    for part in parse_variables(text):
+        if isinstance(part, Variable) and part.default is None and not environ.get(part.name):
+            raise UsageError(
+                f"the settings file uses the variable {part.name}, which is not set",
+                where=where,
+                hint=f"Set {part.name} in the environment or in a line above, or write the text in single quotes.",
+            )
+        found += part.resolve(environ)
+    return found
+
+
+def _is_read(name: str) -> bool:
+    """Return whether a variable is one of this tool's or of libpq's."""
+    return name in _READ or (name.startswith("PG") and name in _libpq_variables())
+
+
+def _libpq_variables() -> dict[str, str]:
+    """Return the connection parameter of each variable that libpq reads, which is empty for a session's settings."""
+    from psycopg import pq
+
+    known = {option.envvar.decode(): option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
+    return {**known, "PGDATESTYLE": "", "PGTZ": "", "PGGEQO": ""}
+
+
+def _libpq_parameters() -> list[str]:
+    from psycopg import pq
+
+    return [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+
+
+def _said(name: str, where: str) -> str:
+    import difflib
+
+    similar = difflib.get_close_matches(name.upper(), [*_READ, *_libpq_variables()], 1, 0.8)
+    meant = f": perhaps {similar[0]} is meant" if similar else ""
+    return f"{where}: no setting is called {name}{meant}"
+
+
+def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str, bool]]:
+    """Return line, name, value and whether it is in single quotes of each variable in a settings file.
+
+    Nothing if there is no such file.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             # Most runs have no such file, and need no parser.
@@ -104,12 +208,22 @@ def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str]]:
                     hint="Close the quote, or make the line a comment with #.",
                 )
             if binding.key:
-                found.append((line, binding.key, binding.value or ""))
+                quoted = re.match(r"\s*(export\s+)?[^=]*=\s*'", text) is not None
+                found.append((line, binding.key, binding.value or "", quoted))
         return found
     raise UsageError(
         f"cannot read the settings file: {problem}",
         where=shown,
         hint="Make it a UTF-8 text file of NAME=value lines that you may read, or remove it.",
+    )
+
+
+def empty(option: str) -> UsageError:
+    """Return the error of an option that is given and empty."""
+    return UsageError(
+        f"{option} is empty",
+        where=option,
+        hint="Give it a value, or leave the option out. A variable in the command may not be set.",
     )
 
 
@@ -139,28 +253,100 @@ def choose_target(
     """Return the database to work on; `embedded_url` starts the embedded server and returns its URL.
 
     `url` and `env` are options, None if not given. It comes from the first that is set: `url`, DATABASE_URL,
-    PGSERVICE, the embedded server. Raises UsageError for an unknown environment or a URL that names no usable target.
+    PGSERVICE, the variables of libpq that name a place, the embedded server. What a URL or a service leaves open is
+    taken from libpq's variables, as by psql; nothing is added to the embedded server. Raises UsageError for an unknown
+    environment or a URL that names no usable target.
     """
     environment, chosen = _environment(environ, env)
-    address, source = _chosen(environ, "--url", url, "DATABASE_URL")
-    if not address:
-        service, source = variable(environ, "PGSERVICE")
-        parameters = {"service": service} if service else parse_url(embedded_url(), "the embedded server")
-        embedded = not service
+    parameters, source = _named(environ, url)
+    by_variables, embedded = not parameters, not source
+    service = parameters.pop("service", "")
+    if service:
+        parameters = {**_service(service, environ, source), **parameters}
+    if embedded:
+        parameters, source = parse_url(embedded_url(), "the embedded server"), "--url"
     else:
-        parameters, embedded = parse_url(address, source), False
-    if name := parameters.pop("service", ""):
-        parameters = {**_service(name, environ, source), **parameters}
+        parameters = {**_from_variables(environ), **parameters}
     database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
     if not database:
+        without = "PGDATABASE is not set" if by_variables else "the connection URL names no database"
         raise UsageError(
-            "the connection URL names no database" if not name else f'the service "{name}" names no database',
+            f'the service "{service}" names no database' if service else without,
             where=source,
             hint=f"Add the name, as in .../kapman_{environment}, or choose kapman_<env> with --env.",
         )
     check_database_name(database, source)
+    _check_values(parameters, source)
     parameters["client_encoding"] = "UTF8"
-    return Target(parameters, database, environment, embedded)
+    return Target(parameters, database, environment, embedded, source=source)
+
+
+def _named(environ: Mapping[str, str], url: str | None) -> tuple[dict[str, str], str]:
+    """Return the parameters that an option or a variable names, and its name; nothing for the embedded server."""
+    address, source = _chosen(environ, "--url", url, "DATABASE_URL")
+    if address:
+        return parse_url(address, source), source
+    service, source = variable(environ, "PGSERVICE")
+    if service:
+        return {"service": service}, source
+    places = [variable(environ, name)[1] for name in _PLACE if name in environ]
+    return {}, ", ".join(places)
+
+
+def _from_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that libpq would take from its variables.
+
+    See "Environment Variables" in its documentation. Those of a session's settings and name are not taken.
+    """
+    if not any(name.startswith("PG") for name in environ):
+        return {}
+    found = {
+        keyword: variable(environ, name)[0]
+        for name, keyword in _libpq_variables().items()
+        if name in environ and keyword not in ("", "service", "options", "application_name", "client_encoding")
+    }
+    if environ.get("PGREQUIRESSL", "").startswith("1"):
+        found.setdefault("sslmode", "require")
+    return found
+
+
+def _check_values(parameters: Mapping[str, str], source: str) -> None:
+    """Raise UsageError for a parameter whose value libpq refuses, before it looks for the server."""
+    from psycopg import pq
+    from psycopg.conninfo import make_conninfo
+
+    wrong = [name for name in _NUMBERS if not re.fullmatch(r"-?\d{1,9}", parameters.get(name) or "0", re.ASCII)]
+    # A directory that has no socket: libpq checks the values, then fails to connect.
+    elsewhere = {"host": "/dev/null", "hostaddr": "", "user": "none", "password": "none", "dbname": "none"}
+    single = {key: value for key, value in parameters.items() if "," not in value or key == "require_auth"}
+    attempt = pq.PGconn.connect_start(make_conninfo("", **{**single, **elsewhere}).encode())
+    message = attempt.get_error_message()
+    attempt.finish()
+    if not message.startswith("connection to server"):
+        wrong += [name for name in parameters if re.search(rf"\b{name}\b", message)] or ["a parameter"]
+    if wrong:
+        raise UsageError(
+            f"the connection has an invalid value for {wrong[0]}",
+            where=source,
+            hint='See "Parameter Key Words" in the documentation of libpq for what it takes.',
+        )
+
+
+def target_words(url: str | None, env: str | None) -> str:
+    """Return the options that name a target as a shell takes them again, without a secret that is in the URL."""
+    from psycopg import pq
+    from psycopg.conninfo import make_conninfo
+
+    words = ["--env", env] if env else []
+    if url:
+        try:
+            parameters = parse_url(url, "--url")
+        except UsageError:
+            return shlex.join(words)
+        secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
+        shown = {key: value for key, value in parameters.items() if key not in secret}
+        words += ["--url", url if shown == parameters else make_conninfo("", **shown)]
+    return shlex.join(words)
 
 
 def choose_environment(environ: Mapping[str, str], env: str | None = None) -> str:
@@ -170,7 +356,11 @@ def choose_environment(environ: Mapping[str, str], env: str | None = None) -> st
 
 def _environment(environ: Mapping[str, str], env: str | None) -> tuple[str, bool]:
     """Return the environment, and whether it was set explicitly."""
-    value, source = _chosen(environ, "--env", env, "KAPMAN_ENV", "ENV")
+    names = ["KAPMAN_ENV", "ENV"]
+    # POSIX shells have the path of a start-up file in ENV.
+    if re.search(r"[/~$]", environ.get("ENV", "")):
+        names.remove("ENV")
+    value, source = _chosen(environ, "--env", env, *names)
     return choice("environment", value or "dev", ENVIRONMENTS, source), bool(value)
 
 
@@ -179,12 +369,8 @@ def _chosen(environ: Mapping[str, str], option: str, given: str | None, *variabl
 
     The value is empty if none is set. Raises UsageError for one that is set and empty.
     """
-    if given == "":
-        raise UsageError(
-            f"{option} is empty",
-            where=option,
-            hint="Give it a value, or leave the option out. A variable in the command may not be set.",
-        )
+    if given is not None and not given.strip():
+        raise empty(option)
     if given:
         return given, option
     found = (variable(environ, name) for name in variables)
@@ -236,14 +422,23 @@ def choice(what: str, value: str, allowed: tuple[str, ...], source: str) -> str:
     """Return the value if it is one of those allowed, else raise UsageError; `source` is an option or a variable."""
     if value in allowed:
         return value
-    raise UsageError(f'unknown {what} "{value}"', where=source, hint=f"Use one of: {', '.join(allowed)}.")
+    raise UsageError(f'unknown {what} "{_short(value)}"', where=source, hint=f"Use one of: {', '.join(allowed)}.")
 
 
 def seconds(option: str, value: str) -> float:
-    """Return an option's seconds, else raise UsageError."""
-    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", value, re.ASCII):
-        return float(value)
-    raise UsageError(f'invalid number of seconds "{value}"', where=option, hint=f"Write it as in {option} 30.")
+    """Return an option's time in seconds, which is written as 30, 30s, 1.5min, 500ms or 2h; else raise UsageError."""
+    if found := re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?(ms|s|min|h|)", value.strip(), re.ASCII):
+        return float(found[1]) * _UNITS[found[2]]
+    raise UsageError(
+        f'invalid time "{_short(value)}"',
+        where=option,
+        hint=f"Write it as in {option} 30, {option} 30s or {option} 5min.",
+    )
+
+
+def _short(value: str) -> str:
+    """Return a value for a message, cut where it is long."""
+    return value if len(value) <= 60 else value[:57] + "..."
 
 
 def positive_integer(option: str, value: str) -> int:
@@ -251,7 +446,7 @@ def positive_integer(option: str, value: str) -> int:
     if re.fullmatch(r"[1-9]\d{0,5}", value, re.ASCII):
         return int(value)
     raise UsageError(
-        f'{option} must be a positive integer, not "{value}"', where=option, hint=f"Write it as in {option} 3."
+        f'{option} must be a positive integer, not "{_short(value)}"', where=option, hint=f"Write it as in {option} 3."
     )
 
 
@@ -263,10 +458,10 @@ def port_number(option: str, value: str) -> int | None:
     words = {"": None, "auto": 0, "none": -1}
     if value in words:
         return words[value]
-    if value.isascii() and value.isdigit() and int(value) <= 65535:
+    if re.fullmatch(r"\d{1,5}", value, re.ASCII) and int(value) <= 65535:
         return int(value)
     raise UsageError(
-        f'invalid port "{value}"',
+        f'invalid port "{_short(value)}"',
         where=option,
         hint=f"Use a number up to 65535, `{option} auto` for a free port, or `{option} none` for the socket alone.",
     )
@@ -300,10 +495,15 @@ def _flaw(url: str) -> str:
     An unencoded `@`, `/` or `:` in the password would be taken for another part, and shown as a host or port.
     """
     scheme, _, rest = url.partition("://")
+    if url[0] in "'\"" or scheme[:1] in ("'", '"'):
+        return "it is in quotes, which belong to the shell and not to the value"
     if scheme != "postgresql":
         return "its scheme is not postgresql"
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in rest[len(authority) :] or authority.count("@") > 1:
+    path, _, query = rest[len(authority) :].partition("?")
+    names = [item.partition("=")[0] for item in query.split("&")]
+    misread = "@" in query and any(name not in _libpq_parameters() for name in names)
+    if "@" in path or misread or authority.count("@") > 1:
         return "the user name or the password contains a character that must be percent-encoded"
     ports = re.sub(r"\[[^]]*\]", "", authority.rpartition("@")[2]).split(",")
     for port in ports:
@@ -332,11 +532,11 @@ def _similar_parameter(url: str) -> str:
     """Return a suggestion for the first unknown parameter of a URL, where libpq has one with a similar name."""
     import difflib
 
-    from psycopg import pq
-
-    known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    known = _libpq_parameters()
     given = [item.partition("=")[0] for item in url.partition("?")[2].split("&")]
     unknown = next((name for name in given if name not in known), "")
+    if unknown in _OTHERS_PARAMETERS:
+        return f", {unknown}, which is not one of libpq's"
     similar = difflib.get_close_matches(unknown, known, 1)
     return f" (perhaps {similar[0]} is meant)" if similar else ""
 

@@ -19,74 +19,195 @@ from invoke.exceptions import Exit
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
+from dbops import cli
 from dbops.cli import FIRST_SIGNAL_CODE, SIGNALS
 
 # Heavy modules are imported when a verb runs, not when Invoke lists them.
 if TYPE_CHECKING:
+    from invoke.collection import Collection
+
     from dbops.errors import DbopsError
     from dbops.report import View
+    from dbops.report.commands import CommandLine
     from dbops.settings import Target
 
 FORMATS = ("text", "json")
-URL = "Database to work on, as postgresql://user@host:port/name; default: DATABASE_URL, else the embedded server."
-ENV = "Environment: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev."
-LOG_LEVEL = "DEBUG shows each statement with its time, WARNING only what needs attention; default INFO."
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
+ENVIRONMENTS = ("dev", "test", "prod")
+URL = (
+    "Database to work on, as postgresql://user@host:port/name, for all tasks of the command line;"
+    " default: DATABASE_URL, PGSERVICE, PGHOST and the like, else the embedded server."
+)
+ENV = "Environment, for all tasks of the command line: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev."
+LOG_LEVEL = "DEBUG shows each statement, WARNING only what needs attention; default INFO."
 # Short flags mean the same in every verb that has them.
-SHORT = {"yes": "y", "url": "u", "env": "e", "plan": "p", "follow": "f", "lines": "n"}
+SHORT = {"yes": "y", "url": "u", "env": "e", "plan": "p", "follow": "f", "lines": "n", "command": "c"}
 
 
 class Verb(Task):  # type: ignore[type-arg]
     """A task whose body takes a Run, and options, each with its help as the annotation: `Annotated[str, "help"]`.
 
-    All verbs have --format, which is one of `formats`, and --log-level. Those whose body has a parameter `target` have
-    --url and --env too, and get the database that these name.
+    A second annotation is the tuple of all values of an option. All verbs have --format, which is one of `formats`, and
+    --log-level. Those whose body has a parameter `target` have --url and --env too, and get the database that these
+    name, unless the option `alone` is given, which needs none. A verb that `makes_server` makes and starts the embedded
+    server where no other is named, but for --plan. `state` says what an interruption leaves behind, if nothing else
+    does.
     """
 
-    def __init__(self, body: Callable[..., None], name: str | None = None, formats: tuple[str, ...] = FORMATS) -> None:
+    def __init__(
+        self,
+        body: Callable[..., None],
+        name: str | None = None,
+        formats: tuple[str, ...] = FORMATS,
+        makes_server: bool = False,
+        alone: str = "",
+        state: str = "",
+    ) -> None:
         super().__init__(body, name=name, positional=())
-        self.formats = formats
+        self.makes_server = makes_server
+        self.alone = alone
+        self.state = state
+        # What the verb is called on the command line of this project.
+        self.known_as = name or body.__name__
         self.own = dict(inspect.signature(body).parameters)
         del self.own["run"]
         self.on_database = self.own.pop("target", None) is not None
+        self.choices = {"format": formats, "log_level": LOG_LEVELS} | (
+            {"env": ENVIRONMENTS} if self.on_database else {}
+        )
+        for option, own in self.own.items():
+            if more := own.annotation.__metadata__[1:]:
+                self.choices[option] = more[0]
+
+    def __eq__(self, other: object) -> bool:
+        """Return False: each verb that is named runs, and Invoke leaves out calls that are equal."""
+        return False
+
+    __hash__ = Task.__hash__
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Return the options as Invoke parses them."""
-        formats = f"{', '.join(self.formats[:-1])} or {self.formats[-1]}"
+        formats = f"{', '.join(self.choices['format'][:-1])} or {self.choices['format'][-1]}"
         options = [_argument(name, own.annotation.__metadata__[0], own.default) for name, own in self.own.items()]
         if self.on_database:
-            options += [_argument("url", URL, None), _argument("env", ENV, None)]
+            options += [_argument("url", URL, ""), _argument("env", ENV, "")]
         options.append(_argument("format", f"How results are printed: {formats}; default text.", "text"))
         options.append(_argument("log_level", LOG_LEVEL, "INFO"))
         return options
 
-    def __call__(
-        self,
-        context: Context,
-        *,
-        format: str,
-        log_level: str,
-        url: str | None = None,
-        env: str | None = None,
-        **own: Any,
-    ) -> None:
-        """Run the body with the values of its own options."""
-        with running(format, log_level, formats=self.formats) as run:
+    def choices_of(self, flag: str) -> tuple[str, ...]:
+        """Return the values of an option, as in `--env` or `-e`, if it is one of a few."""
+        long = {f"-{short}": name for name, short in SHORT.items()}.get(flag, flag.removeprefix("--"))
+        return self.choices.get(long.replace("-", "_"), ())
+
+    def __call__(self, context: Context, *, format: str, log_level: str, **given: Any) -> None:
+        """Run the body with the values of its own options; None is the value of one that was not given."""
+        line = _CommandLine.of(context)
+        with running(format, log_level, formats=self.choices["format"], state=self.state) as run:
+            from dbops import settings
+            from dbops.errors import UsageError
+            from dbops.report import commands
+
+            commands.use(line.commands())
+            for name, value in given.items():
+                if isinstance(value, str) and not value.strip():
+                    positional = name in self.own and self.own[name].default is inspect.Parameter.empty
+                    raise settings.empty(name.upper() if positional else _flag(name))
+                if name in self.choices and value is not None:
+                    settings.choice(name, value, self.choices[name], _flag(name))
+            if context.config.run.dry:
+                raise UsageError(
+                    "Invoke's dry run does not reach the tasks of this project",
+                    where="--dry",
+                    hint=cli.MEANT["dry"],
+                )
+            own = {name: self.own[name].default if given[name] is None else given[name] for name in self.own}
             if self.on_database:
-                own["target"] = run.choose(url, env)
+                url, env = line.target(given)
+                commands.use(line.commands(url, env))
+                if not own.get(self.alone):
+                    run.choose(url, env, make=self.makes_server and not own.get("plan"))
+                    commands.use(line.commands(url, env, run.target))
+                own["target"] = run.target
             self.body(run, **own)
 
 
+def verbs(collection: Collection) -> Iterator[tuple[str, Verb]]:
+    """Return the verbs in a collection, by the names that they have there."""
+    for name in collection.task_names:
+        verb = collection[name]
+        if isinstance(verb, Verb):
+            yield name, verb
+
+
 def _argument(name: str, text: str, default: object) -> Argument:
-    """Return an option; one without a default value is given by its position."""
+    """Return an option; one without a default value is given by its position.
+
+    One that is empty by default has None, so that one that is given and empty is an error.
+    """
     positional = default is inspect.Parameter.empty
     return Argument(
         names=(name.replace("_", "-"), *SHORT.get(name, "")),
         attr_name=name if "_" in name else None,
         kind=bool if isinstance(default, bool) else str,
-        default=None if positional else default,
+        default=None if positional or default == "" else default,
         help=text,
         positional=positional,
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, slots=True)
+class _CommandLine:
+    """All verbs of the command line that runs, with what they are called here and their options."""
+
+    verbs: tuple[tuple[str, Verb, Mapping[str, Any]], ...] = ()
+    names: Mapping[str, Verb] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, context: Context) -> _CommandLine:
+        """Return the command line that a verb's context belongs to, which is empty where other code calls the verb."""
+        program = cli.program()
+        if program is None or getattr(program, "config", None) is not context.config:
+            return cls()
+        tasks = [(task.name or "", program.collection[task.name], task.as_kwargs) for task in program.tasks]
+        return cls(
+            tuple((name, verb, given) for name, verb, given in tasks if isinstance(verb, Verb)),
+            dict(verbs(program.collection)),
+        )
+
+    def target(self, own: Mapping[str, str | None]) -> tuple[str | None, str | None]:
+        """Return --url and --env, which hold for all verbs wherever they are given; UsageError if they differ."""
+        from dbops.errors import UsageError
+
+        found: dict[str, str | None] = {}
+        for option in ("url", "env"):
+            values = {given.get(option): name for name, _, given in self.verbs} | {own[option]: ""}
+            values.pop(None, None)
+            if len(values) > 1:
+                raise UsageError(
+                    "the tasks of one command line work on one database, but two are named",
+                    where=_flag(option),
+                    hint=f"Give {_flag(option)} once, for all tasks, or run one command for each database.",
+                )
+            found[option] = next(iter(values), None)
+        return found["url"], found["env"]
+
+    def commands(self, url: str | None = None, env: str | None = None, target: Target | None = None) -> CommandLine:
+        """Return how to complete the commands that texts name, for the words that name the database."""
+        from dbops.report.commands import CommandLine
+        from dbops.settings import target_words
+
+        return CommandLine(
+            program=cli.name_of_program(),
+            target=target_words(url, env),
+            source=target.source if target else "DATABASE_URL",
+            names={verb.known_as: name for name, verb in self.names.items()},
+            on_database=frozenset(verb.known_as for verb in self.names.values() if verb.on_database),
+        )
 
 
 @dataclass(slots=True)
@@ -104,40 +225,52 @@ class Run:
     quiet: bool = False
     code: int = 0
 
-    def choose(self, url: str | None, env: str | None) -> Target:
-        """Return the database to work on; starts the embedded server if neither an option nor a variable names one."""
-        from dbops import settings
+    def choose(self, url: str | None, env: str | None, *, make: bool = True) -> Target:
+        """Return the database to work on.
 
-        # libpq reads it too, and would add the service's parameters to those of a URL.
-        os.environ.pop("PGSERVICE", None)
+        Where neither an option nor a variable names one it is the embedded server's, which is made and started only if
+        `make`.
+        """
+        from dbops import settings
+        from dbops.events import Message
 
         def embedded() -> str:
             from dbops import server
 
-            return server.ensure_running(self.environ, ask=sys.stdin.isatty(), report=self.view.event)
+            if make:
+                return server.ensure_running(self.environ, ask=sys.stdin.isatty(), report=self.view.event)
+            return server.find_running(self.environ)
 
+        for text in getattr(self.environ, "unread", ()):
+            self.view.event(Message("WARNING", text))
         self.target = settings.choose_target(self.environ, embedded, url=url, env=env)
         return self.target
 
 
 @contextmanager
-def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS) -> Iterator[Run]:
+def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, state: str = "") -> Iterator[Run]:
     """Run the body of a verb: any error becomes a message on stderr and an exit code.
 
-    `formats` are those that the verb knows. Raises Exit, for Invoke, unless the exit code is 0.
+    `formats` are those that the verb knows, `state` what is said of an interruption if the body says nothing. Raises
+    Exit, for Invoke, unless the exit code is 0. Meanwhile the process has none of the variables that libpq reads: what
+    they say is in the target, or does not count.
     """
     from dbops import report, settings
     from dbops.errors import DbopsError, Interrupted, UsageError
+    from dbops.report import commands
 
     details = log_level == "DEBUG"
     view = report.view(format, "WARNING", report.GitHub.of(os.environ))
     run = Run(view, {}, format, details)
+    before = commands.use(commands.CommandLine())
+    hidden: dict[str, str] = {}
     with _handling(_interrupt):
         try:
             settings.choice("format", format, formats, "--format")
-            settings.choice("log level", log_level, tuple(report.LEVELS), "--log-level")
+            settings.choice("log level", log_level, LOG_LEVELS, "--log-level")
             view.threshold = report.LEVELS[log_level]
             run.environ = settings.read_environ(os.environ)
+            hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
             with view:
                 yield run
             code = run.code
@@ -148,11 +281,14 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS) 
             code = view.error(error)
         except Interrupted as interrupt:
             if not run.quiet:
-                default = "the task did not finish; `invoke db.status` shows how things stand."
+                default = state or "the task did not finish; `invoke db.status` shows how things stand."
                 view.interrupted(interrupt.state or default)
             code = FIRST_SIGNAL_CODE + interrupt.number
         except Exception as error:
-            code = view.error(_unforeseen(error, run))
+            code = view.error(_of_a_file(error) or _unforeseen(error, run))
+        finally:
+            os.environ.update(hidden)
+            commands.use(before)
     if code:
         raise Exit(code=code)
 
@@ -175,6 +311,19 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     from dbops.errors import Interrupted
 
     raise Interrupted(number)
+
+
+def _of_a_file(error: Exception) -> DbopsError | None:
+    """Return what the file system says of a path, as an error; None for any other exception."""
+    from dbops.errors import UsageError
+
+    if not (isinstance(error, OSError) and error.strerror and error.filename):
+        return None
+    return UsageError(
+        f"cannot use a file: {error.strerror}",
+        where=str(error.filename),
+        hint="Correct its name or its permissions, or make room, and run the task again.",
+    )
 
 
 def _unforeseen(error: Exception, run: Run) -> DbopsError:

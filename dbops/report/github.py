@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbops.errors import DbopsError, Location
+from dbops.report.commands import complete
 
 if TYPE_CHECKING:
     from dbops.catalog.drift import Drift
@@ -43,7 +44,7 @@ class GitHub:
     def error(self, error: DbopsError) -> None:
         """Show an error, at its line if it has one."""
         notes = "".join(f"\n{note}" for note in error.notes)
-        self._annotate("kapman-dbops", f"{error.what}{notes}\nhint: {error.advice}", error.location)
+        self._annotate("kapman-dbops", complete(f"{error.what}{notes}\nhint: {error.advice}"), error.location)
 
     def verification(self, result: Verification) -> None:
         """Show the failed checks as errors, those of parts of a missing table last, and all of them as a table."""
@@ -72,7 +73,7 @@ class GitHub:
     def rebuild_plan(self, plan: RebuildPlan) -> None:
         """Show the conditions of the preflight as a table."""
         rows = [
-            ("ok" if item.passed else "FAIL", item.name, f"{item.reason} {item.remedy}".strip())
+            ("ok" if item.passed else "FAIL", item.name, complete(f"{item.reason} {item.remedy}".strip()))
             for item in plan.findings
         ]
         verdict = "would be refused" if plan.refusals else "is possible"

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from dbops.errors import DbopsError
-from dbops.events import Event
+from dbops.events import Event, Message
 from dbops.report import Found, View, hush, plain, writing
+from dbops.report.commands import complete
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +36,10 @@ class JsonView(View):
 
     def show(self, event: Event) -> None:
         """Print an event as one line."""
-        self._line({"event": NAMES[type(event).__name__], **plain(event)})
+        fields = plain(event)
+        if isinstance(event, Message):
+            fields["text"] = complete(event.text)
+        self._line({"event": NAMES[type(event).__name__], **fields})
 
     def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
         """Print the result as one JSON object."""
@@ -58,15 +62,15 @@ class JsonView(View):
                     {"path": location.path, "line": location.line, "column": location.column} if location else None
                 ),
                 "sqlstate": error.sqlstate or None,
-                "hint": error.advice,
-                "notes": list(error.notes),
+                "hint": complete(error.advice),
+                "notes": [complete(note) for note in error.notes],
                 "exit_code": error.exit_code,
             }
         )
 
     def interrupted(self, state: str) -> None:
         """Print the interruption as one line."""
-        self._line({"event": "interrupted", "state": state})
+        self._line({"event": "interrupted", "state": complete(state)})
 
     def _line(self, fields: dict[str, object]) -> None:
         _write({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}, sys.stderr)
@@ -87,7 +91,7 @@ def rebuild_plan(plan: Plan) -> dict[str, object]:
         **impact(found),
         "postgresql": found.server.version_text,
         "timescaledb": found.server.timescaledb,
-        "preflight": plain(plan.findings),
+        "preflight": [{**plain(item), "remedy": complete(item.remedy)} for item in plan.findings],
         "refused": bool(plan.refusals),
         "consent": plain(plan.consent),
         "migrations": [migration.name for migration in plan.migrations],

@@ -27,6 +27,7 @@ from rich.text import Text
 from dbops import events
 from dbops.errors import DbopsError
 from dbops.report import LEVELS, Found, View, hush, writing
+from dbops.report.commands import complete
 from dbops.report.github import GitHub
 from dbops.settings import Target
 
@@ -153,7 +154,7 @@ class TextView(View):
 
     def show_error(self, error: DbopsError) -> None:
         """Print an error, its first word in colour."""
-        for line in shown(error.render()).split("\n"):
+        for line in shown(complete(error.render())).split("\n"):
             mark, text = cast("re.Match[str]", ERROR_LINE.fullmatch(line)).groups()
             if mark:
                 _flow(self.err, Text(mark, ERROR_STYLES.get(mark, "")), text)
@@ -163,7 +164,7 @@ class TextView(View):
     def interrupted(self, state: str) -> None:
         """Print one line on stderr."""
         self.close()
-        _flow(self.err, Text("interrupted: "), state)
+        _flow(self.err, Text("interrupted: "), complete(state))
 
     def ask(self, question: str) -> str | None:
         """Return what is typed at the terminal; None without an answer, or where the question is not visible.
@@ -263,7 +264,7 @@ def heading(console: Console, verb: str, text: str) -> None:
 
 def say(console: Console, state: str, text: str) -> None:
     """Draw a line with its state in the first column, wrapped below itself."""
-    _flow(console, Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state))), text)
+    _flow(console, Text.assemble("  ", (state, STYLES.get(state, "bold red")), " " * (8 - len(state))), complete(text))
 
 
 def facts(console: Console, found: dict[str, str], *, indent: int = 2, width: int = 12) -> None:

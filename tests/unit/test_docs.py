@@ -17,7 +17,7 @@ from tests.support.docs_pages import PAGES, blocks
 LAYERS = {
     **{"errors": 0, "events": 1, "settings": 1, "postgres": 2, "label": 3},
     **{"migrations": 4, "catalog": 4, "server": 4, "verification": 5, "database": 6},
-    **{"psql": 7, "testing": 7, "report": 7, "lint": 8, "cli": 8, "verb": 9},
+    **{"psql": 7, "testing": 7, "report": 7, "lint": 8, "cli": 8, "verb": 9, "tasks": 10},
 }
 
 

@@ -182,6 +182,8 @@ def test_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 REASONS = {
+    "'postgresql://h/d'": "it is in quotes",
+    "postgresql://h/d?schema=public": "unknown parameter, schema,",
     "mysql://h/d": "its scheme is not postgresql",
     "postgresql://h:port/d": "its port is not a number",
     "postgresql://h:65536/d": "its port is not a number from 1 to 65535",
@@ -258,3 +260,100 @@ def test_account_without_a_home_directory_can_use_a_named_server(monkeypatch: py
 
     monkeypatch.setattr(Path, "home", no_home)
     assert str(choose({"DATABASE_URL": "postgresql://h/d"})) == "d on h:5432"
+
+
+def test_variables_of_libpq_name_the_target_where_no_url_does() -> None:
+    target = choose({"PGHOST": "db.example.com", "PGDATABASE": "one", "PGUSER": "u", "PGPORT": "5433"})
+    assert (str(target), target.embedded) == ("one on db.example.com:5433", False)
+    assert target.source == "PGHOST, PGPORT, PGDATABASE"
+    assert target.parameters["user"] == "u"
+    with pytest.raises(UsageError, match="PGDATABASE is not set"):
+        choose({"PGHOST": "h"})
+    assert choose({"PGHOST": "h", "KAPMAN_ENV": "test"}).database == "kapman_test"
+
+
+def test_variables_of_libpq_fill_in_what_a_url_leaves_open_and_are_shown() -> None:
+    environ = {
+        "PGHOST": "/tmp/other",
+        "PGPORT": "5433",
+        "PGSSLMODE": "require",
+        "PGAPPNAME": "x",
+        "PGOPTIONS": "-c a=b",
+    }
+    target = choose({**environ, "DATABASE_URL": "postgresql:///kapman_dev"})
+    assert target.server == "/tmp/other (port 5433)"
+    assert target.parameters["sslmode"] == "require"
+    assert not {"application_name", "options"} & target.parameters.keys()
+    address = {"PGHOSTADDR": "127.0.0.1", "DATABASE_URL": "postgresql://staging.example.com/kapman_dev"}
+    assert choose(address).server == "staging.example.com at 127.0.0.1:5432"
+    assert choose({"PGREQUIRESSL": "1"}, url="postgresql://h/d").parameters["sslmode"] == "require"
+
+
+def test_embedded_server_takes_nothing_from_the_variables_of_libpq() -> None:
+    target = choose({"PGUSER": "other", "PGPASSWORD": "s3kret", "PGSSLMODE": "require", "PGCONNECT_TIMEOUT": "1"})
+    assert target.embedded
+    assert target.parameters == {"host": "/run/kapman", "client_encoding": "UTF8"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/d?sslmode=verifyfull",
+        "host=h dbname=d connect_timeout=soon",
+        "host=h dbname=d channel_binding=x",
+    ],
+)
+def test_value_that_libpq_refuses_is_wrong_usage(url: str) -> None:
+    with pytest.raises(UsageError, match=r"invalid value for (sslmode|connect_timeout|channel_binding)"):
+        choose(url=url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://h/d?sslrootcert=/home/user@corp/ca.pem", "postgresql:///d?host=@abstract", "dbname=d user=a@b"],
+)
+def test_at_sign_in_the_query_of_a_url_is_no_part_of_a_password(url: str) -> None:
+    assert choose(url=url).database == "d"
+
+
+def test_settings_file_may_use_variables_except_in_single_quotes(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SECRET=p\nDATABASE_URL=postgresql://u:${SECRET}@h/${NAME:-d}\nKAPMAN_ENV='${X}'\n")
+    values = settings.read_environ({}, tmp_path)
+    assert (values["DATABASE_URL"], values["KAPMAN_ENV"], values.unread) == ("postgresql://u:p@h/d", "${X}", ())
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://u:${SECRET}@h/d\n")
+    with pytest.raises(UsageError, match="uses the variable SECRET, which is not set") as caught:
+        settings.read_environ({}, tmp_path)
+    assert caught.value.where == f"{tmp_path}/.env:1"
+
+
+def test_name_in_the_settings_file_that_no_setting_has_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABSE_URL=x\nPGHOST=h\nOTHER=1\nKAPMAN_COMPOSE_PORT=1\n")
+    assert settings.read_environ({}, tmp_path).unread == (
+        f"{tmp_path}/.env:1: no setting is called DATABSE_URL: perhaps DATABASE_URL is meant",
+        f"{tmp_path}/.env:3: no setting is called OTHER",
+    )
+
+
+@pytest.mark.parametrize("value", ["/root/.shrc", "$HOME/.shrc", "~/.shrc"])
+def test_start_up_file_of_a_shell_is_no_environment(value: str) -> None:
+    assert choose({"ENV": value}).environment == "dev"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("5", 5), ("30s", 30), ("500ms", 0.5), ("2min", 120), ("1.5h", 5400), ("1 min", 60)]
+)
+def test_time_is_a_number_with_or_without_a_unit(value: str, expected: float) -> None:
+    assert settings.seconds("--timeout", value) == expected
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", "5d", "٣", "9" * 5000])
+def test_what_is_no_time_is_wrong_usage(value: str) -> None:
+    with pytest.raises(UsageError, match="invalid time") as caught:
+        settings.seconds("--timeout", value)
+    assert len(caught.value.what) < 90
+
+
+@pytest.mark.parametrize("value", ["65536", "-2", "abc", "9" * 5000])
+def test_what_is_no_port_is_wrong_usage(value: str) -> None:
+    with pytest.raises(UsageError, match="invalid port"):
+        settings.port_number("--port", value)
