@@ -114,7 +114,7 @@ class Verb(Task):  # type: ignore[type-arg]
                     positional = name in self.own and self.own[name].default is inspect.Parameter.empty
                     raise settings.empty(name.upper() if positional else _flag(name))
                 if name in self.choices and value is not None:
-                    settings.choice(name, value, self.choices[name], _flag(name))
+                    settings.choice({"env": "environment"}.get(name, name), value, self.choices[name], _flag(name))
             if context.config.run.dry:
                 raise UsageError(
                     "Invoke's dry run does not reach the tasks of this project",
