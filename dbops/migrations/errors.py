@@ -19,6 +19,12 @@ _HINTS = {
     "55P04": "A value that ALTER TYPE adds can be used only after a commit: put the ALTER TYPE in a file of its own, "
     "with `-- migrate: own-transaction` in the header, or commit each file with `invoke db.migrate --commit file`. "
     "`--check` commits nothing, so it cannot try the files that use the value.",
+    "42501": "The file may be right: the role lacks a privilege. Connect as the owner of the database and of what the "
+    "file changes, or grant the privilege, and run `invoke db.migrate` again.",
+    "25006": "Nothing can be written here: the server is a standby, or the role or the database is set to read only. "
+    "Connect to the primary server, and run `invoke db.migrate` again.",
+    "53100": "Make room on the server's disk, and run `invoke db.migrate` again.",
+    "53300": "Wait for sessions to end, or raise the limit on connections, and run `invoke db.migrate` again.",
     "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
     "in the header, and run `invoke db.migrate` again.",
 }
@@ -26,7 +32,18 @@ _TIMED_OUT = (
     "If it needs longer, say so with --statement-timeout or in the file's header "
     "(`-- statement-timeout: 10min`), and run `invoke db.migrate` again."
 )
-_TRANSIENT = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
+# The first letters of SQLSTATEs of which the file is not, or not alone, the cause.
+_HINTS_BY_CLASS = {
+    "23": "If the rows that are there do not fit, correct them; else fix the file. Then run `invoke db.migrate` again.",
+    "58": "The server's log has more: correct that, and run `invoke db.migrate` again.",
+    "XX": "This is a fault of the server or of an extension, and its log has more: correct that, or find "
+    "another way to write the file, and run `invoke db.migrate` again.",
+}
+_CONCURRENT = (
+    "Another session was changing the same objects: let it end, and run `invoke db.migrate` again. Nothing is wrong "
+    "with the file."
+)
+_NO_LOCK = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
 _INLINE = re.compile(r"\binline_code_block\D+(?P<line>\d+)")
 _BODY = re.compile(r"\$\w*\$")
 _COMPARED_CHARACTERS = 200
@@ -58,9 +75,28 @@ class StatementError(Exception):
             self.location = location_at(migration.text, offset, migration.label)
 
     @property
+    def without_lock(self) -> bool:
+        """Return whether a lock could not be acquired: after a lock timeout or a deadlock."""
+        return self.error.sqlstate in _NO_LOCK
+
+    @property
+    def concurrent(self) -> bool:
+        """Return whether another session changed the same objects at the same moment.
+
+        The server says so as a serialization failure, as "tuple concurrently updated" (never translated), or as a
+        unique violation in its own catalog.
+        """
+        diag = self.error.diag
+        return (
+            self.error.sqlstate == "40001"
+            or (self.error.sqlstate == "XX000" and "tuple concurrently" in (diag.message_primary or ""))
+            or (self.error.sqlstate == "23505" and diag.schema_name == "pg_catalog")
+        )
+
+    @property
     def transient(self) -> bool:
-        """Return whether another attempt may succeed: after a lock timeout or a deadlock."""
-        return self.error.sqlstate in _TRANSIENT
+        """Return whether another attempt may succeed."""
+        return self.without_lock or self.concurrent
 
 
 def failed(
@@ -78,14 +114,17 @@ def failed(
     error, name = failure.error, failure.migration.name
     words = error.diag.message_primary or str(error).strip().split("\n")[0]
     held: tuple[str, ...] = ()
-    if failure.transient:
-        counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    if failure.without_lock:
         what = f"migration {name} could not acquire a lock after {counted}: {words}"
         held = tuple(f"held by {holder}" for holder in holders) or ("the holder is unknown",)
         hint = "End that session or wait for it, or allow more attempts with `invoke db.migrate --lock-budget 30min`."
+    elif failure.concurrent:
+        what, hint = f"migration {name} failed after {counted}: {words}", _CONCURRENT
     else:
         what = f"migration {name} failed: {words}"
-        hint = _TIMED_OUT if failure.timed_out else _HINTS.get(error.sqlstate or "", _AGAIN)
+        known = _HINTS_BY_CLASS.get((error.sqlstate or "")[:2], _AGAIN)
+        hint = _TIMED_OUT if failure.timed_out else _HINTS.get(error.sqlstate or "", known)
     return MigrationError(
         what,
         where=failure.migration.label,

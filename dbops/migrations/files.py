@@ -55,6 +55,9 @@ _TRANSACTION_CONTROL = {
 
 # Statements are cut as they must be while this is on; dumps set it to that.
 _STRINGS = re.compile(r"\bstandard_conforming_strings\b(?!\W*(?:=|TO|,)\W*(?:on|true|yes|1)\b)", re.IGNORECASE)
+# PostgreSQL takes either word for the client, in either direction.
+_CLIENT = {(direction, client) for direction in ("FROM", "TO") for client in ("STDIN", "STDOUT")}
+
 # A file of such statements leaves the session as it was, unless it has one of these words.
 _DEFINITIONS = {("CREATE",), ("ALTER",), ("DROP",), ("COMMENT",), ("GRANT",), ("REVOKE",)}
 _TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
@@ -371,7 +374,7 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
         what = f"contains {words[0]}: a migration must not contain transaction control"
     elif words[:1] not in _DEFINITIONS and _STRINGS.search(statement.text):
         what = "changes standard_conforming_strings, which decides where statements end: write E'...' instead"
-    elif statement.begins("COPY") and {("FROM", "STDIN"), ("TO", "STDOUT")} & set(pairwise(words)):
+    elif statement.begins("COPY") and _CLIENT & set(pairwise(words)):
         what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
     elif not header.transactional and _builds_unnamed_index(statement):
         what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"

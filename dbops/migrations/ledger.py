@@ -355,12 +355,12 @@ def _read(connection: Connection, target: Target) -> tuple[Entry, ...]:
     return tuple(Entry(*row) for row in rows)
 
 
-# The milliseconds since the file before was recorded, or since the transaction began.
-_SINCE_PREVIOUS = """pg_catalog.round(1000::pg_catalog.numeric OPERATOR(pg_catalog.*) extract(
+# The milliseconds since the file before was recorded, or since the transaction began; 0 where the clock was set back.
+_SINCE_PREVIOUS = """greatest(0, pg_catalog.round(1000::pg_catalog.numeric OPERATOR(pg_catalog.*) extract(
     epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) greatest(pg_catalog.now(), (
         SELECT p.applied_at FROM dbops.schema_migrations AS p
         WHERE p.version OPERATOR(pg_catalog.=) ($1 OPERATOR(pg_catalog.-) 1)
-    ))))"""
+    )))))"""
 
 
 def preparing(settings: str) -> str:
@@ -422,11 +422,27 @@ def changed(where: str, what: str) -> MigrationError:
     )
 
 
-# What a run compares with `digest` of what it knows before it commits.
+# What later commands rely on: columns, constraints, the label, and that the acting role may read and write.
+DEFINITION = f"""
+SELECT pg_catalog.concat_ws(' ', c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+    pg_catalog.has_table_privilege(c.oid, 'INSERT'), pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
+    pg_catalog.obj_description(n.oid, 'pg_namespace'),
+    (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.atttypid, a.attnotnull,
+        pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum)
+     FROM pg_catalog.pg_attribute AS a
+     LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    (SELECT pg_catalog.string_agg(k.conname || ' ' || pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
+     FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid))
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = '{SCHEMA}' AND c.relname = '{TABLE}'
+"""
+
+# What a run compares, before it commits, with `digest` of what it knows, and with the definition as it was.
 DIGEST = f"""
 SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(pg_catalog.string_agg(
     pg_catalog.concat_ws(' ', version, name, checksum, duration_ms IS NOT NULL), '/' ORDER BY version
-), ''), 'UTF8')), 'hex')
+), ''), 'UTF8')), 'hex'), ({DEFINITION})
 FROM {LEDGER}
 """
 

@@ -22,6 +22,7 @@ from dbops.migrations import errors, ledger, locks, non_transactional
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
 from dbops.migrations.ledger import State
+from dbops.migrations.reach import assert_limits
 from dbops.migrations.session import MIGRATION_LOCK, Command, Options, Session, opened, texts
 from dbops.migrations.work import AppliedMigration, Attempts, Work
 from dbops.postgres import Connection
@@ -95,6 +96,7 @@ def plan(target: Target, migrations: tuple[Migration, ...], options: Options = D
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
     chosen = found.to_apply(options.to)
+    assert_limits(chosen)
     planned: list[PlannedMigration] = []
     warnings: list[str] = []
     transactions = 0
@@ -153,6 +155,9 @@ def apply(
     with postgres.translated(target), opened(connection, target, options, observer, report) as session:
         found = ledger.read_status(connection, target, migrations)
         chosen = found.to_apply(options.to)
+        # Nobody waits in a database that this run has created, and released files may be older than this rule.
+        if not options.fresh:
+            assert_limits(chosen)
         alone = [migration for migration in chosen if not migration.header.transactional]
         if options.check and alone:
             raise PreflightError(
@@ -260,7 +265,9 @@ def _begin(work: Work, first: Migration) -> None:
 def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
     """Run the files and write their rows, in one pipeline up to each check of deferred constraints."""
     session = work.session
-    parts: list[Iterator[Command]] = []
+    before: list[str | None] = []
+    look = Command(ledger.DEFINITION, files[0], done=lambda result: before.extend(texts(result)[0]))
+    parts: list[Iterator[Command]] = [iter([look])]
     for migration in files:
         timeout = session.options.statement_timeout_for(migration)
         parts += [session.putting_in_force(migration, "public", timeout), session.statements(migration)]
@@ -270,8 +277,8 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
             parts = []
             _check_constraints(session, migration)
         parts.append(_bookkeeping(work, migration))
-    digest: list[str] = []
-    last = Command(ledger.DIGEST, files[-1], done=lambda result: digest.append(texts(result)[0][0] or ""))
+    after: list[str | None] = []
+    last = Command(ledger.DIGEST, files[-1], done=lambda result: after.extend(texts(result)[0]))
     session.stream(chain(chain.from_iterable(parts), session.putting_in_force(files[-1], "pg_catalog"), [last]))
     if session.connection.info.transaction_status != TransactionStatus.INTRANS:
         raise MigrationError(
@@ -281,8 +288,8 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
             hint="A migration must not contain transaction control: remove it, and see `invoke db.status`.",
         )
     rows = {**work.rows, **{migration.version: (migration.name, migration.checksum, True) for migration in files}}
-    if digest[0] != ledger.digest(rows):
-        suspects = [migration.name for migration in files if ledger.TABLE in migration.text.lower()]
+    if after != [ledger.digest(rows), *before]:
+        suspects = [migration.name for migration in files if ledger.SCHEMA in migration.text.lower()]
         names = ", ".join(suspects) or f"one of {files[0].name} to {files[-1].name}"
         raise ledger.changed(files[0].label, f"the ledger {ledger.LEDGER} was changed by a migration: {names}")
     work.rows = rows

@@ -252,7 +252,7 @@ class Session:
         """Read the server's clock, and report the command that ran since it was read before."""
         before, self.clock = self.clock, float(texts(result)[0][0] or 0)
         if command:
-            self.report(events.Statement(command.sql, self.clock - before, command.where))
+            self.report(events.Statement(command.sql, max(0.0, self.clock - before), command.where))
 
     def begin(self, command: Command) -> None:
         """Note that the server turns to a command, and report when a file begins."""
@@ -363,6 +363,12 @@ class Session:
                         self.begin(sent[0])
                     result = None
                 elif received.status == ExecStatus.PIPELINE_SYNC:
+                    return failure
+                elif received.status in postgres.COPYING:
+                    # The server now waits for data, or sends it: the one way out of that is to close the connection.
+                    refused = psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
+                    failure = failure or self.failure(sent[0], refused)
+                    self.connection.close()
                     return failure
                 else:
                     result = received

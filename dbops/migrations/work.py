@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 
+import psycopg
 from psycopg.pq import TransactionStatus
 
 from dbops import events, label
@@ -19,6 +20,8 @@ from dbops.migrations.session import Session
 PAUSE_GROWTH = 1.5
 PAUSE_JITTER = 0.25
 MAX_PAUSE_SECONDS = 30.0
+# Attempts where another session changed the same objects: it does so in a moment, or the failure does not pass.
+MOST_CONCURRENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Work:
 
     def error(self, failure: StatementError, attempts: int = 1, notes: tuple[str, ...] = ()) -> MigrationError:
         """Return the operator's error for a failure that ends the run."""
-        if self.session.connection.closed:
+        if self.session.connection.closed and not isinstance(failure.error, psycopg.errors.FeatureNotSupported):
             return errors.lost(failure, self.state())
         holders = self.session.watch.blockers
         return errors.failed(failure, self.state(), holders=holders, attempts=attempts, notes=notes)
@@ -117,6 +120,8 @@ class Attempts:
         session = self._work.session
         if not failure.transient or session.connection.closed:
             return False
+        if failure.concurrent and self.count >= MOST_CONCURRENT:
+            return False
         first = seconds(session.options.lock_timeout_for(failure.migration)) or 1.0
         pause = min(first * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)
         pause *= random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311
@@ -129,6 +134,7 @@ class Attempts:
         holder = "still waiting" if session.watch.told else f"held by {'; '.join(blockers) or 'an unknown session'}"
         session.watch.told |= bool(blockers)
         what = failure.error.diag.message_primary
+        holder = "by another session" if failure.concurrent else holder
         text = f"{what}; {holder}; attempt {self.count} in {pause:.1f} s"
         session.report(events.Message("WARNING", text, str(failure.location or failure.migration.label)))
         time.sleep(pause)

@@ -36,13 +36,14 @@ from dbops.postgres.locks import (
     try_lock,
     unlock,
 )
-from dbops.postgres.pipeline import Answer, Query, ask, pipeline
+from dbops.postgres.pipeline import COPYING, Answer, Query, ask, pipeline
 from dbops.postgres.sessions import Session, end, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
 from dbops.postgres.waiting import deadline
 
 __all__ = [
     "APPLICATION",
+    "COPYING",
     "HINTS_BY_MESSAGE",
     "MARKER",
     "OLDEST_SERVER",

@@ -13,6 +13,9 @@ from psycopg.pq import ExecStatus
 
 from dbops.postgres.connection import Connection
 
+# The results of a COPY from or to the client, which libpq gives again and again until its data has been sent or read.
+COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -73,6 +76,8 @@ def _answers(connection: Connection, number: int) -> list[Answer]:
     answers: list[Answer] = []
     for _ in range(number):
         (result,) = connection.wait(generators.fetch_many(connection.pgconn))
+        if result.status in COPYING:
+            raise psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
         if result.status == ExecStatus.PIPELINE_ABORTED:
             answers.append(answers[-1])
         elif result.status == ExecStatus.FATAL_ERROR:

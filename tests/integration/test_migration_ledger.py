@@ -37,6 +37,10 @@ CHANGES = {
     "replacement": "ALTER TABLE dbops.schema_migrations RENAME TO old;"
     " CREATE TABLE dbops.schema_migrations (LIKE dbops.old INCLUDING ALL);",
     "drop": "DROP TABLE dbops.schema_migrations;",
+    "column": "ALTER TABLE dbops.schema_migrations ADD COLUMN remark text;",
+    "constraint": "ALTER TABLE dbops.schema_migrations ADD CHECK (version < 30);",
+    "default": "ALTER TABLE dbops.schema_migrations ALTER applied_at DROP DEFAULT, ALTER applied_at SET DEFAULT now();",
+    "label": "COMMENT ON SCHEMA dbops IS NULL;",
     "change_by_dynamic_sql": "DO $$ BEGIN EXECUTE 'DELETE FROM dbops.' || 'schema' || '_migrations'; END $$;",
 }
 
@@ -59,6 +63,19 @@ def test_file_that_changes_the_ledger_fails_and_leaves_nothing(
     found = status(empty, discover(tmp_path))
     assert [item.state for item in found.items][1:] == [State.PENDING, State.PENDING]
     assert not found.problems
+
+
+@pytest.mark.parametrize("text", ["GRANT SELECT ON dbops.schema_migrations TO pg_monitor;", "ANALYZE;"])
+def test_file_may_let_others_read_the_ledger(empty: Target, tmp_path: Path, text: str) -> None:
+    assert len(migrate(empty, written(tmp_path, TABLE, text)).applied) == 2
+
+
+def test_clock_that_was_set_back_is_no_reason_to_fail(empty: Target, tmp_path: Path) -> None:
+    """The row before the file's is from the future."""
+    migrate(empty, written(tmp_path, TABLE))
+    run(empty, "UPDATE dbops.schema_migrations SET applied_at = clock_timestamp() + interval '1 hour'")
+    (done,) = migrate(empty, discover(write(tmp_path, "SELECT 1;", first=2))).applied
+    assert done.seconds == 0
 
 
 def test_file_outside_a_transaction_that_loses_its_row_is_not_reported_as_applied(

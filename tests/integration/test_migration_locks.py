@@ -15,9 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError
+from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, Statement
-from dbops.migrations import Options, State, discover, migrate, run, session, status
+from dbops.migrations import Options, State, discover, migrate, plan, run, session, status
 from dbops.migrations.session import LockWatch
 from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
@@ -94,6 +94,71 @@ def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Tar
     result = migrate(empty, written(tmp_path, COLUMN, first=2), Options(lock_timeout="100ms"), report=watch)
     assert result.retries == 1
     assert applied(empty) == [1, 2]
+
+
+def test_file_that_sets_lock_timeout_is_refused_before_anything_runs(empty: Target, tmp_path: Path) -> None:
+    files = written(tmp_path, TABLE, f"SET lock_timeout = 0; {COLUMN}")
+    for run_or_plan in (migrate, plan):
+        with pytest.raises(UsageError, match="lock_timeout") as refused:
+            run_or_plan(empty, files)
+        assert "-- lock-timeout: 2s" in refused.value.hint
+    assert not status(empty, files).has_ledger
+    # A database that nobody else is in may be built from files that were released before.
+    assert len(migrate(empty, files, Options(fresh=True)).applied) == 2
+
+
+CONCURRENT = {
+    "the same tuple": (
+        "COMMENT ON SCHEMA public IS 'theirs'; GRANT USAGE ON SCHEMA public TO pg_monitor",
+        "GRANT USAGE ON SCHEMA public TO pg_read_all_data;",
+    ),
+    "the same name": ("CREATE SCHEMA shared", "CREATE SCHEMA IF NOT EXISTS shared;"),
+}
+
+
+@pytest.mark.parametrize("kind", CONCURRENT)
+def test_change_of_the_same_object_by_another_session_is_tried_again(empty: Target, tmp_path: Path, kind: str) -> None:
+    theirs, ours = CONCURRENT[kind]
+    said: list[str] = []
+    with servers.connect(empty) as other:
+        other.execute(f"BEGIN; {theirs}".encode())
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Message):
+                said.append(event.text)
+                if "waiting for a lock" in event.text:
+                    other.execute("COMMIT")
+
+        result = migrate(empty, written(tmp_path, ours), Options(lock_timeout="1min"), report=watch)
+    assert (result.retries, len(result.applied)) == (1, 1)
+    assert [text for text in said if "by another session; attempt 2" in text]
+
+
+def test_change_by_another_session_that_does_not_end_is_not_blamed_on_the_file(empty: Target, tmp_path: Path) -> None:
+    conflict = "DO $$ BEGIN RAISE SQLSTATE '40001' USING MESSAGE = 'could not serialize'; END $$;"
+    with pytest.raises(MigrationError, match="failed after 5 attempts: could not serialize") as failure:
+        migrate(empty, written(tmp_path, conflict), Options(lock_timeout="1ms"))
+    assert "Fix the file" not in failure.value.advice
+    assert "Another session was changing the same objects" in failure.value.advice
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "advice"),
+    [
+        ("42501", "the role lacks a privilege"),
+        ("25006", "standby"),
+        ("53100", "disk"),
+        ("58030", "server's log"),
+        ("XX001", "its log has more"),
+        ("23505", "rows that are there"),
+        ("42P01", "Fix the file"),
+    ],
+)
+def test_advice_fits_the_error(empty: Target, tmp_path: Path, sqlstate: str, advice: str) -> None:
+    with pytest.raises(MigrationError) as failure:
+        migrate(empty, written(tmp_path, f"DO $$ BEGIN RAISE SQLSTATE '{sqlstate}'; END $$;"))
+    assert advice in failure.value.advice
+    assert ("Fix the file" in failure.value.advice) == (advice == "Fix the file")
 
 
 @pytest.mark.slow

@@ -8,12 +8,13 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dbops import postgres
 from dbops.errors import Interrupted, MigrationError
 from dbops.events import Event, Message, Progress, Statement
-from dbops.migrations import Options, apply, discover, migrate, session
+from dbops.migrations import Options, apply, discover, files, migrate, session
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
@@ -84,6 +85,24 @@ def test_lock_wait_in_the_middle_of_a_pipeline_names_file_line_and_holder(empty:
     assert failure.value.location.line == 2
     waits = [e.where for e in events if isinstance(e, Message) and "waiting for a lock" in e.text]
     assert [Path(where).name for where in waits] == ["0012_do_step12.sql:2"]
+
+
+@pytest.mark.parametrize("copy", ["COPY public.t TO STDOUT;", "COPY public.t FROM STDIN;"])
+def test_copy_that_reaches_the_pipeline_is_an_error_with_its_position(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy: str
+) -> None:
+    """A second line of defence: files are refused before."""
+    monkeypatch.setattr(files, "_CLIENT", set[tuple[str, str]]())
+    with pytest.raises(MigrationError, match="COPY from or to the client is not supported") as failure:
+        migrate(empty, written(tmp_path, TABLE, f"SELECT 1;\n{copy}"))
+    assert failure.value.location is not None
+    assert failure.value.location.line == 2
+    assert "Nothing was applied." in failure.value.advice
+    with postgres.connect(empty) as connection:
+        assert connection.execute("SELECT to_regclass('public.t') IS NULL").fetchall() == [(True,)]
+        connection.execute("BEGIN")
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            postgres.pipeline(connection, [["CREATE TABLE public.t ()", copy]])
 
 
 def test_progress_follows_the_server(empty: Target, tmp_path: Path) -> None:

@@ -193,7 +193,13 @@ def test_what_only_looks_like_transaction_control_is_valid(tmp_path: Path, text:
 
 
 @pytest.mark.parametrize(
-    "text", ["COPY public.t (a, b) FROM STDIN;\n1\t2\n\\.\n", "copy (select 1) to stdout with (format csv);"]
+    "text",
+    [
+        "COPY public.t (a, b) FROM STDIN;\n1\t2\n\\.\n",
+        "copy (select 1) to stdout with (format csv);",
+        "COPY public.t FROM STDOUT;",
+        "COPY BINARY public.t /* or */ TO -- not from\nstdin;",
+    ],
 )
 def test_copy_from_and_to_the_client_is_refused(tmp_path: Path, text: str) -> None:
     assert "COPY from or to the client" in refusal(write(tmp_path, text))
