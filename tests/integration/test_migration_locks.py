@@ -99,7 +99,7 @@ def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Tar
 def test_file_that_sets_lock_timeout_is_refused_before_anything_runs(empty: Target, tmp_path: Path) -> None:
     files = written(tmp_path, TABLE, f"SET lock_timeout = 0; {COLUMN}")
     for run_or_plan in (migrate, plan):
-        with pytest.raises(UsageError, match="lock_timeout") as refused:
+        with pytest.raises(UsageError, match="LOCK_TIMEOUT") as refused:
             run_or_plan(empty, files)
         assert "-- lock-timeout: 2s" in refused.value.hint
     assert not status(empty, files).has_ledger
