@@ -120,8 +120,11 @@ def upgrade(
             if options.verify:
                 _verify(target, report, "before the update")
             agreed = _agreed(connection, planned, options)
-            ended = _update(connection, target, planned, agreed, began + options.timeout, report)
-            scheduler = lifecycle.restart_scheduler(target)
+            try:
+                ended = _update(connection, target, planned, agreed, began + options.timeout, report)
+            finally:
+                # The update stops it, and one that fails does not always bring it back.
+                scheduler = lifecycle.restart_scheduler(target)
             if not scheduler:
                 report(Message("WARNING", lifecycle.SCHEDULER_STOPPED.format(target.database)))
             checks = _verify(target, report, "after the update")
@@ -149,7 +152,7 @@ def _plan(connection: Connection, target: Target) -> UpgradePlan:
     found = inspect(connection, target, inside=False)
     lifecycle.refuse_closed(found.database, target)
     server = found.server
-    with postgres.translated(target), postgres.connect(target, settings=UNLOADED) as inside, postgres.reading(inside):
+    with postgres.reader(target, settings=UNLOADED) as inside, postgres.reading(inside):
         row: Any = inside.execute(_INSIDE, [server.timescaledb]).fetchone()
         labelled = label.read(inside)
     if row is None:
@@ -302,8 +305,7 @@ def _alter(target: Target, planned: UpgradePlan, report: Report) -> None:
     """Run ALTER EXTENSION as the first statement of a fresh session."""
     statement = sql.SQL("ALTER EXTENSION timescaledb UPDATE TO {}").format(sql.Literal(planned.after))
     began = time.monotonic()
-    settings = {**UNLOADED, "lock_timeout": str(round(ATTEMPT * 1000))}
-    with postgres.connect(target, settings=settings) as fresh:
+    with postgres.fresh(target, settings={"lock_timeout": str(round(ATTEMPT * 1000))}) as fresh:
         try:
             fresh.execute(statement)
         except HINDERED:
@@ -360,7 +362,7 @@ def _state(target: Target) -> Iterator[None]:
 
 def _version_now(target: Target) -> str:
     try:
-        with postgres.connect(target, settings=UNLOADED) as inside:
+        with postgres.reader(target, settings=UNLOADED) as inside, postgres.reading(inside):
             row: Any = inside.execute(_VERSION).fetchone()
     except (DbopsError, psycopg.Error):
         return f"It is not known which version of TimescaleDB {target.database} has."

@@ -112,6 +112,14 @@ def reader(
         yield connection
 
 
+def fresh(target: Target, *, settings: Mapping[str, str] = NO_SETTINGS) -> WatchedConnection:
+    """Return a session in the target's database in which the caller's first statement is the first of all.
+
+    That SETTINGS and `settings` are in force is not checked. Raises ServerError if the server refuses.
+    """
+    return _open(target, None, 10, APPLICATION, settings)
+
+
 def _open(
     target: Target, database: str | None, connect_timeout: int, application: str, settings: Mapping[str, str]
 ) -> WatchedConnection:

@@ -131,7 +131,7 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         hint = next((hint for begin, hint in HINTS_BY_SQLSTATE if sqlstate.startswith(begin)), "")
         if "concurrently" in words:
             hint = AGAIN
-        hint = hint or "See the server's log for more."
+        hint = hint or (diag.message_hint if diag else None) or "See the server's log for more."
     else:
         unknown = REFUSED if ANSWER.search(str(error)) else UNREACHABLE
         hint = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
