@@ -458,6 +458,7 @@ def psql(run: Run, target: "Target", command: Annotated[str, "Run this SQL and e
     from dbops import psql as core
 
     arguments, environ = core.command(target, run.environ, sql=command)
+    core.check(target, ask=sys.stdin.isatty())
     os.execve(arguments[0], arguments, environ)  # noqa: S606
 
 

@@ -178,7 +178,7 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             # The lowest number that is free is the one that is closed.
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 

@@ -10,11 +10,26 @@ from dbops.errors import ServerError, UsageError
 from dbops.settings import Target
 
 
+def check(target: Target, *, ask: bool) -> None:
+    """Raise ServerError if the database does not let this role in; psql ends with 2 then, which is wrong usage here.
+
+    Where psql can `ask` for a password on a terminal, a missing one is no error.
+    """
+    from dbops import postgres
+
+    try:
+        postgres.connect(target).close()
+    except ServerError as error:
+        if not (ask and "password" in error.what):
+            raise
+
+
 def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tuple[list[str], dict[str, str]]:
     """Return the arguments and the environment of psql, to be run as they are; with `sql` it runs that and ends.
 
-    Arguments show in the process list, so that secrets are in the environment. Raises ServerError if psql is not
-    installed, UsageError for a secret that psql takes by no variable.
+    Arguments show in the process list, so that secrets are in the environment. What else libpq reads there is left
+    out: the target has it. Raises ServerError if psql is not installed, UsageError for a secret that psql takes by no
+    variable.
     """
     from psycopg import pq
     from psycopg.conninfo import make_conninfo
@@ -35,6 +50,8 @@ def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tup
     shown = {key: value for key, value in target.parameters.items() if key != "client_encoding"}
     given = {key: value for key, value in environ.items() if key != "PGSERVICE"}
     for option in pq.Conninfo.get_defaults():
+        if option.envvar and option.keyword not in (b"options", b"application_name", b"client_encoding"):
+            given.pop(option.envvar.decode(), None)
         name = option.keyword.decode()
         if name in shown and option.dispchar == b"*":
             if not option.envvar:

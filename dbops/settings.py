@@ -63,7 +63,8 @@ class Target:
     """One database on one server: libpq parameters (the password among them), and the environment it belongs to.
 
     The parameters are complete: a session takes nothing from the variables that libpq reads. `source` is the option
-    or the variables that name the database, for messages.
+    or the variables that name the database, for messages. Raises UsageError for more than one host, since each
+    connection may end at another server.
     """
 
     parameters: Mapping[str, str] = field(repr=False)
@@ -72,6 +73,14 @@ class Target:
     embedded: bool = False
     maintenance_database: str = "postgres"
     source: str = "DATABASE_URL"
+
+    def __post_init__(self) -> None:
+        if any("," in self.parameters.get(name, "") for name in ("host", "hostaddr", "port")):
+            raise UsageError(
+                "more than one host is named, and the next connection may reach another server",
+                where=self.source,
+                hint="Name the one host whose database is meant.",
+            )
 
     @property
     def password(self) -> str | None:
@@ -269,9 +278,14 @@ def choose_target(
         parameters = {**_from_variables(environ), **parameters}
     database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
     if not database:
-        without = "PGDATABASE is not set" if by_variables else "the connection URL names no database"
+        if by_variables:
+            raise UsageError(
+                "PGDATABASE is not set",
+                where=source,
+                hint=f"Set it, choose kapman_<env> with --env, or unset {source} to work on the embedded server.",
+            )
         raise UsageError(
-            f'the service "{service}" names no database' if service else without,
+            f'the service "{service}" names no database' if service else "the connection URL names no database",
             where=source,
             hint=f"Add the name, as in .../kapman_{environment}, or choose kapman_<env> with --env.",
         )
@@ -291,6 +305,12 @@ def _named(environ: Mapping[str, str], url: str | None) -> tuple[dict[str, str],
         return {"service": service}, source
     places = [variable(environ, name)[1] for name in _PLACE if name in environ]
     return {}, ", ".join(places)
+
+
+def unused_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables of libpq that are set, which the embedded server does not use."""
+    set_ = sorted(name for name in environ if name.startswith("PG"))
+    return [name for name in set_ if _libpq_variables().get(name)] if set_ else []
 
 
 def _from_variables(environ: Mapping[str, str]) -> dict[str, str]:

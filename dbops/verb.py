@@ -244,6 +244,8 @@ class Run:
         for text in getattr(self.environ, "unread", ()):
             self.view.event(Message("WARNING", text))
         self.target = settings.choose_target(self.environ, embedded, url=url, env=env)
+        if self.target.embedded and (unused := settings.unused_variables(self.environ)):
+            self.view.event(Message("INFO", f"{', '.join(unused)}: not used for the embedded server"))
         return self.target
 
 

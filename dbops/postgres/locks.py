@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from dbops.errors import Interrupted, PreflightError, UsageError
+from dbops.errors import Interrupted, PreflightError
 from dbops.events import Message, Report, ignore
 from dbops.postgres.connection import APPLICATION, Connection, maintenance
 from dbops.postgres.sessions import sessions
@@ -47,15 +47,8 @@ def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignor
 
     The lock is held as long as the session lives, so losing the connection stops the operation. Waits up to `timeout`
     seconds for another operator. Raises PreflightError when the time is up, naming the holder, and when a connection
-    pooler stands in between: the lock would belong to the pooler's session; UsageError for more than one host, since
-    each connection may end at another server.
+    pooler stands in between: the lock would belong to the pooler's session.
     """
-    if any("," in target.parameters.get(name, "") for name in ("host", "hostaddr", "port")):
-        raise UsageError(
-            "more than one host is named, and the next connection may reach another server",
-            where=target.server,
-            hint="Name the one host whose database is meant in DATABASE_URL.",
-        )
     key = lock_key("database", target.database)
     with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
         # Only if the process that answers is the one connected to: behind a pooler its session would hold the lock.

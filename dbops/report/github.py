@@ -5,12 +5,14 @@ See "Workflow commands for GitHub Actions" in GitHub's documentation.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from dbops.errors import DbopsError, Location
 from dbops.report.commands import complete
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 # GitHub shows no more errors than this of one step.
 SHOWN_ERRORS = 10
 CHECKS = "db/verify"
+_COMMANDS = re.compile(r"(^\s*(?=::)|##(?=\[))", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,35 @@ class GitHub:
         if self.active:
             sys.stderr.write(f"{command(name, properties, message)}\n")
             sys.stderr.flush()
+
+
+class Log:
+    """A stream that GitHub reads, to which text can be written that is not ours.
+
+    GitHub takes a line for a command that begins with `::`, spaces aside, or has `##[` anywhere. See ActionCommand.cs
+    of actions/runner 2.3.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text without commands: a backslash is put into what would be one."""
+        self._stream.write(_COMMANDS.sub(r"\1\\", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def guarded(stream: TextIO) -> TextIO:
+    """Return a stream as it is to be written to where GitHub reads: a regular file gets what is written as it is."""
+    try:
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return stream
+    except (OSError, ValueError):
+        pass
+    return cast("TextIO", Log(stream))
 
 
 def command(name: str, properties: Mapping[str, str], message: str) -> str:

@@ -78,7 +78,8 @@ class JsonView(View):
 
 def _write(fields: object, stream: TextIO) -> None:
     try:
-        print(json.dumps(fields, ensure_ascii=False), file=stream, flush=True)
+        # GitHub takes a line with ##[ for a command.
+        print(json.dumps(fields, ensure_ascii=False).replace("##[", "##\\u005b"), file=stream, flush=True)
     except BrokenPipeError:
         hush(stream)
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from rich.console import Console, Group
 from rich.filesize import decimal
@@ -28,7 +28,7 @@ from dbops import events
 from dbops.errors import DbopsError
 from dbops.report import LEVELS, Found, View, hush, writing
 from dbops.report.commands import complete
-from dbops.report.github import GitHub
+from dbops.report.github import GitHub, guarded
 from dbops.settings import Target
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class TextView(View):
 
     def __init__(self, log_level: str, github: GitHub) -> None:
         super().__init__(log_level, github)
-        self.err = _console(stderr=True)
-        self.out = _console(stderr=False)
+        self.err = _console(stderr=True, github=github)
+        self.out = _console(stderr=False, github=github)
         self._step: _Step | None = None
         self._live: Progress | None = None
         self._lock = threading.RLock()
@@ -224,16 +224,32 @@ class TextView(View):
 
 
 class _Console(Console):
-    """A console that goes on without a reader: rich would end the whole program where its own line breaks off."""
+    """A console that goes on without a reader: rich would end the whole program where its own line breaks off.
+
+    On GitHub, no text that is drawn on it is a command.
+    """
+
+    on_github = False
+
+    @property
+    def file(self) -> IO[str]:
+        """Return the stream to write to."""
+        stream = cast("TextIO", super().file)
+        return guarded(stream) if self.on_github else stream
+
+    @file.setter
+    def file(self, stream: IO[str]) -> None:
+        self._file = stream
 
     def on_broken_pipe(self) -> None:
         """Discard the rest."""
         hush(cast("TextIO", self.file))
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool, github: GitHub) -> Console:
     """Return a console that wraps text on a terminal only, and never guesses at colours in text."""
     console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console.on_github = github.active
     if not console.is_terminal:
         console.width = UNLIMITED
     return console

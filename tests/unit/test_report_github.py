@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift
 from dbops.errors import Location, UsageError
+from dbops.events import Message, StepFinished
+from dbops.events import Statement as SqlStatement
 from dbops.migrations import Plan, PlannedMigration
-from dbops.report import GitHub
+from dbops.report import GitHub, text
 from dbops.verification import Check, Verification
 
 LOCATION = Location("db/migrations/0003_a,b.sql", 14, 11, "    open numeric,")
@@ -115,3 +119,31 @@ def test_plan_is_a_table_of_migrations(tmp_path: Path) -> None:
 def test_summary_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     GitHub(str(tmp_path)).verification(Verification(CHECKS[:1], 1.0))
     assert capsys.readouterr().err == "::warning::cannot write the step summary: Is a directory\n"
+
+
+HOSTILE = "x\n::error::1\n \u00a0::add-mask::2\n##[error]3\nrow ##[group]4"
+# How the runner recognises a command: TryParseV2 and TryParse of ActionCommand.cs.
+RUNNER = re.compile(r"^\s*::|##\[")
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_text_of_others_is_never_a_command(output_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    view = report.view(output_format, "DEBUG", GitHub())
+    location = Location(HOSTILE, 1, 1, HOSTILE)
+    view.event(Message("WARNING", HOSTILE, HOSTILE))
+    view.event(StepFinished("verify", HOSTILE, 1.0))
+    view.event(SqlStatement(HOSTILE, None))
+    view.interrupted(HOSTILE)
+    view.show_error(UsageError(HOSTILE, where=HOSTILE, hint=HOSTILE, location=location, notes=(HOSTILE,)))
+    view.result(text.print_as_is, HOSTILE, {"text": HOSTILE})
+    view.result(lambda found, console: text.table(console, {"a": "text"}, [(found,)]), HOSTILE, {HOSTILE: 1})
+    said = "".join(capsys.readouterr())
+    assert [line for line in said.splitlines() if RUNNER.search(line)] == []
+    assert said.count("error") >= 10
+
+
+def test_file_gets_a_document_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        report.view("text", "INFO", GitHub()).result(text.print_as_is, HOSTILE)
+    assert (tmp_path / "out").read_text() == HOSTILE

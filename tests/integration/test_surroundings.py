@@ -1,0 +1,114 @@
+"""Tasks in unusual surroundings: closed streams, variables of libpq, several tasks in a row."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbops.settings import ROOT, Target
+from tests.support import operators, servers
+from tests.support.processes import run_invoke
+from tests.support.servers import TestServer
+
+# The program, which gets a signal as soon as it answers signals.
+EARLY = """
+import os, signal, sys
+from dbops import cli
+answer = cli.end_on_signals
+def answering():
+    answer()
+    os.kill(os.getpid(), signal.SIGHUP)
+cli.end_on_signals = answering
+sys.argv[0] = "kapman"
+cli.main()
+"""
+
+
+def shell(command: str, target: Target, **environ: str) -> subprocess.CompletedProcess[str]:
+    surroundings = {**os.environ, "DATABASE_URL": operators.dsn(target), "INVOKE": f"{sys.executable} -m invoke"}
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT, env={**surroundings, **environ}, text=True, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.slow
+def test_closed_stream_is_as_one_that_nothing_reads_or_writes(closed: str, built: Target) -> None:
+    for task in ("db.status", "db.psql -c 'SELECT 1'", "server.status"):
+        code = 3 if task == "server.status" else 0
+        done = shell(f"$INVOKE {task} {closed}", built, KAPMAN_SERVER_DIR="/nonexistent/kapman")
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), f"{task}\n{done.stderr}"
+    operators.fill(built)
+    done = shell(f"$INVOKE db.rebuild {closed}", built)
+    assert (done.returncode, operators.rows_left(built)) == (5, operators.ROWS), done.stderr
+
+
+@pytest.mark.slow
+def test_each_task_that_is_named_runs_and_the_first_failure_stops_the_rest(server: TestServer, built: Target) -> None:
+    url = server.url(built.database)
+    done = run_invoke("db.fingerprint", "db.verify", "db.fingerprint", DATABASE_URL=url)
+    first, *_, last = done.stdout.splitlines()
+    assert (done.returncode, first) == (0, last)
+    server.execute("CREATE TABLE extra (a integer)", built.database)
+    done = run_invoke("db.verify", "db.create", "db.verify", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert "Create" not in done.stderr
+
+
+@pytest.mark.slow
+def test_one_url_holds_for_all_tasks_of_a_command_line(server: TestServer, target: Target, tmp_path: Path) -> None:
+    done = run_invoke(
+        "db.drop", "db.create", "--url", server.url(target.database), "db.migrate", "db.verify",
+        KAPMAN_SERVER_DIR=str(tmp_path / "none"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert operators.exists(server, target.database)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_of_libpq_name_the_database_as_for_psql(server: TestServer, built: Target) -> None:
+    variables = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
+    environ = {name: server.parameters[key] for key, name in variables.items() if key in server.parameters}
+    environ |= {"PGDATABASE": built.database, "PGDATESTYLE": "German", "PGTZ": "Asia/Tokyo", "PGOPTIONS": "-c jit=on"}
+    done = run_invoke("db.status", **environ)
+    assert done.returncode == 0, done.stderr
+    assert f"Status of {built.database} on {server.target().server}" in done.stderr
+
+
+def test_several_hosts_are_refused_wherever_they_come_from(built: Target) -> None:
+    hosts = {"PGHOST": "a.invalid,b.invalid", "DATABASE_URL": f"postgresql:///{built.database}"}
+    for environ in (hosts, {"PGHOSTADDR": "127.0.0.1,127.0.0.2", "DATABASE_URL": f"postgresql://h/{built.database}"}):
+        done = run_invoke("db.rebuild", "--plan", **environ)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert "more than one host is named" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["", "--command", "-c"])
+def test_psql_without_a_server_is_no_wrong_usage(words: str) -> None:
+    url = f"postgresql://127.0.0.1:{servers.free_port()}/kapman_dev"
+    done = run_invoke("db.psql", *([words, "SELECT 1"] if words else []), DATABASE_URL=url)
+    assert done.returncode == 3
+    assert "Connection refused" in done.stderr
+
+
+@pytest.mark.slow
+def test_signal_that_the_caller_ignores_ends_no_task() -> None:
+    url = f"postgresql://u@127.0.0.1:{servers.free_port()}/kapman_dev"
+    command = f"trap '' HUP; exec {sys.executable} -m invoke db.wait --timeout 3 --url {url}"
+    with subprocess.Popen(["bash", "-c", command], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "waiting" in process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        said = process.stderr.read()
+    assert (process.returncode, "interrupted" in said) == (3, False)
+    # Before a task runs, too.
+    command = f"trap '' HUP; {sys.executable} -c {shlex.quote(EARLY)} db.status --url {url}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "interrupted" in done.stderr) == (3, False)
