@@ -20,9 +20,11 @@ from dbops.settings import Target, is_scratch_name
 STATEMENT_TIMEOUT = 10.0
 LOCK_TIMEOUT = 1.0
 
+# Of a setting that only stands in a file or was made by hand, the server knows no type: the library defines this one.
 TIMESCALEDB = """
 SELECT v.version, v.trusted,
-       pg_catalog.current_setting('timescaledb.max_background_workers', true) IS NOT NULL
+       EXISTS (SELECT FROM pg_catalog.pg_settings AS s
+               WHERE s.name = 'timescaledb.max_background_workers' AND s.vartype = 'integer')
 FROM pg_catalog.pg_available_extensions AS e
 JOIN pg_catalog.pg_available_extension_versions AS v ON v.name = e.name AND v.version = e.default_version
 WHERE e.name = 'timescaledb'

@@ -131,25 +131,28 @@ def is_supported(version: str) -> bool:
     return OLDEST_TIMESCALEDB <= number < NEXT_TIMESCALEDB
 
 
-def _timescaledb(inspection: Inspection) -> Iterator[Finding]:
-    """Yield whether TimescaleDB is installed, supported and loaded, and may be created."""
-    server = inspection.server
-    missing = "TimescaleDB is not installed on the server"
-    yield judged("TimescaleDB available", bool(server.timescaledb), missing, INSTALL)
-    if not server.timescaledb:
+def timescaledb(version: str, *, preloaded: bool) -> Iterator[Finding]:
+    """Yield whether the version of TimescaleDB that a server has, empty for none, is supported and loaded."""
+    yield judged("TimescaleDB available", bool(version), "TimescaleDB is not installed on the server", INSTALL)
+    if not version:
         return
     yield judged(
         "TimescaleDB version",
-        is_supported(server.timescaledb),
-        f"TimescaleDB {server.timescaledb} is not supported",
+        is_supported(version),
+        f"TimescaleDB {version} is not supported",
         "Install TimescaleDB 2.10 or a newer 2.x.",
     )
     yield judged(
-        "TimescaleDB preloaded",
-        server.timescaledb_preloaded,
-        "TimescaleDB is installed, but the server does not load it",
-        PRELOAD,
+        "TimescaleDB preloaded", preloaded, "TimescaleDB is installed, but the server does not load it", PRELOAD
     )
+
+
+def _timescaledb(inspection: Inspection) -> Iterator[Finding]:
+    """Yield whether TimescaleDB is installed, supported and loaded, and may be created."""
+    server = inspection.server
+    yield from timescaledb(server.timescaledb, preloaded=server.timescaledb_preloaded)
+    if not server.timescaledb:
+        return
     yield judged(
         "right to create TimescaleDB",
         server.superuser or server.timescaledb_trusted,

@@ -129,14 +129,16 @@ def _open(
     a connection that was refused. So what is refused for a reason that is not known is tried once without them.
     """
     name = target.database if database is None else database
+    # What a target leaves out is nothing that the environment may say.
     parameters = {
-        "connect_timeout": f"{max(1, seconds_left(connect_timeout)):.0f}",
+        **dict.fromkeys(("host", "hostaddr", "port", "options"), ""),
+        "connect_timeout": str(connect_timeout),
         **NOTICING,
-        "options": "",
         **target.parameters,
         "application_name": target.parameters.get("application_name", application),
         "dbname": name,
     }
+    parameters["connect_timeout"] = seconds_left(parameters["connect_timeout"])
     own = " ".join(f"-c {key}={_escaped(value)}" for key, value in {**SETTINGS, **NOTICED, **settings}.items())
     try:
         try:

@@ -56,6 +56,7 @@ HINTS_BY_MESSAGE = (
         "Check user and password in DATABASE_URL, and that pg_hba.conf lets this role in from here.",
     ),
     (r"permission denied for database", NOT_LET_IN),
+    (r'"timescaledb" must be preloaded', "Add timescaledb to shared_preload_libraries and restart the server."),
     (
         r"server does not support SSL",
         "Turn TLS on at the server (ssl = on), or use sslmode=prefer on a network that you trust.",
@@ -89,7 +90,7 @@ HINTS_BY_MESSAGE = (
     ),
 )
 # What libpq says of parameters before it connects.
-UNUSABLE = re.compile(r"(invalid|weak|host name must be specified|could not match|bad value)\b")
+UNUSABLE = re.compile(r"(cannot connect: )?(invalid|weak|host name must be specified|could not match|bad value)\b")
 SSL_MODES = "disable, allow, prefer, require, verify-ca and verify-full"
 AGAIN = "Another session changed the same thing at that moment: run the command again."
 # The first of these with which a SQLSTATE begins counts.

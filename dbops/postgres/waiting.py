@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -51,10 +52,13 @@ def deadline(seconds: float) -> Iterator[None]:
         _limit.reset(token)
 
 
-def seconds_left(most: float) -> float:
-    """Return how many seconds there are until the deadline, at most so many."""
+def seconds_left(timeout: str) -> str:
+    """Return a `connect_timeout` that does not go beyond the deadline, in seconds as libpq takes it."""
     limit = _limit.get()
-    return max(0.0, min(most, limit[0] - time.monotonic())) if limit else most
+    if not limit:
+        return timeout
+    left = max(1, math.ceil(limit[0] - time.monotonic()))
+    return str(min(left, int(timeout)) if timeout.isdigit() and int(timeout) else left)
 
 
 class WatchedConnection(psycopg.Connection[tuple[object, ...]]):

@@ -25,19 +25,29 @@ default_pool_size = {size}
 auth_type = any
 unix_socket_dir = {directory}
 listen_port = {port}
+ignore_startup_parameters = {ignored}
 logfile = {directory}/log
 """
 
 
 @contextmanager
-def pooler_of(server: TestServer, mode: str = "transaction", size: int = 20) -> Iterator[TestServer]:
-    """Run PgBouncer before a server, in a pool mode, with at most `size` server connections for all clients."""
+def pooler_of(
+    server: TestServer, mode: str = "transaction", size: int = 20, ignored: tuple[str, ...] = ()
+) -> Iterator[TestServer]:
+    """Run PgBouncer before a server, in a pool mode, with at most `size` server connections for all clients.
+
+    It refuses parameters that it does not know, and drops those that are `ignored`.
+    """
     account, port = Account.current(), servers.free_port()
     with servers.reachable_directory() as directory:
         account.own(directory)
         settings = directory / "pgbouncer.ini"
         upstream = " ".join(f"{key}={value}" for key, value in server.parameters.items())
-        settings.write_text(SETTINGS.format(upstream=upstream, mode=mode, size=size, directory=directory, port=port))
+        settings.write_text(
+            SETTINGS.format(
+                upstream=upstream, mode=mode, size=size, directory=directory, port=port, ignored=", ".join(ignored)
+            )
+        )
         settings.chmod(0o644)
         process = subprocess.Popen([_program(), "--quiet", settings], cwd="/", **account.identity)
         try:
