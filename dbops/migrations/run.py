@@ -18,7 +18,7 @@ from psycopg.pq.abc import PGresult
 from dbops import postgres
 from dbops.errors import CheckError, DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import errors, ledger, locks, non_transactional
+from dbops.migrations import code_of_others, errors, ledger, locks, non_transactional
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
 from dbops.migrations.ledger import State
@@ -95,6 +95,8 @@ def plan(target: Target, migrations: tuple[Migration, ...], options: Options = D
     with postgres.reader(target) as connection, postgres.reading(connection):
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
+        if found.pending and code_of_others.possible(connection):
+            code_of_others.refuse(connection, target)
     chosen = found.to_apply(options.to)
     assert_limits(chosen)
     planned: list[PlannedMigration] = []
@@ -158,6 +160,7 @@ def apply(
         # Nobody waits in a database that this run has created, and released files may be older than this rule.
         if not options.fresh:
             assert_limits(chosen)
+            session.guarded = bool(chosen) and code_of_others.possible(connection)
         alone = [migration for migration in chosen if not migration.header.transactional]
         if options.check and alone:
             raise PreflightError(
@@ -166,6 +169,8 @@ def apply(
                 state="Nothing was applied.",
                 hint=f"Check what comes before it with `invoke db.migrate --check --to {alone[0].version - 1:04}`.",
             )
+        if session.guarded and alone:
+            code_of_others.refuse_outside_transaction(alone[0], connection, target)
         if before_commit and not chosen:
             before_commit(connection)
         if before_commit and alone and alone[-1] is chosen[-1]:
@@ -245,15 +250,20 @@ def _begin(work: Work, first: Migration) -> None:
     """Begin a transaction as the database's owner, in a session that no earlier file has changed; create the ledger."""
     session = work.session
     session.in_force = session.settings(first, "pg_catalog", local=True)
+    beginning = [
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
+        f"SELECT {session.in_force}",
+        # The migration lock is held for the transaction, whatever a file releases.
+        f"SELECT pg_catalog.pg_try_advisory_xact_lock({MIGRATION_LOCK})",
+    ]
     try:
-        session.script(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-            *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
-            f"SELECT {session.in_force}",
-            # The migration lock is held for the transaction, whatever a file releases.
-            f"SELECT pg_catalog.pg_try_advisory_xact_lock({MIGRATION_LOCK})",
-            *work.creating_ledger(),
-        )
+        if session.guarded:
+            session.script(*beginning, "SET LOCAL ROLE NONE", code_of_others.LOCK)
+            session.script(code_of_others.LET_OTHERS_END)
+            code_of_others.refuse(session.connection, session.target)
+            beginning = session.as_owner(local=True)
+        session.script(*beginning, *work.creating_ledger())
     except psycopg.Error as error:
         # Another session may hold a lock on the ledger's schema for a while; other errors are not the first file's.
         if (failure := StatementError(first, error)).transient:

@@ -162,7 +162,8 @@ class Session:
     `clean` is whether no file has left anything in the session, `in_force` are the settings that hold after the last
     command that was sent, empty if that is not known, `prepared` those that the prepared statement puts into force
     again; `locks` counts how often it has taken the migration lock;
-    `clock` is the server's, in seconds, when it was last read.
+    `clock` is the server's, in seconds, when it was last read. `guarded` is whether a superuser migrates a database in
+    which other roles may have code.
     """
 
     connection: Connection
@@ -179,6 +180,7 @@ class Session:
     prepared: str = ""
     locks: int = 0
     clock: float = 0.0
+    guarded: bool = False
 
     def script(self, *statements: str | sql.Composable) -> None:
         """Run statements of the runner's own in one round trip."""

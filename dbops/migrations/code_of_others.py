@@ -1,0 +1,67 @@
+"""Code of other roles in a database that a superuser migrates: none of it may run.
+
+`SET ROLE owner` is no barrier, since any function, even an expression of PostgreSQL's own functions, can RESET ROLE and
+is then the superuser who connected. So a superuser migrates only a database in which no code of a role without such
+rights could run. That is looked at in the transaction of the migrations, under locks that keep other sessions from
+creating any until it ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dbops.errors import PreflightError
+from dbops.migrations.files import Migration, first_of
+from dbops.postgres import Connection, sql_file
+from dbops.settings import Target
+
+# The catalogs that have a row for whatever can run. Readers, and writers of tables, are not hindered; what creates such
+# an object in another session waits, and so does a new chunk of a hypertable.
+LOCK = (
+    "LOCK TABLE "
+    + ", ".join(
+        f"pg_catalog.pg_{name}"
+        for name in (
+            "proc", "operator", "cast", "rewrite", "trigger", "event_trigger", "policy", "constraint", "attrdef",
+            "index", "statistic_ext",
+        )
+    )
+    + " IN SHARE MODE"
+)  # fmt: skip
+LET_OTHERS_END = sql_file("dbops.migrations", "let_others_end")
+
+
+def possible(connection: Connection) -> bool:
+    """Return whether a superuser is connected to a database in which other roles may have code, now or at any time."""
+    row: Any = connection.execute(sql_file("dbops.migrations", "others_may_create").encode()).fetchone()
+    return bool(row[0])
+
+
+def refuse(connection: Connection, target: Target) -> None:
+    """Raise PreflightError if there is code that roles without superuser rights have in the connected database."""
+    found: list[Any] = connection.execute(sql_file("dbops.migrations", "code_of_others").encode()).fetchall()
+    if not found:
+        return
+    role, what, owner, trusted = found[0]
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    raise PreflightError(
+        f"{connection.info.user} is a superuser, and {target.database} has code of role {role} that could run with "
+        f"that right: {what}{more}",
+        where=str(target),
+        notes=first_of(tuple(f"{what} of role {role}" for role, what, *_ in found)) if more else (),
+        state="Nothing of it ran, and nothing more was applied.",
+        hint="Let a superuser own it or drop it: nobody else may have code in a superuser's database."
+        if trusted
+        else f"Connect as {owner}, who owns the database, or as a member of that role.",
+    )
+
+
+def refuse_outside_transaction(migration: Migration, connection: Connection, target: Target) -> None:
+    """Raise PreflightError for a file that runs outside a transaction: no lock can keep code out meanwhile."""
+    raise PreflightError(
+        f"{connection.info.user} is a superuser, and others may create code in {target.database} while "
+        f"{migration.name} runs outside a transaction",
+        where=migration.label,
+        state="Nothing of it was applied.",
+        hint="Connect as the owner of the database, or as a member of that role.",
+    )
