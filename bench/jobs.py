@@ -10,7 +10,6 @@ from bench.measure import Command, Contender, Row, Run, measure
 from bench.setting import INVOKE, Setting, migrations
 from dbops.settings import ROOT
 from tests.support.network import slow_network
-from tests.support.servers import throwaway_server
 
 # How long the slow network takes each way, in seconds.
 DELAY = 0.010
@@ -21,19 +20,23 @@ INSERT INTO public.ohlcv (ticker_id, date)
 SELECT t.id, date '1900-01-01' + 30 * n FROM public.tickers AS t, generate_series({first}, {last}) AS n
 """
 
-# A suite whose tests take a database each, and what each took to be there.
+# A suite whose tests take a database each, and what it took to make and to drop each.
 SUITE_CONFTEST = """
 import time
 import pytest
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef):
+def pytest_runtest_setup(item):
     began = time.perf_counter()
-    result = yield
-    if fixturedef.argname == "kapman_db":
-        with open("seconds", "a") as file:
-            file.write(f"{time.perf_counter() - began}\\n")
-    return result
+    yield
+    item.seconds = time.perf_counter() - began
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    began = time.perf_counter()
+    yield
+    with open("seconds", "a") as file:
+        file.write(f"{item.seconds + time.perf_counter() - began}\\n")
 """
 SUITE = """
 import pytest
@@ -130,21 +133,25 @@ def embedded_server(setting: Setting) -> Iterator[Row]:
 
 
 def databases_for_tests(setting: Setting) -> Iterator[Row]:
-    """Give each test of a suite a database with the schema, through the pytest plugin."""
-    job = "a database for a test, by the pytest plugin"
-    with throwaway_server() as server:
-        yield _suite(setting, "test-database", job, server.url("postgres"))
+    """Give each test of a suite a database with the schema, through the pytest plugin: on the server that it starts."""
+    job = "a database for a test made and dropped, by the pytest plugin"
+    own = {"KAPMAN_SERVER_DIR": str(setting.directory / "for-tests")}
+    try:
+        yield _suite(setting, "test-database", job, own)
+    finally:
+        Command([INVOKE, "server.destroy", "--yes"], {**setting.environ(), **own}, ROOT)()
     if not setting.quick:
-        yield _suite(setting, "test-database-durable", f"{job}, durable server", setting.server.url("postgres"))
+        durable = {"KAPMAN_TEST_DATABASE_URL": setting.server.url("postgres")}
+        yield _suite(setting, "test-database-durable", f"{job}, durable server", durable)
 
 
-def _suite(setting: Setting, key: str, job: str, url: str) -> Row:
-    """Run a suite on a server and return what each of its databases took."""
+def _suite(setting: Setting, key: str, job: str, server: dict[str, str]) -> Row:
+    """Run a suite on the server that variables choose, and return what each of its databases took."""
     directory = setting.directory / key
     directory.mkdir()
     (directory / "conftest.py").write_text(SUITE_CONFTEST)
     (directory / "test_suite.py").write_text(SUITE)
-    environ = {**setting.environ(), "KAPMAN_TEST_DATABASE_URL": url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environ = {**setting.environ(), **server, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     pytest = Command([INVOKE.parent / "pytest", "-q", "-p", "dbops.testing", "--rootdir", "."], environ, directory)
     suite = measure(key, job, {"ours": pytest}, 1, warm=False)
     if suite.failed:

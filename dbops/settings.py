@@ -487,6 +487,24 @@ def port_number(option: str, value: str) -> int | None:
     )
 
 
+def url_of(target: Target) -> str:
+    """Return a target as a URL; what has no position in a URL, such as a socket directory, becomes a parameter."""
+    from urllib.parse import quote, urlencode
+
+    rest = dict(target.parameters)
+    user, password = rest.pop("user", ""), rest.pop("password", "")
+    login = f"{quote(user, safe='')}{':' + quote(password, safe='') if password else ''}@" if user else ""
+    host = rest.pop("host", "")
+    port = rest.pop("port", "")
+    if host.startswith("/") or "," in host:
+        rest["host"], host = host, ""
+    address = f"{'[' + host + ']' if ':' in host else host}{':' + port if port and host else ''}"
+    if port and not host:
+        rest["port"] = port
+    query = f"?{urlencode(rest, safe='/', quote_via=quote)}" if rest else ""
+    return f"postgresql://{login}{address}/{quote(target.database, safe='')}{query}"
+
+
 def parse_url(url: str, source: str) -> dict[str, str]:
     """Return libpq parameters of a URL or a `key=value` string; a SQLAlchemy driver suffix is ignored.
 

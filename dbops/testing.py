@@ -1,21 +1,24 @@
 """A pytest plugin for the repositories that use this schema: `kapman_db` is a fresh database for one test.
 
-Each is a clone of a template that holds the baseline. The template is built once per server, kept between runs, and
-named by a hash of the migrations. The server is the one that KAPMAN_TEST_DATABASE_URL names (as a superuser, or a role
-that may create databases), else the embedded server.
+Each is a clone of a template that holds the baseline. The template is built once per server and role, kept between
+runs, and named by a hash of the migrations. The server is the one that KAPMAN_TEST_DATABASE_URL names (as a superuser,
+or a role that may create databases), else one for tests alone, without durability, on this machine.
+
+python -m dbops.testing     drops the templates and the databases of tests that the role has on that server
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -23,16 +26,25 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dbops import migrations, postgres
-from dbops.postgres import Connection, lock_key
-from dbops.settings import MIGRATIONS, Target, parse_url, read_environ
+from dbops.errors import DbopsError, ServerError
+from dbops.postgres import Connection, lock_key, quoted, try_lock, unlock
+from dbops.settings import MIGRATIONS, Target, parse_url, read_environ, url_of, variable
 
 VARIABLE = "KAPMAN_TEST_DATABASE_URL"
 PREFIX = "kapman_template_"
-# The comment of a template that is complete: one without it was left over from an interrupted run.
-COMPLETE = f"{postgres.APPLICATION}: a template for tests"
-# How long a template may take until the background workers in it are gone, in seconds.
+# A database of a test is named by the process that runs tests, and a number.
+TEST_PREFIX = "kapman_test_"
+TEST_NAME = f"^{TEST_PREFIX}[0-9a-f]{{12}}(_[0-9]+)?$"
+# How the comment begins of a template that is complete, and of a database that is kept since its test failed.
+COMPLETE = f"{postgres.MARKER}a template for tests"
+KEPT = f"{postgres.MARKER}kept, since this test failed"
+# How long a template may take until the jobs and sessions in it are gone, in seconds.
 TIMEOUT = 10.0
-_CONNECTION = pytest.StashKey[Connection]()
+HINT = (
+    f"{VARIABLE} must name a server that runs and has TimescaleDB, as a superuser or a role with CREATEDB. Without it, "
+    "a server for tests is started on this machine."
+)
+_CLONES = pytest.StashKey["Clones"]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,53 +68,62 @@ class Database:
         return psycopg.connect(make_conninfo("", **{**self.target.parameters, "dbname": self.name}), **parameters)
 
 
-def url_of(target: Target) -> str:
-    """Return a target as a URL; what has no position in a URL, such as a socket directory, becomes a parameter."""
-    rest = dict(target.parameters)
-    user, password = rest.pop("user", ""), rest.pop("password", "")
-    login = f"{quote(user, safe='')}{':' + quote(password, safe='') if password else ''}@" if user else ""
-    host = rest.pop("host", "")
-    port = rest.pop("port", "")
-    if host.startswith("/") or "," in host:
-        rest["host"], host = host, ""
-    address = f"{'[' + host + ']' if ':' in host else host}{':' + port if port and host else ''}"
-    if port and not host:
-        rest["port"] = port
-    query = f"?{urlencode(rest, quote_via=quote)}" if rest else ""
-    return f"postgresql://{login}{address}/{quote(target.database, safe='')}{query}"
+@dataclass(slots=True)
+class Clones:
+    """What a process clones databases with: a session, and the name that all of them begin with.
+
+    The session holds a lock on that name: databases whose lock is free were left over from a process that was killed.
+    """
+
+    connection: Connection
+    name: str
+    count: int = 0
+
+    @classmethod
+    def on(cls, server: Target) -> Clones:
+        """Return what to clone with on a server."""
+        connection, name = postgres.connect(server), f"{TEST_PREFIX}{uuid.uuid4().hex[:12]}"
+        try_lock(connection, lock_key("tests", name))
+        return cls(connection, name)
+
+    def clone(self, template: str) -> str:
+        """Create a database for a test and return its name."""
+        self.count += 1
+        name = f"{self.name}_{self.count}"
+        clone(self.connection, template, name)
+        return name
 
 
 @pytest.fixture(scope="session")
 def kapman_server() -> Target:
     """Return the server for tests, as the target of its maintenance database."""
-    if url := os.environ.get(VARIABLE):
-        parameters = parse_url(url, VARIABLE)
-    else:
-        from dbops import server
-
-        parameters = parse_url(server.ensure_running(read_environ(os.environ)), "the embedded server")
-    parameters.pop("dbname", None)
-    return Target(parameters, "postgres")
+    with _explained():
+        return _server()
 
 
 @pytest.fixture(scope="session")
 def kapman_template(kapman_server: Target) -> str:
-    """Return the name of the template, which is built if the server has none for these migrations."""
-    return build_template(kapman_server)
+    """Return the name of the template, which is built if the server has none that fits."""
+    with _explained(kapman_server):
+        return build_template(kapman_server)
 
 
 @pytest.fixture
 def kapman_db(request: pytest.FixtureRequest, kapman_server: Target, kapman_template: str) -> Iterator[Database]:
     """Return a database of its own for a test, with the schema; it is dropped afterwards, unless the test failed."""
-    session = request.session
-    if _CONNECTION not in session.stash or session.stash[_CONNECTION].closed:
-        session.stash[_CONNECTION] = postgres.connect(kapman_server)
-    connection = session.stash[_CONNECTION]
-    target = replace(kapman_server, database=f"kapman_test_{uuid.uuid4().hex[:12]}")
-    clone(connection, kapman_template, target.database)
-    yield Database(target)
-    if not getattr(request.node, "kapman_failed", False):
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(target.database)))
+    stash, node = request.session.stash, request.node
+    with _explained(kapman_server):
+        if _CLONES not in stash or stash[_CLONES].connection.closed:
+            stash[_CLONES] = Clones.on(kapman_server)
+        name = stash[_CLONES].clone(kapman_template)
+    yield Database(replace(kapman_server, database=name))
+    connection = stash[_CLONES].connection
+    with _explained(kapman_server):
+        if getattr(node, "kapman_failed", False):
+            comment = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), f"{KEPT}: {node.nodeid}")
+            connection.execute(comment)
+        else:
+            drop(connection, name)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -110,11 +131,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Keep the database of a test that failed, and show its address, without a password, with the failure."""
     report = yield
     database = getattr(item, "funcargs", {}).get("kapman_db")
-    if report.failed and database is not None and call.when == "call":
+    if report.failed and database is not None and call.when != "teardown":
         item.kapman_failed = True  # type: ignore[attr-defined]
-        parameters = {k: v for k, v in database.target.parameters.items() if k != "password"}
-        address = url_of(replace(database.target, parameters=parameters))
-        report.sections.append(("kapman_db", f"kept for inspection: {address}"))
+        report.sections.append(("kapman_db", f"kept for inspection: {_address(database.target)}"))
     return report
 
 
@@ -124,33 +143,185 @@ def clone(connection: Connection, template: str, name: str) -> None:
     connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
 
 
-def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
-    """Return the name of a complete template on a server; build it if it is not there.
+def drop(connection: Connection, name: str) -> None:
+    """Drop a database with the sessions in it."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            return
+        except (psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege):
+            # One of TimescaleDB's jobs, which only a superuser may end, is over in a moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
-    Processes that want it at the same time wait for the one that builds. It accepts no connections, so TimescaleDB
-    starts no scheduler in it. Raises MigrationError if the migrations do not apply.
+
+def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
+    """Return the name of a template on a server; build it if it is not there, or does not fit the server any more.
+
+    Each role has its own: it owns what is in the clones. Processes that want it at the same time wait for the one that
+    builds. It accepts no connections, so TimescaleDB starts no scheduler in it. Databases left over from processes that
+    were killed are dropped. Raises MigrationError if the migrations do not apply, ServerError if the name is taken.
     """
     files = migrations.discover(directory)
-    digest = hashlib.sha256("\n".join(f"{file.name} {file.checksum}" for file in files).encode()).hexdigest()
-    name = f"{PREFIX}{digest[:12]}"
-    database = sql.Identifier(name)
     with postgres.maintenance(server) as connection:
+        role = connection.info.user
+        key = "\n".join([role, *(f"{file.name} {file.checksum}" for file in files)])
+        name = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [lock_key("template", name)])
-        found: Any = connection.execute(
-            "SELECT pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database AS d"
-            " WHERE d.datname = %s",
-            [name],
-        ).fetchone()
-        if found and found[0] == COMPLETE:
+        _drop_left_over(connection)
+        if _fits(connection, name):
             return name
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
-        migrations.migrate(replace(server, database=name), files, migrations.Options(fresh=True))
-        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
-        # TimescaleDB's scheduler is connected, too.
-        query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s"
-        deadline = time.monotonic() + TIMEOUT
-        while connection.execute(query, [name]).fetchall() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, COMPLETE))
+        # It gets its name when it is complete.
+        building = f"{name}_new"
+        for old in (name, building):
+            _assert_own(connection, old, server)
+            drop(connection, old)
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(building)))
+        try:
+            migrations.migrate(replace(server, database=building), files, migrations.Options(fresh=True))
+            _complete(connection, building, name)
+        except BaseException:
+            drop(connection, building)
+            raise
     return name
+
+
+_TEMPLATE = """
+    SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_get_userbyid(d.datdba) = current_user,
+           pg_catalog.shobj_description(d.oid, 'pg_database'),
+           d.datcollversion IS NOT DISTINCT FROM pg_catalog.pg_database_collation_actual_version(d.oid)
+    FROM pg_catalog.pg_database AS d WHERE d.datname = %s"""
+_OWN = """
+    SELECT d.datname, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database AS d
+    WHERE d.datname ~ %s AND pg_catalog.pg_get_userbyid(d.datdba) = current_user ORDER BY 1"""
+
+
+def _mark(connection: Connection) -> str:
+    """Return the comment of a template that is complete and of the version of TimescaleDB that the server offers."""
+    query = "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
+    row = connection.execute(query).fetchone()
+    return f"{COMPLETE}, with TimescaleDB {row[0] if row else 'missing'}"
+
+
+def _fits(connection: Connection, name: str) -> bool:
+    """Return whether a template is there, complete, and of the server's present versions.
+
+    Only the connecting role's own is believed: any role that may create databases can give one that name and comment.
+    """
+    row = connection.execute(_TEMPLATE, [name]).fetchone()
+    return row is not None and row[1:] == (True, _mark(connection), True)
+
+
+def _assert_own(connection: Connection, name: str, server: Target) -> None:
+    """Raise ServerError if another role has a database of this name."""
+    row = connection.execute(_TEMPLATE, [name]).fetchone()
+    if row and not row[1]:
+        raise ServerError(
+            f"the database {name} has the name of a template for tests, but belongs to {row[0]}",
+            where=str(replace(server, database=name)),
+            hint=f"If nothing in it is needed, run DROP DATABASE {quoted(name)} as a superuser or as its owner.",
+        )
+
+
+def _complete(connection: Connection, building: str, name: str) -> None:
+    """Close a template, mark it and give it its name, which stops TimescaleDB's scheduler in it."""
+    connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(building)))
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            with connection.transaction():
+                comment = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(building), _mark(connection))
+                rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(building), sql.Identifier(name)
+                )
+                connection.execute(comment)
+                connection.execute(rename)
+            return
+        except psycopg.errors.ObjectInUse:
+            # One of TimescaleDB's jobs is over in a moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _drop_left_over(connection: Connection, *, kept: bool = False) -> list[str]:
+    """Drop the role's databases of processes that were killed, with `kept` those of failed tests too; return names."""
+    dropped = []
+    rows = connection.execute(_OWN, [TEST_NAME]).fetchall()
+    names = [str(name) for name, comment in rows if kept or comment is None]
+    for run in sorted({name[: len(TEST_PREFIX) + 12] for name in names}):
+        key = lock_key("tests", run)
+        if not try_lock(connection, key):
+            continue
+        for name in (name for name in names if name.startswith(run)):
+            drop(connection, name)
+            dropped.append(name)
+        unlock(connection, key)
+    return dropped
+
+
+def _server() -> Target:
+    """Return the server that the variable names, else the one for tests on this machine, which is started."""
+    environ = read_environ(os.environ)
+    url, source = variable(environ, VARIABLE)
+    if url:
+        parameters = parse_url(url, source)
+    else:
+        from dbops import server
+
+        parameters = parse_url(server.ensure_running(environ, for_tests=True), "the server for tests")
+    parameters.pop("dbname", None)
+    return Target(parameters, "postgres", embedded=not url)
+
+
+def _address(target: Target) -> str:
+    """Return a target's URL without its password."""
+    return url_of(replace(target, parameters={k: v for k, v in target.parameters.items() if k != "password"}))
+
+
+@contextmanager
+def _explained(server: Target | None = None) -> Iterator[None]:
+    """Make an error of a fixture one message, without a traceback: what, where, on which server, what to do."""
+    try:
+        yield
+    except (DbopsError, psycopg.Error) as error:
+        found = (
+            error if isinstance(error, DbopsError) else postgres.translate(error, server or Target({}, ""), "postgres")
+        )
+        lines = [f"kapman_db: {found.what}", f"  --> {found.location or found.where}"]
+        if found.location:
+            lines.append(found.location.excerpt())
+        if server:
+            named = "the server for tests on this machine" if server.embedded else VARIABLE
+            lines.append(f"  = server: {_address(server)} ({named})")
+        lines += [f"  = {note}" for note in found.notes]
+        given = server is not None and not server.embedded
+        hint = HINT if given and isinstance(found, ServerError) else found.advice
+        pytest.fail("\n".join([*lines, f"hint: {hint}"]), pytrace=False)
+
+
+def clean(server: Target) -> list[str]:
+    """Drop the connecting role's templates, and its databases of tests that no process runs; return their names."""
+    with postgres.maintenance(server) as connection:
+        dropped = _drop_left_over(connection, kept=True)
+        for name, _ in connection.execute(_OWN, [f"^{PREFIX}[0-9a-f]{{12}}(_new)?$"]).fetchall():
+            drop(connection, str(name))
+            dropped.append(str(name))
+    return dropped
+
+
+def main() -> int:
+    """Drop what tests left over, say what it was, and return the exit code."""
+    try:
+        dropped = clean(_server())
+    except DbopsError as error:
+        sys.stderr.write(f"{error.render()}\n")
+        return error.exit_code
+    sys.stdout.write("".join(f"dropped {name}\n" for name in dropped) or "nothing to drop\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -166,4 +166,5 @@ def server_status(found: Status, url: str) -> dict[str, object]:
         "pid": found.running.pid if found.running else None,
         "size_bytes": found.size,
         "database_url": url,
+        "tests": server_status(found.tests, "") if found.tests else None,
     }

@@ -812,6 +812,8 @@ def server_status(found: dict[str, Any], console: Console) -> None:
     names = ("state", "problem", "postgresql", "timescaledb", "programs", "directory", "pid")
     lines = {name: str(found[name] or "") for name in names}
     lines["size"] = decimal(found["size_bytes"]) if found["size_bytes"] else ""
+    if tests := found["tests"]:
+        lines["tests"] = f"a server for tests, {tests['state']}, {decimal(tests['size_bytes'])} in {tests['directory']}"
     facts(console, {name: text for name, text in lines.items() if text})
     if url := found["database_url"]:
         console.out(f"DATABASE_URL='{url}'")

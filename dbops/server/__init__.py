@@ -15,8 +15,8 @@ from dbops import settings
 from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access
-from dbops.server.cluster import Cluster, Postmaster, postmaster
-from dbops.server.directory import Layout, claim, locked, open_regular, remove, tail
+from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, postmaster
+from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail
 from dbops.server.find import OLDEST, Installation, find
 from dbops.server.packages import OTHER_WAYS
 from dbops.server.packages import install as install_packages
@@ -29,15 +29,23 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Where the embedded server is or would be, and where to look for PostgreSQL's programs."""
+    """Where the embedded server is or would be, and where to look for PostgreSQL's programs.
+
+    One that is not `durable` is for tests: it is fast, and what it holds is of no value.
+    """
 
     layout: Layout
     search_path: str = ""
+    durable: bool = True
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Embedded:
         """Return the embedded server that the settings name."""
         return cls(Layout(settings.server_directory(environ)), environ.get("PATH", ""))
+
+    def for_tests(self) -> Embedded:
+        """Return the server for tests that belongs to this one."""
+        return Embedded(self.layout.for_tests(), self.search_path, durable=False)
 
     def installations(self) -> tuple[Installation, ...]:
         """Return the usable installations, the preferred one first."""
@@ -48,7 +56,7 @@ class Embedded:
 class Status:
     """What there is: state is `not installed`, `no data`, `stopped`, `running` or `unusable`; size in bytes.
 
-    `problem` says why no server can start on the data.
+    `problem` says why no server can start on the data. `tests` is the server for tests, if there is one.
     """
 
     state: str
@@ -58,17 +66,32 @@ class Status:
     address: access.Address | None = None
     size: int = 0
     problem: str = ""
+    tests: Status | None = None
 
 
-def ensure_running(environ: Mapping[str, str], *, ask: bool = False, report: Report = ignore) -> str:
+def ensure_running(
+    environ: Mapping[str, str], *, for_tests: bool = False, ask: bool = False, report: Report = ignore
+) -> str:
     """Return the URL, without a database, of the running embedded server; installs and starts it if need be.
 
-    `ask` lets sudo ask for a password. Raises ServerError, with the other ways to get a server, if it cannot.
+    `for_tests` means the server for tests. `ask` lets sudo ask for a password. Raises ServerError, with the other ways
+    to get a server, if it cannot.
     """
     server = Embedded.of(environ)
     if not server.layout.made and not server.installations():
         install(server, ask=ask, report=report)
-    return access.by_socket(server.layout, up(server, report=report)).url()
+    if not for_tests:
+        return access.by_socket(server.layout, up(server, report=report)).url()
+    tests = server.for_tests()
+    running = postmaster(tests.layout.data)
+    if not running or not running.ready:
+        if tests.layout.directory.parent == server.layout.directory:
+            claim(server.layout)
+        claim(tests.layout)
+        with locked(tests.layout, report):
+            _discard_unfit(tests)
+        running = up(tests, report=report)
+    return access.by_socket(tests.layout, running).url()
 
 
 def find_running(environ: Mapping[str, str]) -> str:
@@ -158,20 +181,24 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
 
 
 def down(server: Embedded, *, report: Report = ignore) -> bool:
-    """Stop the server and return whether it was running."""
-    if not server.layout.ours:
-        return False
-    with locked(server.layout, report):
-        return _stop(server)
+    """Stop the server, and that for tests; return whether one of them was running."""
+    stopped = False
+    for each in (server, server.for_tests()):
+        if each.layout.ours:
+            with locked(each.layout, report):
+                stopped |= _stop(each)
+    return stopped
 
 
 def status(server: Embedded) -> Status:
     """Return what there is, changing nothing."""
     layout = server.layout
     found = server.installations()
+    tests = server.for_tests() if server.durable else None
+    of_tests = status(tests) if tests and tests.layout.made else None
     if not layout.made:
         state = "no data" if found else "not installed"
-        return Status(state, layout.directory, found[0] if found else None)
+        return Status(state, layout.directory, found[0] if found else None, tests=of_tests)
     installation = next((i for i in found if i.major == layout.major), None)
     running = postmaster(layout.data)
     problem = "" if installation else _unusable(layout, found).what
@@ -183,6 +210,7 @@ def status(server: Embedded) -> Status:
         address=access.preferred(layout, running) if running else None,
         size=_size(layout.data),
         problem=problem,
+        tests=of_tests,
     )
 
 
@@ -204,14 +232,16 @@ def temporarily_up(server: Embedded, *, report: Report = ignore) -> Iterator[dic
 def destroy(server: Embedded, *, report: Report = ignore) -> bool:
     """Stop the server and remove what this tool made, all data with it; return whether there was anything.
 
-    What stays in the directory is reported. Raises ServerError for a directory that this tool did not make. Asking for
-    consent is the caller's part.
+    The server for tests goes too. What stays in the directory is reported. Raises ServerError for a directory that this
+    tool did not make. Asking for consent is the caller's part.
     """
     layout = server.layout
+    tests = server.for_tests() if server.durable else None
+    gone = destroy(tests, report=report) if tests and tests.layout.ours else False
     if not layout.ours:
         if layout.directory.exists() and set(layout.directory.iterdir()) - set(layout.unusable()):
             raise layout.foreign()
-        return False
+        return gone
     with locked(layout, report):
         _stop(server)
         linked = layout.data.resolve() if layout.data.is_symlink() else None
@@ -280,7 +310,7 @@ def _cluster(server: Embedded) -> Cluster:
     found, layout = server.installations(), server.layout
     if not layout.made:
         if found:
-            return Cluster(layout, found[0])
+            return _on(server, found[0])
         raise ServerError(
             "PostgreSQL 15 or newer with TimescaleDB is not installed",
             where="this machine",
@@ -288,8 +318,24 @@ def _cluster(server: Embedded) -> Cluster:
         )
     for installation in found:
         if installation.major == layout.major:
-            return Cluster(layout, installation)
+            return _on(server, installation)
     raise _unusable(layout, found)
+
+
+def _on(server: Embedded, installation: Installation) -> Cluster:
+    configuration = EMBEDDED if server.durable else EMBEDDED + TESTS
+    return Cluster(server.layout, installation, server.durable, configuration)
+
+
+def _discard_unfit(tests: Embedded) -> None:
+    """Discard the data of a server for tests that no installation can start on, or that was not shut down.
+
+    Without durability it may be damaged after a crash of the machine. The lock must be held.
+    """
+    layout = tests.layout
+    fits = layout.major in {installation.major for installation in tests.installations()}
+    if layout.made and not postmaster(layout.data) and (not fits or (layout.data / "postmaster.pid").exists()):
+        discard(layout)
 
 
 def _unusable(layout: Layout, found: Sequence[Installation]) -> ServerError:
@@ -326,7 +372,7 @@ def _stop(server: Embedded) -> bool:
     found = server.installations()
     # Any version's pg_ctl can stop a server.
     fitting = [i for i in found if i.major == server.layout.major] or found
-    return Cluster(server.layout, fitting[0]).stop() if fitting else bool(_cluster(server).stop())
+    return _on(server, fitting[0]).stop() if fitting else bool(_cluster(server).stop())
 
 
 def _size(directory: Path) -> int:

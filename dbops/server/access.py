@@ -8,11 +8,11 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from dbops.errors import ServerError
 from dbops.server.cluster import LOOPBACK, SUPERUSER, Postmaster
 from dbops.server.directory import Layout
+from dbops.settings import Target, url_of
 
 if TYPE_CHECKING:
     from dbops.postgres import Connection
@@ -28,18 +28,20 @@ class Address:
 
     def url(self, database: str = "") -> str:
         """Return the address as DATABASE_URL; it holds no password."""
-        name = quote(database, safe="")
-        if self.password_file:
-            return f"postgresql://{SUPERUSER}@{self.host}:{self.port}/{name}?passfile={quote(str(self.password_file))}"
-        return f"postgresql://{SUPERUSER}@/{name}?host={quote(self.host)}&port={self.port}"
+        return url_of(Target(self.parameters, database))
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Return libpq's parameters."""
+        file = {"passfile": str(self.password_file)} if self.password_file else {}
+        return {"user": SUPERUSER, "host": self.host, "port": str(self.port), **file}
 
     def connect(self) -> Connection:
         """Return an autocommit connection to the maintenance database, whatever server libpq's variables name."""
         # Loaded here: `server.status` does without.
         from dbops import postgres
-        from dbops.settings import Target, parse_url
 
-        return postgres.connect(Target({**parse_url(self.url(), str(self.host)), "hostaddr": ""}, "postgres"))
+        return postgres.connect(Target({**self.parameters, "hostaddr": ""}, "postgres"))
 
 
 def by_socket(layout: Layout, running: Postmaster) -> Address:

@@ -53,6 +53,15 @@ max_worker_processes = 48
 timezone = 'UTC'
 log_timezone = 'UTC'
 """
+# For tests, without durability: nothing is written to disk for a crash, and little is kept in memory.
+TESTS = """\
+synchronous_commit = off
+full_page_writes = off
+min_wal_size = 32MB
+max_wal_size = 128MB
+max_connections = 200
+log_checkpoints = off
+"""
 ACCESS = """\
 # The socket's directory is private to the account that runs the server, and to root.
 local all all trust
