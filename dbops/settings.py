@@ -64,7 +64,7 @@ class Target:
 
     The parameters are complete: a session takes nothing from the variables that libpq reads. `source` is the option
     or the variables that name the database, for messages. Raises UsageError for more than one host, since each
-    connection may end at another server.
+    connection may end at another server, unless all but the primary server are left out.
     """
 
     parameters: Mapping[str, str] = field(repr=False)
@@ -75,11 +75,17 @@ class Target:
     source: str = "DATABASE_URL"
 
     def __post_init__(self) -> None:
+        if self.parameters.get("target_session_attrs") not in ("read-write", "primary"):
+            self.assert_one_host()
+
+    def assert_one_host(self) -> None:
+        """Raise UsageError if more than one host is named: two connections may end at two servers."""
         if any("," in self.parameters.get(name, "") for name in ("host", "hostaddr", "port")):
             raise UsageError(
                 "more than one host is named, and the next connection may reach another server",
                 where=self.source,
-                hint="Name the one host whose database is meant.",
+                hint="Name the one host whose database is meant. With target_session_attrs=read-write, tasks that make"
+                " one connection take several: `invoke db.status`, `invoke db.verify`.",
             )
 
     @property
@@ -89,16 +95,25 @@ class Target:
 
     @property
     def server(self) -> str:
-        """Return the server for people: `host:port`, or the socket directory."""
-        host, address = self.parameters.get("host", ""), self.parameters.get("hostaddr", "")
-        port = self.parameters.get("port") or "5432"
-        if host.startswith("/") and not address:
-            return f"{host} (port {port})"
-        shown = f"{host} at {address}" if host and address and host != address else host or address or "local socket"
-        return f"{shown}:{port}"
+        """Return the server for people: `host:port`, or the socket directory; each of them if there are several."""
+        names = ("host", "hostaddr", "port")
+        hosts, addresses, ports = (self.parameters.get(name, "").split(",") for name in names)
+        number = max(len(hosts), len(addresses))
+        # One port is that of all hosts; libpq refuses other numbers that differ.
+        each = zip(
+            *(values * number if len(values) == 1 else values for values in (hosts, addresses, ports)), strict=False
+        )
+        return " or ".join(_server(host, address, port or "5432") for host, address, port in each)
 
     def __str__(self) -> str:
         return f"{self.database} on {self.server}"
+
+
+def _server(host: str, address: str, port: str) -> str:
+    if host.startswith("/") and not address:
+        return f"{host} (port {port})"
+    shown = f"{host} at {address}" if host and address and host != address else host or address or "local socket"
+    return f"{shown}:{port}"
 
 
 class Environ(dict[str, str]):

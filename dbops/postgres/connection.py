@@ -127,8 +127,11 @@ def _open(
 
     PgBouncer refuses them, and Amazon's RDS Proxy; each in words of its own, and libpq does not hand on the SQLSTATE of
     a connection that was refused. So what is refused for a reason that is not known is tried once without them.
+    UsageError for another database of a target with several hosts: what works on it from outside makes two connections.
     """
     name = target.database if database is None else database
+    if name != target.database:
+        target.assert_one_host()
     # What a target leaves out is nothing that the environment may say.
     parameters = {
         **dict.fromkeys(("host", "hostaddr", "port", "options"), ""),

@@ -53,7 +53,8 @@ def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignor
     with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
         # Only if the process that answers is the one connected to: behind a pooler its session would hold the lock.
         row: Any = connection.execute(
-            "SELECT CASE WHEN pg_catalog.pg_backend_pid() = %s THEN pg_catalog.pg_try_advisory_lock(%s) END",
+            "SELECT CASE WHEN pg_catalog.pg_backend_pid() = %s THEN pg_catalog.pg_try_advisory_lock(%s) END,"
+            " pg_catalog.pg_is_in_recovery()",
             [connection.info.backend_pid, key],
         ).fetchone()
         if row[0] is None:
@@ -61,6 +62,13 @@ def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignor
                 "the connection goes through a pooler, which cannot hold a lock for one operator",
                 where=target.server,
                 hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
+            )
+        if row[1]:
+            raise PreflightError(
+                "the server is a standby, or is still recovering",
+                where=target.server,
+                hint="Connect to the primary server.",
+                state="Nothing was changed.",
             )
         if not row[0]:
             _wait_for_lock(connection, key, target, timeout, report)
