@@ -352,8 +352,9 @@ def new(
     """
     from dbops import migrations
     from dbops.report.text import print_as_is
-    from dbops.settings import MIGRATIONS
+    from dbops.settings import MIGRATIONS, checkout
 
+    checkout()
     if renumber:
         renamed = migrations.renumber(MIGRATIONS, name, released=migrations.released_names(MIGRATIONS))
         lines = [f"{old.name} -> {new.name}\n" for old, new in renamed] or [f"{name} is the last file already.\n"]
@@ -411,13 +412,13 @@ def fingerprint(
     from dbops import catalog, postgres
     from dbops.report import opened
     from dbops.report.text import print_as_is
-    from dbops.settings import ROOT
+    from dbops.settings import checkout
 
     with postgres.reader(target) as connection:
         schema = catalog.schema_text(connection)
     value = catalog.fingerprint(schema)
     if write:
-        opened(str(ROOT / "db" / "schema.txt"))(schema)
+        opened(str(checkout() / "db" / "schema.txt"))(schema)
     data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
     run.view.result(print_as_is, schema if text else f"{value}\n", data)
 
@@ -438,9 +439,9 @@ def diagram(
     from dbops.catalog import diagram as catalog
     from dbops.report import opened
     from dbops.report.text import print_as_is
-    from dbops.settings import ROOT
+    from dbops.settings import checkout
 
-    path = output or str(ROOT / "docs" / "schema.md")
+    path = output or str(checkout() / "docs" / "schema.md")
     with postgres.reader(target) as connection:
         document = catalog.diagram(connection)
     opened(path)(document)

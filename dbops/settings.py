@@ -130,6 +130,17 @@ class Environ(dict[str, str]):
         self.unread = unread
 
 
+def checkout() -> Path:
+    """Return the root of the repository, for what writes into it; UsageError where the package is installed."""
+    if CHECKOUT:
+        return ROOT
+    raise UsageError(
+        "this is an installed package, and there is no repository to write into",
+        where=str(Path(__file__).resolve().parent),
+        hint="Run the task in a clone of kapman-dbops.",
+    )
+
+
 def shown_path(path: Path) -> str:
     """Return a path as people read it: from the repository's root if it is in there."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
