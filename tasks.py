@@ -49,24 +49,20 @@ Timeout = Annotated[str, "Seconds to wait for other operators, and for sessions 
 def rebuild(
     run: Run,
     target: "Target",
-    plan: Annotated[
-        bool,
-        "Check everything that could go wrong and say what would happen. Changes nothing, except that the preflight"
-        " creates and drops a scratch database.",
+    plan: Annotated[bool, "Check what could go wrong, and say what would happen; only reads."] = False,
+    check: Annotated[
+        bool, "Build and verify the new database beside, say what a rebuild would lose, and drop it again."
     ] = False,
+    keep: Annotated[bool, "Keep the old database, closed; db.undo puts it back."] = False,
     yes: Yes = False,
     confirm: Confirm = "",
-    rehearsal: Annotated[
-        bool, "Build in a scratch database first when rows would be lost; --no-rehearsal skips that."
-    ] = True,
     repeat: Annotated[str, "Rebuild this many times, and fail if two fingerprints differ; default 1."] = "1",
     timeout: Timeout = "30",
 ) -> None:
-    """Drop, create, migrate and verify the database.
+    """Build a new database, verify it, swap it in.
 
-    Asks only if data would be lost. Whatever can fail is tried before anything
-    is dropped: if data would be lost, the whole build too, in a scratch
-    database.
+    Nothing is taken away before the new database is verified. Asks only if
+    something would be lost; the old database is dropped last.
 
     Example: invoke db.rebuild --plan
     """
@@ -75,9 +71,9 @@ def rebuild(
     from dbops.report import json, text
     from dbops.settings import positive_integer
 
-    options = _options(run, timeout, yes=yes, confirm=confirm, rehearse=rehearsal)
+    options = _options(run, timeout, yes=yes, confirm=confirm, check=check, keep=keep)
     if plan:
-        planned = core.plan(target, options, report=run.view.event)
+        planned = core.plan(target, options)
         run.view.result(text.rebuild_plan, planned, json.rebuild_plan(planned))
         run.view.github.rebuild_plan(planned)
         assert_passed(planned.findings, target)
@@ -94,6 +90,34 @@ def rebuild(
 
 
 @task(klass=Verb)
+def undo(
+    run: Run,
+    target: "Target",
+    keep: Annotated[bool, "Keep the present database in its turn."] = False,
+    yes: Yes = False,
+    confirm: Confirm = "",
+    timeout: Timeout = "30",
+) -> None:
+    """Put the database back that a rebuild kept.
+
+    Asks before rows or objects of the present database are lost.
+
+    Example: invoke db.undo --keep
+    """
+    from dbops.database import rebuild as core
+    from dbops.report import json, text
+
+    header = partial(text.impact, headed=run.view.begin("Undo the rebuild of", target), kept=keep)
+    result = core.undo(
+        target,
+        _options(run, timeout, yes=yes, confirm=confirm, keep=keep),
+        report=run.view.event,
+        announce=lambda found: run.view.header(header, found, json.impact(found)),
+    )
+    run.view.result(text.undone, result)
+
+
+@task(klass=Verb)
 def drop(
     run: Run,
     target: "Target",
@@ -102,6 +126,7 @@ def drop(
     forget: Annotated[
         bool, "Leave nothing behind: lose owner, privileges, settings and comment of the database too."
     ] = False,
+    kept: Annotated[bool, "Drop the database that db.rebuild --keep kept, not the present one."] = False,
     timeout: Timeout = "30",
 ) -> None:
     """Drop the database; its properties are kept for db.create.
@@ -115,10 +140,9 @@ def drop(
     from dbops.report import json, text
 
     header = partial(text.impact, headed=run.view.begin("Drop", target))
-    result = core.drop(
+    result = (core.drop_kept if kept else partial(core.drop, forget=forget))(
         target,
         _options(run, timeout, yes=yes, confirm=confirm),
-        forget=forget,
         report=run.view.event,
         announce=lambda found: run.view.header(header, found, json.impact(found)),
     )
@@ -605,8 +629,10 @@ def server_destroy(
 # What several verbs share
 
 
-def _options(run: Run, timeout: str, *, yes: bool = False, confirm: str = "", rehearse: bool = True) -> "Options":
-    """Return what drop, create and rebuild take from the command line."""
+def _options(
+    run: Run, timeout: str, *, yes: bool = False, confirm: str = "", check: bool = False, keep: bool = False
+) -> "Options":
+    """Return what drop, create, rebuild and undo take from the command line."""
     from dbops.database.consent import Agreement
     from dbops.database.rebuild import Options
     from dbops.report import text
@@ -614,8 +640,13 @@ def _options(run: Run, timeout: str, *, yes: bool = False, confirm: str = "", re
 
     return Options(
         timeout=seconds("--timeout", timeout),
-        rehearse=rehearse,
-        agreement=Agreement(yes=yes, confirm=confirm, ask=lambda found: run.view.ask(text.question(found))),
+        check=check,
+        keep=keep,
+        agreement=Agreement(
+            yes=yes,
+            confirm=confirm,
+            ask=(lambda found, lost: run.view.ask(text.question(found, lost))) if run.view.can_ask else None,
+        ),
     )
 
 
@@ -634,6 +665,7 @@ def _show_server(run: Run) -> str:
 db = Collection(
     "db",
     rebuild,
+    undo,
     drop,
     create,
     migrate,

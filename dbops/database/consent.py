@@ -1,26 +1,42 @@
-"""Decide, from an inspection, which consent a loss needs, and whether it was given."""
+"""Decide, from an inspection and from what is not built again, which consent a loss needs, and whether it was given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dbops.catalog.drift import differences
 from dbops.database.inspection import Inspection
 from dbops.errors import ConsentError
+from dbops.migrations.files import first_of
 
 NONE, ANY, BY_NAME = "none", "any", "by name"
+
+
+@dataclass(frozen=True, slots=True)
+class LostObject:
+    """An object that the new database has not: as a whole, or those attributes of it that `attributes` are."""
+
+    name: str
+    attributes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'; '.join(self.attributes)}" if self.attributes else self.name
+
+
+Question = Callable[[Inspection, tuple[LostObject, ...]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """What the operator agreed to: `confirm` is the name given with --confirm, or empty.
 
-    `ask` shows what would be lost and returns the name that was typed, or None where there is no terminal.
+    `ask` shows what would be lost and returns the name that was typed, or None; it is None without a terminal.
     """
 
     yes: bool = False
     confirm: str = ""
-    ask: Callable[[Inspection], str | None] = lambda _: None
+    ask: Question | None = None
 
 
 NOT_AGREED = Agreement()
@@ -42,14 +58,37 @@ class Required:
         return f"--yes, --confirm {database}, or the name typed at a terminal: {self.reason}"
 
 
-def required(inspection: Inspection) -> Required:
-    """Return the consent that dropping the database needs.
+def lost_objects(old: str, new: str) -> tuple[LostObject, ...]:
+    """Return what one canonical text of a schema has and another one has not.
+
+    An attribute that is there with another value, such as a column of another type, is changed and not lost.
+    """
+    found: list[LostObject] = []
+    for item in differences(new, old):
+        if item.change == "extra":
+            found.append(LostObject(item.name))
+        elif item.change == "changed":
+            built = {_key(line[1:]) for line in item.lines if line.startswith("-")}
+            gone = [line[1:].strip() for line in item.lines if line.startswith("+")]
+            if attributes := tuple(line for line in gone if _key(line) not in built and not line.startswith(">")):
+                found.append(LostObject(item.name, attributes))
+    return tuple(found)
+
+
+def _key(line: str) -> str:
+    """Return what tells an attribute of an object from its others: its kind and its name."""
+    words = line.strip().partition(": ")[0].split(" ")
+    return line.strip() if words[0] == "grant" else " ".join(words[:2])
+
+
+def required(inspection: Inspection, lost: tuple[LostObject, ...] = ()) -> Required:
+    """Return the consent that replacing or dropping the database needs; `lost` is what is not built again.
 
     A label that says prod is believed wherever it was written: a copy of a prod database holds its rows too.
     """
     target, impact = inspection.target, inspection.impact
     name, environment = target.database, target.environment
-    if not inspection.exists:
+    if not inspection.exists or impact is None:
         return Required(NONE, f"there is no database {name}")
     if impact.label and impact.label.environment != environment:
         labelled = impact.label.environment
@@ -59,20 +98,27 @@ def required(inspection: Inspection) -> Required:
             return Required(BY_NAME, f"{name} is a {labelled} database, and the environment chosen is {environment}")
     if impact.label and impact.label.environment == "prod" and not impact.rows:
         return Required(BY_NAME, f"{name} is a prod database")
+    if impact.foreign and impact.has_ledger:
+        what = f"no label says which environment {name} belongs to, and it holds {impact.objects}"
+        return Required(BY_NAME, what)
     if impact.foreign:
         maker = f", seems to be built with {impact.maker}" if impact.maker else ""
         return Required(BY_NAME, f"{name} was not built by this tool: it holds {impact.objects}{maker}")
-    if not impact.rows:
-        return Required(NONE, "no rows would be lost")
     kind = BY_NAME if environment == "prod" or not impact.readable else ANY
-    if not impact.seen:
+    if impact.rows and not impact.seen:
         return Required(kind, f"{name} may hold rows: {impact.evidence}")
-    rows = f"about {impact.estimated_rows:,} rows" if impact.estimated_rows > 1 else "rows"
-    return Required(kind, f"{rows} would be lost, among them in {impact.evidence}")
+    if impact.rows:
+        rows = f"about {impact.estimated_rows:,} rows" if impact.estimated_rows > 1 else "rows"
+        return Required(kind, f"{rows} would be lost, among them in {impact.evidence}")
+    # Who edits a migration and rebuilds ten times an hour is not asked ten times.
+    if lost and environment != "dev":
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        return Required(kind, f"the migrations do not build {lost[0]}{more} again")
+    return Required(NONE, "no rows would be lost")
 
 
-def agree(inspection: Inspection, agreement: Agreement) -> None:
-    """Return if the database may be dropped, else raise ConsentError."""
+def assert_possible(inspection: Inspection, agreement: Agreement) -> None:
+    """Raise ConsentError if consent that the inspection shows to be needed is missing, and is not to be asked for."""
     name = inspection.target.database
     needed = required(inspection)
     if agreement.confirm and agreement.confirm != name:
@@ -83,11 +129,25 @@ def agree(inspection: Inspection, agreement: Agreement) -> None:
         return
     if needed.kind == BY_NAME:
         raise _missing(inspection, needed.reason, _by_name_hint(inspection))
+    if not agreement.yes and agreement.ask is None:
+        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or --confirm {name}.")
+
+
+def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> None:
+    """Return if the database may be lost, else raise ConsentError; asks where that is possible."""
+    name = inspection.target.database
+    assert_possible(inspection, agreement)
+    needed = required(inspection, lost)
+    if needed.kind == NONE or agreement.confirm:
+        return
+    if needed.kind == BY_NAME:
+        raise _missing(inspection, needed.reason, _by_name_hint(inspection), lost)
     if agreement.yes:
         return
-    typed = agreement.ask(inspection)
+    typed = agreement.ask(inspection, lost) if agreement.ask else None
     if typed is None:
-        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or --confirm {name}.")
+        hint = f"If that is what you want, add --yes or --confirm {name}."
+        raise _missing(inspection, needed.reason, hint, lost)
     if name not in (typed, typed.strip()):
         what = "the name typed is not the database's name" if typed else "no name was typed"
         raise _missing(inspection, what, "Run the command again if you want to drop it.")
@@ -95,7 +155,7 @@ def agree(inspection: Inspection, agreement: Agreement) -> None:
 
 def _by_name_hint(inspection: Inspection) -> str:
     """Return what to do where only --confirm counts; another environment may be what was meant."""
-    target, label = inspection.target, inspection.impact.label
+    target, label = inspection.target, inspection.impact.label if inspection.impact else None
     confirm = f"add --confirm {target.database}."
     # On the embedded server another environment is another database.
     if label is None or not label.native or label.environment == target.environment or target.embedded:
@@ -103,11 +163,12 @@ def _by_name_hint(inspection: Inspection) -> str:
     return f"Choose --env {label.environment}; or, to change its environment, {confirm}"
 
 
-def _missing(inspection: Inspection, what: str, hint: str) -> ConsentError:
+def _missing(inspection: Inspection, what: str, hint: str, lost: tuple[LostObject, ...] = ()) -> ConsentError:
     target = inspection.target
     return ConsentError(
         what,
         where=f"{target.database} on {target.server} ({target.environment})",
+        notes=first_of(tuple(f"not built again: {item}" for item in lost)),
         hint=hint,
         state="Nothing was dropped.",
     )

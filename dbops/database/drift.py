@@ -8,9 +8,7 @@ from dataclasses import replace
 from dbops import migrations, postgres
 from dbops.catalog.drift import STEP, Drift, compare_texts
 from dbops.catalog.text import schema_text
-from dbops.database import lifecycle
-from dbops.database.inspection import inspect
-from dbops.errors import PreflightError
+from dbops.database.operator import scratch_database
 from dbops.events import Report, StepStarted, ignore
 from dbops.migrations import Migration
 from dbops.settings import Target
@@ -23,30 +21,16 @@ def drift(target: Target, files: tuple[Migration, ...], *, report: Report = igno
     """
     began = time.monotonic()
     report(StepStarted(STEP, f"reading {target}"))
-    with postgres.maintenance(target) as connection:
-        found = inspect(connection, target, inside=False)
-        if not found.server.may_create_databases:
-            raise PreflightError(
-                f'role "{found.server.role}" may not create databases, which drift needs for a scratch database',
-                where=target.server,
-                hint="As a superuser, run `ALTER ROLE ... CREATEDB`; or run `invoke db.drift --against db/schema.txt`.",
-            )
-        with postgres.reader(target) as live:
-            ledger = migrations.read_status(live, target, files)
-            actual = schema_text(live)
-        # Up to the last file that the ledger knows as applied, or all files if it knows none.
-        last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
-        built = tuple(migration for migration in files if last is None or migration.version <= last)
-        migrations.assert_within(built)
-        with (
-            lifecycle.scratch(connection, found, found.server.template0, report) as scratch,
-            postgres.translated(scratch),
-            postgres.connect(scratch) as fresh,
-        ):
-            migrations.apply(
-                fresh, scratch, files, migrations.Options(to=last, fresh=True), observer=connection, report=report
-            )
-            expected = schema_text(fresh)
+    with postgres.reader(target) as live:
+        ledger = migrations.read_status(live, target, files)
+        actual = schema_text(live)
+    # Up to the last file that the ledger knows as applied, or all files if it knows none.
+    last = max((item.version for item in ledger.items if item.entry and item.migration), default=None)
+    built = tuple(migration for migration in files if last is None or migration.version <= last)
+    migrations.assert_within(built)
+    with scratch_database(target, report) as scratch, postgres.translated(scratch), postgres.connect(scratch) as fresh:
+        migrations.apply(fresh, scratch, files, migrations.Options(to=last, fresh=True), report=report)
+        expected = schema_text(fresh)
     source = f"a fresh build of {built[0].name} to {built[-1].name}" if built else "an empty database"
     result = replace(
         compare_texts(str(target), source, expected, actual),

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dbops import label, migrations, postgres
-from dbops.database import collations, lifecycle
+from dbops.database import collations
 from dbops.database.inspection import newer_timescaledb
+from dbops.database.operator import explain_missing, refuse_closed, scratch_database
 from dbops.database.properties import find
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
@@ -49,7 +50,7 @@ def migrate(
             )
 
     with postgres.operator(target, timeout=options.patience, report=report) as connection:
-        lifecycle.refuse_closed(find(connection, target.database), target)
+        refuse_closed(find(connection, target.database), target)
         with postgres.translated(target), postgres.connect(target) as inside:
             before = label.read(inside)
             assert_environment(before, target)
@@ -77,7 +78,7 @@ def rehearse(
     """
     with postgres.reader(target) as connection, postgres.reading(connection):
         pending = migrations.read_status(connection, target, files).to_apply(to)
-    with lifecycle.scratch_database(target, report) as scratch:
+    with scratch_database(target, report) as scratch:
         return migrations.rehearse(scratch, files, pending, report=report)
 
 
@@ -110,7 +111,7 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
     try:
         with postgres.reader(target) as connection, postgres.reading(connection):
             try:
-                lifecycle.refuse_closed(find(connection, target.database), target)
+                refuse_closed(find(connection, target.database), target)
             except PreflightError as closed:
                 report(Message("WARNING", f"{closed.what}. {closed.hint}"))
             for sentence in collations.changed(connection):
@@ -118,7 +119,7 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
             found = migrations.read_status(connection, target, files)
             return replace(found, newer_timescaledb=newer_timescaledb(connection))
     except ServerError as error:
-        explanation = lifecycle.explain_missing(target)
+        explanation = explain_missing(target)
         if explanation:
             error.hint = explanation
         raise

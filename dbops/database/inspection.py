@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from dbops import label, postgres
-from dbops.database.properties import Database, Properties, databases, databases_query
+from dbops.database.properties import Database, Kind, Properties, databases, databases_query
 from dbops.errors import DbopsError
 from dbops.label import Label
 from dbops.postgres import Connection, Session, ask, reading
@@ -44,7 +45,8 @@ _ROLES = """
 SELECT r.rolname, pg_catalog.pg_has_role(r.oid, 'USAGE'),
        pg_catalog.pg_has_role(
            r.oid,
-           CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+           CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
+       r.rolsuper, r.rolcreatedb
 FROM pg_catalog.pg_roles AS r
 WHERE r.oid IN (SELECT d.datdba FROM pg_catalog.pg_database AS d)
 """
@@ -57,10 +59,17 @@ SELECT 'subscriptions', s.subname FROM pg_catalog.pg_subscription AS s
 JOIN pg_catalog.pg_database AS d ON d.oid = s.subdbid WHERE d.datname = %s
 ORDER BY 1, 2
 """
-_SIZE = """
-SELECT pg_catalog.pg_database_size(d.oid) FROM pg_catalog.pg_database AS d
-WHERE d.datname = %s AND (pg_catalog.has_database_privilege(d.oid, 'CONNECT')
-                          OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'))
+# How many more sessions there may be: as the login role may have, and as the server has.
+_ROOM = """
+SELECT CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit - (
+           SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.usesysid = r.oid) END,
+       pg_catalog.current_setting('max_connections')::int
+       - CASE WHEN r.rolsuper THEN 0 ELSE
+             pg_catalog.current_setting('superuser_reserved_connections')::int
+             + coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0) END
+       - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a
+          WHERE a.datid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend')
+FROM pg_catalog.pg_roles AS r WHERE r.rolname = session_user
 """
 
 # Objects of a database that neither PostgreSQL nor an extension made, and what of them says who built it.
@@ -209,11 +218,24 @@ _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """A role that owns a database: whether the connected one may act for it, and may become it; what it is itself."""
+
+    may_act: bool
+    may_set: bool
+    superuser: bool = False
+    createdb: bool = False
+
+
+NO_RIGHTS = Role(may_act=False, may_set=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One server as one role sees it; `timescaledb` is its version, empty where it is not installed.
 
-    `template0` are the default properties of a new database; `roles` says of each role that owns
-    a database whether this role may act for it, and may give it a database.
+    `role` is the session's current role. `template0` are the default properties of a new database; `roles` are those
+    that own databases. `room` is how many more sessions its login role may have, and the server has.
     """
 
     version_text: str
@@ -226,7 +248,8 @@ class Server:
     timescaledb_trusted: bool
     timescaledb_preloaded: bool
     template0: Properties
-    roles: dict[str, tuple[bool, bool]]
+    roles: dict[str, Role]
+    room: tuple[int | None, int] = (None, 100)
 
     @property
     def may_create_databases(self) -> bool:
@@ -235,11 +258,21 @@ class Server:
 
     def may_act_for(self, owner: str) -> bool:
         """Return whether the role may do what the owner of a database may do."""
-        return self.superuser or self.roles.get(owner, (False, False))[0]
+        return self.superuser or self.roles.get(owner, NO_RIGHTS).may_act
 
     def may_give_to(self, owner: str) -> bool:
         """Return whether the role may give a database to a role that owns one."""
-        return self.superuser or owner == self.role or self.roles.get(owner, (False, False))[1]
+        return self.superuser or owner == self.role or self.roles.get(owner, NO_RIGHTS).may_set
+
+    def trusts(self, owner: str) -> bool:
+        """Return whether what the owner of a database says of it is as good as this role's own word."""
+        return owner == self.role or (self.superuser and self.roles.get(owner, NO_RIGHTS).superuser)
+
+    def better_role(self, owner: str) -> str:
+        """Return the owner of a database if the role must become it to replace the database, else nothing."""
+        found = self.roles.get(owner, NO_RIGHTS)
+        enough = found.may_act and (self.createdb or not found.createdb)
+        return owner if not self.superuser and owner != self.role and found.may_set and not enough else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +290,8 @@ class Impact:
     """What would be lost with a database.
 
     `evidence` names a table in which a row was `seen`, or says why no search was possible; it is empty if there is
-    no row. `readable` is False for a database that could not be connected to. `objects` says what is in a database
-    that has neither ledger nor label, and `maker` the tool that seems to have built it.
+    no row. `readable` is False for a database that could not be connected to. `objects` says what is in the database,
+    and `maker` which other tool seems to have built it. `timescaledb` is the extension's version, None if not known.
     """
 
     evidence: str = ""
@@ -269,6 +302,7 @@ class Impact:
     has_ledger: bool = False
     objects: str = ""
     maker: str = ""
+    timescaledb: str | None = None
 
     @property
     def rows(self) -> bool:
@@ -277,8 +311,11 @@ class Impact:
 
     @property
     def foreign(self) -> bool:
-        """Return whether this tool did not build the database, and it is not empty."""
-        return bool(self.objects) and not self.has_ledger and self.label is None
+        """Return whether nothing shows that this tool built the database for an environment, and it is not empty.
+
+        A ledger alone does not: a dump without comments restores it, and loses the label that says prod.
+        """
+        return bool(self.objects) and self.label is None
 
     @property
     def estimated_rows(self) -> int:
@@ -290,7 +327,8 @@ class Impact:
 class Inspection:
     """What was found: the server, the target's database if it is there, what would be lost, what blocks a drop.
 
-    `scratch` are the databases with scratch names, `attached` the names of what blocks a drop, by kind.
+    `scratch` are the databases with scratch names, `attached` the names of what blocks a drop, by kind. `impact` is
+    None where there is no database to look into, or where it was not looked into.
     """
 
     target: Target
@@ -299,8 +337,7 @@ class Inspection:
     scratch: tuple[Database, ...]
     sessions: tuple[Session, ...]
     attached: dict[str, tuple[str, ...]]
-    size: int | None
-    impact: Impact
+    impact: Impact | None
 
     @property
     def exists(self) -> bool:
@@ -308,11 +345,37 @@ class Inspection:
         return self.database is not None and not self.database.invalid
 
     @property
+    def rows(self) -> bool:
+        """Return whether rows would be lost, or that cannot be excluded."""
+        return self.impact is not None and self.impact.rows
+
+    @property
     def successor(self) -> Database | None:
-        """Return the successor that waits for the target's name, if there is one."""
-        name = self.target.database
-        found = (d for d in self.scratch if d.marker and d.marker.kind == "successor" and d.marker.database == name)
-        return next(found, None)
+        """Return the successor that waits for the target's name, if there is one that this role may believe."""
+        return self._marked(Kind.SUCCESSOR)
+
+    @property
+    def kept(self) -> Database | None:
+        """Return the database that the target replaced and that was kept, if there is one that this role may believe.
+
+        The target's owner may say so too.
+        """
+        return self._marked(Kind.KEPT, *([self.database.properties.owner] if self.database else []))
+
+    def _marked(self, kind: Kind, *owners: str) -> Database | None:
+        found = (d for d in self.scratch if d.is_a(kind, self.target.database) and not d.invalid)
+        return next((d for d in found if d.catalog.owner in owners or self.server.trusts(d.catalog.owner)), None)
+
+    @property
+    def left_over(self) -> tuple[Database, ...]:
+        """Return the scratch databases that an interrupted run left, or a run that is at work, and that can go."""
+        superfluous = self.successor if self.database else None
+        return tuple(
+            d
+            for d in self.scratch
+            if self.server.may_act_for(d.catalog.owner)
+            and (d.unmarked or d is superfluous or (d.marker and d.marker.kind in (Kind.BUILDING, Kind.REPLACED)))
+        )
 
     @property
     def wanted(self) -> Properties:
@@ -321,11 +384,8 @@ class Inspection:
         return database.properties if database else self.server.template0
 
 
-def inspect(connection: Connection, target: Target, *, inside: bool = True) -> Inspection:
-    """Inspect over a maintenance session and, if the database exists, one session inside it.
-
-    Without `inside`, what would be lost is not looked for.
-    """
+def inspect(connection: Connection, target: Target, look: Callable[[Target], Impact] | None = None) -> Inspection:
+    """Inspect over a maintenance session; `look` looks into the database, if it exists."""
     name = target.database
     with reading(connection):
         answers = ask(
@@ -336,11 +396,11 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
                 (_ROLES, []),
                 databases_query(name, "template0"),
                 (_ATTACHED, [name, name, name]),
-                (_SIZE, [name]),
+                (_ROOM, []),
             ],
         )
         sessions = postgres.sessions_in(connection, name)
-    server, timescaledb, roles, found, attached, size = (answer.fetched() for answer in answers)
+    server, timescaledb, roles, found, attached, room = (answer.fetched() for answer in answers)
     version_text, role, superuser, createdb, in_recovery, pid = server[0]
     available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
     by_name = {database.name: database for database in databases(found)}
@@ -350,7 +410,6 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
     blockers: dict[str, tuple[str, ...]] = {}
     for kind, item in attached:
         blockers[kind] = (*blockers.get(kind, ()), item)
-    look = inside and database is not None and not database.invalid
     return Inspection(
         target=target,
         server=Server(
@@ -373,14 +432,14 @@ def inspect(connection: Connection, target: Target, *, inside: bool = True) -> I
                 icu_rules=None,
                 tablespace=default.tablespace,
             ),
-            roles={owner: (use, give) for owner, use, give in roles},
+            roles={owner: Role(*rights) for owner, *rights in roles},
+            room=room[0],
         ),
         database=database,
         scratch=tuple(d for d in by_name.values() if d is not database and is_scratch_name(d.name)),
         sessions=sessions,
         attached=blockers,
-        size=size[0][0] if size else None,
-        impact=look_inside(target) if look else Impact(),
+        impact=look(target) if look and database and not database.invalid else None,
     )
 
 
@@ -402,7 +461,12 @@ def look_inside(target: Target) -> Impact:
         with postgres.reader(target) as connection:
             return impact(connection)
     except DbopsError as error:
-        return Impact(f"it cannot be connected to ({error.what})", readable=False)
+        return unreadable(error)
+
+
+def unreadable(error: DbopsError) -> Impact:
+    """Return what counts as lost with a database that cannot be connected to."""
+    return Impact(f"it cannot be connected to ({error.what})", readable=False)
 
 
 def impact(connection: Connection) -> Impact:
@@ -433,6 +497,7 @@ def impact(connection: Connection) -> Impact:
         has_ledger=bool(ledger),
         objects=", ".join(f"{count:,} {kind}{'' if count == 1 else 's'}" for kind, count, _ in objects),
         maker=next((maker for table, maker in MAKERS.items() if table in names), ""),
+        timescaledb=extension[0][0] if extension else "",
     )
 
 

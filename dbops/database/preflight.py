@@ -12,6 +12,8 @@ from dbops.settings import Target
 
 OLDEST_TIMESCALEDB = (2, 10)
 NEXT_TIMESCALEDB = (3,)
+# A rebuild works with one session beside the databases, one in the old and one in the new.
+SESSIONS = 3
 PROTECTED = ("postgres", "template0", "template1")
 INSTALL = "Install it there, or use a server that has it: `invoke server.install`, `invoke server.up`."
 PRELOAD = "Add timescaledb to shared_preload_libraries and restart the server."
@@ -53,13 +55,13 @@ def assert_passed(findings: tuple[Finding, ...], target: Target) -> None:
     )
 
 
-def preflight(inspection: Inspection, *, dropping: bool, creating: bool) -> tuple[Finding, ...]:
-    """Return the conditions for dropping, creating or both, met or not."""
+def preflight(inspection: Inspection, *, dropping: bool, creating: bool, keeping: bool = False) -> tuple[Finding, ...]:
+    """Return the conditions for dropping, creating or both, met or not; `keeping` keeps the old database."""
     findings = [
         judged(
             "database name",
             inspection.target.database not in {*PROTECTED, inspection.target.maintenance_database},
-            f"{inspection.target.database} is a database of the server itself",
+            f"{inspection.target.database} is a system database",
             "Name another database in DATABASE_URL.",
         ),
         judged(
@@ -77,6 +79,18 @@ def preflight(inspection: Inspection, *, dropping: bool, creating: bool) -> tupl
     ]
     if dropping and inspection.database:
         findings += _dropping(inspection)
+    if creating and dropping:
+        findings.append(_room(inspection))
+    kept = inspection.kept
+    if keeping:
+        findings.append(
+            judged(
+                "no database kept",
+                kept is None,
+                f"{kept.name if kept else ''} is kept for {inspection.target.database} already",
+                "Put it back with `invoke db.undo`, or drop it with `invoke db.drop --kept`.",
+            )
+        )
     if creating:
         findings += [_may_create(inspection), *_timescaledb(inspection)]
     return tuple(findings)
@@ -89,7 +103,7 @@ def _dropping(inspection: Inspection) -> Iterator[Finding]:
     owner = inspection.database.properties.owner
     yield judged(
         "right to drop",
-        inspection.server.may_act_for(owner),
+        inspection.server.may_act_for(owner) or bool(inspection.server.better_role(owner)),
         f"{name} belongs to {owner}, and {role} may not drop it",
         f"Connect as {owner} or as a superuser.",
     )
@@ -114,6 +128,13 @@ def _dropping(inspection: Inspection) -> Iterator[Finding]:
 def _may_create(inspection: Inspection) -> Finding:
     """Return whether the role may create a database and give it to its owner."""
     server, owner = inspection.server, inspection.wanted.owner
+    if server.better_role(owner):
+        return judged(
+            "right to create",
+            server.roles[owner].createdb,
+            f"neither {server.role} nor {owner}, as which it would act, may create databases",
+            f"As a superuser, run ALTER ROLE {quoted(owner)} CREATEDB.",
+        )
     if not server.may_create_databases:
         remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
         return Finding("right to create", False, f"{server.role} may not create databases", remedy)
@@ -122,6 +143,21 @@ def _may_create(inspection: Inspection) -> Finding:
         server.may_give_to(owner),
         f"{server.role} may not give a database to {owner}",
         f"Connect as {owner} or as a superuser.",
+    )
+
+
+def _room(inspection: Inspection) -> Finding:
+    """Return whether there is room for the sessions that a rebuild opens beside the one that it has."""
+    server, more = inspection.server, SESSIONS - 1
+    of_role, of_server = server.room
+    if of_role is not None and of_role < more:
+        reason = f"{server.role} may open {max(of_role, 0)} more, and a rebuild needs {more} more"
+        return Finding("connections", False, reason, f"End sessions of {server.role}, or raise its CONNECTION LIMIT.")
+    return judged(
+        "connections",
+        of_server >= more,
+        f"the server has room for {max(of_server, 0)} more, and a rebuild needs {more} more",
+        "Wait for sessions to end, or raise max_connections.",
     )
 
 

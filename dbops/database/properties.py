@@ -1,7 +1,8 @@
 """What DROP DATABASE loses beside the tables: read it, apply it to another database, compare; and the marker.
 
-While a database is closed, its comment is a marker: JSON that keeps the values which closing hides. The properties of
-a database are the catalog's values, overlaid with those of its marker.
+While a database is not in use under its own name, or is closed, its comment is a marker: JSON that says what it is for,
+and keeps the values which that hides. The properties of a database are the catalog's values, overlaid with those of its
+marker.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from psycopg import sql
@@ -89,28 +92,57 @@ class Properties:
         return frozenset(public + owner)
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What the comment of a closed database says: why it is closed, for which database, since when, what that hides.
+class Kind(StrEnum):
+    """What a marked database is.
 
-    `kind` is `successor` (created beside the old database, not yet in use), `building` (has its name, is not yet
-    verified), `blocked` (about to be dropped) or `rehearsal` (a scratch database). `since` is in UTC.
+    BUILDING is new and not yet in use; SUCCESSOR is empty, and keeps the properties of a database that was dropped;
+    CLOSED is in use, and closed for its replacement or its drop; REPLACED was replaced and is to be dropped; KEPT was
+    replaced and stays.
     """
 
-    kind: str
+    BUILDING = "building"
+    SUCCESSOR = "successor"
+    CLOSED = "closed"
+    REPLACED = "replaced"
+    KEPT = "kept"
+
+
+# These belong to the operator until they are put in place: owner and privileges to come stand in the marker.
+NEW = (Kind.BUILDING, Kind.SUCCESSOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What the comment of a database of ours says: what it is, for which database, since when (UTC), what that hides.
+
+    `owner` and `acl` count for the kinds in NEW only.
+    """
+
+    kind: Kind
     database: str
     since: str
-    connection_limit: int = -1
-    allow_connections: bool = True
-    acl: tuple[Grant, ...] | None = None
     comment: str | None = None
+    allow_connections: bool = True
+    owner: str = ""
+    acl: tuple[Grant, ...] | None = None
 
     def text(self) -> str:
         """Return the comment."""
         return MARKER + json.dumps(asdict(self), ensure_ascii=False)
 
 
-KINDS = ("successor", "building", "blocked", "rehearsal")
+def marker(kind: Kind, database: str, hidden: Properties) -> Marker:
+    """Return the marker that keeps what is hidden of a database's properties."""
+    new = kind in NEW
+    return Marker(
+        kind=kind,
+        database=database,
+        since=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        comment=hidden.comment,
+        allow_connections=hidden.allow_connections,
+        owner=hidden.owner if new else "",
+        acl=hidden.acl if new else None,
+    )
 
 
 def parse_marker(comment: str | None) -> Marker | None:
@@ -120,19 +152,19 @@ def parse_marker(comment: str | None) -> Marker | None:
     try:
         data = json.loads(comment[len(MARKER) :])
         acl = data["acl"]
-        marker = Marker(
-            kind=str(data["kind"]),
+        found = Marker(
+            kind=Kind(data["kind"]),
             database=str(data["database"]),
             since=str(data["since"]),
-            connection_limit=int(data["connection_limit"]),
-            allow_connections=data["allow_connections"] is True,
-            acl=None if acl is None else tuple(Grant(**item) for item in acl),
             comment=None if data["comment"] is None else str(data["comment"]),
+            allow_connections=data["allow_connections"] is True,
+            owner=str(data["owner"]),
+            acl=None if acl is None else tuple(Grant(**item) for item in acl),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    sound = marker.kind in KINDS and marker.connection_limit >= -1
-    return marker if sound and all(_is_sound(grant) for grant in marker.acl or ()) else None
+    sound = all(_is_sound(grant) for grant in found.acl or ())
+    return found if sound and (found.owner or found.kind not in NEW) else None
 
 
 def _is_sound(grant: Grant) -> bool:
@@ -145,7 +177,7 @@ class Database:
     """A database that is there; `invalid` means partly dropped, `unmarked` created by this tool and not yet marked.
 
     Its oid tells it from another database of the same name. `catalog` are its properties as the catalog has them,
-    `properties` as they are when it is open.
+    `properties` as they are when it is open and in use. `size` is in bytes, None where the role may not know it.
     """
 
     oid: int
@@ -157,6 +189,11 @@ class Database:
     unmarked: bool
     catalog: Properties
     properties: Properties
+    size: int | None = None
+
+    def is_a(self, kind: Kind, database: str) -> bool:
+        """Return whether its marker says that it is of this kind, for the database of this name."""
+        return self.marker is not None and (self.marker.kind, self.marker.database) == (kind, database)
 
 
 _DATABASES = r"""
@@ -182,7 +219,9 @@ SELECT d.oid::pg_catalog.int8, d.datname, d.datconnlimit, d.datistemplate, d.dat
               WHERE r.setdatabase = d.oid) AS s),
        (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(l.provider, l.label) ORDER BY l.provider)
         FROM pg_catalog.pg_shseclabel AS l
-        WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.objoid = d.oid)
+        WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.objoid = d.oid),
+       CASE WHEN d.datconnlimit <> -2 AND (pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+                 OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) THEN pg_catalog.pg_database_size(d.oid) END
 FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_tablespace AS t ON t.oid = d.dattablespace
 WHERE d.datname = ANY (%s) OR d.datname LIKE %s
 ORDER BY d.datname
@@ -208,10 +247,10 @@ def find(connection: Connection, name: str) -> Database | None:
 def _database(
     oid: int, name: str, limit: int, template: bool, accepts: bool, owner: str, encoding: str, provider: str,
     collate: str, ctype: str, locale: str | None, rules: str | None, tablespace: str, acl: list[Any] | None,
-    comment: str | None, settings: list[Any] | None, labels: list[Any] | None,
+    comment: str | None, settings: list[Any] | None, labels: list[Any] | None, size: int | None,
 ) -> Database:  # fmt: skip
     """Return the database that one row describes."""
-    marker = parse_marker(comment)
+    found = parse_marker(comment)
     catalog = properties = Properties(
         owner=owner,
         encoding=encoding,
@@ -228,20 +267,16 @@ def _database(
         settings=tuple(Setting(*item) for item in settings or () if str(item[1]).lower() != NEVER_APPLIED),
         security_labels=tuple((provider, text) for provider, text in labels or ()),
     )
-    if marker:
-        properties = replace(
-            properties,
-            connection_limit=marker.connection_limit,
-            allow_connections=marker.allow_connections,
-            acl=marker.acl,
-            comment=marker.comment,
-        )
+    if found:
+        properties = replace(properties, comment=found.comment, allow_connections=found.allow_connections)
+        if found.kind in NEW:
+            properties = replace(properties, owner=found.owner, acl=found.acl)
     unmarked = limit == UNMARKED and not accepts and comment is None
-    return Database(oid, name, limit == INVALID, template, accepts, marker, unmarked, catalog, properties)
+    return Database(oid, name, limit == INVALID, template, accepts, found, unmarked, catalog, properties, size)
 
 
 def create(connection: Connection, name: str, wanted: Properties, template0: Properties, report: Report) -> None:
-    """Create a closed database from template0, with what can be said only in CREATE DATABASE.
+    """Create a closed database from template0, with what can be said only in CREATE DATABASE; it belongs to the role.
 
     From template0, since template1 may hold an extension that a plain owner could never drop.
     """
@@ -253,11 +288,8 @@ def create(connection: Connection, name: str, wanted: Properties, template0: Pro
         provider = sql.SQL("LOCALE_PROVIDER icu ICU_LOCALE {}").format(sql.Literal(wanted.locale))
         if wanted.icu_rules:
             provider += sql.SQL(" ICU_RULES {}").format(sql.Literal(wanted.icu_rules))
-    statement = sql.SQL(
-        "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {} {}"
-    ).format(
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {} {}").format(
         sql.Identifier(name),
-        sql.Identifier(wanted.owner),
         sql.Literal(wanted.encoding),
         sql.Literal(wanted.collate),
         sql.Literal(wanted.ctype),
@@ -283,17 +315,23 @@ def apply_settings(connection: Connection, name: str, wanted: Properties, report
         run(connection, statement.format(sql.Identifier(provider), database, sql.Literal(text)), report)
 
 
-def opening(name: str, found: Properties, wanted: Properties) -> list[sql.Composable]:
-    """Return what gives a database the properties that closing hides: comment, privileges, limit, connections."""
+def putting_in_place(name: str, found: Properties, wanted: Properties, role: str) -> list[sql.Composable]:
+    """Return what gives a database that has some properties the wanted ones, up to those that `create` gives.
+
+    Run it in a transaction, over a session whose current role is `role`, which owns the database.
+    """
     database = sql.Identifier(name)
-    statements: list[sql.Composable] = [
-        sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment))
-    ]
-    if found.effective_acl() != wanted.effective_acl():
-        statements += _grants(database, wanted)
+    statements: list[sql.Composable] = []
+    if found.owner != wanted.owner:
+        statements.append(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(wanted.owner)))
+    if given(found, wanted.owner).effective_acl() != wanted.effective_acl():
+        statements += granting(name, given(found, wanted.owner), wanted, role)
+    if found.comment != wanted.comment:
+        statements.append(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment)))
+    limit = sql.SQL(str(wanted.connection_limit))
     return [
         *statements,
-        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, sql.SQL(str(wanted.connection_limit))),
+        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit),
         sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(database, sql.Literal(wanted.allow_connections)),
     ]
 
@@ -303,21 +341,67 @@ def marking(name: str, marker: Marker) -> sql.Composable:
     return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker.text()))
 
 
-def _grants(database: sql.Identifier, wanted: Properties) -> Iterator[sql.Composable]:
-    """Yield what makes a database's privileges those of an ACL, each granted by its grantor, in their order."""
+def given(found: Properties, owner: str) -> Properties:
+    """Return the properties after ALTER DATABASE ... OWNER TO: what the old owner granted or held is the new one's."""
+    names = {found.owner: owner}
+    acl = tuple(
+        replace(grant, grantor=names.get(grant.grantor, grant.grantor), grantee=names.get(grant.grantee, grant.grantee))
+        for grant in found.acl or ()
+    )
+    return replace(found, owner=owner, acl=None if found.acl is None else acl)
+
+
+def granting(name: str, found: Properties, wanted: Properties, role: str) -> Iterator[sql.Composable]:
+    """Yield what makes a database's privileges the wanted ones, each granted by its grantor, in their order.
+
+    `role` is the session's current role.
+    """
+    database = sql.Identifier(name)
+    for grantee in dict.fromkeys(["", wanted.owner, *sorted(grant.grantee for grant in found.effective_acl())]):
+        yield sql.SQL("REVOKE ALL ON DATABASE {} FROM {} CASCADE").format(database, _grantee(grantee))
     if wanted.acl is None:
         yield sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC").format(database)
+        yield sql.SQL("GRANT ALL ON DATABASE {} TO {}").format(database, sql.Identifier(wanted.owner))
         return
-    for role in (sql.SQL("PUBLIC"), sql.Identifier(wanted.owner)):
-        yield sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, role)
     for grant in wanted.acl:
-        grantee = sql.Identifier(grant.grantee) if grant.grantee else sql.SQL("PUBLIC")
         option = sql.SQL(" WITH GRANT OPTION" if grant.grantable else "")
         if grant.grantor != wanted.owner:
             yield sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(grant.grantor))
-        yield sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(grant.privilege), database, grantee) + option
+        yield (
+            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(grant.privilege), database, _grantee(grant.grantee))
+            + option
+        )
         if grant.grantor != wanted.owner:
-            yield sql.SQL("RESET ROLE")
+            yield sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role))
+
+
+def _grantee(name: str) -> sql.Composable:
+    return sql.Identifier(name) if name else sql.SQL("PUBLIC")
+
+
+def changed(before: Properties, now: Database, wanted: Properties) -> Properties:
+    """Return the wanted properties, with what migrations set on a new database since it had those of `before`.
+
+    Comment, connection limit, settings, security labels and privileges that a migration sets stay.
+    """
+    after = given(now.catalog, wanted.owner)
+    had, has = given(before, wanted.owner).effective_acl(), after.effective_acl()
+    acl = wanted.acl
+    if had != has:
+        kept = [grant for grant in _ordered(wanted) if grant not in had - has]
+        acl = (*kept, *(grant for grant in _ordered(after) if grant in has - had and grant not in kept))
+    return replace(
+        wanted,
+        acl=acl,
+        comment=now.properties.comment,
+        connection_limit=after.connection_limit,
+        settings=after.settings,
+        security_labels=after.security_labels,
+    )
+
+
+def _ordered(found: Properties) -> list[Grant]:
+    return list(found.acl) if found.acl is not None else sorted(found.effective_acl(), key=lambda grant: grant.grantee)
 
 
 def differences(found: Properties, wanted: Properties) -> tuple[str, ...]:

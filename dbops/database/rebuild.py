@@ -1,4 +1,4 @@
-"""Drop, create, migrate and verify a database as one operation, and each of the steps alone."""
+"""Rebuild a database: build a new one beside it, verify it, swap it in. Drop, create and undo, the steps alone."""
 
 from __future__ import annotations
 
@@ -10,39 +10,38 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
-from dbops import catalog, migrations, postgres, verification
-from dbops.database import consent, lifecycle
-from dbops.database.consent import NOT_AGREED, Agreement, Required
-from dbops.database.inspection import Inspection, count_rows, inspect
-from dbops.database.lifecycle import DropResult
+from dbops import catalog, label, migrations, postgres, verification
+from dbops.database import consent, properties
+from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Required
+from dbops.database.inspection import Inspection, count_rows, impact, inspect, look_inside
+from dbops.database.operator import New, Operator, operating
 from dbops.database.preflight import Finding, assert_passed, judged, preflight
-from dbops.database.properties import find
-from dbops.errors import CheckError, DbopsError, Interrupted, NameTakenError, PreflightError
-from dbops.events import Event, Message, Progress, Report, StepFinished, StepStarted, ignore
+from dbops.database.properties import Database, Kind
+from dbops.errors import CheckError, DbopsError, PreflightError
+from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
-from dbops.postgres import TIMEOUT, Connection, Session, quoted, reading, sessions_in
+from dbops.postgres import TIMEOUT, Connection, Session, quoted
 from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target
 from dbops.verification import CheckFile
-
-# How long preflight waits for sessions that the role may not end: a job of TimescaleDB's, which runs as the superuser,
-# is over in a moment. In seconds.
-JOBS_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to rebuild: where the SQL is, how many seconds to wait for others, what the operator agreed to.
 
-    `schema` is the file with the expected schema; None leaves the comparison out.
+    `schema` is the file with the expected schema; None leaves the comparison out. With `check` the new database is
+    dropped instead of swapped in; with `keep` the old one is kept instead of dropped.
     """
 
     migrations: Path = MIGRATIONS
     checks: Path = CHECKS
     schema: Path | None = SCHEMA
     timeout: float = TIMEOUT
-    rehearse: bool = True
+    check: bool = False
+    keep: bool = False
     agreement: Agreement = NOT_AGREED
 
 
@@ -57,7 +56,7 @@ class Plan:
     migrations: tuple[Migration, ...]
     checks: tuple[CheckFile, ...]
     expected: catalog.ExpectedSchema | None
-    rehearse: bool
+    keep: bool
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
@@ -75,10 +74,11 @@ class StepSeconds:
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """What was built and verified.
+    """What was built, verified and, unless `checked` only, swapped in.
 
-    `kept_out` says whom the database was closed to until then, `rehearsed` whether the build was tried before the
-    drop, `rows` counts what the new database holds: no ingestion has run.
+    `lost` is what the old database had and the new one has not; `rows` counts what the new one holds: no ingestion has
+    run. `unavailable` is for how many seconds the name was not available, None where there was no database. `kept` is
+    the name of the old database that was kept, `left` of one that could not be dropped.
     """
 
     database: str
@@ -87,12 +87,32 @@ class RebuildResult:
     migrations: int
     checks: int
     fingerprint: str
-    rehearsed: bool
+    checked: bool
+    consent: Required
+    lost: tuple[LostObject, ...]
     ended: tuple[Session, ...]
-    kept_out: str
     rows: int
+    unavailable: float | None
+    kept: str
+    left: str
     steps: tuple[StepSeconds, ...]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DropResult:
+    """What a drop did: whether there was a database, and which sessions it ended.
+
+    `successor` is the closed, empty database that keeps the properties, or empty. `seconds` is wall time.
+    """
+
+    database: str
+    server: str
+    environment: str
+    existed: bool
+    ended: tuple[Session, ...] = ()
+    successor: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,22 @@ class CreateResult:
     created: bool
     opened: bool
     kept: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UndoResult:
+    """What an undo did: `replaced` is the database that was put in place, `kept` the one that it replaced, if kept."""
+
+    database: str
+    server: str
+    environment: str
+    replaced: str
+    lost: tuple[LostObject, ...]
+    ended: tuple[Session, ...]
+    unavailable: float | None
+    kept: str
+    left: str
     seconds: float
 
 
@@ -128,46 +164,59 @@ def rebuild(
     """
     began = time.monotonic()
     steps = Steps(report)
-    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
-        with unchanged(target):
-            with steps.timed("preflight") as outcome:
-                found = settled(connection, lifecycle.recovered(connection, target, report))
-                planned = judge(found, options)
-                announce(planned)
-                outcome.append(f"{len(planned.findings)} conditions met")
-                assert_passed(planned.findings, target)
-            consent.agree(found, options.agreement)
-            expected = _rehearse(connection, planned, steps) if planned.rehearse else ""
-        with lifecycle.unharmed(connection, found, report):
-            with steps.timed("create") as outcome:
-                waiting = found.successor if found.database is None else None
-                successor = (
-                    waiting.name if waiting else lifecycle.create_successor(connection, found, found.wanted, report)
-                )
-                outcome.append(f"closed to {lifecycle.kept_out(found.server)}")
-            with steps.timed("drop") as outcome:
-                dropped = lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
-                count = len(dropped.ended)
-                ended = f"{count} session{'' if count == 1 else 's'} ended"
-                outcome.append(ended if dropped.existed else "there was none")
-        with _partly_built(connection, target, options, report):
-            lifecycle.name_successor(connection, found, successor, report)
-            applied, checks, fingerprint, rows = build(target, planned, steps, connection)
-            _assert_same(target, fingerprint, expected)
-            with steps.timed("open") as outcome:
-                lifecycle.open_database(connection, target, report)
-                outcome.append("properties restored, clients may connect")
+    with operating(target, timeout=options.timeout, report=report) as operator:
+        with steps.timed("preflight") as outcome:
+            found = operator.clean_up_and_inspect()
+            planned = judge(found, options)
+            announce(planned)
+            outcome.append(f"{len(planned.findings)} conditions met")
+            assert_passed(planned.findings, target)
+        if not options.check:
+            consent.assert_possible(found, options.agreement)
+
+        with steps.timed("create") as outcome:
+            new = operator.create(found)
+            new, inside = operator.enter(new)
+            outcome.append(f"{new.name}, beside {target.database}")
+        with inside:
+            built = _build(operator, new, inside, planned, steps)
+            lost = _lost(operator, found, built.schema)
+            needed = consent.required(found, lost)
+            if not options.check:
+                consent.agree(found, options.agreement, lost)
+                _note(inside, new, found, built.fingerprint)
+
+        old = left = ""
+        if options.check:
+            with steps.timed("drop"):
+                operator.drop(new.name)
+        else:
+            with steps.timed("swap") as outcome:
+                if found.exists:
+                    operator.close(found)
+                now = operator.find(new.name)
+                old = operator.swap(found, now, properties.changed(new.before, now, new.wanted), keep=options.keep)
+                operator.start_scheduler()
+                outcome.append(_swapped(operator))
+            if old and not options.keep:
+                left = _drop_old(operator, old, steps)
+            if built.timescaledb:
+                operator.assert_scheduler()
     return RebuildResult(
         database=target.database,
         server=target.server,
         environment=target.environment,
-        migrations=applied,
-        checks=checks,
-        fingerprint=fingerprint,
-        rehearsed=planned.rehearse,
-        ended=dropped.ended,
-        kept_out=lifecycle.kept_out(found.server),
-        rows=rows,
+        migrations=built.migrations,
+        checks=built.checks,
+        fingerprint=built.fingerprint,
+        checked=options.check,
+        consent=needed,
+        lost=lost,
+        ended=tuple(operator.ended.values()),
+        rows=built.rows,
+        unavailable=operator.unavailable,
+        kept=old if options.keep else "",
+        left=old if left else "",
         steps=tuple(steps.seconds),
         seconds=time.monotonic() - began,
     )
@@ -180,35 +229,32 @@ def repeat(
     results: list[RebuildResult] = []
     for _ in range(times):
         results.append(rebuild(target, options, report=report, announce=announce))
-        _assert_same(target, results[-1].fingerprint, results[0].fingerprint)
+        if results[-1].fingerprint != results[0].fingerprint:
+            first, last = results[0].fingerprint, results[-1].fingerprint
+            raise CheckError(
+                f"the same migrations built another schema: fingerprint {last[:12]}, and {first[:12]} before",
+                where=str(target),
+                hint="Look with `invoke db.drift --build` for what differs.",
+                state=f"{target.database} is the database that was built last.",
+            )
         announce = not_announced
     return tuple(results)
 
 
-def plan(target: Target, options: Options, *, report: Report = ignore) -> Plan:
-    """Return what a rebuild would do, and which conditions are not met.
+def plan(target: Target, options: Options) -> Plan:
+    """Return what a rebuild would do, and which conditions are not met; everything is only read.
 
-    The target is only read. If all conditions are met, a scratch database with the target's properties is created
-    and dropped. Raises ServerError if the server cannot be reached.
+    Raises ServerError if the server cannot be reached.
     """
     with postgres.reader(target, target.maintenance_database) as connection:
-        found = settled(connection, inspect(connection, target))
-        planned = judge(found, options)
-        if planned.refusals:
-            return planned
-        try:
-            with lifecycle.scratch(connection, found, found.wanted, report):
-                trial = Finding("properties can be restored", True)
-        except DbopsError as error:
-            trial = Finding("properties can be restored", False, error.what, error.hint)
-        return replace(planned, findings=(*planned.findings, trial))
+        return judge(inspect(connection, target, look_inside), options)
 
 
 def judge(found: Inspection, options: Options) -> Plan:
     """Return what an inspection, the migration files and the check files mean for a rebuild."""
     files: tuple[Migration, ...] = ()
     checks: tuple[CheckFile, ...] = ()
-    findings = [*preflight(found, dropping=True, creating=True)]
+    findings = [*preflight(found, dropping=True, creating=True, keeping=options.keep)]
     try:
         files = migrations.discover(options.migrations)
         migrations.assert_within(files)
@@ -235,7 +281,7 @@ def judge(found: Inspection, options: Options) -> Plan:
         migrations=files,
         checks=checks,
         expected=expected,
-        rehearse=options.rehearse and found.impact.rows,
+        keep=options.keep,
     )
 
 
@@ -245,17 +291,7 @@ def _unreadable(name: str, error: DbopsError) -> Finding:
     return Finding(name, False, reason, error.hint)
 
 
-def settled(connection: Connection, found: Inspection) -> Inspection:
-    """Return the inspection; while the role may not end all sessions, read them again for a moment."""
-    deadline = time.monotonic() + JOBS_TIMEOUT
-    while any(not session.endable for session in found.sessions) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        with reading(connection):
-            found = replace(found, sessions=sessions_in(connection, found.target.database))
-    return found
-
-
-# The build: the same for the rehearsal and for the new database.
+# The parts of a rebuild.
 
 
 @dataclass(slots=True)
@@ -279,117 +315,91 @@ class Steps:
             self.report(StepFinished(name, "; ".join(outcome), spent))
 
 
-def build(target: Target, planned: Plan, steps: Steps, observer: Connection) -> tuple[int, int, str, int]:
-    """Migrate and verify the target's database over one connection.
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What stands beside the target: numbers of migrations and checks, the schema's canonical text, rows."""
 
-    Returns how many migrations and checks there were, the schema's fingerprint, and how many rows the database holds.
-    `observer` is the operator's session, which watches for lock waits meanwhile. Raises MigrationError or CheckError
-    if a migration or a check fails.
+    migrations: int
+    checks: int
+    schema: str
+    fingerprint: str
+    rows: int
+    timescaledb: bool
+
+
+def _build(operator: Operator, new: New, inside: Connection, planned: Plan, steps: Steps) -> _Built:
+    """Migrate and verify a new database over the one session in it.
+
+    Raises MigrationError if a migration fails, CheckError if a check does.
     """
-    with postgres.translated(target), postgres.connect(target) as connection:
-        fresh = migrations.Options(fresh=True)
+    target = replace(operator.target, database=new.name)
+    how = migrations.Options(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
+    with postgres.translated(target):
         with steps.timed("migrate", quiet=True):
             migrated = migrations.apply(
-                connection, target, planned.migrations, fresh, observer=observer, report=steps.report
+                inside, target, planned.migrations, how, observer=operator.connection, report=steps.report
             )
-        with steps.timed("verify", quiet=True):
-            verified = verification.run(connection, planned.checks, expected=planned.expected, report=steps.report)
-        if failed := verified.failed:
-            notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed)
-            raise CheckError(
-                f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
-                where=str(target),
-                notes=first_of(tuple(notes)),
-                hint="Fix the migration or the check, then run `invoke db.rebuild` again.",
-            )
-        with steps.timed("fingerprint", quiet=True):
-            fingerprint = catalog.fingerprint(verified.schema)
-            rows = count_rows(connection)
-    return len(migrated.applied), len(verified.checks), fingerprint, rows
-
-
-def _rehearse(connection: Connection, planned: Plan, steps: Steps) -> str:
-    """Build in a scratch database with the target's properties, and return the fingerprint of the result."""
-    found = planned.inspection
-
-    def within(event: Event) -> None:
-        """Report the steps of the rehearsal as its progress."""
-        match event:
-            case StepStarted():
-                steps.report(Progress("rehearse", 0, event.step))
-            case Progress():
-                steps.report(Progress("rehearse", event.done, f"{event.step} {event.item}"))
-            case StepFinished():
-                steps.report(Message("DEBUG", f"{event.step}: {event.detail}", "rehearse"))
-            case _:
-                steps.report(event)
-
-    with steps.timed("rehearse") as outcome:
-        try:
-            with lifecycle.scratch(connection, found, found.wanted, steps.report) as scratch:
-                applied, passed, fingerprint, _ = build(scratch, planned, Steps(within), connection)
-        except DbopsError as error:
-            error.state = f"This was the rehearsal: {found.target.database} was not changed, and nothing was dropped."
-            error.hint = "Fix the cause and run `invoke db.rebuild` again."
-            raise
-        outcome.append(f"the build works: {applied} migrations, {passed} checks")
-    return fingerprint
-
-
-def _assert_same(target: Target, fingerprint: str, expected: str) -> None:
-    """Raise CheckError if a second build has another fingerprint than the first."""
-    if expected in ("", fingerprint):
-        return
-    raise CheckError(
-        f"the same migrations built another schema: fingerprint {fingerprint[:12]}, and {expected[:12]} before",
-        where=str(target),
-        hint="Look with `invoke db.drift` for what differs, then run `invoke db.rebuild` again.",
+        with steps.timed("verify", quiet=True), operator.owned(new, inside):
+            verified = verification.run(inside, planned.checks, expected=planned.expected, report=steps.report)
+            rows = count_rows(inside)
+    if failed := verified.failed:
+        notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed)
+        raise CheckError(
+            f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
+            where=str(operator.target),
+            notes=first_of(tuple(notes)),
+            hint="Fix the migration or the check, or, if the schema is as it should be, write what is expected with "
+            "`invoke db.fingerprint --write`; then run `invoke db.rebuild` again.",
+        )
+    return _Built(
+        migrations=len(migrated.applied),
+        checks=len(verified.checks),
+        schema=verified.schema,
+        fingerprint=catalog.fingerprint(verified.schema),
+        rows=rows,
+        timescaledb="extension timescaledb\n" in verified.schema,
     )
 
 
-@contextmanager
-def unchanged(target: Target) -> Iterator[None]:
-    """Say in the state of an interruption that the target was not changed."""
+def _lost(operator: Operator, found: Inspection, schema: str) -> tuple[LostObject, ...]:
+    """Return what the target has and a new schema has not, and report it."""
+    inside = operator.inside
+    if inside is None:
+        return ()
     try:
-        yield
-    except Interrupted as interruption:
-        interruption.state = f"{target.database} was not changed."
-        raise
-
-
-@contextmanager
-def _partly_built(connection: Connection, target: Target, options: Options, report: Report) -> Iterator[None]:
-    """After a failure leave the closed, partly built database to look at; after an interruption leave a successor."""
-    name = target.database
-    try:
-        with postgres.translated(target):
-            yield
-    except NameTakenError:
-        raise
-    except DbopsError as error:
-        error.state = f"{name} is partly built and stays closed to other roles; its properties are kept."
-        error.hint = "Fix the cause and run `invoke db.rebuild` again; `invoke db.create` opens it as it is."
-        raise
-    except BaseException as interruption:
-        state = _undo_build(connection, target, options, report)
-        if isinstance(interruption, Interrupted):
-            interruption.state = state
-        raise
-
-
-def _undo_build(connection: Connection, target: Target, options: Options, report: Report) -> str:
-    """Drop what was built so far, unless it is complete or holds rows; return the resulting state."""
-    name = target.database
-    try:
-        found = inspect(connection, target)
-        if found.database and found.database.marker is None:
-            return f"{name} is rebuilt and open: nothing is left to do."
-        if found.database:
-            successor = lifecycle.create_successor(connection, found, found.wanted, report)
-            lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+        lost = consent.lost_objects(catalog.schema_text(inside), schema)
     except (DbopsError, psycopg.Error) as error:
-        return f"{name} is partly built and closed ({error}): `invoke db.rebuild` continues."
-    return f"{name} is dropped; its properties are kept: `invoke db.rebuild` continues."
+        lost = (LostObject("what else there may be", (f"its schema could not be read: {error}",)),)
+    if found.impact and not found.impact.foreign:
+        for note in first_of(tuple(f"the migrations do not build again: {item}" for item in lost)):
+            operator.report(Message("WARNING", note))
+    return lost
+
+
+def _note(inside: Connection, new: New, found: Inspection, fingerprint: str) -> None:
+    """Note the rebuild in the new database's label."""
+    owner = new.wanted.owner
+    if owner != inside.info.user:
+        inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(owner)))
+    label.add_rebuild(inside, found.impact.label if found.impact else None, fingerprint)
+
+
+def _swapped(operator: Operator) -> str:
+    if operator.unavailable is None:
+        return f"{operator.name} is open"
+    ended = len(operator.ended)
+    sessions = f"; {ended} session{'s' * (ended != 1)} ended" if ended else ""
+    return f"{operator.name} was not available for {operator.unavailable * 1000:.0f} ms{sessions}"
+
+
+def _drop_old(operator: Operator, old: str, steps: Steps) -> str:
+    """Drop the database that was replaced; return why that was not possible, or nothing: the next run drops it then."""
+    with steps.timed("drop") as outcome:
+        trouble = operator.drop_scratch(old)
+        outcome.append("the next rebuild, drop or create tries again" if trouble else "the old database is gone")
+    if trouble:
+        operator.report(Message("WARNING", f"the old database is left as {old}: {trouble}"))
+    return trouble
 
 
 # The steps alone.
@@ -407,29 +417,76 @@ def drop(
 
     `announce` gets the inspection, which says what would be lost. Raises as `rebuild` does.
     """
-    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
-        with unchanged(target):
-            found = settled(connection, lifecycle.recovered(connection, target, report))
-            assert_passed(preflight(found, dropping=True, creating=False), target)
-            if found.database and not forget and not found.server.may_create_databases:
-                role = found.server.role
-                raise PreflightError(
-                    f"{role} may not create databases, so {target.database} would lose its properties with the drop",
-                    where=str(target),
-                    hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {quoted(role)} CREATEDB.",
-                    state="Nothing was dropped.",
-                )
-            announce(found)
-            consent.agree(found, options.agreement)
-        with lifecycle.unharmed(connection, found, report):
-            waiting = found.successor
-            successor = waiting.name if waiting else ""
-            if found.database and not forget:
-                successor = lifecycle.create_successor(connection, found, found.wanted, report)
-            elif waiting and forget:
-                lifecycle.drop_scratch(connection, waiting.name, report)
-                successor = ""
-            return lifecycle.drop(connection, found, timeout=options.timeout, successor=successor, report=report)
+    began = time.monotonic()
+    with operating(target, timeout=options.timeout, report=report) as operator:
+        found = operator.clean_up_and_inspect()
+        assert_passed(preflight(found, dropping=True, creating=False), target)
+        if found.database and not forget and not found.server.may_create_databases:
+            role = found.server.role
+            raise PreflightError(
+                f"{role} may not create databases, so {target.database} would lose its properties with the drop",
+                where=str(target),
+                hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {quoted(role)} CREATEDB.",
+                state="Nothing was dropped.",
+            )
+        announce(found)
+        consent.agree(found, options.agreement)
+        waiting = found.successor
+        successor = waiting.name if waiting and not forget else ""
+        if found.database and not forget:
+            successor = operator.create(found, Kind.SUCCESSOR).name
+        elif waiting and forget:
+            operator.drop(waiting.name)
+        if found.exists:
+            operator.close(found)
+        if found.database:
+            operator.drop(target.database)
+    return DropResult(
+        database=target.database,
+        server=target.server,
+        environment=target.environment,
+        existed=found.database is not None,
+        ended=tuple(operator.ended.values()),
+        successor=successor,
+        seconds=time.monotonic() - began,
+    )
+
+
+def drop_kept(
+    target: Target,
+    options: Options,
+    *,
+    report: Report = ignore,
+    announce: Callable[[Inspection], None] = not_announced,
+) -> DropResult:
+    """Drop the database that is kept for the target, with consent for what it holds. Raises as `drop` does."""
+    began = time.monotonic()
+    with operating(target, timeout=options.timeout, report=report) as operator:
+        found = operator.clean_up_and_inspect()
+        kept = _kept(found)
+        with operator.look_into(kept) as inside:
+            found = replace(found, database=kept, impact=impact(inside), sessions=())
+        announce(found)
+        consent.agree(found, options.agreement)
+        operator.drop(kept.name)
+    return DropResult(
+        database=kept.name,
+        server=target.server,
+        environment=target.environment,
+        existed=True,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _kept(found: Inspection) -> Database:
+    """Return the database that is kept for the target; PreflightError if there is none."""
+    if found.kept is None:
+        raise PreflightError(
+            f"no database is kept for {found.target.database}",
+            where=str(found.target),
+            hint="`invoke db.rebuild --keep` keeps the old database; `invoke db.status` names it.",
+        )
+    return found.kept
 
 
 def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
@@ -439,54 +496,88 @@ def create(target: Target, options: Options, *, report: Report = ignore) -> Crea
     defaults. A database that an interrupted run left closed is opened.
     """
     began = time.monotonic()
-    with (
-        postgres.operator(target, timeout=options.timeout, report=report) as connection,
-        _created(connection, target),
-    ):
-        found = lifecycle.recovered(connection, target, report)
+    with operating(target, timeout=options.timeout, report=report) as operator:
+        found = operator.clean_up_and_inspect()
         if found.database and found.database.invalid:
             raise PreflightError(
                 f"{target.database} is partly dropped: an interrupted DROP DATABASE left it, and it cannot be used",
                 where=str(target),
                 hint="Run `invoke db.drop` or `invoke db.rebuild`.",
             )
-        closed = found.database is not None and found.database.marker is not None
         waiting = found.successor
         if found.database is None:
             assert_passed(preflight(found, dropping=False, creating=True), target)
-            successor = waiting.name if waiting else lifecycle.create_successor(connection, found, found.wanted, report)
-            lifecycle.name_successor(connection, found, successor, report)
-        if found.database is None or closed:
-            lifecycle.open_database(connection, target, report)
+            if waiting and waiting.marker:
+                _assert_empty(operator, New(waiting.name, waiting.marker, waiting.properties, waiting.catalog))
+            new = operator.find(waiting.name if waiting else operator.create(found).name)
+            operator.swap(found, new, new.properties)
     return CreateResult(
         database=target.database,
         server=target.server,
         environment=target.environment,
         created=found.database is None,
-        opened=closed,
-        kept=closed or waiting is not None,
+        opened=operator.opened,
+        kept=operator.opened or waiting is not None,
         seconds=time.monotonic() - began,
     )
 
 
-@contextmanager
-def _created(connection: Connection, target: Target) -> Iterator[None]:
-    """Say in the state of an interruption whether the database exists."""
-    name = target.database
-    try:
-        yield
-    except Interrupted as interruption:
-        try:
-            found = find(connection, name)
-        except psycopg.Error as error:
-            interruption.state = f"It is not known whether {name} was created ({error}): run the same command again."
-            raise interruption from None
-        if found is None:
-            interruption.state = (
-                f"There is no {name}: `invoke db.create` creates it, with its properties if any are kept."
-            )
-        elif found.marker:
-            interruption.state = f"{name} is there, and closed: `invoke db.create` opens it."
-        else:
-            interruption.state = f"{name} is there and open."
-        raise
+def _assert_empty(operator: Operator, new: New) -> None:
+    """Raise PreflightError if a successor holds anything: it would come into use with its name."""
+    operator.began = True
+    _, inside = operator.enter(new)
+    with inside:
+        found = impact(inside)
+    if found.objects or found.rows:
+        raise PreflightError(
+            f"{new.name}, which keeps the properties of {operator.name}, is not empty: it holds "
+            f"{found.objects or found.evidence}",
+            where=str(operator.target),
+            hint=f"Look at what is in it, then run DROP DATABASE {quoted(new.name)}, and the command again.",
+        )
+
+
+def undo(
+    target: Target,
+    options: Options,
+    *,
+    report: Report = ignore,
+    announce: Callable[[Inspection], None] = not_announced,
+) -> UndoResult:
+    """Put the database that a rebuild kept back in its place, with consent for what the present one holds.
+
+    With `options.keep` the present one is kept in its turn. Raises as `rebuild` does.
+    """
+    began = time.monotonic()
+    steps = Steps(report)
+    with operating(target, timeout=options.timeout, report=report) as operator:
+        found = operator.clean_up_and_inspect()
+        kept = _kept(found)
+        assert_passed(preflight(found, dropping=True, creating=False), target)
+        announce(found)
+        consent.assert_possible(found, options.agreement)
+        with operator.look_into(kept) as inside:
+            lost = _lost(operator, found, catalog.schema_text(inside))
+            timescaledb = impact(inside).timescaledb
+        consent.agree(found, options.agreement, lost)
+        with steps.timed("swap") as outcome:
+            if found.exists:
+                operator.close(found)
+            old = operator.swap(found, kept, kept.properties, keep=options.keep)
+            operator.start_scheduler()
+            outcome.append(_swapped(operator))
+        left = _drop_old(operator, old, steps) if old and not options.keep else ""
+        if timescaledb:
+            operator.assert_scheduler()
+    return UndoResult(
+        database=target.database,
+        server=target.server,
+        environment=target.environment,
+        replaced=kept.name,
+        lost=lost,
+        ended=tuple(operator.ended.values()),
+        unavailable=operator.unavailable,
+        kept=old if options.keep else "",
+        left=old if left else "",
+        seconds=time.monotonic() - began,
+    )

@@ -17,8 +17,9 @@ import psycopg
 from psycopg import sql
 
 from dbops import label, postgres, verification
-from dbops.database import existing, lifecycle
+from dbops.database import existing
 from dbops.database.inspection import Server, inspect, is_newer
+from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import INSTALL, PRELOAD, Finding, assert_passed, is_supported, judged, preflight
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, Statement, StepFinished, StepStarted, ignore
@@ -124,9 +125,7 @@ def upgrade(
                 ended = _update(connection, target, planned, agreed, began + options.timeout, report)
             finally:
                 # The update stops it, and one that fails does not always bring it back.
-                scheduler = lifecycle.restart_scheduler(target)
-            if not scheduler:
-                report(Message("WARNING", lifecycle.SCHEDULER_STOPPED.format(target.database)))
+                scheduler = Operator(connection, target, options.timeout, report).restart_scheduler()
             checks = _verify(target, report, "after the update")
     return _result(planned, began, ended, checks, scheduler)
 
@@ -149,8 +148,8 @@ def _result(
 
 def _plan(connection: Connection, target: Target) -> UpgradePlan:
     """Return the plan, read over a session outside of the target and one inside that does not load TimescaleDB."""
-    found = inspect(connection, target, inside=False)
-    lifecycle.refuse_closed(found.database, target)
+    found = inspect(connection, target)
+    refuse_closed(found.database, target)
     server = found.server
     with postgres.reader(target, settings=UNLOADED) as inside, postgres.reading(inside):
         row: Any = inside.execute(_INSIDE, [server.timescaledb]).fetchone()

@@ -8,12 +8,13 @@ from dbops.migrations.reach import assert_limits, assert_within
 from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
 from dbops.migrations.released import released_names
 from dbops.migrations.run import DEFAULTS, MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
-from dbops.migrations.session import Options
+from dbops.migrations.session import Custody, Options, migration_lock_holder
 from dbops.migrations.work import AppliedMigration
 
 __all__ = [
     "DEFAULTS",
     "AppliedMigration",
+    "Custody",
     "LedgerStatus",
     "MeasuredMigration",
     "Migration",
@@ -28,6 +29,7 @@ __all__ = [
     "assert_within",
     "discover",
     "migrate",
+    "migration_lock_holder",
     "new_file",
     "plan",
     "read_status",

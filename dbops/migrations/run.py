@@ -228,6 +228,8 @@ def _apply_in_transaction(
             work.transactions += 1
             if before_commit:
                 before_commit(session.connection)
+            if session.options.custody:
+                session.options.custody.take_back(session.connection)
             if session.options.check:
                 session.script("ROLLBACK")
             else:
@@ -252,6 +254,7 @@ def _begin(work: Work, first: Migration) -> None:
     session.in_force = session.settings(first, "pg_catalog", local=True)
     beginning = [
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        *(session.options.custody.hand_over() if session.options.custody else ()),
         *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
         f"SELECT {session.in_force}",
         # The migration lock is held for the transaction, whatever a file releases.

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psycopg
 from psycopg import sql
@@ -27,6 +27,7 @@ from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
 from dbops.migrations.sqlsplit import Statement, split
 from dbops.postgres import Connection
+from dbops.postgres.sessions import sessions
 from dbops.settings import Target
 
 # A session that waits for a strong lock blocks all sessions queued behind it: hence many short attempts.
@@ -76,6 +77,11 @@ WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid()
   AND NOT (l.objsubid = 1 AND k.key = {MIGRATION_LOCK})
 """
 _CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
+_HOLDERS = (
+    "SELECT l.pid FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d ON d.oid = l.database"
+    " WHERE d.datname = a.datname AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+    " AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8"
+)
 _TRY_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({MIGRATION_LOCK})"
 
 _PROGRESS = """
@@ -88,6 +94,22 @@ SELECT p.phase, p.done, p.total FROM (
 """
 
 
+class Custody(Protocol):
+    """Keeps a database that is being built away from its owner-to-be, but for the transactions that build it."""
+
+    def hand_over(self) -> tuple[str, ...]:
+        """Return the statements that begin a transaction of the owner's."""
+
+    def take_back(self, inside: Connection) -> None:
+        """End it, before its commit, over the session that migrates."""
+
+
+def migration_lock_holder(connection: Connection, database: str) -> str:
+    """Return who holds the migration lock of a database, seen from any other; nothing if it is free."""
+    found = sessions(connection, f"a.datname = %s AND a.pid IN ({_HOLDERS})", database, MIGRATION_LOCK)
+    return "; ".join(str(session) for session in found)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a run was asked to do; UsageError for an invalid value.
@@ -97,7 +119,8 @@ class Options:
     database that this run has created; `check` rolls everything back, all in one transaction. `with_times` asks the
     server for each statement's time; outside a transaction the client measures it. `patience` is how many seconds to
     wait for another migration of the same database. `owner` is the role that what is made is to belong to; empty, it is
-    the database's owner where the connecting role may act as it, else the connecting role.
+    the database's owner where the connecting role may act as it, else the connecting role. `custody` is for a database
+    that belongs to that owner only within the transactions.
     """
 
     to: int | None = None
@@ -110,6 +133,7 @@ class Options:
     with_times: bool = False
     patience: float = PATIENCE_SECONDS
     owner: str = ""
+    custody: Custody | None = None
 
     def __post_init__(self) -> None:
         for option, value in (

@@ -88,6 +88,11 @@ class View(ABC):
     def interrupted(self, state: str) -> None:
         """Say in one line that the run was interrupted, in which state things are, and what continues."""
 
+    @property
+    def can_ask(self) -> bool:
+        """Return whether there is a terminal to ask on."""
+        return False
+
     def ask(self, question: str) -> str | None:
         """Return what the operator types, or None if there is no terminal to ask on."""
         return None

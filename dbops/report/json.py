@@ -96,7 +96,7 @@ def rebuild_plan(plan: Plan) -> dict[str, object]:
         "refused": bool(plan.refusals),
         "consent": plain(plan.consent),
         "migrations": [migration.name for migration in plan.migrations],
-        "rehearse": plan.rehearse,
+        "keep": plan.keep,
     }
 
 
@@ -108,9 +108,9 @@ def impact(found: Inspection) -> dict[str, object]:
         "server": found.target.server,
         "environment": found.target.environment,
         "exists": found.exists,
-        "rows_would_be_lost": lost.rows,
-        "estimated_rows": lost.estimated_rows,
-        "size": found.size,
+        "rows_would_be_lost": found.rows,
+        "estimated_rows": lost.estimated_rows if lost else 0,
+        "size": found.database.size if found.database else None,
         "sessions": plain(found.sessions),
         "impact": plain(lost),
     }

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from dbops.catalog.drift import Drift
-    from dbops.database.inspection import Inspection
-    from dbops.database.lifecycle import DropResult
-    from dbops.database.rebuild import CreateResult, RebuildResult
+    from dbops.database.consent import LostObject
+    from dbops.database.inspection import Impact, Inspection
+    from dbops.database.rebuild import CreateResult, DropResult, RebuildResult, UndoResult
     from dbops.database.rebuild import Plan as RebuildPlan
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
     from dbops.database.wait import Ready
@@ -166,13 +166,18 @@ class TextView(View):
         self.close()
         _flow(self.err, Text("interrupted: "), complete(state))
 
-    def ask(self, question: str) -> str | None:
-        """Return what is typed at the terminal; None without an answer, or where the question is not visible.
+    @property
+    def can_ask(self) -> bool:
+        """Return whether there is a terminal to ask on.
 
         Where stderr is redirected the operator does not see what would be lost, so both streams must be a terminal.
         """
+        return bool(sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty())
+
+    def ask(self, question: str) -> str | None:
+        """Return what is typed at the terminal; None without an answer, or where there is no terminal."""
         self.close()
-        if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        if not self.can_ask:
             return None
         self.err.print(Text(question), end=" ", soft_wrap=True)
         try:
@@ -380,14 +385,14 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
         console,
         {
             "engine": f"PostgreSQL {version}, TimescaleDB {server.timescaledb or 'missing'}",
-            "migrations": to_run + (", rehearsed in a scratch database first" if found.rehearse else ""),
+            "migrations": to_run,
         },
     )
     if details:
         rights = "superuser" if server.superuser else "CREATEDB" if server.createdb else "may not create databases"
         began = f"{found.began:%Y-%m-%d %H:%M:%S} UTC"
         facts(console, {"began": began, "role": f"{server.role} ({rights})"})
-    impact(inspection, console, headed=True)
+    impact(inspection, console, headed=True, kept=found.keep)
 
 
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
@@ -400,35 +405,38 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     if found.refusals:
         say(console, "FAIL", "a rebuild would be refused; nothing was changed")
         return
-    steps = [*(["rehearse"] if found.rehearse else []), "create", *(["drop"] if found.inspection.database else [])]
-    steps += ["migrate", "verify", "open"]
-    say(console, "ok", f"a rebuild would {', '.join(steps)}; nothing was changed but for a trial scratch database")
-    say(console, "next", "`invoke db.rebuild` does it")
+    swap = "swap it in" if found.inspection.exists else "put it in place"
+    steps = ["build a new database beside", "migrate it", "verify it", swap]
+    if found.inspection.exists:
+        steps.append("keep the old one" if found.keep else "drop the old one")
+    say(console, "ok", f"a rebuild would {', '.join(steps)}; nothing was changed")
+    say(console, "next", "`invoke db.rebuild --check` tries all but the swap, `invoke db.rebuild` does it")
 
 
-def impact(found: Inspection, console: Console, *, headed: bool) -> None:
-    """Draw what would be lost; `headed` is whether the database is named above."""
+def impact(found: Inspection, console: Console, *, headed: bool, kept: bool = False) -> None:
+    """Draw what would be lost; `headed` is whether the database is named above, `kept` whether it is kept."""
     lost = found.impact
-    if not found.exists or not (lost.rows or lost.foreign):
+    if lost is None or not (lost.rows or lost.foreign):
         name = found.target.database
         why = f"there are no rows in {name}" if found.exists else f"there is no database {name}"
-        facts(console, {"impact": f"nothing would be lost: {why}"})
+        facts(console, {"impact": f"no rows would be lost: {why}" if found.exists else f"nothing would be lost: {why}"})
     else:
-        console.print(Text("This deletes, for good:", "bold red"), soft_wrap=True)
+        what = "This replaces, and keeps:" if kept else "This deletes, for good:"
+        console.print(Text(what, "bold red"), soft_wrap=True)
         about = {} if headed else {"database": f"{found.target} ({found.target.environment})"}
         if lost.label:
             about["label"] = lost.label.environment
-        about["size"] = "unknown" if found.size is None else decimal(found.size)
+        size = found.database.size if found.database else None
+        about["size"] = "unknown" if size is None else decimal(size)
         if lost.foreign:
             about["objects"] = lost.objects + (f"; seems to be built with {lost.maker}" if lost.maker else "")
-        facts(console, {**about, "rows": _rows_lost(found)})
-        _tables(found, console)
+        facts(console, {**about, "rows": _rows_lost(lost)})
+        _tables(lost, console)
     _sessions("connected now", found.sessions, console)
 
 
-def _rows_lost(found: Inspection) -> str:
+def _rows_lost(lost: Impact) -> str:
     """Return the number of rows that would be lost, or where one was seen if the server has no estimate."""
-    lost = found.impact
     if not lost.rows:
         return "none"
     if not lost.seen:
@@ -436,9 +444,9 @@ def _rows_lost(found: Inspection) -> str:
     return f"about {lost.estimated_rows:,}" if lost.estimated_rows > 1 else f"some, seen in {lost.evidence}"
 
 
-def _tables(found: Inspection, console: Console) -> None:
+def _tables(lost: Impact, console: Console) -> None:
     """Draw the tables that hold rows; those that seem empty are counted in one line."""
-    tables = found.impact.tables
+    tables = lost.tables
     filled = [item for item in tables if item.estimated_rows]
     drawn_ = filled[:SHOWN_TABLES] or tables[:SHOWN_TABLES]
     rows = [(item.name, f"{item.estimated_rows:,}", decimal(item.size), item.newest or "") for item in drawn_]
@@ -458,9 +466,10 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
         _flow(console, Text("    "), f"and {len(sessions) - SHOWN_SESSIONS:,} more")
 
 
-def question(found: Inspection) -> str:
+def question(found: Inspection, lost: tuple[LostObject, ...]) -> str:
     """Return what an operator at a terminal is asked."""
-    return f"This deletes all data above.\nType the database name to confirm ({shown(found.target.database)}):"
+    objects = "".join(f"  not built again: {shown(str(item))}\n" for item in lost)
+    return f"{objects}Type the database name to confirm ({shown(found.target.database)}):"
 
 
 def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
@@ -468,22 +477,47 @@ def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
     for result in results:
         steps = ", ".join(f"{step.step} {step.seconds:.2f}" for step in result.steps)
         _sessions("ended", result.ended, console)
-        facts(
-            console,
-            {
-                "built": f"{count(result.migrations, 'migration')} applied, {count(result.checks, 'check')} passed",
-                "rows": f"{result.rows:,}" + ("" if result.rows else ": no ingestion has run"),
-                "fingerprint": result.fingerprint,
-                "rehearsal": "passed, with the same fingerprint" if result.rehearsed else "none",
-                "closed to": f"{result.kept_out}, until all was verified",
-                "seconds": f"{result.seconds:.2f} in all ({steps})",
-            },
-        )
-        say(console, "ok", f"{result.database} on {result.server} is rebuilt")
+        found = {
+            "built": f"{count(result.migrations, 'migration')} applied, {count(result.checks, 'check')} passed",
+            "rows": f"{result.rows:,}" + ("" if result.rows else ": no ingestion has run"),
+            "fingerprint": result.fingerprint,
+        }
+        if result.checked:
+            found["consent"] = result.consent.words(result.database)
+        elif result.unavailable is not None:
+            found["outage"] = (
+                f"{result.unavailable * 1000:.0f} ms, in which {result.database} could not be connected to"
+            )
+        facts(console, {**found, "seconds": f"{result.seconds:.2f} in all ({steps})"})
+        if result.checked:
+            say(console, "ok", f"a rebuild of {result.database} on {result.server} works; nothing was changed")
+        else:
+            say(console, "ok", f"{result.database} on {result.server} is rebuilt")
+        _kept(result.kept, console)
     if len(results) > 1:
         say(console, "ok", f"{len(results):,} rebuilds, one fingerprint")
-    if not results[-1].rows:
+    if results[-1].checked:
+        say(console, "next", "`invoke db.rebuild` does it")
+    elif not results[-1].rows:
         say(console, "next", "run ingestion; `invoke db.verify` checks the schema at any time")
+
+
+def _outage(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms, in which the database could not be connected to"
+
+
+def _kept(name: str, console: Console) -> None:
+    if name:
+        say(console, "info", f"the old database is kept as {name}: `invoke db.undo` puts it back")
+
+
+def undone(result: UndoResult, console: Console) -> None:
+    """Draw what an undo did."""
+    _sessions("ended", result.ended, console)
+    if result.unavailable is not None:
+        facts(console, {"outage": _outage(result.unavailable)})
+    say(console, "ok", f"{result.database} on {result.server} is again the database that was kept")
+    _kept(result.kept, console)
 
 
 def dropped(result: DropResult, console: Console) -> None:

@@ -13,8 +13,7 @@ from psycopg import sql
 from dbops import migrations
 from dbops.database import existing, rebuild
 from dbops.database.drift import drift
-from dbops.database.lifecycle import marker_for
-from dbops.database.properties import UNMARKED
+from dbops.database.properties import UNMARKED, Kind, marker
 from dbops.errors import DbopsError
 from dbops.postgres import MARKER
 from dbops.settings import SCRATCH_PREFIX, Target
@@ -56,10 +55,10 @@ def test_no_verb_touches_a_database_that_is_only_named_like_a_scratch_one(
         "mine",
         MARKER,
         f"{MARKER}{{",
-        f" {marker_for('rehearsal', built.database, others).text()}",
-        marker_for("successor", f"{built.database}_2", others).text(),
-        marker_for("building", built.database, others).text(),
-        marker_for("blocked", built.database, others).text(),
+        f" {marker(Kind.BUILDING, built.database, others).text()}",
+        marker(Kind.SUCCESSOR, f"{built.database}_2", others).text(),
+        marker(Kind.KEPT, f"{built.database}_2", others).text(),
+        marker(Kind.CLOSED, built.database, others).text(),
     )
     files = migrations.discover(small["migrations"])
     with ExitStack() as stack:

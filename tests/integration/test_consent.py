@@ -113,13 +113,15 @@ def test_impact_names_rows_sizes_and_the_newest_bar(server: TestServer, built: T
     )
     server.execute("ANALYZE", built.database)
     with postgres.maintenance(built) as connection:
-        inspection = inspect(connection, built)
+        inspection = inspect(connection, built, look_inside)
     found = inspection.impact
+    assert found
+    assert inspection.database
     bars = next(table for table in found.tables if table.name == "public.ohlcv")
     assert (bars.estimated_rows, bars.newest) == (50 * 91, "2024-03-31")
     assert bars.size > 100_000
-    assert inspection.size is not None
-    assert inspection.size > bars.size
+    assert inspection.database.size is not None
+    assert inspection.database.size > bars.size
     assert found.estimated_rows >= 50 * 91 + 50
     assert found.tables[0] == bars
     assert not any("_hyper_" in table.name for table in found.tables)
@@ -228,7 +230,7 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server:
             assert rebuild.plan(chosen, options()).consent.kind == BY_NAME
         if not filled:
             operators.fill(prod)
-    typed = Agreement(yes=True, ask=lambda _: target.database)
+    typed = Agreement(yes=True, ask=lambda _, __: target.database)
     with pytest.raises(ConsentError, match="rows would be lost"):
         rebuild.drop(prod, rebuild.Options(agreement=typed))
     assert operators.rows_left(prod) == operators.ROWS
@@ -242,9 +244,8 @@ def test_prod_database_is_protected_from_its_first_row_on(
 ) -> None:
     prod = replace(target, environment="prod")
     if killed:
-        died = operators.operator(prod, **small, at="StepFinished(step='migrate'", action="SIGKILL")
+        died = operators.operator(prod, **small, at="StepFinished(step='swap'", action="SIGKILL")
         assert died.returncode == -9, died.stderr
-        rebuild.create(prod, options())
     else:
         rebuild.create(prod, options())
         existing.migrate(prod, migrations.discover(small["migrations"]))
@@ -323,14 +324,14 @@ def test_database_that_this_tool_did_not_build_is_dropped_only_by_its_name(
 @pytest.mark.parametrize(
     "comment", ["NULL", "'words'", "'[1]'", "'{\"environment\": 1}'", f"'{'[' * 100_000}'"], ids=range(5)
 )
-def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_says_whose_database_it_is(
+def test_comment_that_is_not_a_label_is_ignored_and_the_ledger_alone_does_not_say_whose_database_it_is(
     server: TestServer, built: Target, comment: str
 ) -> None:
     server.execute(f"COMMENT ON SCHEMA dbops IS {comment}", built.database)
     with servers.connect(built) as connection:
         assert label.read(connection) is None
     found = look_inside(built)
-    assert (found.label, found.has_ledger, found.foreign, found.rows) == (None, True, False, False)
+    assert (found.label, found.has_ledger, found.foreign, found.rows) == (None, True, True, False)
 
 
 def test_label_that_says_prod_is_believed_without_the_name_of_a_server(server: TestServer, built: Target) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from dbops import postgres
-from dbops.database import lifecycle, properties, rebuild
+from dbops.database import properties, rebuild
 from dbops.database.inspection import inspect, look_inside
-from dbops.database.lifecycle import scratch_database
+from dbops.database.operator import Operator, operating, scratch_database
+from dbops.database.properties import Kind
 from dbops.errors import Interrupted, PreflightError
-from dbops.events import Event, ignore
+from dbops.events import Event, StepStarted, ignore
 from dbops.settings import SCRATCH_PREFIX, Target
-from tests.support import operators
-from tests.support.operators import as_role, dsn, exists, options, scheduler_runs
+from tests.support import operators, servers
+from tests.support.operators import as_role, dsn, exists, options
 from tests.support.servers import TestServer, drop_quietly, renamed
 
 NAMES = ("Capital", "two words", 'a "quoted" one', "o'clock", "größe-数据", "%s {} \\", "x" * 63, "é" * 31)
@@ -29,24 +30,14 @@ def create(target: Target) -> rebuild.CreateResult:
     return rebuild.create(target, options())
 
 
-@contextlib.contextmanager
-def closed(target: Target) -> Iterator[str]:
-    """Create the target's database as a rebuild does, yield what keeps clients out, then open it."""
-    with postgres.operator(target) as connection:
-        found = inspect(connection, target)
-        lifecycle.name_successor(connection, found, lifecycle.create_successor(connection, found, found.wanted))
-        yield lifecycle.kept_out(found.server)
-        lifecycle.open_database(connection, target)
-
-
-def leave_behind(server: TestServer, target: Target, kind: str = "rehearsal") -> str:
+def leave_behind(server: TestServer, target: Target, kind: Kind = Kind.BUILDING, owner: str = "postgres") -> str:
     """Make a scratch database with a marker, as a run leaves it that was killed; return its name."""
     name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
-    server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    server.execute(f'CREATE DATABASE "{name}" OWNER {owner} TEMPLATE template0')
     with postgres.maintenance(target) as connection:
         found = properties.find(connection, name)
     assert found
-    marker = lifecycle.marker_for(kind, target.database, found.properties).text()
+    marker = properties.marker(kind, target.database, found.properties).text()
     server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker)))
     return name
 
@@ -78,25 +69,31 @@ def test_any_name_can_be_created_looked_at_and_dropped(server: TestServer, targe
         drop_quietly(server, name)
 
 
-def test_new_database_keeps_ordinary_roles_out_and_lets_the_scheduler_in(server: TestServer, target: Target) -> None:
-    with operators.role(server) as other:
-        with closed(target) as kept_out:
-            assert kept_out == "all but superusers"
-            server.execute("CREATE EXTENSION timescaledb", target.database)
-            with pytest.raises(psycopg.OperationalError, match="too many connections"):
-                psycopg.connect(dsn(as_role(target, other)))
-            assert scheduler_runs(server, target.database)
-        psycopg.connect(dsn(as_role(target, other))).close()
+@pytest.mark.parametrize("who", ["superuser", "superuser for an owner", "owner"])
+def test_database_that_is_built_lets_no_one_else_in(
+    server: TestServer, target: Target, small: dict[str, Any], who: str
+) -> None:
+    refused: list[str] = []
 
-
-def test_new_database_of_an_owner_keeps_other_roles_out(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner, operators.role(server) as other:
-        with closed(as_role(target, owner)) as kept_out:
-            assert owner in kept_out
-            with pytest.raises(psycopg.OperationalError, match="permission denied"):
-                psycopg.connect(dsn(as_role(target, other)))
-            psycopg.connect(dsn(as_role(target, owner))).close()
+        if who != "superuser":
+            server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+
+        def enter(event: Event) -> None:
+            if not isinstance(event, StepStarted) or event.step not in ("migrate", "verify", "swap"):
+                return
+            (scratch,) = operators.scratch_databases(server)
+            for role in (owner, other, ""):
+                there = replace(target, database=scratch)
+                with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+                    psycopg.connect(dsn(as_role(there, role) if role else there))
+                refused.append(f"{event.step} {role}")
+
+        run = as_role(target, owner) if who == "owner" else target
+        rebuild.rebuild(run, options(**small), report=enter)
+        assert len(refused) == 9
         psycopg.connect(dsn(as_role(target, other))).close()
+        servers.drop_quietly(server, target.database)
 
 
 def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server: TestServer, empty: Target) -> None:
@@ -110,10 +107,12 @@ def test_failed_create_leaves_no_scratch_database(server: TestServer, target: Ta
     with operators.role(server, "LOGIN") as other, pytest.raises(PreflightError, match="may not create databases"):
         create(as_role(target, other))
     with operators.role(server) as owner, postgres.operator(as_role(target, owner)) as connection:
-        found = inspect(connection, as_role(target, owner))
-        with pytest.raises(PreflightError, match="could not create") as refused:
-            lifecycle.create_successor(connection, found, replace(found.wanted, owner="postgres"))
-    assert refused.value.state == "Nothing was changed."
+        operator = Operator(connection, as_role(target, owner), 30, ignore)
+        found = operator.clean_up_and_inspect()
+        strange = replace(found.server, template0=replace(found.server.template0, owner="postgres"))
+        with pytest.raises(PreflightError, match="could not create"):
+            operator.create(replace(found, server=strange))
+        assert operator.undo().startswith(f"There is no database {target.database}")
     assert set(operators.scratch_databases(server)) <= set(before)
     assert not exists(server, target.database)
 
@@ -125,7 +124,9 @@ def test_scratch_database_is_gone_even_after_a_failure(server: TestServer, targe
     assert not exists(server, made.database)
 
 
-def test_rehearsal_left_over_is_dropped_and_that_of_a_run_at_work_is_not(server: TestServer, target: Target) -> None:
+def test_scratch_database_left_over_is_dropped_and_that_of_a_run_at_work_is_not(
+    server: TestServer, target: Target
+) -> None:
     left = leave_behind(server, target)
     with scratch_database(target) as made:
         create(target)
@@ -161,9 +162,9 @@ def test_database_that_was_marked_since_it_was_inspected_is_no_leftover(server: 
         properties.create(connection, name, found.wanted, found.server.template0, ignore)
         unmarked = properties.find(connection, name)
         assert unmarked
-        marker = lifecycle.marker_for("successor", target.database, found.wanted)
+        marker = properties.marker(Kind.SUCCESSOR, target.database, found.wanted)
         postgres.run(connection, properties.marking(name, marker), ignore)
-        assert not lifecycle.drop_left_over(connection, unmarked)
+        assert not Operator(connection, target, 30, ignore)._drop_left_over(unmarked)
     assert exists(server, name)
 
 
@@ -171,25 +172,24 @@ def test_leftover_that_the_role_may_not_drop_is_left_without_a_word(server: Test
     left = leave_behind(server, target)
     said: list[object] = []
     with operators.role(server) as other:
-        with postgres.operator(as_role(target, other)) as connection:
-            lifecycle.recovered(connection, as_role(target, other), said.append)
+        with operating(as_role(target, other), report=said.append) as operator:
+            operator.clean_up_and_inspect()
         assert said == []
         assert exists(server, left)
     create(target)
     assert not exists(server, left)
 
 
-def test_interrupted_create_says_what_is_there_and_the_next_one_opens_it(server: TestServer, target: Target) -> None:
+def test_interrupted_create_leaves_nothing_and_says_so(server: TestServer, target: Target) -> None:
     def interrupt(event: Event) -> None:
-        if "CONNECTION LIMIT -1" in str(event):
+        if "RENAME TO" in str(event):
             raise Interrupted
 
     with pytest.raises(Interrupted) as interrupted:
         rebuild.create(target, options(), report=interrupt)
-    assert interrupted.value.state == f"{target.database} is there, and closed: `invoke db.create` opens it."
-    assert not rebuild.create(target, options()).created
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
-    assert server.execute(limit) == [(-1,)]
+    assert interrupted.value.state == f"There is no database {target.database}: `invoke db.rebuild` builds it."
+    assert operators.scratch_databases(server) == []
+    assert rebuild.create(target, options()).created
 
 
 def test_create_of_a_database_that_exists_needs_no_rights(server: TestServer, empty: Target) -> None:
@@ -197,22 +197,48 @@ def test_create_of_a_database_that_exists_needs_no_rights(server: TestServer, em
         assert not rebuild.create(as_role(empty, other), options()).created
 
 
-def test_database_that_another_session_creates_after_the_drop_is_refused_and_the_properties_are_kept(
-    server: TestServer, empty: Target
+def test_database_that_another_session_creates_meanwhile_is_not_touched(
+    server: TestServer, target: Target, small: dict[str, Any]
 ) -> None:
-    server.execute(f'ALTER DATABASE "{empty.database}" CONNECTION LIMIT 7')
-    name = sql.Identifier(empty.database)
-
     def create_it(event: Event) -> None:
-        if "DROP DATABASE" in str(event):
-            server.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        if isinstance(event, StepStarted) and event.step == "swap":
+            server.execute(sql.SQL("CREATE DATABASE {} CONNECTION LIMIT 7").format(sql.Identifier(target.database)))
 
     with pytest.raises(PreflightError) as taken:
-        rebuild.rebuild(empty, options(), report=create_it)
-    assert taken.value.what == f"{empty.database} was created by another session just now, after it was dropped"
-    assert taken.value.state == f"The new {empty.database} was not changed."
-    assert len(operators.scratch_databases(server)) == 1
-    server.execute(sql.SQL("DROP DATABASE {}").format(name))
-    assert create(empty).kept
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{empty.database}'"
+        rebuild.rebuild(target, options(**small), report=create_it)
+    assert taken.value.what == f"{target.database} was created by another session just now"
+    assert taken.value.state == f"{target.database} was not changed."
+    assert operators.scratch_databases(server) == []
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
     assert server.execute(limit) == [(7,)]
+
+
+@pytest.mark.parametrize("kind", [Kind.SUCCESSOR, Kind.KEPT])
+@pytest.mark.parametrize("verb", ["create", "rebuild", "undo"])
+def test_database_that_a_stranger_marks_is_never_put_in_place(
+    server: TestServer, target: Target, small: dict[str, Any], kind: Kind, verb: str
+) -> None:
+    with operators.role(server) as stranger:
+        planted = leave_behind(server, target, kind, stranger)
+        server.execute("CREATE TABLE planted (id integer)", planted)
+        if verb == "create":
+            assert not rebuild.create(target, options()).kept
+        elif verb == "rebuild":
+            rebuild.rebuild(target, options(confirm=target.database, **small))
+        else:
+            rebuild.create(target, options())
+            with pytest.raises(PreflightError, match="no database is kept"):
+                rebuild.undo(target, options(confirm=target.database))
+        assert server.execute("SELECT to_regclass('planted') IS NULL", target.database) == [(True,)]
+        owner = f"SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = '{target.database}'"
+        assert server.execute(owner) == [("postgres",)]
+
+
+def test_successor_that_is_not_empty_is_not_put_in_place(server: TestServer, empty: Target) -> None:
+    successor = rebuild.drop(empty, options()).successor
+    server.execute(f'ALTER DATABASE "{successor}" ALLOW_CONNECTIONS true')
+    server.execute("CREATE FUNCTION public.f() RETURNS int LANGUAGE sql RETURN 1", successor)
+    server.execute(f'ALTER DATABASE "{successor}" ALLOW_CONNECTIONS false')
+    with pytest.raises(PreflightError, match="is not empty: it holds 1 function"):
+        rebuild.create(empty, options())
+    assert not exists(server, empty.database)

@@ -12,8 +12,9 @@ import pytest
 from psycopg import sql
 
 from dbops import migrations, verification
-from dbops.database import existing, lifecycle, rebuild
+from dbops.database import existing, properties, rebuild
 from dbops.database.inspection import look_inside
+from dbops.database.properties import Kind
 from dbops.errors import DbopsError
 from dbops.settings import CHECKS, ROOT, Target
 from tests.support import odd_databases, operators, servers, shadows
@@ -165,13 +166,13 @@ def test_functions_that_the_owner_made_members_of_an_extension_are_not_called(ho
             connection.execute(f"ALTER EXTENSION timescaledb ADD FUNCTION planted.{function}".encode())
         for function in ("planted_number(text)", "caught(text)"):
             connection.execute(f"ALTER EXTENSION timescaledb ADD FUNCTION public.{function}".encode())
-    marker = lifecycle.marker_for("blocked", trap.database, odd_databases.properties(trap))
+    marker = properties.marker(Kind.CLOSED, trap.database, odd_databases.properties(trap))
     hostile.server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(trap.database), marker.text()))
     log = shadows.Log.of(hostile.server)
-    assert rebuild.create(trap, operators.options()).opened is False
+    assert rebuild.create(trap, operators.options()).opened
     found = look_inside(trap)
     assert found.rows
-    rebuild.rebuild(trap, operators.options(yes=True, rehearse=False))
+    rebuild.rebuild(trap, operators.options(yes=True))
     assert log.planted(trap) == set()
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from dbops import migrations
-from dbops.database import existing, lifecycle
+from dbops.database import existing
 from dbops.database.inspection import look_inside
+from dbops.database.operator import operating
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role
@@ -109,4 +110,5 @@ def test_scheduler_is_not_started_by_a_function_that_the_owner_added_to_the_exte
     # A rename stops the scheduler.
     for old, new in ((target.database, f"{target.database}_"), (f"{target.database}_", target.database)):
         server.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"')
-    assert lifecycle.restart_scheduler(target)
+    with operating(target) as operator:
+        assert operator.restart_scheduler()

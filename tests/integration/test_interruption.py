@@ -19,31 +19,26 @@ from dbops.database import existing, properties, rebuild
 from dbops.errors import PreflightError
 from dbops.settings import ROOT, Target
 from tests.support import operators
-from tests.support.operators import exists, operator, options, scheduler_runs, works
+from tests.support.operators import operator, options, scheduler_runs, works
 from tests.support.processes import run_invoke
 from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.slow
 
-# The end of the statement that closes the target.
-BLOCKED = "ALLOW_CONNECTIONS false'"
-# What an operator reports while rebuilding a database that holds rows, in this order.
-BEFORE_THE_DROP = (
+# What an operator reports while rebuilding a database, in this order: before the target is touched, ...
+BEFORE_IT_CLOSES = (
     "StepStarted(step='preflight'",
-    "step='rehearse'",
-    "text='migrate: 1 applied'",
-    "StepFinished(step='rehearse'",
-    "StepFinished(step='create'",
-    BLOCKED,
-)
-AFTER_THE_DROP = (
-    "StepFinished(step='drop'",
-    "RENAME TO",
+    "CREATE DATABASE",
     "CONNECTION LIMIT 0",
+    "StepFinished(step='create'",
     "StepFinished(step='migrate'",
-    "step='open'",
-    "StepFinished(step='open'",
+    "StepFinished(step='verify'",
+    "StepStarted(step='swap'",
 )
+# ... while it is closed (a renaming is reported before its commit), ...
+WHILE_IT_IS_CLOSED = ("text='closed ", "RENAME TO")
+# ... and when the new database is in place.
+AFTER_THE_SWAP = ("StepFinished(step='swap'", "StepStarted(step='drop'", "StepFinished(step='drop'")
 
 
 @pytest.fixture
@@ -82,11 +77,11 @@ def kill(target: Target, moment: str, small: dict[str, Any]) -> None:
     assert died.returncode == -signal.SIGKILL, died.stderr
 
 
-def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(
+def test_after_a_kill_before_the_swap_the_next_command_puts_everything_right(
     server: TestServer, precious: Target, small: dict[str, Any], scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, precious)
-    for moment in BEFORE_THE_DROP:
+    for moment in (*BEFORE_IT_CLOSES, *WHILE_IT_IS_CLOSED):
         kill(precious, moment, small)
         assert not rebuild.create(precious, options()).created
         assert works(server, precious)
@@ -94,11 +89,11 @@ def test_after_a_kill_before_the_drop_the_next_command_puts_everything_right(
     assert_as_new(server, precious, had, scheduled)
 
 
-def test_after_a_kill_later_on_the_next_rebuild_ends_in_the_same_state(
+def test_after_a_kill_after_the_swap_the_next_rebuild_ends_in_the_same_state(
     server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, empty)
-    for moment in AFTER_THE_DROP:
+    for moment in AFTER_THE_SWAP:
         kill(empty, moment, scheduled)
         assert_as_new(server, empty, had, scheduled)
 
@@ -123,43 +118,34 @@ def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_stat
         assert_as_new(server, served, had, scheduled)
 
 
-def test_interruption_before_the_drop_leaves_everything_as_it_was(
+def test_interruption_before_the_swap_leaves_everything_as_it_was(
     server: TestServer, precious: Target, small: dict[str, Any]
 ) -> None:
     names = {"SIGINT": 130, "SIGTERM": 143}
-    for moment, name in zip(BEFORE_THE_DROP, itertools.cycle(names)):
+    for moment, name in zip((*BEFORE_IT_CLOSES, *WHILE_IT_IS_CLOSED), itertools.cycle(names)):
         done = operator(precious, **small, at=moment, action=name)
         assert done.returncode == names[name], done.stderr
         last = done.stderr.splitlines()[-1]
         assert last.startswith("interrupted: ")
         assert precious.database in last
-        closed = moment in BEFORE_THE_DROP[-2:]
-        assert ("was not dropped and works as before" if closed else "was not changed") in last
+        assert ("was not dropped and works as before" if moment in WHILE_IT_IS_CLOSED else "was not changed") in last
         assert "Traceback" not in done.stderr
         assert works(server, precious)
         assert operators.scratch_databases(server) == []
 
 
-def test_interruption_of_the_build_leaves_no_partly_built_database(
+def test_interruption_after_the_swap_leaves_the_new_database(
     server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, empty)
-    for moment in ("RENAME TO", "CONNECTION LIMIT 0", "StepFinished(step='migrate'", "step='open'"):
+    for moment in AFTER_THE_SWAP:
         done = operator(empty, **scheduled, at=moment, action="SIGINT")
-        assert done.returncode == 130, done.stderr
-        assert "is dropped; its properties are kept: `invoke db.rebuild` continues." in done.stderr.splitlines()[-1]
-        assert not exists(server, empty.database)
-        assert len(operators.scratch_databases(server)) == 1
+        assert done.returncode == 130
+        assert done.stderr.splitlines()[-1] == (
+            f"interrupted: {empty.database} is in place, and open: nothing is left to do."
+        )
+        assert scheduler_runs(server, empty.database)
     assert_as_new(server, empty, had, scheduled)
-
-
-def test_interruption_after_all_is_done_leaves_the_new_database(
-    server: TestServer, empty: Target, scheduled: dict[str, Any]
-) -> None:
-    done = operator(empty, **scheduled, at="StepFinished(step='open'", action="SIGINT")
-    assert done.returncode == 130
-    assert "is rebuilt and open" in done.stderr.splitlines()[-1]
-    assert scheduler_runs(server, empty.database)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
@@ -203,28 +189,24 @@ def test_interruption_while_waiting_for_another_operator_changes_nothing(
     assert works(server, precious)
 
 
-def test_partly_built_database_is_refused_by_migrate_named_by_status_and_keeps_its_properties(
+def test_closed_database_is_refused_by_migrate_named_by_status_and_keeps_its_properties(
     server: TestServer, empty: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, empty)
-    died = operator(empty, **scheduled, at="StepFinished(step='migrate'", action="SIGKILL")
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    with pytest.raises(PreflightError, match="is not yet open"):
+    kill(empty, WHILE_IT_IS_CLOSED[0], scheduled)
+    with pytest.raises(PreflightError, match="is closed: a rebuild or a drop is at work"):
         existing.migrate(empty, migrations.discover(scheduled["migrations"]))
-    assert "is not yet open" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
+    assert "is closed" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
     assert_as_new(server, empty, had, scheduled)
 
 
-def test_owners_partly_built_database_is_repaired_as_well(
-    server: TestServer, target: Target, small: dict[str, Any]
-) -> None:
+def test_owners_closed_database_is_opened_as_well(server: TestServer, target: Target, small: dict[str, Any]) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         own = operators.as_role(target, owner)
         with postgres.maintenance(own) as connection:
             before = properties.find(connection, target.database)
-        died = operator(own, **small, at="RENAME TO", action="SIGKILL")
-        assert died.returncode == -signal.SIGKILL, died.stderr
+        kill(own, "RENAME TO", small)
         rebuild.rebuild(own, options(**small))
         with postgres.maintenance(own) as connection:
             after = properties.find(connection, target.database)

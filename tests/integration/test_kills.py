@@ -33,13 +33,13 @@ class Operators:
     options: dict[str, Any]
     home: Path
 
-    def rebuild(self, *, last: int = 0, rehearse: bool = True) -> tuple[int, list[str]]:
+    def rebuild(self, *, last: int = 0) -> tuple[int, list[str]]:
         """Rebuild, up to an event if one is given; return how the operator ended and what it reported."""
         self.home.mkdir()
         plan: dict[str, Any] = {
             "parameters": dict(self.target.parameters),
             "database": self.target.database,
-            "options": {**{name: str(path or "") for name, path in self.options.items()}, "rehearse": rehearse},
+            "options": {name: str(path or "") for name, path in self.options.items()},
             "home": str(self.home),
             "last": last,
         }
@@ -105,7 +105,7 @@ def test_after_kills_at_an_event_the_next_rebuild_finds_everything_as_before(
             code, events = run.rebuild()
             assert code == 0
             assert_as_before(connection, server, target, had)
-            for step in ("preflight", "rehearse", "create", "drop", "migrate", "verify", "open"):
+            for step in ("preflight", "create", "migrate", "verify", "swap", "drop"):
                 assert any(event.startswith(f"StepFinished(step='{step}'") for event in events)
             for last, event in enumerate(events, 1):
                 if (last - 1) % every and not event.startswith(("StepStarted", "StepFinished")):
@@ -115,6 +115,6 @@ def test_after_kills_at_an_event_the_next_rebuild_finds_everything_as_before(
                 assert (code, len(reported)) == (-signal.SIGKILL, last), event
                 # What the first one left takes the second one another way, and perhaps to its end before that event.
                 for _ in range(1, times):
-                    assert run.rebuild(last=last, rehearse=False)[0] in (-signal.SIGKILL, 0), event
-                assert run.rebuild(rehearse=False)[0] == 0, event
+                    assert run.rebuild(last=last)[0] in (-signal.SIGKILL, 0), event
+                assert run.rebuild()[0] == 0, event
                 assert_as_before(connection, server, target, had)

@@ -47,7 +47,7 @@ def test_operation_that_loses_its_session_and_so_its_lock_stops_and_leaves_all_a
     server: TestServer, precious: Target
 ) -> None:
     def end_operator(event: object) -> None:
-        if "ALLOW_CONNECTIONS false" in str(event) and precious.database in str(event):
+        if f"closed {precious.database}" in str(event):
             holders = f"application_name LIKE 'kapman-dbops %:{os.getpid()}'"
             server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {holders}")
 

@@ -95,15 +95,14 @@ def test_the_four_verbs_give_what_a_rebuild_gives(server: TestServer, odd: Odd, 
 
 
 @pytest.mark.slow
-def test_all_properties_survive_a_kill_between_drop_and_create(
-    server: TestServer, odd: Odd, small: dict[str, Any]
-) -> None:
+def test_all_properties_survive_a_kill_after_the_swap(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
     target, had = odd
-    died = operators.operator(target, **small, at="StepFinished(step='drop'", action="SIGKILL")
+    died = operators.operator(target, **small, at="StepFinished(step='swap'", action="SIGKILL")
     assert died.returncode == -9, died.stderr
-    assert not operators.exists(server, target.database)
+    assert properties(target) == had
     rebuild.rebuild(target, options(**small))
     assert properties(target) == had
+    assert operators.scratch_databases(server) == []
 
 
 def test_owner_restores_what_an_owner_may_set(server: TestServer, target: Target, small: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from dbops import label
 from dbops.database import rebuild
+from dbops.database.consent import ANY
 from dbops.database.inspection import look_inside
 from dbops.errors import CheckError, ConsentError, MigrationError, PreflightError
 from dbops.events import Event, StepStarted
@@ -32,20 +33,17 @@ def test_two_rebuilds_in_a_row_give_the_same_database(server: TestServer, target
     first = rebuild.rebuild(target, options())
     second = rebuild.rebuild(target, options())
     assert first.fingerprint == second.fingerprint
-    assert (second.migrations, second.rows, second.rehearsed) == (6, 0, False)
+    assert (second.migrations, second.rows) == (6, 0)
+    assert (first.unavailable is None, second.unavailable is not None) == (True, True)
     assert second.checks > 100
-    assert [step.step for step in second.steps] == [
-        "preflight", "create", "drop", "migrate", "verify", "fingerprint", "open",
-    ]  # fmt: skip
+    assert [step.step for step in first.steps] == ["preflight", "create", "migrate", "verify", "swap"]
+    assert [step.step for step in second.steps] == ["preflight", "create", "migrate", "verify", "swap", "drop"]
     assert scheduler_runs(server, target.database)
     assert operators.scratch_databases(server) == []
 
 
-def test_rebuild_that_loses_rows_is_rehearsed_and_then_gone(
-    server: TestServer, precious: Target, small: dict[str, Any]
-) -> None:
-    result = rebuild.rebuild(precious, options(yes=True, **small))
-    assert result.rehearsed
+def test_rebuild_that_is_agreed_to_loses_the_rows(server: TestServer, precious: Target, small: dict[str, Any]) -> None:
+    rebuild.rebuild(precious, options(yes=True, **small))
     assert not look_inside(precious).rows
     assert operators.scratch_databases(server) == []
 
@@ -73,70 +71,142 @@ def test_without_consent_everything_stays(server: TestServer, precious: Target) 
     assert works(server, precious)
 
 
-def test_broken_migration_is_found_in_the_rehearsal(
+def test_broken_migration_leaves_the_database_and_its_sessions_as_they_were(
     server: TestServer, precious: Target, small: dict[str, Any]
 ) -> None:
     (small["migrations"] / "0002_break_it.sql").write_text(BROKEN)
-    with pytest.raises(MigrationError) as failed:
-        rebuild.rebuild(precious, options(yes=True, **small))
-    assert "was not changed" in failed.value.state
-    assert "nothing was dropped" in failed.value.state
+    with psycopg.connect(operators.dsn(precious)) as client:
+        with pytest.raises(MigrationError) as failed:
+            rebuild.rebuild(precious, options(yes=True, **small))
+        assert client.execute("SELECT count(*) FROM precious").fetchone() == (operators.ROWS,)
+    assert failed.value.state == f"{precious.database} was not changed."
     assert works(server, precious)
     assert operators.scratch_databases(server) == []
 
 
-def test_failing_check_is_found_in_the_rehearsal(server: TestServer, precious: Target, small: dict[str, Any]) -> None:
+def test_failing_check_leaves_the_database_as_it_was(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     (small["checks"] / "structure" / "impossible.sql").write_text(
         "SELECT 'impossible' AS check_name, false AS passed, '1'::text AS expected, '2'::text AS actual;\n"
     )
     with pytest.raises(CheckError) as failed:
         rebuild.rebuild(precious, options(yes=True, **small))
     assert "impossible: expected 1, is 2" in failed.value.notes
+    assert failed.value.state == f"{precious.database} was not changed."
     assert works(server, precious)
     assert operators.scratch_databases(server) == []
 
 
-def test_refusal_while_building_says_that_the_database_is_partly_built(empty: Target, small: dict[str, Any]) -> None:
+def test_crash_of_a_reporter_leaves_the_database_as_it_was(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
     def refuse(event: Event) -> None:
-        if isinstance(event, StepStarted) and event.step == "migrate":
+        if isinstance(event, StepStarted) and event.step == "swap":
             raise PreflightError("refused", where="the test", hint="")
 
     with pytest.raises(PreflightError) as refused:
-        rebuild.rebuild(empty, options(**small), report=refuse)
-    assert "partly built and stays closed" in refused.value.state
+        rebuild.rebuild(precious, options(yes=True, **small), report=refuse)
+    assert refused.value.state == f"{precious.database} was not changed."
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
 
 
-def test_without_rehearsal_a_failure_leaves_a_closed_database_that_the_next_rebuild_replaces(
-    server: TestServer, precious: Target, small: dict[str, Any]
-) -> None:
-    broken = small["migrations"] / "0002_break_it.sql"
-    broken.write_text(BROKEN)
-    with pytest.raises(MigrationError) as failed:
-        rebuild.rebuild(precious, options(yes=True, rehearse=False, **small))
-    assert "partly built and stays closed" in failed.value.state
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{precious.database}'"
-    assert server.execute(limit) == [(0,)]
-    broken.unlink()
-    rebuild.rebuild(precious, options(**small))
-    assert server.execute(limit) == [(-1,)]
-
-
-def test_create_opens_what_a_failed_build_left_closed(
+def test_broken_migration_of_a_database_that_is_missing_leaves_none(
     server: TestServer, target: Target, small: dict[str, Any]
 ) -> None:
     (small["migrations"] / "0002_break_it.sql").write_text(BROKEN)
-    with pytest.raises(MigrationError):
+    with pytest.raises(MigrationError) as failed:
         rebuild.rebuild(target, options(**small))
-    opened = rebuild.create(target, options())
-    assert (opened.created, opened.opened) == (False, True)
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
-    assert server.execute(limit) == [(-1,)]
+    assert failed.value.state.startswith(f"There is no database {target.database}")
+    assert not exists(server, target.database)
+    assert operators.scratch_databases(server) == []
 
 
-def test_plan_changes_nothing(server: TestServer, precious: Target) -> None:
+def test_check_builds_and_verifies_says_what_would_be_lost_and_changes_nothing(
+    server: TestServer, precious: Target, small: dict[str, Any]
+) -> None:
+    before = server.execute(f"SELECT oid::text FROM pg_database WHERE datname = '{precious.database}'")
+    result = rebuild.rebuild(precious, options(check=True, **small))
+    assert result.checked
+    assert result.consent.kind == ANY
+    assert "table public.precious" in {item.name for item in result.lost}
+    assert result.fingerprint == rebuild.rebuild(precious, options(check=True, **small)).fingerprint
+    assert server.execute(f"SELECT oid::text FROM pg_database WHERE datname = '{precious.database}'") == before
+    assert works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+HAND_MADE = {
+    "CREATE VIEW public.latest AS SELECT 1 AS x": "view public.latest",
+    "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql RETURN 1": "function public.f()",
+    "ALTER TABLE public.least ADD COLUMN more text": 'table public."least": column more: text',
+    "GRANT SELECT ON public.least TO PUBLIC": 'table public."least": grant SELECT to public',
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC": "default privileges",
+    "CREATE PUBLICATION news": "publication news",
+}
+
+
+@pytest.mark.parametrize("statement", HAND_MADE)
+def test_what_was_made_by_hand_is_listed_and_outside_dev_needs_consent(
+    server: TestServer, target: Target, small: dict[str, Any], statement: str
+) -> None:
+    other = replace(target, environment="test")
+    rebuild.rebuild(other, options(**small))
+    server.execute(statement, target.database)
+    with pytest.raises(ConsentError) as refused:
+        rebuild.rebuild(other, options(**small))
+    assert HAND_MADE[statement] in str(refused.value)
+    assert refused.value.state == f"{target.database} was not changed."
+    said: list[str] = []
+    result = rebuild.rebuild(other, options(yes=True, **small), report=lambda event: said.append(str(event)))
+    assert len(result.lost) == 1
+    assert HAND_MADE[statement] in "".join(said)
+    assert rebuild.rebuild(other, options(**small)).lost == ()
+
+
+def test_what_was_made_by_hand_is_only_listed_in_dev(server: TestServer, target: Target, small: dict[str, Any]) -> None:
+    rebuild.rebuild(target, options(**small))
+    server.execute("CREATE VIEW public.latest AS SELECT 1 AS x", target.database)
+    assert [str(item) for item in rebuild.rebuild(target, options(**small)).lost] == ["view public.latest"]
+
+
+OWN = """
+DO $$ BEGIN
+    EXECUTE format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 20', current_database());
+    EXECUTE format('COMMENT ON DATABASE %I IS ''by a migration''', current_database());
+    EXECUTE format('ALTER DATABASE %I SET work_mem = ''9MB''', current_database());
+END $$;
+"""
+
+
+@pytest.mark.parametrize("who", ["superuser", "superuser for an owner", "owner", "member"])
+def test_what_migrations_set_on_their_own_database_stays(
+    server: TestServer, target: Target, small: dict[str, Any], who: str
+) -> None:
+    (small["migrations"] / "0002_set_own.sql").write_text(f"-- Why: x\n-- Needs: 0001.\n-- Locks: none\n{OWN}")
+    query = f"""
+        SELECT pg_get_userbyid(datdba)::text, datconnlimit, shobj_description(d.oid, 'pg_database'), setconfig::text,
+            has_database_privilege('public', d.oid, 'CONNECT')
+        FROM pg_database AS d JOIN pg_db_role_setting AS s ON s.setdatabase = d.oid AND s.setrole = 0
+        WHERE datname = '{target.database}'"""
+    with operators.role(server) as owner, operators.role(server, f"LOGIN CREATEDB IN ROLE {owner}") as member:
+        names = {"superuser": "postgres", "superuser for an owner": "postgres", "owner": owner, "member": member}
+        operator = target if "superuser" in who else as_role(target, names[who])
+        own = "postgres" if who == "superuser" else owner
+        if who != "superuser":
+            server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        for _ in range(2):
+            rebuild.rebuild(operator, options(**small))
+            assert server.execute(query) == [(own, 20, "by a migration", "{work_mem=9MB}", False)]
+        servers.drop_quietly(server, target.database)
+
+
+def test_plan_only_reads(server: TestServer, precious: Target) -> None:
     planned = rebuild.plan(precious, options())
     assert not planned.refusals
-    assert planned.rehearse
+    assert planned.consent.kind == ANY
     assert len(planned.migrations) == 6
     assert works(server, precious)
     assert operators.scratch_databases(server) == []

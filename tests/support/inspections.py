@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dbops.database.inspection import Impact, Inspection, Server
+from dbops.database.inspection import Impact, Inspection, Role, Server
 from dbops.database.properties import Database, Properties
 from dbops.settings import Target
 
@@ -21,7 +21,7 @@ SERVER = Server(
     timescaledb_trusted=True,
     timescaledb_preloaded=True,
     template0=PROPERTIES,
-    roles={ROLE: (True, True)},
+    roles={ROLE: Role(may_act=True, may_set=True)},
 )
 THERE = Database(
     oid=16384,
@@ -33,6 +33,7 @@ THERE = Database(
     unmarked=False,
     catalog=PROPERTIES,
     properties=PROPERTIES,
+    size=8_000_000,
 )
 TARGET = Target({"host": "localhost"}, DATABASE)
 NOTHING = Impact()
@@ -49,6 +50,5 @@ def inspection(
         scratch=(),
         sessions=(),
         attached={},
-        size=8_000_000,
-        impact=impact,
+        impact=impact if database else None,
     )

@@ -59,7 +59,6 @@ def operate(plan: dict[str, object], writing: int) -> None:
     target = Target(parameters, str(plan["database"]))
     agreed = options(
         confirm=target.database,
-        rehearse=bool(chosen["rehearse"]),
         migrations=migrations,
         checks=checks,
         schema=Path(chosen["schema"]) if chosen["schema"] else None,

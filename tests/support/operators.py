@@ -21,8 +21,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dbops.database import lifecycle
 from dbops.database.consent import Agreement
+from dbops.database.operator import SCHEDULER
 from dbops.database.rebuild import Options
 from dbops.settings import ROOT, Target
 from tests.support import servers
@@ -90,7 +90,7 @@ def scheduler_runs(server: TestServer, name: str, patience: float = 10.0) -> boo
     query = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND application_name = %s"
     deadline = time.monotonic() + patience
     with servers.connect(server.target()) as connection:
-        while not connection.execute(query, [name, lifecycle.SCHEDULER]).fetchall():
+        while not connection.execute(query, [name, SCHEDULER]).fetchall():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from dbops.database.consent import ANY, BY_NAME, NONE, Agreement, agree, required
+from dbops.database.consent import (
+    ANY,
+    BY_NAME,
+    NONE,
+    Agreement,
+    LostObject,
+    Question,
+    agree,
+    assert_possible,
+    lost_objects,
+    required,
+)
 from dbops.database.inspection import Impact, Inspection, TableImpact
 from dbops.errors import ConsentError
 from dbops.label import Label
@@ -23,14 +33,15 @@ OTHERS = inspection(impact=Impact(objects="1 view", maker="Rails"))
 
 def having(found: Inspection, **changes: Any) -> Inspection:
     """Return an inspection that found something else in the database."""
+    assert found.impact
     return replace(found, impact=replace(found.impact, **changes))
 
 
-def answer(text: str | None) -> Callable[[Inspection], str | None]:
-    return lambda _found: text
+def answer(text: str | None) -> Question:
+    return lambda _found, _lost: text
 
 
-def never(_found: Inspection) -> str | None:
+def never(_found: Inspection, _lost: object) -> str | None:
     raise AssertionError("the operator should not be asked")
 
 
@@ -149,9 +160,71 @@ def test_change_of_environment_on_the_embedded_server_does_not_point_to_another_
     assert f"--confirm {DATABASE}" in refused.value.hint
 
 
-@pytest.mark.parametrize("changes", [{"has_ledger": True}, {"label": Label("dev", native=True)}, {"objects": ""}])
-def test_database_with_a_ledger_or_a_label_or_nothing_in_it_is_one_of_ours(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"label": Label("dev", native=True)}, {"objects": ""}])
+def test_database_with_a_label_or_nothing_in_it_is_one_of_ours(changes: dict[str, Any]) -> None:
     assert required(having(OTHERS, **changes)).kind == NONE
+
+
+def test_database_with_a_ledger_and_no_label_may_be_a_prod_database_and_needs_its_name() -> None:
+    found = having(OTHERS, has_ledger=True)
+    assert required(found).kind == BY_NAME
+    with pytest.raises(ConsentError, match="no label says which environment kapman_dev belongs to"):
+        agree(found, Agreement(yes=True))
+
+
+OLD = """extension timescaledb
+
+table public.t
+    column a: integer
+    column b: text
+    grant SELECT to grafana
+    grant SELECT to other
+
+view public.v
+    query  SELECT 1
+"""
+NEW = """extension timescaledb
+
+table public.n
+    column x: integer
+
+table public.t
+    column a: bigint
+    grant SELECT to other
+"""
+LOST = (LostObject("table public.t", ("column b: text", "grant SELECT to grafana")), LostObject("view public.v"))
+
+
+def test_what_the_old_schema_has_and_the_new_one_has_not_is_lost_and_what_changed_is_not() -> None:
+    assert lost_objects(OLD, NEW) == LOST
+    assert lost_objects(NEW, NEW) == ()
+
+
+@pytest.mark.parametrize(("environment", "kind"), [("dev", NONE), ("test", ANY), ("prod", BY_NAME)])
+def test_objects_that_are_not_built_again_need_consent_outside_dev(environment: str, kind: str) -> None:
+    found = having(inspection(environment, impact=Impact()), label=Label(environment, native=True))
+    needed = required(found, LOST)
+    assert needed.kind == kind
+    if kind != NONE:
+        assert_possible(found, Agreement(confirm=DATABASE))
+        with pytest.raises(ConsentError) as refused:
+            agree(found, Agreement(), LOST)
+        if kind == ANY:
+            assert "do not build table public.t: column b: text; grant SELECT to grafana and 1 more again" in str(
+                refused.value
+            )
+            assert "not built again: view public.v" in refused.value.notes
+            agree(found, Agreement(yes=True), LOST)
+
+
+@pytest.mark.parametrize("found", [FULL, PROD, OTHERS])
+def test_consent_that_cannot_be_asked_for_is_missed_before_anything_is_built(found: Inspection) -> None:
+    with pytest.raises(ConsentError):
+        assert_possible(found, Agreement())
+
+
+def test_consent_that_can_be_asked_for_is_not_missed_yet() -> None:
+    assert_possible(FULL, Agreement(ask=never))
 
 
 def test_database_of_another_tool_is_described() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dbops.database.inspection import Inspection
+from dbops.database.inspection import Inspection, Role
 from dbops.database.preflight import is_supported, preflight
 from tests.support.inspections import SERVER, TARGET, THERE, inspection
 
@@ -27,10 +27,6 @@ def refused(found: Inspection, *, dropping: bool = True, creating: bool = True) 
 CONDITIONS = {
     "primary server": inspection(server=replace(SERVER, in_recovery=True)),
     "direct connection": inspection(server=replace(SERVER, direct=False)),
-    "right to drop": inspection(
-        database=replace(THERE, properties=replace(THERE.properties, owner="other")),
-        server=replace(SERVER, roles={"other": (False, True)}),
-    ),
     "not a template": inspection(database=replace(THERE, template=True)),
     "no subscriptions": replace(inspection(), attached={"subscriptions": ("news",)}),
     "TimescaleDB available": inspection(server=replace(SERVER, timescaledb="")),
@@ -38,6 +34,7 @@ CONDITIONS = {
     "TimescaleDB preloaded": inspection(server=replace(SERVER, timescaledb_preloaded=False)),
     "right to create": inspection(server=replace(SERVER, createdb=False)),
     "right to create TimescaleDB": inspection(server=replace(SERVER, timescaledb_trusted=False)),
+    "connections": inspection(server=replace(SERVER, room=(1, 100))),
     "database name": replace(inspection(), target=replace(TARGET, database="template1")),
 }
 
@@ -50,11 +47,28 @@ def test_each_condition_that_is_not_met_is_named_alone(name: str) -> None:
 
 def test_role_that_may_not_give_a_database_to_its_owner_is_refused() -> None:
     database = replace(THERE, properties=replace(THERE.properties, owner="other"))
-    found = inspection(database=database, server=replace(SERVER, roles={"other": (True, False)}))
+    found = inspection(database=database, server=replace(SERVER, roles={"other": Role(may_act=True, may_set=False)}))
     assert refused(found) == {"right to create"}
+
+
+def test_role_that_does_not_inherit_from_the_owner_acts_as_the_owner() -> None:
+    database = replace(THERE, properties=replace(THERE.properties, owner="other"))
+    member = Role(may_act=False, may_set=True, createdb=True)
+    assert refused(inspection(database=database, server=replace(SERVER, roles={"other": member}))) == set()
+    for rights, missing in (
+        (replace(member, createdb=False), {"right to create"}),
+        (replace(member, may_set=False), {"right to drop", "right to create"}),
+    ):
+        assert refused(inspection(database=database, server=replace(SERVER, roles={"other": rights}))) == missing
 
 
 def test_conditions_of_a_create_do_not_matter_for_a_drop() -> None:
     found = inspection(server=replace(SERVER, timescaledb="", createdb=False))
     assert refused(found, creating=False) == set()
     assert refused(found, dropping=False) == {"TimescaleDB available", "right to create"}
+
+
+def test_server_without_room_for_a_rebuild_is_refused_and_one_that_only_drops_is_not() -> None:
+    found = inspection(server=replace(SERVER, room=(None, 1)))
+    assert refused(found) == {"connections"}
+    assert refused(found, creating=False) == set()

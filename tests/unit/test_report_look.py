@@ -105,11 +105,11 @@ def test_command_in_backquotes_stays_in_one_line(width: int) -> None:
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
-@pytest.mark.parametrize("rehearse", [False, True])
-def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, rehearse: bool) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, keep: bool) -> None:
     found = inspection(environment)
     files = written(tmp_path, *(f"SELECT {number};" for number in range(12)))
-    planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), None, rehearse)
+    planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), None, keep)
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as capture:
         text.rebuild_header(planned, console)

@@ -33,6 +33,7 @@ VERBS = {
         "new",
         "psql",
         "rebuild",
+        "undo",
         "status",
         "upgrade",
         "verify",

@@ -1,0 +1,715 @@
+"""The operator of a whole database: creates, enters, closes, swaps and drops databases from outside, and cleans up.
+
+A new database is built beside the one in use, under a scratch name. It belongs to the operator and takes no
+connections: it is open for the instant in which the operator's one session enters it. Two renames in one transaction
+put it in place. What hides in between is kept in comments (see properties.Marker), so a run can be killed anywhere:
+
+    a scratch database, its operator gone   killed while building: it is dropped
+    the target closed, and marked           killed between closing and swap: it is opened
+    an old database marked as replaced      killed between swap and drop: it is dropped
+    an old database marked as kept          it stays: `db.undo` swaps it back
+    no target, a successor marked for it    it was dropped by `db.drop`: `db.create` puts the successor in place
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from dbops import postgres
+from dbops.database import properties
+from dbops.database.inspection import Impact, Inspection, impact, inspect, unreadable
+from dbops.database.properties import Database, Kind, Marker, Properties
+from dbops.errors import ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
+from dbops.events import Message, Report, ignore
+from dbops.migrations import Custody, migration_lock_holder
+from dbops.postgres import TIMEOUT, Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock
+from dbops.postgres.sessions import sessions
+from dbops.settings import SCRATCH_PREFIX, Target
+
+SCHEDULER = "TimescaleDB Background Worker Scheduler"
+# Pauses between attempts at what another session blocks for a moment, in seconds.
+PAUSE = 0.01
+# How long to wait for TimescaleDB's scheduler to start, and for sessions of TimescaleDB's jobs, which run as the
+# superuser, to end by themselves, in seconds.
+SCHEDULER_TIMEOUT = 5.0
+JOBS_TIMEOUT = 3.0
+# A DROP DATABASE names the process that it waits for after 5 s: ProcSignalBarrier in PostgreSQL's procsignal.c.
+LEAST_DROP_TIMEOUT = 6.0
+# How long CREATE DATABASE may take, in seconds: it copies some 7 MB, and may wait for a checkpoint.
+CREATE_TIMEOUT = 300.0
+HINDERED = (
+    psycopg.errors.ObjectInUse,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.LockNotAvailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A new database beside the target: its scratch name, its marker, the properties it is to have and those it has."""
+
+    name: str
+    marker: Marker
+    wanted: Properties
+    before: Properties
+
+
+@contextmanager
+def operating(target: Target, *, timeout: float = TIMEOUT, report: Report = ignore) -> Iterator[Operator]:
+    """Yield the operator of a target's database; `timeout` is how many seconds to wait for others.
+
+    If the body fails or is interrupted, everything that is not complete is undone, and the error says what is left.
+    """
+    with postgres.operator(target, timeout=timeout, report=report) as connection:
+        operator = Operator(connection, target, timeout, report)
+        connection.execute(f"SET statement_timeout = {round(CREATE_TIMEOUT * 1000)}")
+        try:
+            with postgres.translated(target):
+                yield operator
+        except BaseException as error:
+            state = operator.undo()
+            if isinstance(error, DbopsError | Interrupted):
+                error.state = state if operator.began else error.state or state
+            raise
+        finally:
+            operator.leave()
+
+
+class Operator:
+    """The session that works on one database from outside, and holds the operator's lock on it.
+
+    `inside` is a session in the target, kept for a last look. `began` is whether anything was created or closed,
+    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place.
+    `closed_at` is when the target was closed, `unavailable` for how long its name was not available, in seconds.
+    """
+
+    def __init__(self, connection: Connection, target: Target, timeout: float, report: Report) -> None:
+        self.connection = connection
+        self.target = target
+        self.timeout = timeout
+        self.report = report
+        self.inside: Connection | None = None
+        self.role = ""
+        self.ended: dict[int, Session] = {}
+        self.began = False
+        self.opened = False
+        self.closed_at: float | None = None
+        self.swapped = False
+        self.unavailable: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the target's database."""
+        return self.target.database
+
+    # Look.
+
+    def clean_up_and_inspect(self) -> Inspection:
+        """Inspect the target, after cleaning up what interrupted runs left, and look into its database.
+
+        A closed target is opened. Scratch databases of this tool whose operator is gone are dropped, for any target.
+        Where only its owner may replace a database, the session becomes that role.
+        """
+        holder = migration_lock_holder(self.connection, self.name)
+        if holder:
+            self.report(Message("INFO", f"waiting up to {self.timeout:g} s for a migration of {self.name}: {holder}"))
+        deadline = time.monotonic() + self.timeout
+        while holder and time.monotonic() < deadline:
+            time.sleep(0.2)
+            holder = migration_lock_holder(self.connection, self.name)
+        if holder:
+            raise PreflightError(
+                f"a migration of {self.name} is running",
+                where=str(self.target),
+                notes=(f"held by {holder}",),
+                hint="Wait for it to end, or wait longer with --timeout.",
+                state=f"{self.name} was not changed.",
+            )
+        found = self._clean_up(inspect(self.connection, self.target))
+        if found.database and (role := found.server.better_role(found.database.properties.owner)):
+            self.connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            found = self._clean_up(inspect(self.connection, self.target))
+        if found.exists:
+            found = replace(found, impact=self._look())
+        return self._settled(found)
+
+    def _clean_up(self, found: Inspection) -> Inspection:
+        self.role = found.server.role
+        database = found.database
+        changed = False
+        closed = database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
+        if database and closed and found.server.may_act_for(database.catalog.owner):
+            self._reopen()
+            self.report(Message("INFO", f"opened {self.name}, which an interrupted run had closed"))
+            self.restart_scheduler()
+            self.opened = changed = True
+        if found.kept and found.kept.accepts_connections and found.server.may_act_for(found.kept.catalog.owner):
+            run(self.connection, _allow(found.kept.name, allowed=False), self.report)
+            changed = True
+        for scratch in found.left_over:
+            changed |= self._drop_left_over(scratch)
+        return inspect(self.connection, self.target) if changed else found
+
+    def _reopen(self) -> None:
+        """Open the target as its marker says, in one transaction."""
+        with self.connection.transaction():
+            found = self.find(self.name)
+            if found.marker:
+                statements = properties.putting_in_place(self.name, found.catalog, found.properties, self.role)
+                run_together(self.connection, statements, self.report)
+
+    def _drop_left_over(self, scratch: Database) -> bool:
+        """Drop a scratch database unless its operator is at work; return whether it was dropped.
+
+        It is looked at once more under the lock: its operator may have marked it since it was inspected.
+        """
+        key = lock_key("scratch", scratch.name)
+        if not try_lock(self.connection, key):
+            return False
+        try:
+            now = properties.find(self.connection, scratch.name)
+            if now is None or replace(now, size=None) != replace(scratch, size=None):
+                return False
+            if trouble := self.drop_scratch(scratch.name):
+                what = f"{scratch.name}, left over from an interrupted run, could not be dropped: {trouble}"
+                self.report(Message("WARNING", what))
+                return False
+            self.report(Message("INFO", f"dropped {scratch.name}, left over from an interrupted run"))
+            return True
+        finally:
+            postgres.unlock(self.connection, key)
+
+    def _look(self) -> Impact:
+        """Return what is in the target's database, over a session that is kept for a last look."""
+        try:
+            with postgres.translated(self.target):
+                self.inside = postgres.connect(self.target)
+                if self.role != self.inside.info.user:
+                    self._become(self.inside, self.role)
+                return impact(self.inside)
+        except DbopsError as error:
+            self.leave()
+            return unreadable(error)
+
+    def _become(self, inside: Connection, role: str) -> None:
+        """Make a session act as a role, where its own may become it."""
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+
+    def _settled(self, found: Inspection) -> Inspection:
+        """Return the inspection; while the role may not end all sessions, read them again for a moment."""
+        deadline = time.monotonic() + JOBS_TIMEOUT
+        own = self._own_pids()
+        found = replace(found, sessions=tuple(session for session in found.sessions if session.pid not in own))
+        while any(not session.endable for session in found.sessions) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            found = replace(found, sessions=sessions_in(self.connection, self.name, except_for=own))
+        return found
+
+    def _own_pids(self) -> tuple[int, ...]:
+        return (self.inside.info.backend_pid,) if self.inside else ()
+
+    def leave(self) -> None:
+        """End the session inside the target."""
+        if self.inside:
+            self.inside.close()
+        self.inside = None
+
+    # Build beside.
+
+    def create(self, found: Inspection, kind: Kind = Kind.BUILDING) -> New:
+        """Create a closed, empty, marked database beside the target, with the properties that the target is to have.
+
+        All that putting it in place takes is tried and rolled back. Raises PreflightError, after which there is no new
+        database, if the role cannot create such a one.
+        """
+        self.began = True
+        wanted = found.wanted
+        name = SCRATCH_PREFIX + secrets.token_hex(6)
+        # Held from before the database exists, so that no other operator takes it for a leftover.
+        key = lock_key("scratch", name)
+        try_lock(self.connection, key)
+        before = replace(wanted, owner=self.role, acl=None, comment=None)
+        try:
+            properties.create(self.connection, name, wanted, found.server.template0, self.report)
+            with self.connection.transaction():
+                properties.apply_settings(self.connection, name, wanted, self.report)
+                with self.connection.transaction(force_rollback=True):
+                    run_together(self.connection, properties.putting_in_place(name, before, wanted, self.role), ignore)
+                    self._assert_equal(self.find(name).catalog, wanted)
+                marker = properties.marker(kind, self.name, wanted)
+                marking = properties.marking(name, marker)
+                limit = sql.SQL(str(wanted.connection_limit))
+                limiting = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
+                run_together(self.connection, [marking, limiting], self.report)
+        except psycopg.Error as error:
+            why = postgres.translate(error, self.target, self.target.maintenance_database)
+            raise PreflightError(
+                f"{self.role} could not create {self.name}{' again as it is' if found.database else ''}: {why.what}",
+                where=str(self.target),
+                hint=_as_superuser(why.hint, existing=found.database is not None),
+                sqlstate=error.sqlstate or "",
+            ) from None
+        return New(name, marker, wanted, before)
+
+    def enter(self, new: New) -> tuple[New, Connection]:
+        """Return a session in a new database, which is open for the instant of connecting, and to the operator only.
+
+        The database then has the privileges and the connection limit that it is to have, so that migrations can change
+        them. Raises PreflightError if the server does not let the session in.
+        """
+        opening, was = self._opening(new)
+        run_together(self.connection, opening, self.report)
+        try:
+            inside = postgres.connect(replace(self.target, database=new.name))
+        except ServerError as error:
+            raise PreflightError(
+                f"the server does not let {self.role} into the database that is built beside {self.name}: {error.what}",
+                where=f"{self.target.server}, database {new.name}",
+                hint=f"If pg_hba.conf names databases, add a line for role {quoted(self.role)} with `all` in their "
+                "place: a rebuild connects to databases with scratch names. The four steps alone do not: "
+                "`invoke db.drop db.create db.migrate db.verify`.",
+            ) from None
+        finally:
+            if self._is_usable():
+                now = replace(properties.given(new.wanted, self.role), comment=was.comment, allow_connections=False)
+                closing = properties.putting_in_place(new.name, was, now, self.role)
+                run_together(self.connection, closing, self.report)
+        return replace(new, before=self.find(new.name).catalog), inside
+
+    def _opening(self, new: New) -> tuple[list[sql.Composable], Properties]:
+        """Return what opens a new database to the operator only, and the properties that it has then."""
+        database, login = sql.Identifier(new.name), self.connection.info.user
+        allow = _allow(new.name, allowed=True)
+        # Superusers are let in whatever the limit is.
+        if self.connection.info.parameter_status("is_superuser") == "on":
+            return [sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(database), allow], new.before
+        opening: list[sql.Composable] = [
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database),
+            sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database),
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(login)),
+            allow,
+        ]
+        return opening, replace(new.before, acl=(properties.Grant(self.role, login, "CONNECT", False),))
+
+    def look_into(self, kept: Database) -> Connection:
+        """Return a session in a database that is kept, which is open for the instant of connecting."""
+        self.began = True
+        run(self.connection, _allow(kept.name, allowed=True), self.report)
+        try:
+            return postgres.connect(replace(self.target, database=kept.name))
+        finally:
+            if self._is_usable():
+                run(self.connection, _allow(kept.name, allowed=False), self.report)
+
+    def custody(self, new: New) -> Custody:
+        """Return what hands a new database to its owner in each transaction of the migrations, and takes it back."""
+        return _Custody(new.name, self.role, new.wanted.owner, new.marker)
+
+    @contextmanager
+    def owned(self, new: New, inside: Connection) -> Iterator[None]:
+        """Let a new database belong to its owner-to-be while it is read; no other session sees that."""
+        if new.wanted.owner == self.role:
+            yield
+            return
+        with inside.transaction(force_rollback=True):
+            inside.execute(_owner_to(new.name, new.wanted.owner))
+            yield
+
+    # Swap.
+
+    def close(self, found: Inspection) -> None:
+        """Close the target to all roles, superusers included, with its marker, in one transaction; end its sessions.
+
+        Where the inspection found no row, look for one again when no other session is left. Raises PreflightError if
+        the database is another one by now or has other properties, and if a session does not end; ConsentError if rows
+        were written meanwhile.
+        """
+        assert found.database  # noqa: S101
+        self.began = True
+        with self.connection.transaction():
+            now = self.find(self.name)
+            if replace(now, size=None) != replace(found.database, size=None):
+                raise PreflightError(
+                    f"{self.name} was replaced, or its properties were changed, by another session just now",
+                    where=str(self.target),
+                    hint="Run the command again.",
+                )
+            marker = properties.marker(Kind.CLOSED, self.name, found.database.properties)
+            closing = [properties.marking(self.name, marker), _allow(self.name, allowed=False)]
+            run_together(self.connection, closing, self.report)
+        self.closed_at = time.monotonic()
+        self.report(Message("DEBUG", f"closed {self.name}"))
+        deadline = self.closed_at + self.timeout
+        left = self._end_sessions(deadline)
+        if not left and self.inside and not found.rows:
+            self._assert_no_rows(self.inside)
+        self.leave()
+        if left:
+            raise self._given_up("sessions in it do not end", left)
+
+    def swap(self, found: Inspection, new: Database, wanted: Properties, *, keep: bool = False) -> str:
+        """Give a database the target's name and the wanted properties, in one transaction; it is open then.
+
+        The database that had the name gets a scratch name, which is returned, and stays closed: to be dropped, or with
+        `keep` to be kept. Raises PreflightError if sessions in the way do not end, NameTakenError if another session
+        took the name meanwhile.
+        """
+        deadline = (self.closed_at or time.monotonic()) + self.timeout
+        old = ""
+        statements: list[sql.Composable] = []
+        if found.database and found.exists:
+            old = SCRATCH_PREFIX + secrets.token_hex(6)
+            try_lock(self.connection, lock_key("scratch", old))
+            kind = Kind.KEPT if keep else Kind.REPLACED
+            statements += [
+                _rename(self.name, old),
+                properties.marking(old, properties.marker(kind, self.name, found.database.properties)),
+            ]
+        elif found.database:
+            self.drop(self.name)
+        statements.append(_rename(new.name, self.name))
+        statements += properties.putting_in_place(self.name, new.catalog, wanted, self.role)
+        while True:
+            try:
+                with self.connection.transaction():
+                    run_together(self.connection, statements, self.report)
+                    self._assert_equal(self.find(self.name).catalog, wanted)
+                break
+            except psycopg.errors.DuplicateDatabase:
+                raise NameTakenError(
+                    f"{self.name} was created by another session just now",
+                    where=str(self.target),
+                    hint="Stop what creates it, then run the command again.",
+                ) from None
+            except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as error:
+                # Autovacuum may be looking into it, or one of TimescaleDB's jobs.
+                if time.monotonic() > deadline:
+                    left = sessions_in(self.connection, self.name)
+                    raise self._given_up(error.diag.message_primary or str(error), left) from None
+                self.report(Message("DEBUG", f"renaming retried: {error.diag.message_primary}"))
+                time.sleep(PAUSE)
+                self._end_sessions(deadline)
+        self.swapped = True
+        if self.closed_at is not None:
+            self.unavailable = time.monotonic() - self.closed_at
+        return old
+
+    def _end_sessions(self, deadline: float) -> tuple[Session, ...]:
+        """End all other sessions in the target and wait until they are gone; return those left at the deadline."""
+        own = self._own_pids()
+        while True:
+            left = sessions_in(self.connection, self.name, except_for=own)
+            for session in left:
+                if session.endable and session.pid not in self.ended and postgres.end(self.connection, session):
+                    self.ended[session.pid] = session
+                    self.report(Message("DEBUG", f"ended {session}"))
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(PAUSE)
+
+    def _assert_no_rows(self, inside: Connection) -> None:
+        """Raise ConsentError if a row was written after the inspection."""
+        now = impact(inside)
+        if now.rows:
+            what = f"rows were written to {self.name} just now: {now.evidence} is no longer empty"
+            raise ConsentError(
+                what if now.seen else f"{self.name} may hold rows by now: {now.evidence}",
+                where=str(self.target),
+                hint="Stop what writes there, or run the command again and agree to lose the rows.",
+            )
+
+    def _given_up(self, why: str, left: tuple[Session, ...], what: str = "") -> PreflightError:
+        return PreflightError(
+            f"could not drop {what or self.name}: {postgres.redact(why, self.target)}",
+            where=str(self.target),
+            notes=tuple(str(session) for session in left),
+            hint="End what blocks it, or give it more time with --timeout.",
+        )
+
+    # Drop.
+
+    def drop(self, name: str) -> None:
+        """Drop a database; PreflightError, which names what blocks it, if that takes longer than the timeout.
+
+        The statement is retried while another session blocks it. One that waits for a process of the server's which
+        does not answer is ended: the database is then partly dropped.
+        """
+        deadline = time.monotonic() + self.timeout
+        silent: list[int] = []
+
+        def listen(diag: psycopg.errors.Diagnostic) -> None:
+            silent.extend(int(pid) for pid in re.findall(r"PID (\d+)", diag.message_primary or ""))
+
+        force = True
+        self.connection.add_notice_handler(listen)
+        try:
+            while True:
+                left = round(1000 * max(deadline - time.monotonic(), LEAST_DROP_TIMEOUT))
+                self.connection.execute(f"SET statement_timeout = {left}; SET client_min_messages = log")
+                option = sql.SQL(" WITH (FORCE)" if force else "")
+                statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + option
+                try:
+                    run(self.connection, statement, self.report)
+                    return
+                except psycopg.errors.QueryCanceled:
+                    blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
+                    why = "a process of the server does not answer" if silent else "it takes too long"
+                    raise self._given_up(why, blocking, name) from None
+                except HINDERED as error:
+                    if time.monotonic() > deadline:
+                        words = (error.diag.message_primary, error.diag.message_detail)
+                        blocking = sessions_in(self.connection, name)
+                        raise self._given_up(": ".join(filter(None, words)), blocking, name) from None
+                    self.report(Message("DEBUG", f"DROP DATABASE retried: {error.diag.message_primary}"))
+                    # A plain DROP ends autovacuum's workers, which a role that is not a superuser may not end by force.
+                    force = not (force and isinstance(error, psycopg.errors.InsufficientPrivilege))
+                    time.sleep(PAUSE)
+                    if name == self.name:
+                        self._end_sessions(deadline)
+        finally:
+            self.connection.remove_notice_handler(listen)
+            if self._is_usable():
+                limit = round(CREATE_TIMEOUT * 1000)
+                self.connection.execute(f"SET statement_timeout = {limit}; SET client_min_messages = notice")
+
+    def drop_scratch(self, name: str) -> str:
+        """Drop a database that is not in use; return why that was not possible, or nothing."""
+        try:
+            self.drop(name)
+        except PreflightError as error:
+            return "; ".join((error.what, *error.notes))
+        return ""
+
+    # TimescaleDB's scheduler: a DROP or RENAME stops it, even one that fails, and it does not come back by itself.
+
+    def start_scheduler(self) -> None:
+        """Make TimescaleDB start the scheduler of the target's database again; any role can.
+
+        Its loader does so when it parses ALTER DATABASE ... SET TABLESPACE, before anything is executed or checked
+        (post_analyze_hook in TimescaleDB's src/loader/loader.c); so it is parsed only.
+        """
+        statement = sql.SQL("ALTER DATABASE {} SET TABLESPACE pg_default").format(sql.Identifier(self.name))
+        self.connection.pgconn.prepare(b"", statement.as_string(self.connection).encode())
+
+    def assert_scheduler(self) -> bool:
+        """Wait until the scheduler runs; a warning says if it does not."""
+        deadline = time.monotonic() + SCHEDULER_TIMEOUT
+        while True:
+            row: Any = self.connection.execute(_SCHEDULER_RUNS, [self.name, SCHEDULER]).fetchone()
+            if row[0]:
+                return True
+            if time.monotonic() > deadline:
+                self.report(Message("WARNING", SCHEDULER_STOPPED.format(self.name)))
+                return False
+            time.sleep(5 * PAUSE)
+
+    def restart_scheduler(self) -> bool:
+        """Start the scheduler and wait until it runs, if there is one to run; a warning says if it does not."""
+        self.start_scheduler()
+        try:
+            with postgres.connect(self.target) as inside:
+                if not inside.execute(_EXTENSION).fetchone():
+                    return True
+        except (DbopsError, psycopg.Error):
+            return True
+        return self.assert_scheduler()
+
+    # Undo, and the state of a database as a sentence.
+
+    def undo(self) -> str:
+        """Undo what is not complete: drop what was built, open the target. Return the resulting state as a sentence."""
+        if self.swapped:
+            return f"{self.name} is in place, and open: nothing is left to do."
+        if not self.began:
+            return f"{self.name} was not changed."
+        self.leave()
+        try:
+            if self._is_usable():
+                now = self._undone(self.connection)
+            else:
+                self.connection.close()
+                with postgres.operator(self.target, timeout=self.timeout) as another:
+                    now = self._undone(another)
+        except (DbopsError, psycopg.Error, Interrupted) as error:
+            what = str(error) or "interrupted"
+            return f"{self.name} may be closed ({what}): the same command, or `invoke db.create`, opens it."
+        if now.exists and self.closed_at is None:
+            return f"{self.name} was not changed."
+        return describe(self.name, now.database, now.successor)
+
+    def _undone(self, connection: Connection) -> Inspection:
+        if self.role:
+            self._become(connection, self.role)
+        return Operator(connection, self.target, self.timeout, ignore)._clean_up(inspect(connection, self.target))
+
+    def _is_usable(self) -> bool:
+        """Return whether the session can run statements: no answer is under way, and no transaction is left open."""
+        connection = self.connection
+        if connection.closed or connection.broken:
+            return False
+        status = connection.info.transaction_status
+        if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            connection.rollback()
+        return connection.info.transaction_status == TransactionStatus.IDLE
+
+    def find(self, name: str) -> Database:
+        """Return a database that must be there."""
+        found = properties.find(self.connection, name)
+        if found is None:
+            raise ServerError(
+                f"the database {name} was dropped by another session",
+                where=str(self.target),
+                hint="Run the command again.",
+            )
+        return found
+
+    def _assert_equal(self, found: Properties, wanted: Properties) -> None:
+        """Raise ServerError if a database does not have the properties that it should have."""
+        if different := properties.differences(found, wanted):
+            raise ServerError(
+                f"the new {self.name} would differ in: {', '.join(different)}",
+                where=str(self.target),
+                hint="Connect as a superuser, or remove that property of the database first.",
+            )
+
+
+@dataclass(slots=True)
+class _Custody:
+    """A database that is being built is its owner's only within the transactions that build it.
+
+    Between them it belongs to the operator, so that its owner can neither open nor enter it; and its comment is the
+    marker, which takes up the comment that a migration wrote.
+    """
+
+    name: str
+    role: str
+    owner: str
+    marker: Marker
+
+    def hand_over(self) -> tuple[str, ...]:
+        """Return what begins a transaction of the owner's."""
+        if self.owner == self.role:
+            return ()
+        role = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.role))
+        return role.as_string(), _owner_to(self.name, self.owner).as_string()
+
+    def take_back(self, inside: Connection) -> None:
+        """Make the database the operator's again, in the open transaction, and keep the comment that it has now."""
+        role = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.role))
+        back = role if self.owner == self.role else role + sql.SQL("; ") + _owner_to(self.name, self.role)
+        inside.execute(back)
+        row: Any = inside.execute(_COMMENT).fetchone()
+        if row[0] != self.marker.text():
+            self.marker = replace(self.marker, comment=row[0])
+            inside.execute(properties.marking(self.name, self.marker).as_string(inside).encode())
+
+
+_COMMENT = """
+SELECT pg_catalog.shobj_description(d.oid, 'pg_database')
+FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
+"""
+_EXTENSION = "SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'"
+_SCHEDULER_RUNS = (
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s AND a.application_name = %s)"
+)
+SCHEDULER_STOPPED = (
+    "TimescaleDB's scheduler does not run in {}: the server may have no background worker left for it; "
+    "raise max_worker_processes, and restart the server"
+)
+
+
+def _owner_to(name: str, owner: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner))
+
+
+def _allow(name: str, *, allowed: bool) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), sql.Literal(allowed))
+
+
+def _rename(name: str, to: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
+
+
+@contextmanager
+def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target]:
+    """Yield an empty database with a scratch name and the server's defaults, over a session of its own; drop it.
+
+    Only superusers may connect to it or, where the role is not one, only that role. Raises PreflightError if the role
+    may not create databases.
+    """
+    with postgres.maintenance(target) as connection:
+        found = replace(inspect(connection, target), database=None, scratch=())
+        if not found.server.may_create_databases:
+            raise PreflightError(
+                f"{found.server.role} may not create databases, and a scratch database is needed",
+                where=target.server,
+                hint=f"As a superuser, run ALTER ROLE {quoted(found.server.role)} CREATEDB.",
+            )
+        operator = Operator(connection, target, TIMEOUT, report)
+        operator.role = found.server.role
+        try:
+            new = operator.create(found)
+            run_together(connection, operator._opening(new)[0], report)
+            yield replace(target, database=new.name)
+        finally:
+            operator.undo()
+
+
+def describe(name: str, database: Database | None, successor: Database | None) -> str:
+    """Return the state of a database as a sentence."""
+    if database is None and successor and successor.marker:
+        return (
+            f"{name} is dropped; the empty database {successor.name} keeps its properties since "
+            f"{successor.marker.since}: `invoke db.create` puts it in place, `invoke db.rebuild` builds it anew."
+        )
+    if database is None:
+        return f"There is no database {name}: `invoke db.rebuild` builds it."
+    if database.invalid:
+        return f"{name} is partly dropped and cannot be used: `invoke db.drop` or `invoke db.rebuild` goes on."
+    if database.marker:
+        return (
+            f"{name} is closed since {database.marker.since}: a rebuild or a drop is at work, or was interrupted; "
+            "then `invoke db.create` opens it."
+        )
+    return f"{name} was not dropped and works as before."
+
+
+def explain_missing(target: Target) -> str:
+    """Return a sentence on a database that is missing or closed; nothing if it is there, or if that is not known."""
+    try:
+        with postgres.reader(target, target.maintenance_database) as connection:
+            found = inspect(connection, target)
+    except (DbopsError, psycopg.Error):
+        return ""
+    if found.database and not found.database.invalid and not found.database.marker:
+        return ""
+    return describe(target.database, found.database, found.successor)
+
+
+def refuse_closed(database: Database | None, target: Target) -> None:
+    """Raise PreflightError if the database is closed: a run is replacing or dropping it, or was interrupted."""
+    if database and database.marker:
+        raise PreflightError(
+            f"{target.database} is closed: a rebuild or a drop is at work, or was interrupted",
+            where=str(target),
+            notes=(f"since {database.marker.since}",),
+            hint="If no run is at work, `invoke db.create` opens it as it is, and `invoke db.rebuild` starts over.",
+        )
+
+
+def _as_superuser(hint: str, *, existing: bool) -> str:
+    """Return what to do where a database could not be created."""
+    if "REFRESH COLLATION VERSION" in hint:
+        return hint
+    return "Connect as a superuser" + (", or remove that property of the database first." if existing else ".")
