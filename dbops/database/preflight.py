@@ -81,16 +81,10 @@ def preflight(inspection: Inspection, *, dropping: bool, creating: bool, keeping
         findings += _dropping(inspection)
     if creating and dropping:
         findings.append(_room(inspection))
-    kept = inspection.kept
-    if keeping:
-        findings.append(
-            judged(
-                "no database kept",
-                kept is None,
-                f"{kept.name if kept else ''} is kept for {inspection.target.database} already",
-                "Put it back with `invoke db.undo`, or drop it with `invoke db.drop --kept`.",
-            )
-        )
+    if keeping and (kept := inspection.kept):
+        reason = f"{kept.name} is kept for {inspection.target.database} already"
+        remedy = "Put it back with `invoke db.undo`, or drop it with `invoke db.drop --kept`."
+        findings.append(Finding("no database kept", False, reason, remedy))
     if creating:
         findings += [_may_create(inspection), *_timescaledb(inspection)]
     return tuple(findings)

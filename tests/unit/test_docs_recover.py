@@ -18,6 +18,7 @@ PASSED_ON = {
     "dbops/database/rebuild.py",
     "dbops/database/wait.py",
     "dbops/migrations/files.py",
+    "dbops/migrations/ledger.py",
     "dbops/migrations/reach.py",
     "dbops/migrations/session.py",
     "dbops/postgres/errors.py",
