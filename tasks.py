@@ -241,7 +241,7 @@ def migrate(
         run.view.result(text.migrated, result)
 
 
-@task(klass=Verb, formats=("text", "json", "junit"), alone="list", state=READS)
+@task(klass=Verb, formats=("text", "json", "junit"), alone="list", deadline=300, state=READS)
 def verify(
     run: Run,
     target: "Target",
@@ -336,7 +336,7 @@ def upgrade(
 # db: look, describe, prepare
 
 
-@task(klass=Verb, state=READS)
+@task(klass=Verb, deadline=60, state=READS)
 def status(
     run: Run,
     target: "Target",
@@ -389,7 +389,7 @@ def new(
     run.view.result(print_as_is, f"{path}\n", {"path": path})
 
 
-@task(klass=Verb, state=READS)
+@task(klass=Verb, deadline=300, state=READS)
 def drift(
     run: Run,
     target: "Target",
@@ -420,7 +420,7 @@ def drift(
     run.code = 1 if result.found else 0
 
 
-@task(klass=Verb, state=READS)
+@task(klass=Verb, deadline=300, state=READS)
 def fingerprint(
     run: Run,
     target: "Target",
@@ -447,7 +447,7 @@ def fingerprint(
     run.view.result(print_as_is, schema if text else f"{value}\n", data)
 
 
-@task(klass=Verb)
+@task(klass=Verb, deadline=300)
 def diagram(
     run: Run,
     target: "Target",

@@ -136,6 +136,12 @@ class MigrationError(DbopsError):
     exit_code = 4
 
 
+class LostConnectionError(MigrationError):
+    """The server could not be reached any more during a migration."""
+
+    exit_code = 3
+
+
 class ConsentError(DbopsError):
     """Data would be lost, and the operator has not agreed to that."""
 

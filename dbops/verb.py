@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -39,6 +39,7 @@ URL = (
     " default: DATABASE_URL, PGSERVICE, PGHOST and the like, else the embedded server."
 )
 ENV = "Environment, for all tasks of the command line: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev."
+DEADLINE = "Seconds until it is given up; default {}."
 LOG_LEVEL = "DEBUG shows each statement, WARNING only what needs attention; default INFO."
 # Short flags mean the same in every verb that has them.
 SHORT = {"yes": "y", "url": "u", "env": "e", "plan": "p", "follow": "f", "lines": "n", "command": "c"}
@@ -50,8 +51,8 @@ class Verb(Task):  # type: ignore[type-arg]
     A second annotation is the tuple of all values of an option. All verbs have --format, which is one of `formats`, and
     --log-level. Those whose body has a parameter `target` have --url and --env too, and get the database that these
     name, unless the option `alone` is given, which needs none. A verb that `makes_server` makes and starts the embedded
-    server where no other is named, but for --plan. `state` says what an interruption leaves behind, if nothing else
-    does.
+    server where no other is named, but for --plan. One that only reads has a `deadline` in seconds, which --timeout
+    changes; with --plan its own --timeout is one. `state` says what an interruption leaves behind if nothing else does.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class Verb(Task):  # type: ignore[type-arg]
         formats: tuple[str, ...] = FORMATS,
         makes_server: bool = False,
         alone: str = "",
+        deadline: int = 0,
         state: str = "",
     ) -> None:
         super().__init__(body, name=name, positional=())
         self.makes_server = makes_server
         self.alone = alone
+        self.deadline = deadline
         self.state = state
         # What the verb is called on the command line of this project.
         self.known_as = name or body.__name__
@@ -91,6 +94,8 @@ class Verb(Task):  # type: ignore[type-arg]
         options = [_argument(name, own.annotation.__metadata__[0], own.default) for name, own in self.own.items()]
         if self.on_database:
             options += [_argument("url", URL, ""), _argument("env", ENV, "")]
+        if self.deadline:
+            options.append(_argument("timeout", DEADLINE.format(self.deadline), str(self.deadline)))
         options.append(_argument("format", f"How results are printed: {formats}; default text.", "text"))
         options.append(_argument("log_level", LOG_LEVEL, "INFO"))
         return options
@@ -129,7 +134,17 @@ class Verb(Task):  # type: ignore[type-arg]
                     run.choose(url, env, make=self.makes_server and not own.get("plan"))
                     commands.use(line.commands(url, env, run.target))
                 own["target"] = run.target
-            self.body(run, **own)
+            with self._deadline(own, given):
+                self.body(run, **own)
+
+    def _deadline(self, own: Mapping[str, Any], given: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Return what ends the verb's connections when its time is up, for one that only reads."""
+        if not self.deadline and (not own.get("plan") or own.get("check")):
+            return nullcontext()
+        from dbops.postgres import deadline
+        from dbops.settings import seconds
+
+        return deadline(seconds("--timeout", given["timeout"]))
 
 
 def verbs(collection: Collection) -> Iterator[tuple[str, Verb]]:

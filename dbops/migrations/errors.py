@@ -7,7 +7,7 @@ import re
 import psycopg
 from psycopg.errors import Diagnostic
 
-from dbops.errors import Location, MigrationError
+from dbops.errors import Location, LostConnectionError, MigrationError
 from dbops.migrations.files import Migration
 from dbops.migrations.sqlsplit import Statement, location_at
 
@@ -136,10 +136,10 @@ def failed(
     )
 
 
-def lost(failure: StatementError, state: str, *, commit: bool = False) -> MigrationError:
+def lost(failure: StatementError, state: str, *, commit: bool = False) -> LostConnectionError:
     """Return the operator's error for a connection that ended during a migration, or during its commit."""
     during = "the commit" if commit else f"migration {failure.migration.name}"
-    return MigrationError(
+    return LostConnectionError(
         f"the connection was lost during {during}",
         where="COMMIT" if commit else failure.migration.label,
         location=failure.location,

@@ -371,7 +371,7 @@ class Session:
                 except psycopg.Error as error:
                     if not (failure or sent):
                         raise
-                    return failure or self.failure(sent[0], error)
+                    return failure or self.failure(sent[0], postgres.explained(self.connection, error))
             while not pgconn.is_busy():
                 received = pgconn.get_result()
                 if received is None:

@@ -40,7 +40,7 @@ from dbops.postgres.locks import (
 from dbops.postgres.pipeline import COPYING, Answer, Query, ask, pipeline
 from dbops.postgres.sessions import Session, end, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
-from dbops.postgres.waiting import deadline
+from dbops.postgres.waiting import deadline, explained
 
 __all__ = [
     "APPLICATION",
@@ -63,6 +63,7 @@ __all__ = [
     "connect",
     "deadline",
     "end",
+    "explained",
     "fresh",
     "lock_holder",
     "lock_key",

@@ -79,7 +79,7 @@ HINTS_BY_MESSAGE = (
         "Correct the host in DATABASE_URL.",
     ),
     (
-        r"no answer within",
+        r"no result within",
         "Run it again, with a longer --timeout if the server is slow.",
     ),
     (

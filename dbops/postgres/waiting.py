@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -61,6 +61,12 @@ def seconds_left(timeout: str) -> str:
     return str(min(left, int(timeout)) if timeout.isdigit() and int(timeout) else left)
 
 
+def explained(connection: psycopg.Connection[Any], error: psycopg.Error) -> psycopg.Error:
+    """Return why a connection was given up in place of the error that comes of that, else the error itself."""
+    reason = getattr(connection, "given_up", "")
+    return psycopg.OperationalError(reason) if reason else error
+
+
 class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
     """A connection that does not wait for ever: `given_up` says why it was closed while it waited.
 
@@ -78,10 +84,8 @@ class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
         """Consume a generator of psycopg's, until the deadline or until nothing can come any more."""
         try:
             return super().wait(self._watched(gen), interval=interval, timeout=timeout)
-        except psycopg.OperationalError:
-            if self.given_up:
-                raise psycopg.OperationalError(self.given_up) from None
-            raise
+        except psycopg.OperationalError as error:
+            raise explained(self, error) from None
 
     def _watched(self, gen: PQGen[Result]) -> Generator[Wait, Ready | int, Result]:
         """Hand on what psycopg's generator waits for, and look in between whether the wait has an end."""
@@ -96,7 +100,7 @@ class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
                 if ready:
                     heard, silence = now, SILENCE
                 if limit and now >= limit[0]:
-                    self._give_up(f"no answer within {limit[1]:g} s")
+                    self._give_up(f"no result within {limit[1]:g} s")
                 elif now - heard >= silence:
                     if self._is_stalled():
                         self._give_up(f"the connection has stalled: nothing came for {now - heard:.0f} s")
