@@ -189,11 +189,9 @@ def migrate(
     commit: Annotated[
         str, "all commits once, at the end; file commits after each file; default all.", ("all", "file")
     ] = "all",
-    expect: Annotated[
-        str,
-        "Compare the schema with this file of `db.fingerprint --write` before the last commit, and roll back if it"
-        " differs.",
-    ] = "",
+    verify: Annotated[
+        bool, "Run all of db.verify before the last commit, and roll back if a check fails; see db.verify."
+    ] = False,
     timeout: Annotated[
         str, "Seconds to wait for another operator, or another migration, of the same database; default 60."
     ] = "60",
@@ -233,8 +231,7 @@ def migrate(
         run.view.result(text.plan, planned)
         run.view.github.plan(planned)
         return
-    expected = Path(expect) if expect else None
-    result = core.migrate(target, files, options, expect=expected, report=run.view.event)
+    result = core.migrate(target, files, options, verify=verify, report=run.view.event)
     if planned:
         run.view.result(text.checked, (planned, result), {"plan": planned, "result": result})
     else:
@@ -246,31 +243,38 @@ def verify(
     run: Run,
     target: "Target",
     empty: Annotated[bool, "Also run the baseline suite: no row anywhere, and nothing left uncounted."] = False,
-    only: Annotated[str, "Run only the check files of these names, separated by commas; --list shows them."] = "",
+    only: Annotated[
+        str,
+        "Run only the check files of these names, separated by commas; --list shows them; schema is the comparison.",
+    ] = "",
     list: Annotated[bool, "Show the check files instead of running them."] = False,
     output: Annotated[str, "Write the result to this file too, in the chosen format."] = "",
 ) -> None:
     """Check that the schema is what it should be.
 
-    Reads only, waits for no lock. Exit code 1 if a check fails.
+    Runs the check files of db/verify, and compares each object with
+    db/schema.txt. Reads only, waits for no lock. Exit code 1 if a check fails.
 
     Example: invoke db.verify --format junit --output report.xml
     """
-    from dbops import settings, verification
+    from dbops import catalog, migrations, settings, verification
+    from dbops.database import schema as core
     from dbops.report import json, opened, text
-    from dbops.settings import CHECKS
+    from dbops.settings import CHECKS, MIGRATIONS, SCHEMA
 
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     if only and not names:
         raise settings.empty("--only")
     if list:
-        files = verification.select(verification.list_checks(CHECKS, baseline=empty), names)
+        suites = verification.list_checks(CHECKS, baseline=empty)
+        files, _ = verification.select(suites, names, catalog.read_expected(SCHEMA))
         run.view.result(text.check_files, files, json.check_files(files))
         return
     run.view.begin("Verify", target)
     write = opened(output)
     started = datetime.now(UTC)
-    result = verification.verify(target, CHECKS, baseline=empty, only=names, report=run.view.event)
+    discovered = migrations.discover(MIGRATIONS, allow_empty=True)
+    result = core.verify(target, discovered, baseline=empty, only=names, report=run.view.event)
     document = ""
     if run.format == "junit":
         from dbops.report import junit
@@ -393,28 +397,33 @@ def new(
 def drift(
     run: Run,
     target: "Target",
-    against: Annotated[str, "Compare with this file of `db.fingerprint --write` instead."] = "",
+    build: Annotated[
+        bool, "Compare with the migrations, built in a scratch database: needs the right to create databases."
+    ] = False,
+    against: Annotated[str, "Compare with another file than db/schema.txt that `db.fingerprint --write` wrote."] = "",
 ) -> None:
-    """Compare the live schema with a fresh build, as a diff.
+    """Compare the live schema with db/schema.txt, as a diff.
 
-    The migrations are built in a scratch database, which is dropped
-    afterwards. With --against there is none, and the right to create
-    databases is not needed.
-    Exit code 1 on drift.
+    Reads only. Exit code 1 on drift.
 
-    Example: invoke db.drift --against db/schema.txt
+    Example: invoke db.drift --build
     """
     from dbops import migrations
-    from dbops.catalog import drift as catalog
-    from dbops.database import drift as core
+    from dbops.database import schema as core
+    from dbops.errors import UsageError
     from dbops.report import json, text
-    from dbops.settings import MIGRATIONS
+    from dbops.settings import MIGRATIONS, SCHEMA
 
+    if build and against:
+        raise UsageError(
+            "the schema is compared with a build or with a file, not with both",
+            where="--build --against",
+            hint="Leave one of the two out.",
+        )
     run.view.begin("Drift of", target)
-    if against:
-        result = catalog.against(target, Path(against), report=run.view.event)
-    else:
-        result = core.drift(target, migrations.discover(MIGRATIONS, allow_empty=True), report=run.view.event)
+    files = migrations.discover(MIGRATIONS, allow_empty=True)
+    expected = None if build else Path(against) if against else SCHEMA
+    result = core.drift(target, files, schema=expected, report=run.view.event)
     run.view.result(text.drift, result, json.drift(result))
     run.view.github.drift(result)
     run.code = 1 if result.found else 0
@@ -425,26 +434,41 @@ def fingerprint(
     run: Run,
     target: "Target",
     text: Annotated[bool, "Print the canonical text that is hashed instead of its hash."] = False,
-    write: Annotated[bool, "Write the canonical text to db/schema.txt of this repository too."] = False,
+    write: Annotated[
+        bool, "Write db/schema.txt from the migrations, built in a scratch database, and show what changes in it."
+    ] = False,
 ) -> None:
     """Print one sha256 of the schema.
 
-    The same migrations give the same one, wherever they ran.
+    The same migrations give the same one, wherever they ran. With --write it
+    is that of the migrations, else of the database.
 
-    Example: invoke db.fingerprint --text
+    Example: invoke db.fingerprint --write
     """
-    from dbops import catalog, postgres
+    from dbops import catalog, migrations, postgres
+    from dbops.database import schema as core
+    from dbops.errors import UsageError
     from dbops.report import opened
-    from dbops.report.text import print_as_is
-    from dbops.settings import checkout
+    from dbops.report import text as views
+    from dbops.settings import MIGRATIONS, checkout
 
+    if write and text:
+        raise UsageError(
+            "--write writes the text to db/schema.txt, and does not print it",
+            where="--write --text",
+            hint="Leave one of the two out.",
+        )
+    if write:
+        path = checkout() / "db" / "schema.txt"
+        new = core.new_schema(target, migrations.discover(MIGRATIONS), path, report=run.view.event)
+        opened(str(path))(new.content)
+        run.view.result(views.new_schema, new)
+        return
     with postgres.reader(target) as connection:
         schema = catalog.schema_text(connection)
     value = catalog.fingerprint(schema)
-    if write:
-        opened(str(checkout() / "db" / "schema.txt"))(schema)
     data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
-    run.view.result(print_as_is, schema if text else f"{value}\n", data)
+    run.view.result(views.print_as_is, schema if text else f"{value}\n", data)
 
 
 @task(klass=Verb, deadline=300)
@@ -453,21 +477,21 @@ def diagram(
     target: "Target",
     output: Annotated[str, "File to write; default docs/schema.md of this repository."] = "",
 ) -> None:
-    """Write docs/schema.md from the live schema.
+    """Write docs/schema.md from the migrations.
 
-    Markdown, with an entity-relationship diagram and a section per table.
+    Builds them in a scratch database. Markdown, with an entity-relationship
+    diagram and a section per table.
 
     Example: invoke db.diagram --output /tmp/schema.md
     """
-    from dbops import postgres
-    from dbops.catalog import diagram as catalog
+    from dbops import migrations
+    from dbops.database import schema as core
     from dbops.report import opened
     from dbops.report.text import print_as_is
-    from dbops.settings import checkout
+    from dbops.settings import MIGRATIONS, checkout
 
     path = output or str(checkout() / "docs" / "schema.md")
-    with postgres.reader(target) as connection:
-        document = catalog.diagram(connection)
+    document = core.diagram_of(target, migrations.discover(MIGRATIONS), report=run.view.event)
     opened(path)(document)
     run.view.result(print_as_is, f"Written: {path}\n", {"output": path})
 

@@ -24,7 +24,9 @@ from dbops.postgres import (
     UNTRUSTED_CODE,
     Answer,
     Connection,
+    ask,
     pipeline,
+    quoted,
     reader,
     reading,
     tables_locked_against_reading,
@@ -32,8 +34,8 @@ from dbops.postgres import (
 from dbops.settings import Target, shown_path
 
 STEP = "verify"
-# The setting that hands the names of all checks to the files that judge what no check names.
-DECLARED = "dbops.declared"
+# The setting that tells files which tables they must not read, as a JSON object of names and reasons.
+UNTRUSTED = "dbops.untrusted"
 STATEMENT_TIMEOUT = 30.0
 LOCK_TIMEOUT = 0.2
 SCHEMA_CHECK = "schema"
@@ -58,7 +60,7 @@ class Check:
 
     `file` is relative to the directory of checks; `seconds` is this row's share of the time that the server
     spent on the file; `location` is set when the file itself is at fault; None in a text is SQL's NULL. Of an object of
-    the expected schema, `file` is where that schema is kept.
+    the expected schema, `file` is where that schema is kept, and `change` is missing, extra or changed if it failed.
     """
 
     file: str
@@ -68,6 +70,7 @@ class Check:
     actual: str | None
     seconds: float = 0.0
     location: Location | None = None
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,13 @@ class Verification:
     """Every check of one run, in the order of the files, then of the objects of the expected schema.
 
     `seconds` is the wall time of the run, `schema` the canonical text of the schema as it was read with the checks;
-    empty if it was not, or could not be, read.
+    empty if it was not, or could not be, read. `advice` is what to do about what failed, by cause.
     """
 
     checks: tuple[Check, ...]
     seconds: float
     schema: str = field(default="", repr=False)
+    advice: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -131,11 +135,6 @@ class CheckFile:
     flaw: tuple[str, Location] | None = None
 
     @property
-    def judges_others(self) -> bool:
-        """Return whether the file reads the names that all other files' checks gave."""
-        return DECLARED in self.text
-
-    @property
     def about(self) -> str:
         """Return the first sentence of the file's first comment, which says what it checks."""
         lines = []
@@ -169,29 +168,34 @@ def list_checks(directory: Path, *, baseline: bool = False) -> tuple[CheckFile, 
     return tuple(files)
 
 
-def select(files: tuple[CheckFile, ...], only: tuple[str, ...]) -> tuple[CheckFile, ...]:
+def select(
+    files: tuple[CheckFile, ...], only: tuple[str, ...], expected: ExpectedSchema | None = None
+) -> tuple[tuple[CheckFile, ...], ExpectedSchema | None]:
     """Return the named files (`tables`, `structure/tables` or `structure/tables.sql`), or all without names.
 
-    Raises UsageError for a name that fits no file.
+    `schema` names the comparison with the expected schema, which is returned only if it is to be made. Raises
+    UsageError for a name that fits nothing.
     """
     chosen: set[str] = set()
     for name in only:
         bare = name.removesuffix(".sql")
         found = {file.name for file in files if bare in (file.name.removesuffix(".sql"), file.path.stem)}
-        if not found:
+        if not found and not (name == SCHEMA_CHECK and expected):
             raise UsageError(
                 f'no check file is called "{name}"',
                 where="--only",
                 hint="Run `invoke db.verify --list` for the names; files of the baseline suite need --empty.",
             )
         chosen |= found
-    return tuple(file for file in files if not only or file.name in chosen)
+    compares = not only or SCHEMA_CHECK in only
+    return tuple(file for file in files if not only or file.name in chosen), expected if compares else None
 
 
 def verify(
     target: Target,
     directory: Path,
     *,
+    expected: ExpectedSchema | None = None,
     baseline: bool = False,
     only: tuple[str, ...] = (),
     statement_timeout: float = STATEMENT_TIMEOUT,
@@ -202,162 +206,135 @@ def verify(
     `only` names files as for `select`; the rest as for `run`. Raises UsageError for a suite without files and for a
     name in `only` that fits none, ServerError without a connection.
     """
-    files = list_checks(directory, baseline=baseline)
-    chosen = select(files, only)
+    files, expected = select(list_checks(directory, baseline=baseline), only, expected)
     with reader(target) as connection:
-        return run(connection, files, chosen, statement_timeout=statement_timeout, report=report)
+        return run(
+            connection,
+            files,
+            expected=expected,
+            with_schema=expected is not None,
+            statement_timeout=statement_timeout,
+            report=report,
+        )
 
 
 def run(
     connection: Connection,
     files: tuple[CheckFile, ...],
-    chosen: tuple[CheckFile, ...] = (),
     *,
     expected: ExpectedSchema | None = None,
+    with_schema: bool = True,
     statement_timeout: float = STATEMENT_TIMEOUT,
     report: Report = ignore,
 ) -> Verification:
     """Run check files and compare the schema over a connection, in its open transaction if there is one.
 
-    Reads only; `chosen` are the files whose checks are returned, all if empty, and `statement_timeout` holds for each
-    file, in seconds. Without `expected`, nothing is compared. The schema is read if it is compared, or if no file is
-    chosen. All travels in one round trip; files that judge what the others name (`nothing extra`) follow.
+    Reads only; `statement_timeout` holds for each file, in seconds. Without `expected` the schema is read, but not
+    compared; without `with_schema` it is not read either. Everything travels in one round trip.
     """
-    with_schema = expected is not None or not chosen
-    chosen = chosen or files
     started = time.monotonic()
-    report(StepStarted(STEP, connection.info.dbname, len(chosen) + bool(expected)))
+    report(StepStarted(STEP, connection.info.dbname, len(files) + bool(expected)))
     for _ in range(ATTEMPTS):
         with reading(connection, statement_timeout=statement_timeout, lock_timeout=LOCK_TIMEOUT):
-            found, again = _run(connection, files, chosen)
-            schema = _read_schema(connection) if with_schema else _Schema()
-        if not again and not schema.gone:
+            checks, schema, gone = _run(connection, files, expected, with_schema=with_schema)
+        if not gone:
             break
-    for number, file in enumerate(chosen):
-        report(Progress(STEP, number, file.name))
-    if expected:
-        report(Progress(STEP, len(chosen), expected.source))
-    checks = (*(check for file in chosen for check in found[file.name]), *schema.checks(expected))
-    result = Verification(checks, time.monotonic() - started, schema.text)
+    for number, name in enumerate([*(file.name for file in files), *([expected.source] if expected else [])]):
+        report(Progress(STEP, number, name))
+    result = Verification(checks, time.monotonic() - started, schema)
     # The caller reports failed checks.
     if result.passed:
         report(StepFinished(STEP, result.summary, result.seconds))
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Schema:
-    """The schema as it was read, in `seconds` of the server's time; or why it could not be read.
-
-    `gone` is whether that was because an object was dropped meanwhile.
-    """
-
-    text: str = ""
-    seconds: float = 0.0
-    failure: str = ""
-    gone: bool = False
-
-    def checks(self, expected: ExpectedSchema | None) -> tuple[Check, ...]:
-        """Return a check for each object of either schema; one if this schema could not be read."""
-        source = expected.source if expected else SCHEMA_CHECK
-        if self.failure:
-            return (Check(source, SCHEMA_CHECK, False, "to read the schema without waiting", self.failure),)
-        if expected is None:
-            return ()
-        differing = {item.name: item for item in differences(expected.text, self.text)}
-        names = sorted({*objects(expected.text), *differing})
-        seconds = self.seconds / len(names)
-        return tuple(
-            Check(source, name, False, *_both_texts(differing[name]), seconds)
-            if name in differing
-            else Check(source, name, True, AS_EXPECTED, AS_EXPECTED, seconds)
-            for name in names
-        )
-
-
-def _both_texts(item: ObjectDrift) -> tuple[str, str]:
-    """Return the text of an object, as expected and as it is: of one that is there twice, the lines that differ."""
-    built, live = (
-        "\n".join(line[1:].removeprefix("    ") for line in item.lines if line[0] == sign) for sign in ("-", "+")
-    )
-    if item.change == "missing":
-        return built, "missing"
-    if item.change == "extra":
-        return "not there", live
-    return built or NOTHING, live or NOTHING
-
-
-def _read_schema(connection: Connection) -> _Schema:
-    """Return the schema, read in the open transaction."""
-    has_timescaledb = connection.execute(HAS_TIMESCALEDB).fetchone() == (True,)
-    query = statement(timescaledb=has_timescaledb)
-    groups = (SETTINGS, ("SAVEPOINT kapman_check", CLOCK, query, CLOCK), ("ROLLBACK TO SAVEPOINT kapman_check",))
-    _, begun, given, ended = pipeline(connection, groups)[1]
-    if given.error:
-        words = [given.error.diag.message_primary or str(given.error)]
-        if isinstance(given.error, errors.LockNotAvailable):
-            words = ["could not see everything, and did not wait", *tables_locked_against_reading(connection), *words]
-        return _Schema(failure="; ".join(words), gone=isinstance(given.error, errors.InternalError_))
-    return _Schema(composed(given.rows), ended.rows[0][0] - begun.rows[0][0])
-
-
 def _run(
-    connection: Connection, files: tuple[CheckFile, ...], chosen: tuple[CheckFile, ...]
-) -> tuple[dict[str, tuple[Check, ...]], bool]:
-    """Return the checks by file, and whether an object went away while it was read.
+    connection: Connection, files: tuple[CheckFile, ...], expected: ExpectedSchema | None, *, with_schema: bool
+) -> tuple[tuple[Check, ...], str, bool]:
+    """Return the checks, the schema, and whether an object was dropped by another session while it was read.
 
-    Files that name objects run first, then those that judge what no check names: they are handed all names, or none if
-    a file of the structure suite gave none.
+    The files and the query for the schema run in one round trip, each in a savepoint.
     """
-    foreign = {str(name): str(reason) for _, name, reason in connection.execute(UNTRUSTED_CODE).fetchall()}
-    refused = {file.name: failure for file in files if (failure := _refusal(file, foreign))}
-    judging = [file for file in chosen if file.judges_others]
-    naming = [file for file in (files if judging else chosen) if not file.judges_others]
-    found, gone = _ask(connection, naming, SETTINGS, refused)
-    if judging:
-        checks = [check for checks in found.values() for check in checks]
-        complete = all(check.location is None for check in checks if check.file.startswith("structure/"))
-        names = json.dumps([check.name for check in checks]).replace("'", "''") if complete else ""
-        judged, gone_since = _ask(connection, judging, (f"SET LOCAL {DECLARED} = '{names}'",), refused)
-        return found | judged, gone or gone_since
-    return found, gone
-
-
-def _ask(
-    connection: Connection, files: list[CheckFile], settings: tuple[str, ...], refused: dict[str, Check]
-) -> tuple[dict[str, tuple[Check, ...]], bool]:
-    """Return files' checks, and whether an object went away; the files run in one round trip, each in a savepoint."""
+    code, extension = (answer.fetched() for answer in ask(connection, [(UNTRUSTED_CODE, ()), (HAS_TIMESCALEDB, ())]))
+    untrusted = {str(name): str(reason) for _, name, reason in code}
+    refused = {file.name: failure for file in files if (failure := _refusal(file, untrusted))}
     sound = [file for file in files if file.name not in refused]
-    groups = [settings]
+    reasons = json.dumps(untrusted).replace("'", "''")
+    groups: list[tuple[str, ...]] = [(*SETTINGS, f"SET LOCAL {UNTRUSTED} = '{reasons}'")]
     for file in sound:
         groups.append(("SAVEPOINT kapman_check", CLOCK, CURSOR + file.text, "FETCH ALL FROM kapman_check", CLOCK))
         groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
-    answers = dict(zip((file.name for file in sound), pipeline(connection, groups)[1::2], strict=True))
-    failures = {type(answer[-1].error) for answer in answers.values()}
+    if with_schema:
+        groups.append(("SAVEPOINT kapman_check", CLOCK, statement(timescaledb=extension[0][0]), CLOCK))
+        groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
+    answers = pipeline(connection, groups)[1::2]
+    failures = {type(answer[-1].error) for answer in answers}
     holders = tables_locked_against_reading(connection) if errors.LockNotAvailable in failures else ()
-    found = {
-        file.name: (refused[file.name],) if file.name in refused else _checks(file, answers[file.name], holders)
+    schema, compared = _compared(answers.pop(), expected, holders) if with_schema else ("", ())
+    role = quoted(connection.info.user)
+    by_file = dict(zip((file.name for file in sound), answers, strict=True))
+    checks = [
+        check
         for file in files
-    }
-    return found, errors.InternalError_ in failures
+        for check in (
+            (refused[file.name],) if file.name in refused else _checks(file, by_file[file.name], holders, role)
+        )
+    ]
+    return (*checks, *compared), schema, errors.InternalError_ in failures
 
 
-def _refusal(file: CheckFile, foreign: dict[str, str]) -> Check | None:
+def _compared(
+    answers: list[Answer], expected: ExpectedSchema | None, holders: tuple[str, ...]
+) -> tuple[str, tuple[Check, ...]]:
+    """Return the schema, and a check for each object that is in it or in the expected one; one if it cannot be read.
+
+    The answers are those to SAVEPOINT, to a look at the clock, to the query for the schema, and to the clock again.
+    """
+    _, begun, given, ended = answers
+    source = expected.source if expected else SCHEMA_CHECK
+    if given.error:
+        words = [given.error.diag.message_primary or str(given.error)]
+        if isinstance(given.error, errors.LockNotAvailable):
+            words = ["could not see everything, and did not wait", *holders, *words]
+        return "", (Check(source, SCHEMA_CHECK, False, "to read the schema without waiting", "; ".join(words)),)
+    schema = composed(given.rows)
+    if expected is None:
+        return schema, ()
+    differing = {item.name: item for item in differences(expected.text, schema)}
+    names = sorted({*objects(expected.text), *differing})
+    seconds = (ended.rows[0][0] - begun.rows[0][0]) / len(names)
+    return schema, tuple(
+        Check(source, name, False, *_both_texts(item), seconds, change=item.change)
+        if (item := differing.get(name))
+        else Check(source, name, True, AS_EXPECTED, AS_EXPECTED, seconds)
+        for name in names
+    )
+
+
+def _both_texts(item: ObjectDrift) -> tuple[str, str]:
+    """Return the text of an object, as expected and as it is: of one that is in both schemas, the lines that differ."""
+    built, live = (
+        "\n".join(line[1:].removeprefix("    ") for line in item.lines if line[0] == sign) for sign in ("-", "+")
+    )
+    return built or NOTHING, "missing" if item.change == "missing" else live or NOTHING
+
+
+def _refusal(file: CheckFile, untrusted: dict[str, str]) -> Check | None:
     """Return the failure of a file that cannot be run: its text is flawed, or it would run another role's code."""
     if file.flaw:
         return file.failure(*file.flaw)
     for match in READS.finditer(file.text):
         name = re.sub(r'["\s]', "", match[1])
-        if name in foreign:
+        if name in untrusted:
             return file.failure(
-                f"not run: {name} depends on {foreign[name]}, and what is another role's would run with your rights",
+                f"not run: {name} depends on {untrusted[name]}, and what is another role's would run with your rights",
                 _location(file.path, file.text, match.start(1)),
                 expected="to read tables without running another role's code",
             )
     return None
 
 
-def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...]) -> tuple[Check, ...]:
+def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], role: str) -> tuple[Check, ...]:
     """Return the rows that a file gave as checks, or the one check that says why it gave none.
 
     The answers are those to SAVEPOINT, to a look at the clock, to DECLARE, to FETCH, and to the clock again.
@@ -373,6 +350,8 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...]) ->
             expected = "to see everything without waiting for a lock"
             words = ["could not see everything, and did not wait", *holders, *words]
         words += [word for word in (says.message_detail, says.message_hint) if word]
+        if isinstance(given.error, errors.InsufficientPrivilege):
+            words.append(f"as a superuser, run GRANT pg_read_all_data TO {role}")
         offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
         location = _location(file.path, file.text, max(0, offset))
         return (file.failure("; ".join(words), location, expected=expected),)

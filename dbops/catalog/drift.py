@@ -1,17 +1,12 @@
-"""Two schemas as canonical text, compared object by object; the live one against a file."""
+"""Two schemas as canonical text, compared object by object."""
 
 from __future__ import annotations
 
 import difflib
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from dbops.catalog.expected import read_expected
-from dbops.catalog.text import fingerprint, schema_text
-from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.postgres import Connection, reader
-from dbops.settings import Target
+from dbops.catalog.text import fingerprint
+from dbops.events import Message, StepFinished
 
 STEP = "drift"
 IN_EVERY_DATABASE = ("extension ", "schema public")
@@ -31,8 +26,8 @@ class Drift:
     """How a live schema differs from an expected one, which `source` describes.
 
     `built` names the migrations of a fresh build: those that the ledger says are applied, or all if there is no
-    ledger. `pending` and `disagreements` are what else the ledger says. Fingerprints are sha256 in hexadecimal. `empty`
-    is whether the live schema has nothing but what every new database has.
+    ledger. `pending` and `disagreements` are what else the ledger says, `advice` is what to do, by cause. Fingerprints
+    are sha256 in hexadecimal. `empty` is whether the live schema has nothing but what every new database has.
     """
 
     target: str
@@ -43,6 +38,7 @@ class Drift:
     built: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     disagreements: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     empty: bool = field(default=False, repr=False)
 
     @property
@@ -54,26 +50,6 @@ class Drift:
         """Return the event that closes the step: a step that found drift is not finished."""
         summary = f"objects that differ: {len(self.objects)}"
         return Message("WARNING", summary, STEP) if self.found else StepFinished(STEP, summary, seconds)
-
-
-def against(target: Target, path: Path, *, report: Report = ignore) -> Drift:
-    """Compare the target with a file that `db.fingerprint --write` wrote; needs no right but CONNECT.
-
-    Raises UsageError if the file cannot be read or holds no schema.
-    """
-    began = time.monotonic()
-    expected = read_expected(path).text
-    report(StepStarted(STEP, f"reading {target}"))
-    with reader(target) as connection:
-        actual = schema_text(connection)
-    result = compare_texts(str(target), str(path), expected, actual)
-    report(result.end(time.monotonic() - began))
-    return result
-
-
-def compare(connection: Connection, expected: str, source: str) -> Drift:
-    """Compare the connected database with an expected text, in the open transaction if there is one."""
-    return compare_texts(connection.info.dbname, source, expected, schema_text(connection))
 
 
 def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:

@@ -14,7 +14,7 @@ from dbops.postgres import Answer, Connection, ask, reading, sql_file, tables_lo
 
 Rows = tuple[Any, ...]
 
-QUERIES = ("common", "relations", "parts", "routines", "types", "database", "timescaledb", "chunks")
+QUERIES = ("common", "relations", "parts", "routines", "types", "database", "brought", "timescaledb", "chunks")
 TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
 
 # How long to wait for a table that another session has locked, in seconds.

@@ -1,11 +1,11 @@
-"""Operate on a database that exists: migrate it, rehearse its migrations, compare it with the files."""
+"""Operate on a database that exists: migrate it, rehearse its migrations, look at its ledger."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from dbops import label, migrations, postgres
+from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import collations
 from dbops.database.inspection import newer_timescaledb
 from dbops.database.operator import explain_missing, refuse_closed, scratch_database
@@ -15,7 +15,7 @@ from dbops.events import Message, Report, ignore
 from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
 from dbops.migrations.files import first_of
 from dbops.postgres import Connection
-from dbops.settings import Target
+from dbops.settings import CHECKS, SCHEMA, Target
 
 
 def migrate(
@@ -23,32 +23,38 @@ def migrate(
     files: tuple[Migration, ...],
     options: migrations.Options = migrations.DEFAULTS,
     *,
-    expect: Path | None = None,
+    verify: bool = False,
+    checks: Path = CHECKS,
+    schema: Path = SCHEMA,
     report: Report = ignore,
 ) -> MigrationResult:
     """Apply pending migrations as the only operator, on a database of the environment that was chosen.
 
-    `options.patience` is also how many seconds to wait for another operator. `expect` is a file with the canonical text
-    of the expected schema: CheckError before the last commit, which is rolled back, if the schema differs.
+    `options.patience` is also how many seconds to wait for another operator. With `verify`, CheckError before the last
+    commit, which is rolled back, if a check of `checks` fails or the schema is not as in the file `schema`.
     Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
     """
-    # Imported here: no other verb of this module needs it.
-    from dbops.catalog import drift, read_expected
 
-    expected = read_expected(expect).text if expect else ""
-
-    def compare(inside: Connection) -> None:
-        """Raise CheckError if the schema differs from the expected one."""
-        found = drift.compare(inside, expected, str(expect))
-        if found.found:
-            objects = tuple(f"{item.change}: {item.name}" for item in found.objects)
+    def verified(inside: Connection) -> None:
+        """Raise CheckError if a check fails."""
+        write_label(inside)
+        found = verification.run(inside, files_of_checks, expected=expected, report=report)
+        if found.failed:
+            notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in found.failed)
             raise CheckError(
-                f"the schema would differ from the expected one in {len(objects)} object{'s' * (len(objects) != 1)}",
-                where=str(expect),
-                notes=first_of(objects),
-                hint="Correct the migration, or write the file anew with `invoke db.fingerprint --write`.",
+                f"the database would not be as expected: {found.summary}",
+                where=str(target),
+                notes=first_of(tuple(notes)),
+                hint="Correct the migration; or, if db/schema.txt is older, run `invoke db.fingerprint --write`.",
             )
 
+    def write_label(inside: Connection) -> None:
+        """Label the database with its environment, unless it is labelled on this server, or differently."""
+        if before is None or (before.environment == target.environment and not before.native):
+            label.write(inside, target.environment, before.rebuilds if before else ())
+
+    files_of_checks = verification.list_checks(checks) if verify else ()
+    expected = catalog.read_expected(schema) if verify else None
     with postgres.operator(target, timeout=options.patience, report=report) as connection:
         refuse_closed(find(connection, target.database), target)
         with postgres.translated(target), postgres.connect(target) as inside:
@@ -60,12 +66,11 @@ def migrate(
                 files,
                 options,
                 observer=connection,
-                before_commit=compare if expect else None,
+                before_commit=verified if verify else None,
                 report=report,
             )
-            same = before is None or before.environment == target.environment
-            if same and not (before and before.native) and not options.check and not inside.closed:
-                label.write(inside, target.environment, before.rebuilds if before else ())
+            if not options.check and not inside.closed:
+                write_label(inside)
         return result
 
 

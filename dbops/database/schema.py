@@ -1,10 +1,103 @@
-"""The schema of the migrations, built beside: what db/schema.txt and docs/schema.md are written from."""
+"""The schema of a database against the expected one: verified, compared as a diff, and built anew from the migrations.
+
+What is expected is db/schema.txt, which is written from a build in a scratch database, never from a live one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from dbops.migrations import Migration
+from dbops import catalog, migrations, postgres, verification
+from dbops.catalog import ExpectedSchema, diagram
+from dbops.catalog.drift import STEP, Drift, ObjectDrift, compare_texts, differences
+from dbops.catalog.expected import document
+from dbops.database.operator import scratch_database
+from dbops.errors import DbopsError, PreflightError, UsageError
+from dbops.events import Report, StepStarted, ignore
+from dbops.migrations import LedgerStatus, Migration
+from dbops.migrations.files import first_of
+from dbops.postgres import Connection
+from dbops.settings import CHECKS, SCHEMA, Target, shown_path
+from dbops.verification import Verification
+
+NO_CREATEDB = "42501"
+GRANT = re.compile(r"GRANT \S+ TO .+$")
+
+
+# What the migrations build.
+
+
+@dataclass(frozen=True, slots=True)
+class NewSchema:
+    """The schema that the migrations build, as the content of a file, and how it differs from what the file holds."""
+
+    path: str
+    fingerprint: str
+    objects: tuple[ObjectDrift, ...]
+    content: str = field(repr=False)
+
+
+def new_schema(
+    target: Target, files: tuple[Migration, ...], path: Path = SCHEMA, *, report: Report = ignore
+) -> NewSchema:
+    """Build the migrations in a scratch database on the target's server, and return what a file is to hold.
+
+    Raises PreflightError if the role may not create databases, MigrationError if the migrations do not apply.
+    """
+    try:
+        before = catalog.read_expected(path).text
+    except UsageError:
+        # There is no file yet, or one that a merge left in conflict.
+        before = ""
+    with building(target, files, report) as connection:
+        text = catalog.schema_text(connection)
+    return NewSchema(
+        shown_path(path), catalog.fingerprint(text), differences(before, text), document(text, built_from(files))
+    )
+
+
+def diagram_of(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> str:
+    """Return the page on the schema of migrations that are built in a scratch database; raises as `new_schema`."""
+    with building(target, files, report) as connection:
+        return diagram.diagram(connection)
+
+
+@contextmanager
+def building(
+    target: Target, files: tuple[Migration, ...], report: Report = ignore, *, to: int | None = None
+) -> Iterator[Connection]:
+    """Yield a connection to a scratch database on the target's server that migrations have built, up to a version."""
+    migrations.assert_within(tuple(migration for migration in files if to is None or migration.version <= to))
+    with (
+        _scratch_database(target, report) as scratch,
+        postgres.translated(scratch),
+        postgres.connect(scratch) as connection,
+    ):
+        migrations.apply(connection, scratch, files, migrations.Options(to=to, fresh=True), report=report)
+        yield connection
+
+
+@contextmanager
+def _scratch_database(target: Target, report: Report) -> Iterator[Target]:
+    """Yield an empty scratch database; PreflightError if the role may not create it."""
+    try:
+        with scratch_database(target, report) as scratch:
+            yield scratch
+    except PreflightError as error:
+        if error.sqlstate == NO_CREATEDB:
+            raise PreflightError(
+                "the role may not create databases, which building the migrations needs: a scratch database",
+                where=target.server,
+                hint="As a superuser, run `ALTER ROLE ... CREATEDB`; `invoke db.drift` alone needs no such right.",
+                sqlstate=error.sqlstate,
+            ) from None
+        raise
 
 
 def built_from(files: tuple[Migration, ...]) -> str:
@@ -13,3 +106,148 @@ def built_from(files: tuple[Migration, ...]) -> str:
         return "Migrations: none"
     digest = hashlib.sha256("".join(f"{file.name} {file.checksum}\n" for file in files).encode()).hexdigest()
     return f"Migrations {files[0].version:04} to {files[-1].version:04}, sha256 {digest}"
+
+
+# What a database has.
+
+
+def verify(
+    target: Target,
+    files: tuple[Migration, ...],
+    *,
+    checks: Path = CHECKS,
+    schema: Path = SCHEMA,
+    baseline: bool = False,
+    only: tuple[str, ...] = (),
+    report: Report = ignore,
+) -> Verification:
+    """Run the check files and compare the schema with the expected one; a result that failed says what to do.
+
+    `only` names files as `verification.select` takes them. Raises UsageError for a suite without files, a name that
+    fits nothing, or an expected schema that cannot be read; ServerError without a connection.
+    """
+    suites = verification.list_checks(checks, baseline=baseline)
+    chosen, expected = verification.select(suites, only, catalog.read_expected(schema))
+    with postgres.reader(target) as connection:
+        found = verification.run(connection, chosen, expected=expected, with_schema=expected is not None, report=report)
+        if found.passed:
+            return found
+        ledger = _ledger(connection, target, files)
+    return replace(found, advice=(*_advice_on_checks(found), *_advice_on_schema(found, expected, files, ledger)))
+
+
+def drift(
+    target: Target,
+    files: tuple[Migration, ...],
+    *,
+    schema: Path | None = SCHEMA,
+    report: Report = ignore,
+) -> Drift:
+    """Compare the schema with a file, or with a fresh build in a scratch database on the target's server if None.
+
+    The target is only read. A build is of what the ledger says is applied, or of all files. Raises UsageError if the
+    file cannot be read; for a build PreflightError if the role may not create databases, MigrationError if the
+    migrations do not apply.
+    """
+    began = time.monotonic()
+    expected = catalog.read_expected(schema) if schema else None
+    report(StepStarted(STEP, f"reading {target}"))
+    with postgres.reader(target) as connection:
+        actual = catalog.schema_text(connection)
+        ledger = _ledger(connection, target, files)
+    built: tuple[Migration, ...] = ()
+    if expected is None:
+        last = (
+            max((item.version for item in ledger.items if item.entry and item.migration), default=None)
+            if ledger
+            else None
+        )
+        built = tuple(migration for migration in files if last is None or migration.version <= last)
+        with building(target, files, report, to=last) as fresh:
+            text = catalog.schema_text(fresh)
+        source = f"a fresh build of {built[0].name} to {built[-1].name}" if built else "an empty database"
+        expected = ExpectedSchema(source, text)
+    pending = ledger.pending if ledger else ()
+    result = replace(
+        compare_texts(str(target), expected.source, expected.text, actual),
+        built=tuple(migration.name for migration in built),
+        pending=tuple(migration.name for migration in pending if migration not in built),
+        disagreements=tuple(f"{item.name}: {item.state}" for item in ledger.disagreements) if ledger else (),
+    )
+    if result.found:
+        result = replace(result, advice=_advice(expected, () if built else pending, files, ledger))
+    report(result.end(time.monotonic() - began))
+    return result
+
+
+def _ledger(connection: Connection, target: Target, files: tuple[Migration, ...]) -> LedgerStatus | None:
+    """Return how the ledger compares with the files; None if the role cannot see it."""
+    try:
+        return migrations.read_status(connection, target, files)
+    except DbopsError:
+        return None
+
+
+# What to do about a difference, by its cause.
+
+
+def _advice_on_checks(found: Verification) -> tuple[str, ...]:
+    """Return what to do about checks that could not look, and about rows."""
+    advice = dict.fromkeys(
+        f"a right is missing: as a superuser, run {match[0]}"
+        for check in found.failed
+        if (match := GRANT.search(check.actual or ""))
+    )
+    advice |= dict.fromkeys(
+        "another session has locked a table: run it again when its transaction is over"
+        for check in found.failed
+        if "did not wait" in (check.actual or "") or "locked the table" in (check.actual or "")
+    )
+    advice |= dict.fromkeys(
+        f"a check file is broken: correct {check.location}"
+        for check in found.failed
+        if check.location and not GRANT.search(check.actual or "") and "did not wait" not in (check.actual or "")
+    )
+    if any(re.fullmatch(r"[1-9]\d* (rows|chunks|large objects)", check.actual or "") for check in found.failed):
+        advice["there are rows: `--empty` is for a database that was just rebuilt"] = None
+    return tuple(advice)
+
+
+def _advice_on_schema(
+    found: Verification, expected: ExpectedSchema | None, files: tuple[Migration, ...], ledger: LedgerStatus | None
+) -> tuple[str, ...]:
+    """Return what to do about a schema that is not as expected, if that is what failed."""
+    if expected is None or not any(check.file == expected.source and found.schema for check in found.failed):
+        return ()
+    return _advice(expected, ledger.pending if ledger else (), files, ledger)
+
+
+def _advice(
+    expected: ExpectedSchema,
+    pending: tuple[Migration, ...],
+    files: tuple[Migration, ...],
+    ledger: LedgerStatus | None,
+) -> tuple[str, ...]:
+    """Return what to do about a schema that is not as expected."""
+    advice = []
+    if pending:
+        names = ", ".join(first_of(tuple(migration.name for migration in pending)))
+        advice.append(
+            f"{'migrations are' if len(pending) > 1 else 'a migration is'} pending ({names}): run `invoke db.migrate`"
+        )
+    if ledger and ledger.disagreements:
+        names = ", ".join(first_of(tuple(f"{item.name} is {item.state}" for item in ledger.disagreements)))
+        advice.append(f"the ledger and the files disagree ({names}): run `invoke db.status`")
+    if expected.built_from and expected.built_from != built_from(files):
+        advice.append(
+            f"{expected.source} is older than the migrations: run `invoke db.fingerprint --write`, look at the"
+            " difference, and commit it"
+        )
+    if not advice:
+        advice.append(
+            "the database was changed by hand: `invoke db.drift` shows what; keep a change with `invoke db.new NAME`,"
+            " discard all of them with `invoke db.rebuild`"
+        )
+        if ledger is None:
+            advice[0] = f"a migration is pending, or {advice[0]}"
+    return tuple(advice)

@@ -175,9 +175,9 @@ def apply(
             before_commit(connection)
         if before_commit and alone and alone[-1] is chosen[-1]:
             raise UsageError(
-                f"{chosen[-1].name} runs outside a transaction, so it cannot be compared before its commit",
-                where="--expect",
-                hint="Leave --expect out, and compare afterwards with `invoke db.drift --against FILE`.",
+                f"{chosen[-1].name} runs outside a transaction, so it cannot be verified before its commit",
+                where="--verify",
+                hint="Leave --verify out, and run `invoke db.verify` afterwards.",
             )
         # A rebuild has already reported the server and the database, and that every file is pending.
         report(Message("DEBUG" if options.fresh else "INFO", f"{found.engine}; {found.summary}", str(target)))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dbops.database.inspection import Impact, Inspection
     from dbops.database.rebuild import CreateResult, DropResult, RebuildResult, UndoResult
     from dbops.database.rebuild import Plan as RebuildPlan
+    from dbops.database.schema import NewSchema
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
     from dbops.database.wait import Ready
     from dbops.database.whole_server import Loss
@@ -772,13 +773,8 @@ def verification(result: Verification, console: Console) -> None:
         rows.append((Text(f"{state:<6}", STYLES[state]), name, counted, Text(f"{seconds * 1000:.1f} ms", "dim")))
     table(console, {"": "left", " ": "text", "  ": "left", "   ": "right"}, rows)
     say(console, "ok" if result.passed else "FAIL", _counted(result))
-    if not result.passed:
-        say(
-            console,
-            "next",
-            "`invoke db.drift` shows the differences as a diff; keep a change with `invoke db.new NAME`, discard it"
-            " with `invoke db.rebuild`",
-        )
+    for line in result.advice:
+        say(console, "next", line)
 
 
 def _counted(result: Verification) -> str:
@@ -788,10 +784,21 @@ def _counted(result: Verification) -> str:
 
 def _failures(failed: tuple[Check, ...], console: Console) -> None:
     """Draw what failed in one file: in columns where they fit, else one below the other; an extra object is one row."""
-    extra = [check.name.removeprefix("nothing extra: ") for check in failed if check.name.startswith("nothing extra: ")]
-    others = [check for check in failed if not (extra and check.name.startswith("nothing extra"))]
-    for name in extra:
-        _flow(console, Text.assemble("    ", ("extra   ", STYLES["extra"]), " "), name)
+    others = [check for check in failed if not check.change]
+    for check in failed:
+        if check.change == "changed":
+            _object(check.change, check.name, _signed("-", check.expected) + _signed("+", check.actual), console)
+        elif check.change:
+            fate = (
+                f"exists, but is not in {check.file}"
+                if check.change == "extra"
+                else f"is in {check.file}, but does not exist"
+            )
+            _flow(
+                console,
+                Text.assemble("    ", (f"{check.change:<8}", STYLES[check.change]), " "),
+                f"{check.name} {fate}",
+            )
     cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
     width = sum(max(map(len, column)) for column in zip(*cells, strict=True)) + 8
     if cells and width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
@@ -822,20 +829,51 @@ def drift(result: Drift, console: Console) -> None:
     if result.found:
         console.print(Text(shown(f"--- {result.source}\n+++ {result.target}"), "bold"), soft_wrap=True)
     for item in result.objects:
-        heading(console, item.change, item.name)
-        for line in item.lines:
-            console.print(Text(shown(line), {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
+        _object(item.change, item.name, item.lines, console)
     for name in result.disagreements:
         say(console, "warning", f"the ledger disagrees with the files: {name}")
     if result.pending:
-        say(console, "pending", f"compared without what is pending: {', '.join(result.pending)}")
+        say(
+            console,
+            "pending",
+            f"{'compared without what is pending' if result.built else 'not applied yet'}: {', '.join(result.pending)}",
+        )
     if not result.found:
-        say(console, "ok", f"no drift: the schema is {result.source} (fingerprint {result.actual_fingerprint[:12]})")
+        say(
+            console,
+            "ok",
+            f"no drift: the schema is as in {result.source} (fingerprint {result.actual_fingerprint[:12]})",
+        )
         return
     kinds = ", ".join(f"{n} {change}" for change, n in sorted(Counter(i.change for i in result.objects).items()))
     differ = "differs" if len(result.objects) == 1 else "differ"
     say(console, "FAIL", f"drift: {count(len(result.objects), 'object')} {differ} ({kinds})")
-    say(console, "next", "keep a change with `invoke db.new NAME`, discard it with `invoke db.rebuild`")
+    for line in result.advice:
+        say(console, "next", line)
+
+
+def _object(change: str, name: str, lines: tuple[str, ...], console: Console) -> None:
+    """Draw an object that differs, with its lines."""
+    heading(console, change, name)
+    for line in lines:
+        console.print(Text(shown(line), {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
+
+
+def _signed(sign: str, text: str | None) -> tuple[str, ...]:
+    """Return the lines of a text with a sign before each, none for what is not there."""
+    from dbops.verification import NOTHING
+
+    return tuple(f"{sign}    {line}" for line in (text or "").split("\n") if text != NOTHING)
+
+
+def new_schema(found: NewSchema, console: Console) -> None:
+    """Draw how the file with the expected schema changes."""
+    for item in found.objects:
+        _object(item.change, item.name, item.lines, console)
+    say(console, "ok", f"{found.path} is written: {count(len(found.objects), 'object')} changed")
+    console.out(found.fingerprint)
+    if found.objects:
+        say(console, "next", "look at the difference, commit it; `invoke db.diagram` writes docs/schema.md")
 
 
 # server

@@ -1,7 +1,10 @@
 -- Where the chunks of a hypertable differ from it: indexes, foreign keys, CHECK constraints, triggers, rules. TimescaleDB
 -- itself adds one CHECK for each dimension. Numbers of chunks are left out of the names, for they differ.
 WITH chunk AS MATERIALIZED (
-    SELECT i.inhrelid AS oid, i.inhparent AS parent, r.object
+    SELECT
+        i.inhrelid AS oid, i.inhparent AS parent, r.object, c.relowner AS owner,
+        coalesce(c.relacl, acldefault('r', c.relowner)) AS acl, c.relrowsecurity OR c.relforcerowsecurity AS has_policies,
+        EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) AS has_column_privileges
     FROM known AS k
     JOIN pg_inherits AS i ON i.inhrelid = k.oid
     JOIN relation AS r ON r.oid = i.inhparent
@@ -19,7 +22,7 @@ key AS MATERIALIZED (
             ) || ')', CASE WHEN i.indpred IS NOT NULL THEN 'partial' END
         ) AS line,
         i.indoption::text || i.indclass::text || i.indcollation::text || i.indnkeyatts AS detail,
-        i.indisvalid AND i.indisready AS valid
+        i.indisvalid AND i.indisready AND i.indislive AS valid
     FROM pg_index AS i
     JOIN pg_class AS x ON x.oid = i.indexrelid
     JOIN pg_am AS m ON m.oid = x.relam
@@ -78,6 +81,30 @@ SELECT c.object, 10, 4, 'chunks with rule ' || quote_ident(w.rulename) || ' of t
 FROM chunk AS c
 JOIN pg_rewrite AS w ON w.ev_class = c.oid
 GROUP BY c.object, w.rulename
+UNION ALL
+-- TimescaleDB gives each chunk the owner and the privileges of its hypertable.
+SELECT s.object, 10, 4, 'chunks with ' || s.what || ' of their own: ' || count(*)
+FROM (
+    SELECT c.object, x.what
+    FROM chunk AS c
+    JOIN pg_class AS h ON h.oid = c.parent
+    CROSS JOIN LATERAL (VALUES
+        ('an owner', c.owner <> h.relowner),
+        ('row-level security', c.has_policies AND NOT h.relrowsecurity),
+        (
+            'privileges',
+            c.acl <> coalesce(h.relacl, acldefault('r', h.relowner)) AND EXISTS (
+                SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(c.acl) AS a WHERE a.grantee <> c.owner
+                EXCEPT
+                SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(h.relacl) AS a
+            ) OR c.has_column_privileges AND NOT EXISTS (
+                SELECT FROM pg_attribute AS a WHERE a.attrelid = h.oid AND a.attacl IS NOT NULL
+            )
+        )
+    ) AS x (what, is_so)
+    WHERE x.is_so
+) AS s
+GROUP BY s.object, s.what
 UNION ALL
 -- TimescaleDB takes a table for a hypertable by its name: one that replaced another has no chunk or trigger.
 SELECT r.object, 10, 5, 'chunks in the catalog alone: ' || count(*)

@@ -4,7 +4,7 @@ WITH object AS (
     SELECT
         'schema ' || s.name AS object, 'pg_namespace' AS class,
         n.oid, n.nspowner AS owner, n.nspacl AS acl, 'n' AS kind
-    FROM pg_namespace AS n JOIN space AS s ON s.oid = n.oid
+    FROM pg_namespace AS n JOIN space AS s ON s.oid = n.oid AND s.is_own
     UNION ALL
     SELECT r.object, 'pg_class', c.oid, c.relowner, c.relacl, CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END
     FROM pg_class AS c JOIN relation AS r ON r.oid = c.oid

@@ -12,7 +12,7 @@ WITH part AS (
     SELECT
         r.object, 4, 'pg_class', x.oid, 'index ' || quote_ident(x.relname),
         pg_get_indexdef(x.oid)
-        || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' (invalid)' END
+        || CASE WHEN i.indisvalid AND i.indisready AND i.indislive THEN '' ELSE ' (invalid)' END
         || CASE WHEN i.indisclustered THEN ' (clustered)' ELSE '' END
         || CASE WHEN i.indisreplident THEN ' (replica identity)' ELSE '' END
         || coalesce(' tablespace ' || quote_ident(t.spcname), '')

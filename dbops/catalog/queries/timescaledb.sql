@@ -65,5 +65,38 @@ SELECT
     )
     || CASE WHEN j.scheduled THEN '' ELSE ' (not scheduled)' END
     || coalesce(' config ' || (j.config - 'hypertable_id' - 'mat_hypertable_id')::text, '')
+    || CASE WHEN r.name = 'owner' THEN '' ELSE ' as ' || coalesce(r.name, 'a role that is gone') END
 FROM timescaledb_information.jobs AS j
+LEFT JOIN pg_roles AS o ON o.rolname = j.owner::text
+LEFT JOIN role AS r ON r.oid = o.oid
 WHERE j.job_id >= 1000
+UNION ALL
+-- Those that the engine brings run its own functions: the telemetry, or one that has a check function of the same name.
+SELECT format('job %s of TimescaleDB', j.job_id), 0, 0, format('runs %I.%I', j.proc_schema, j.proc_name)
+FROM timescaledb_information.jobs AS j
+LEFT JOIN pg_namespace AS n ON n.nspname = j.proc_schema
+WHERE j.job_id < 1000
+AND (
+    j.hypertable_name IS NOT NULL
+    OR coalesce(to_jsonb(j) ->> 'check_name', 'policy_telemetry_check') <> j.proc_name || '_check'
+    OR (SELECT count(*) FROM member AS m WHERE m.classid = 'pg_namespace'::regclass AND m.objid = n.oid) = 0
+    OR EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = n.oid AND p.proname = j.proc_name
+        AND p.oid NOT IN (SELECT m.objid FROM member AS m WHERE m.classid = 'pg_proc'::regclass)
+    )
+)
+UNION ALL
+SELECT 'extension timescaledb', 1, 0, 'without ' || b.kind || ' ' || b.name
+FROM (
+    VALUES
+    ('event trigger', 'timescaledb_ddl_command_end'), ('event trigger', 'timescaledb_ddl_sql_drop'),
+    ('trigger', 'metadata_insert_trigger')
+) AS b (kind, name)
+WHERE NOT EXISTS (
+    SELECT FROM pg_event_trigger AS e JOIN pg_proc AS p ON p.oid = e.evtfoid
+    WHERE e.evtname = b.name AND p.proname = 'process_ddl_event'
+    UNION ALL
+    SELECT FROM pg_trigger AS t JOIN member AS m ON m.classid = 'pg_class'::regclass AND m.objid = t.tgrelid
+    WHERE t.tgname = b.name
+)

@@ -1,32 +1,32 @@
 -- add_trigger
--- verify: no triggers => spy on public.tickers
+-- drift: table public.tickers => +    trigger spy: CREATE TRIGGER spy BEFORE UPDATE ON public.tickers FOR EACH ROW EXECUTE
 CREATE TRIGGER spy BEFORE UPDATE ON public.tickers
 FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 
 -- add_trigger_to_hypertable
--- verify: no triggers => spy on public.ohlcv
+-- drift: table public.ohlcv => +    trigger spy: CREATE TRIGGER spy BEFORE UPDATE ON public.ohlcv FOR EACH ROW EXECUTE FU
 CREATE TRIGGER spy BEFORE UPDATE ON public.ohlcv
 FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 
 -- add_rule
--- verify: no rules => quiet on public.tickers
+-- drift: table public.tickers => +    rule quiet: CREATE RULE quiet AS ON DELETE TO public.tickers DO INSTEAD NOTHING;
 CREATE RULE quiet AS ON DELETE TO public.tickers DO INSTEAD NOTHING;
 
 -- add_event_trigger
--- verify: no event triggers => watch
+-- drift: event trigger watch => +event trigger watch
 CREATE FUNCTION public.watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION public.watch();
 
 -- add_policy
--- verify: no row-level security => mine on public.tickers
+-- drift: table public.tickers => +    policy mine: permissive for * to public
 CREATE POLICY mine ON public.tickers;
 
 -- add_publication
--- verify: no publications => everything
+-- drift: publication everything => +publication everything
 CREATE PUBLICATION everything FOR ALL TABLES;
 
 -- add_subscription
--- verify: no subscriptions => elsewhere
+-- drift: subscription elsewhere => +subscription elsewhere
 CREATE SUBSCRIPTION elsewhere CONNECTION 'host=nowhere.invalid' PUBLICATION everything WITH (connect = false);
 
 -- chunk_interval
@@ -47,7 +47,7 @@ ALTER TABLE public.copy RENAME TO ohlcv;
 -- catalog is written to as its functions would. From 2.25 bgw_job is a view of a table in another schema.
 
 -- user_job
--- verify: no jobs and policies of TimescaleDB => 1000 public.nightly
+-- drift: job public.nightly => +job public.nightly
 DO $$
 BEGIN
     EXECUTE format(
@@ -58,7 +58,7 @@ BEGIN
 END $$;
 
 -- retention_policy
--- verify: no jobs and policies of TimescaleDB => policy_retention on ohlcv
+-- drift: job _timescaledb_functions.policy_retention on public.ohlcv => +job _timescaledb_functions.policy_retention on public.ohlcv
 DO $$
 BEGIN
     EXECUTE format(
@@ -71,11 +71,11 @@ BEGIN
 END $$;
 
 -- columnstore
--- verify: no compression or columnstore settings => public.ohlcv
+-- drift: table public.ohlcv => +    hypertable (compression enabled)
 UPDATE _timescaledb_catalog.hypertable SET compression_state = 1, status = status | 4;
 
 -- continuous_aggregate
--- verify: no continuous aggregates => public.weekly
+-- drift: continuous aggregate public.weekly => +continuous aggregate public.weekly
 CREATE VIEW public.weekly AS SELECT ticker_id FROM public.ohlcv;
 CREATE VIEW _timescaledb_internal._partial_view_9 AS SELECT ticker_id FROM public.ohlcv;
 CREATE VIEW _timescaledb_internal._direct_view_9 AS SELECT ticker_id FROM public.ohlcv;

@@ -3,11 +3,11 @@
 ALTER TABLE public.tickers DROP COLUMN sector;
 
 -- add_column
--- verify: nothing extra: column public.tickers.isin
+-- drift: table public.tickers => +    column isin: text
 ALTER TABLE public.tickers ADD COLUMN isin text;
 
 -- add_column_to_hypertable
--- verify: nothing extra: column public.ohlcv.vwap
+-- drift: table public.ohlcv => +    column vwap: numeric
 ALTER TABLE public.ohlcv ADD COLUMN vwap numeric;
 
 -- rename_column

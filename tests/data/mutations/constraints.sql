@@ -101,22 +101,22 @@ CHECK (confidence BETWEEN 0 AND 1) NOT VALID;
 ALTER TABLE public.recommendations RENAME CONSTRAINT recommendations_confidence_check TO sure;
 
 -- rename_constraint_is_extra
--- verify: nothing extra: constraint public.recommendations.sure
+-- drift: table public.recommendations => +    constraint sure: CHECK (((confidence >= (0)::numeric) AND (confidence <= (1)::numeric
 ALTER TABLE public.recommendations RENAME CONSTRAINT recommendations_confidence_check TO sure;
 
 -- add_check
--- verify: nothing extra: constraint public.ohlcv.low_is_low
+-- drift: table public.ohlcv => +    constraint low_is_low: CHECK ((low <= high))
 ALTER TABLE public.ohlcv ADD CONSTRAINT low_is_low CHECK (low <= high);
 
 -- add_unique
--- verify: nothing extra: constraint public.tickers.tickers_name_key
+-- drift: table public.tickers => +    constraint tickers_name_key: UNIQUE (name)
 ALTER TABLE public.tickers ADD CONSTRAINT tickers_name_key UNIQUE (name);
 
 -- add_foreign_key
--- verify: nothing extra: constraint public.recommendation_outcomes.again
+-- drift: table public.recommendation_outcomes => +    constraint again: FOREIGN KEY (recommendation_id) REFERENCES public.recommendations(i
 ALTER TABLE public.recommendation_outcomes ADD CONSTRAINT again
 FOREIGN KEY (recommendation_id) REFERENCES public.recommendations (id);
 
 -- add_exclusion
--- verify: nothing extra: constraint public.tickers.no_two
+-- drift: table public.tickers => +    constraint no_two: EXCLUDE USING btree (name WITH =)
 ALTER TABLE public.tickers ADD CONSTRAINT no_two EXCLUDE USING btree (name WITH =);

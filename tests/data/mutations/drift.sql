@@ -1,34 +1,27 @@
 -- comment_of_table
--- verify: nothing
 -- drift: table public.tickers
 COMMENT ON TABLE public.tickers IS 'something else';
 
 -- comment_of_column
--- verify: nothing
 -- drift: table public.daily_snapshots
 COMMENT ON COLUMN public.daily_snapshots.bc_score IS NULL;
 
 -- comment_of_type
--- verify: nothing
 -- drift: type public.option_type
 COMMENT ON TYPE public.option_type IS NULL;
 
 -- storage_option
--- verify: nothing
 -- drift: table public.tickers
 ALTER TABLE public.tickers SET (fillfactor = 50);
 
 -- replica_identity
--- verify: nothing
 -- drift: table public.options_chains
 ALTER TABLE public.options_chains REPLICA IDENTITY FULL;
 
 -- grant_to_role
--- verify: nothing
 -- drift: table public.ohlcv
 GRANT DELETE ON public.ohlcv TO pg_monitor;
 
 -- storage_of_column
--- verify: nothing
 -- drift: table public.recommendations
 ALTER TABLE public.recommendations ALTER COLUMN justification SET STORAGE EXTERNAL;

@@ -1,37 +1,31 @@
 -- restoring
--- verify: no settings that switch off triggers and inserts => timescaledb.restoring=on
 -- drift: database => +    setting timescaledb.restoring=on
 DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET timescaledb.restoring = on', current_database());
 END $$;
 
 -- restoring_for_one_role
--- verify: no settings that switch off triggers and inserts => timescaledb.restoring=true
 -- drift: database => +    setting timescaledb.restoring=true of role ingestion
 CREATE ROLE ingestion;
 ALTER ROLE ingestion SET timescaledb.restoring = true;
 
 -- replica_role
--- verify: no settings that switch off triggers and inserts => session_replication_role=replica
 -- drift: database => +    setting session_replication_role=replica
 DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET session_replication_role = replica', current_database());
 END $$;
 
 -- trigger_by_function_of_extension
--- verify: no triggers => quiet on public.tickers
 -- drift: table public.tickers => +    trigger quiet: CREATE TRIGGER quiet
 CREATE TRIGGER quiet BEFORE INSERT ON public.tickers
 FOR EACH ROW EXECUTE FUNCTION _timescaledb_functions.metadata_insert_trigger();
 
 -- trigger_named_like_timescaledbs
--- verify: no triggers => ts_insert_blocker on public.tickers
 -- drift: table public.tickers => +    trigger ts_insert_blocker
 CREATE TRIGGER ts_insert_blocker BEFORE INSERT ON public.tickers
 FOR EACH ROW EXECUTE FUNCTION _timescaledb_functions.metadata_insert_trigger();
 
 -- check_on_chunk
--- verify: chunks of hypertables => has a CHECK of its own
 -- drift: table public.ohlcv => +    chunks with CHECK constraints of their own: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -40,7 +34,6 @@ DO $$ BEGIN
 END $$;
 
 -- check_on_chunk_of_the_time_column
--- verify: chunks of hypertables => has a CHECK of its own
 -- drift: table public.ohlcv => +    chunks with CHECK constraints of their own: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -51,7 +44,6 @@ DO $$ BEGIN
 END $$;
 
 -- unique_index_on_chunk
--- verify: chunks of hypertables => has a unique index of its own
 -- drift: table public.ohlcv => +    chunks with index unique btree (date) of their own: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -60,7 +52,6 @@ DO $$ BEGIN
 END $$;
 
 -- dropped_index_of_chunk
--- verify: chunks of hypertables => lacks a valid index
 -- drift: table public.ohlcv => +    chunks without index btree (date): 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -72,7 +63,6 @@ DO $$ BEGIN
 END $$;
 
 -- invalid_index_of_chunk
--- verify: chunks of hypertables => lacks a valid unique index
 -- drift: table public.ohlcv => +    chunks without index primary btree (ticker_id, date): 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -80,7 +70,6 @@ UPDATE pg_catalog.pg_index SET indisvalid = false
 WHERE indrelid = (SELECT public.show_chunks('public.ohlcv')) AND indisprimary;
 
 -- dropped_foreign_key_of_chunk
--- verify: chunks of hypertables => lacks a valid foreign key
 -- drift: table public.ohlcv => +    chunks without foreign key (ticker_id) to public.tickers: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -92,14 +81,12 @@ DO $$ BEGIN
 END $$;
 
 -- foreign_key_of_chunk_not_enforced
--- verify: chunks of hypertables => lacks a valid foreign key
 -- drift: table public.ohlcv => +    chunks without foreign key
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
 UPDATE pg_catalog.pg_trigger SET tgenabled = 'D' WHERE tgrelid = (SELECT public.show_chunks('public.ohlcv'));
 
 -- trigger_on_chunk
--- verify: no triggers => quiet on _timescaledb_internal._hyper_
 -- drift: table public.ohlcv => +    chunks with trigger quiet of their own: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -111,7 +98,6 @@ DO $$ BEGIN
 END $$;
 
 -- chunk_in_the_catalog_alone
--- verify: chunks of hypertables => is in the catalog alone
 -- drift: table public.ohlcv => +    chunks in the catalog alone: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
 INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
@@ -122,34 +108,28 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- table_named_like_a_chunk
--- verify: nothing extra: table _timescaledb_internal._hyper_1_77_chunk => there is a table
 -- drift: table _timescaledb_internal._hyper_1_77_chunk => +    inherits public.tickers
 CREATE TABLE _timescaledb_internal._hyper_1_77_chunk () INHERITS (public.tickers);
 
 -- table_named_like_a_chunk_of_the_hypertable
 -- before: TimescaleDB 2.31
--- verify: nothing extra: table _timescaledb_internal._hyper_1_77_chunk => there is a table
 -- drift: table _timescaledb_internal._hyper_1_77_chunk => +    inherits public.ohlcv
 CREATE TABLE _timescaledb_internal._hyper_1_77_chunk () INHERITS (public.ohlcv);
 
 -- table_named_like_a_compressed_hypertable
--- verify: nothing extra: table _timescaledb_internal._compressed_hypertable_7 => there is a table
 -- drift: table _timescaledb_internal._compressed_hypertable_7 => +table
 CREATE TABLE _timescaledb_internal._compressed_hypertable_7 (a integer);
 
 -- disabled_event_trigger_of_timescaledb
--- verify: no disabled event triggers => timescaledb_ddl_sql_drop
 -- drift: event trigger timescaledb_ddl_sql_drop => (enabled: D)
 ALTER EVENT TRIGGER timescaledb_ddl_sql_drop DISABLE;
 
 -- table_hidden_in_an_extension
--- verify: nothing extra: table public.hidden => there is a table public.hidden
 -- drift: table public.hidden => +table public.hidden
 CREATE TABLE public.hidden (a integer);
 ALTER EXTENSION timescaledb ADD TABLE public.hidden;
 
 -- view_hidden_in_plpgsql
--- verify: nothing extra: view public.hidden => there is a view public.hidden
 -- drift: view public.hidden => +view public.hidden
 CREATE VIEW public.hidden AS SELECT symbol FROM public.tickers;
 ALTER EXTENSION plpgsql ADD VIEW public.hidden;
@@ -160,7 +140,6 @@ ALTER EXTENSION plpgsql ADD VIEW public.hidden;
 ALTER EXTENSION timescaledb ADD TABLE public.tickers;
 
 -- hidden_table_of_ours_that_is_changed
--- verify: nothing extra: column public.tickers.isin => there is a column
 -- drift: table public.tickers => +    column isin: text
 ALTER EXTENSION timescaledb ADD TABLE public.tickers;
 ALTER TABLE public.tickers ADD COLUMN isin text;
@@ -198,7 +177,6 @@ ALTER SCHEMA public OWNER TO CURRENT_USER;
 REVOKE INSERT, DELETE ON public.ohlcv FROM CURRENT_USER;
 
 -- default_privileges
--- verify: no default privileges => in schema public on objects of kind r
 -- drift: default privileges => in schema public on r: SELECT to pg_monitor
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO pg_monitor;
 
@@ -229,49 +207,40 @@ UPDATE pg_catalog.pg_class SET reltablespace = 1664 WHERE oid = 'public.tickers_
 UPDATE _timescaledb_catalog.dimension SET interval_length = interval_length + 1;
 
 -- text_search_configuration
--- verify: nothing extra: text search configuration public.plain => there is a text search configuration
 -- drift: text search configuration public.plain => +text search configuration public.plain
 CREATE TEXT SEARCH CONFIGURATION public.plain (COPY = simple);
 
 -- text_search_dictionary
--- verify: nothing extra: text search dictionary public.plain => there is a text search dictionary
 -- drift: text search dictionary public.plain => +text search dictionary
 CREATE TEXT SEARCH DICTIONARY public.plain (TEMPLATE = simple);
 
 -- text_search_parser
--- verify: nothing extra: text search parser public.plain => there is a text search parser
 -- drift: text search parser public.plain => +text search parser
 CREATE TEXT SEARCH PARSER public.plain (
     START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype
 );
 
 -- text_search_template
--- verify: nothing extra: text search template public.plain => there is a text search template
 -- drift: text search template public.plain => +text search template
 CREATE TEXT SEARCH TEMPLATE public.plain (LEXIZE = dsimple_lexize);
 
 -- conversion
--- verify: nothing extra: conversion public.plain => there is a conversion
 -- drift: conversion public.plain => +conversion
 CREATE CONVERSION public.plain FOR 'UTF8' TO 'LATIN1' FROM utf8_to_iso8859_1;
 
 -- operator_family
--- verify: nothing extra: operator family public.plain USING btree => there is a
 -- drift: operator family public.plain USING btree => +operator family
 CREATE OPERATOR FAMILY public.plain USING btree;
 
 -- operator_class_of_hash
--- verify: nothing extra: operator class public.plain USING hash => there is a
 -- drift: operator class public.plain USING hash => +operator class
 CREATE OPERATOR CLASS public.plain FOR TYPE integer USING hash AS OPERATOR 1 =, FUNCTION 1 hashint4(integer);
 
 -- access_method
--- verify: nothing extra: access method plain => there is a access method plain
 -- drift: access method plain => +access method plain
 CREATE ACCESS METHOD plain TYPE INDEX HANDLER bthandler;
 
 -- language
--- verify: nothing extra: language plain => there is a language plain
 -- drift: language plain => +language plain
 CREATE LANGUAGE plain HANDLER plpgsql_call_handler;
 

@@ -15,11 +15,11 @@ DROP INDEX public.recommendations_ticker_id_snapshot_time_idx;
 DROP INDEX public.ohlcv_date_idx;
 
 -- add_index
--- verify: nothing extra: index public.tickers_sector_idx
+-- drift: table public.tickers => +    index tickers_sector_idx: CREATE INDEX tickers_sector_idx ON public.tickers USING btr
 CREATE INDEX tickers_sector_idx ON public.tickers (sector);
 
 -- add_index_to_hypertable
--- verify: nothing extra: index public.ohlcv_close_idx
+-- drift: table public.ohlcv => +    index ohlcv_close_idx: CREATE INDEX ohlcv_close_idx ON public.ohlcv USING btree (clos
 CREATE INDEX ohlcv_close_idx ON public.ohlcv (close);
 
 -- rename_index

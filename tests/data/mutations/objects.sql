@@ -1,5 +1,4 @@
 -- alter_table_tickers_add_column
--- verify: nothing extra: column public.tickers.cusip
 -- drift: table public.tickers => +    column cusip: text
 ALTER TABLE tickers ADD COLUMN cusip text;
 
@@ -30,37 +29,30 @@ ALTER TABLE tickers ALTER name SET NOT NULL;
 ALTER TABLE tickers ALTER name TYPE text COLLATE "C";
 
 -- alter_table_tickers_alter_name_set_storage
--- verify: nothing
 -- drift: table public.tickers => storage e
 ALTER TABLE tickers ALTER name SET STORAGE external;
 
 -- alter_table_tickers_alter_name_set_n
--- verify: nothing
 -- drift: table public.tickers => options n_distinct=5
 ALTER TABLE tickers ALTER name SET (n_distinct = 5);
 
 -- alter_table_tickers_alter_name_set_statistics
--- verify: nothing
 -- drift: table public.tickers => statistics 7
 ALTER TABLE tickers ALTER name SET STATISTICS 7;
 
 -- alter_table_tickers_alter_name_set_statistics_0
--- verify: nothing
 -- drift: table public.tickers => statistics 0
 ALTER TABLE tickers ALTER name SET STATISTICS 0;
 
 -- create_index_i_on_tickers
--- verify: nothing extra: index public.i
 -- drift: table public.tickers => statistics 9 on 1
 CREATE INDEX i ON tickers (lower(name)); ALTER INDEX i ALTER COLUMN 1 SET STATISTICS 9;
 
 -- alter_table_recommendations_set_toast
--- verify: nothing
 -- drift: table public.recommendations => +    toast options autovacuum_enabled=off
 ALTER TABLE recommendations SET (toast.autovacuum_enabled = off);
 
 -- alter_table_tickers_set_fillfactor
--- verify: nothing
 -- drift: table public.tickers => +    options fillfactor=70
 ALTER TABLE tickers SET (fillfactor = 70);
 
@@ -70,43 +62,35 @@ ALTER TABLE tickers SET (fillfactor = 70);
 ALTER TABLE recommendation_outcomes SET UNLOGGED;
 
 -- alter_table_tickers_replica_identity
--- verify: nothing
 -- drift: table public.tickers => +    replica identity full
 ALTER TABLE tickers REPLICA IDENTITY FULL;
 
 -- alter_table_tickers_enable_row
--- verify: no row-level security => public.tickers
 -- verify: table public.tickers => logged table, owner: the database's owner, granted to PUBLIC: nothing, row-level security: on
 -- drift: table public.tickers => +    row level security enabled
 ALTER TABLE tickers ENABLE ROW LEVEL SECURITY;
 
 -- alter_table_tickers_force_row
--- verify: no row-level security => public.tickers
 -- drift: table public.tickers => +    row level security forced
 ALTER TABLE tickers FORCE ROW LEVEL SECURITY;
 
 -- create_policy_p_on_tickers
--- verify: no row-level security => p on public.tickers
 -- drift: table public.tickers => policy p: permissive for * to public
 CREATE POLICY p ON tickers USING (is_active);
 
 -- comment_on_table_tickers_is
--- verify: nothing
 -- drift: table public.tickers => +    comment "a\nb"
 COMMENT ON TABLE tickers IS E'a\nb';
 
 -- comment_on_column_tickers_id
--- verify: nothing
 -- drift: table public.tickers => +    column id comment "b"
 COMMENT ON COLUMN tickers.id IS 'b';
 
 -- comment_on_constraint_tickers_pkey
--- verify: nothing
 -- drift: table public.tickers => tickers_pkey comment "b"
 COMMENT ON CONSTRAINT tickers_pkey ON tickers IS 'b';
 
 -- comment_on_index_ohlcv_date
--- verify: nothing
 -- drift: table public.ohlcv => index ohlcv_date_idx comment "b"
 COMMENT ON INDEX ohlcv_date_idx IS 'b';
 
@@ -117,28 +101,23 @@ COMMENT ON INDEX ohlcv_date_idx IS 'b';
 DROP TABLE recommendation_outcomes;
 
 -- create_table_ghosts
--- verify: nothing extra: table public.ghosts
 -- drift: table public.ghosts => +table public.ghosts
 CREATE TABLE ghosts ();
 
 -- create_index_i_on_tickers_lower
--- verify: nothing extra: index public.i
 -- drift: table public.tickers => +    index i: CREATE INDEX i ON public.tickers
 CREATE INDEX i ON tickers (lower(name));
 
 -- alter_index_ohlcv_date_idx
 -- verify: index public.ohlcv_date_idx
--- verify: nothing extra: index public.other
 -- drift: table public.ohlcv => -    index ohlcv_date_idx
 ALTER INDEX ohlcv_date_idx RENAME TO other;
 
 -- cluster_tickers_using_tickers_pkey
--- verify: nothing
 -- drift: table public.tickers => (clustered)
 CLUSTER tickers USING tickers_pkey;
 
 -- alter_table_tickers_add_constraint
--- verify: nothing extra: constraint public.tickers.c
 -- drift: table public.tickers => NOT VALID
 ALTER TABLE tickers ADD CONSTRAINT c CHECK (symbol <> '') NOT VALID;
 
@@ -165,22 +144,18 @@ ALTER TABLE tickers DISABLE TRIGGER ALL;
 CREATE ROLE owner; ALTER TABLE tickers OWNER TO owner;
 
 -- create_rule_r_as_on
--- verify: no rules => r on public.tickers
 -- drift: table public.tickers => rule r: CREATE RULE r
 CREATE RULE r AS ON DELETE TO tickers DO INSTEAD NOTHING;
 
 -- create_statistics_st_on_symbol
--- verify: nothing extra: statistics object public.st
 -- drift: table public.tickers => statistics st: CREATE STATISTICS
 CREATE STATISTICS st ON symbol, name FROM tickers;
 
 -- create_trigger_t_before_update
--- verify: no triggers => t on public.tickers
 -- drift: table public.tickers => trigger t: CREATE TRIGGER t
 CREATE TRIGGER t BEFORE UPDATE ON tickers FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 
 -- grant_select_on_tickers_to
--- verify: nothing
 -- drift: table public.tickers => +    grant SELECT to pg_monitor
 GRANT SELECT ON tickers TO pg_monitor;
 
@@ -210,70 +185,55 @@ ALTER TYPE option_type ADD VALUE 'X' BEFORE 'P';
 ALTER TYPE option_type RENAME VALUE 'P' TO 'Q';
 
 -- revoke_usage_on_type_option
--- verify: nothing
 -- drift: type public.option_type => +    revoke USAGE from public
 REVOKE USAGE ON TYPE option_type FROM PUBLIC;
 
 -- create_domain_d_as_integer
--- verify: nothing extra: type public.d
 -- drift: domain public.d => CHECK ((VALUE > 0))
 CREATE DOMAIN d AS integer CHECK (VALUE > 0);
 
 -- create_type_pair_as_a
--- verify: nothing extra: composite type public.pair
 -- drift: type public.pair => +    attribute b: text
 CREATE TYPE pair AS (a integer, b text);
 
 -- create_type_r_as_range
--- verify: nothing extra: cast (public.r AS public.r_multirange)
--- verify: nothing extra: function public.r(pg_catalog.date,pg_catalog.date)
 -- drift: type public.r => +    range of date
 CREATE TYPE r AS RANGE (subtype = date);
 
 -- create_view_v_as_select
--- verify: nothing extra: view public.v
 -- drift: view public.v => FROM public.tickers;
 CREATE VIEW v AS SELECT id
 FROM tickers;
 
 -- create_materialized_view_m_as
--- verify: nothing extra: materialized view public.m
 -- drift: materialized view public.m => +    |  SELECT 1 AS a;
 CREATE MATERIALIZED VIEW m AS SELECT 1 AS a;
 
 -- create_table_timescaledb_internal_materialized
--- verify: nothing extra: table _timescaledb_internal._materialized_hypertable_7
--- verify: nothing extra: view public.v
 -- drift: view public.v => FROM _timescaledb_internal._materialized_hypertable_;
 CREATE TABLE _timescaledb_internal._materialized_hypertable_7 (a integer); CREATE VIEW v AS SELECT a FROM _timescaledb_internal._materialized_hypertable_7;
 
 -- create_sequence_s_increment_2
--- verify: nothing extra: sequence public.s
 -- drift: sequence public.s => increment 2
 CREATE SEQUENCE s INCREMENT 2;
 
 -- create_function_f_a_integer
--- verify: nothing extra: function public.f(integer)
 -- drift: function public.f(a integer) => +    | RETURN a
 CREATE FUNCTION f(a integer) RETURNS integer RETURN a;
 
 -- create_procedure_p_language_sql
--- verify: nothing extra: procedure public.p()
 -- drift: procedure public.p() => PROCEDURE
 CREATE PROCEDURE p() LANGUAGE sql AS '';
 
 -- create_aggregate_a_integer_sfunc
--- verify: nothing extra: aggregate public.a(integer)
 -- drift: aggregate public.a(integer) => int4pl
 CREATE AGGREGATE a(integer) (sfunc = int4pl, stype = integer);
 
 -- create_schema_extra
--- verify: nothing extra: schema extra
 -- drift: schema extra => +schema extra
 CREATE SCHEMA extra;
 
 -- alter_schema_public_owner_to
--- verify: nothing
 -- drift: schema public => -    owned by pg_database_owner
 ALTER SCHEMA public OWNER TO CURRENT_USER;
 
@@ -283,54 +243,42 @@ ALTER SCHEMA public OWNER TO CURRENT_USER;
 GRANT CREATE ON SCHEMA public TO PUBLIC;
 
 -- create_extension_pg_trgm
--- verify: nothing extra: extension pg_trgm
 -- drift: extension pg_trgm => +extension pg_trgm
 CREATE EXTENSION pg_trgm;
 
 -- create_publication_pub_for_table
--- verify: no publications => pub
 -- drift: publication pub => columns id where
 CREATE PUBLICATION pub FOR TABLE tickers (id) WHERE (is_active);
 
 -- create_publication_pub_for_all
--- verify: no publications => pub
 -- drift: publication pub => all tables
 CREATE PUBLICATION pub FOR ALL TABLES;
 
 -- create_function_e_returns_event
--- verify: no event triggers => et
--- verify: nothing extra: function public.e()
 -- drift: event trigger et => on sql_drop execute public.e()
 CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER et ON sql_drop EXECUTE FUNCTION e();
 
 -- alter_default_privileges_grant_select
--- verify: no default privileges => on objects of kind r
 -- drift: default privileges => on r: SELECT to public
 ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
 
 -- create_foreign_data_wrapper_w
--- verify: nothing extra: foreign-data wrapper w
 -- drift: foreign-data wrapper w => +foreign-data wrapper w
 CREATE FOREIGN DATA WRAPPER w;
 
 -- create_foreign_data_wrapper_w_create
--- verify: nothing extra: foreign-data wrapper w
--- verify: nothing extra: server s
 -- drift: server s => +    of w
 CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;
 
 -- create_collation_german_provider_icu
--- verify: nothing extra: collation public.german
 -- drift: collation public.german => +collation public.german
 CREATE COLLATION german (provider = icu, locale = 'de');
 
 -- create_cast_integer_as_option
--- verify: nothing extra: cast (integer AS public.option_type)
 -- drift: cast (integer AS public.option_type) => +    as assignment with inout
 CREATE CAST (integer AS option_type) WITH INOUT AS ASSIGNMENT;
 
 -- create_text_search_configuration_c
--- verify: nothing extra: text search configuration public.c
 -- drift: text search configuration public.c => +text search
 CREATE TEXT SEARCH CONFIGURATION c (COPY = simple);
 
@@ -356,12 +304,9 @@ SELECT set_adaptive_chunking('ohlcv', '1GB');
 SELECT attach_tablespace('pg_default', 'ohlcv');
 
 -- select_create_hypertable_options_chains
--- verify: nothing extra: hypertable public.options_chains
--- verify: nothing extra: index public.options_chains_time_idx
 -- drift: table public.options_chains => +    hypertable
 SELECT create_hypertable('options_chains', 'time');
 
 -- alter_table_dbops_schema_migrations
--- verify: nothing extra: column dbops.schema_migrations.note
 -- drift: table dbops.schema_migrations => +    column note
 ALTER TABLE dbops.schema_migrations ADD COLUMN note text;

@@ -15,7 +15,7 @@ DROP TABLE public.ohlcv;
 ALTER TABLE public.options_chains RENAME TO option_chains;
 
 -- rename_table_is_extra
--- verify: nothing extra: table public.option_chains
+-- drift: table public.option_chains => +table public.option_chains
 ALTER TABLE public.options_chains RENAME TO option_chains;
 
 -- move_table
@@ -49,11 +49,11 @@ GRANT UPDATE (symbol) ON public.tickers TO PUBLIC;
 ALTER TABLE public.recommendations ENABLE ROW LEVEL SECURITY;
 
 -- row_security_is_automatic
--- verify: no row-level security => public.recommendations
+-- drift: table public.recommendations => +    row level security enabled
 ALTER TABLE public.recommendations ENABLE ROW LEVEL SECURITY;
 
 -- forced_row_security
--- verify: no row-level security => public.recommendations
+-- drift: table public.recommendations => +    row level security forced
 ALTER TABLE public.recommendations FORCE ROW LEVEL SECURITY;
 
 -- drop_ledger
@@ -65,7 +65,7 @@ DROP TABLE dbops.schema_migrations;
 ALTER TABLE dbops.schema_migrations ALTER COLUMN checksum DROP NOT NULL;
 
 -- table_beside_ledger
--- verify: nothing extra: table dbops.notes
+-- drift: table dbops.notes => +table dbops.notes
 CREATE TABLE dbops.notes (note text);
 
 -- create_for_public

@@ -26,7 +26,7 @@ WHERE enumtypid = 'public.option_type'::regtype;
 ALTER TYPE public.recommendation_action RENAME TO action;
 
 -- rename_type_is_extra
--- verify: nothing extra: type public.action
+-- drift: type public.action => +type public.action
 ALTER TYPE public.recommendation_action RENAME TO action;
 
 -- move_type
@@ -38,21 +38,21 @@ ALTER TYPE public.recommendation_direction SET SCHEMA dbops;
 ALTER TYPE public.outcome_status OWNER TO pg_monitor;
 
 -- add_enum
--- verify: nothing extra: type public.mood
+-- drift: type public.mood => +type public.mood
 CREATE TYPE public.mood AS ENUM ('good', 'bad');
 
 -- add_composite_type
--- verify: nothing extra: composite type public.pair
+-- drift: type public.pair => +type public.pair
 CREATE TYPE public.pair AS (a integer, b integer);
 
 -- add_range_type
--- verify: nothing extra: type public.prices
+-- drift: type public.prices => +type public.prices
 CREATE TYPE public.prices AS RANGE (subtype = numeric);
 
 -- add_domain
--- verify: nothing extra: type public.price
+-- drift: domain public.price => +domain public.price
 CREATE DOMAIN public.price AS numeric;
 
 -- add_domain_over_array
--- verify: nothing extra: type public.events
+-- drift: domain public.events => +domain public.events
 CREATE DOMAIN public.events AS text[];

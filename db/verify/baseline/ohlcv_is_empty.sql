@@ -1,7 +1,0 @@
--- Right after a rebuild no ingestion has run.
-SELECT
-    'rows public.ohlcv' AS check_name,
-    count(*) = 0 AS passed,
-    '0 rows' AS expected,
-    count(*) || ' rows' AS actual
-FROM public.ohlcv;
