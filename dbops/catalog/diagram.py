@@ -1,4 +1,4 @@
-"""The schema for people: Markdown with a Mermaid diagram and a section per table, from the live catalogs."""
+"""The schema for people: Markdown with a Mermaid diagram and a section per table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dbops.postgres import Connection, reading
 QUERIES = ("diagram_columns", "diagram_constraints", "diagram_indexes", "diagram_dimensions", "diagram_types")
 HEAD = """# Schema
 
-Written by `invoke db.diagram` from the live catalogs of a database that the migrations built: change those, not this.
+Written by `invoke db.diagram` from a build of the migrations: change those, not this.
 `invoke db.fingerprint` prints `{fingerprint}` for it.
 """
 

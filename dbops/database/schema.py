@@ -18,7 +18,7 @@ from dbops.catalog import ExpectedSchema, diagram
 from dbops.catalog.drift import STEP, Drift, ObjectDrift, compare_texts, differences
 from dbops.catalog.expected import document
 from dbops.database.operator import scratch_database
-from dbops.errors import DbopsError, PreflightError, UsageError
+from dbops.errors import DbopsError, UsageError
 from dbops.events import Report, StepStarted, ignore
 from dbops.migrations import LedgerStatus, Migration
 from dbops.migrations.files import first_of
@@ -26,7 +26,6 @@ from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target, shown_path
 from dbops.verification import Verification
 
-NO_CREATEDB = "42501"
 GRANT = re.compile(r"GRANT \S+ TO .+$")
 
 
@@ -75,29 +74,12 @@ def building(
     """Yield a connection to a scratch database on the target's server that migrations have built, up to a version."""
     migrations.assert_within(tuple(migration for migration in files if to is None or migration.version <= to))
     with (
-        _scratch_database(target, report) as scratch,
+        scratch_database(target, report) as scratch,
         postgres.translated(scratch),
         postgres.connect(scratch) as connection,
     ):
         migrations.apply(connection, scratch, files, migrations.Options(to=to, fresh=True), report=report)
         yield connection
-
-
-@contextmanager
-def _scratch_database(target: Target, report: Report) -> Iterator[Target]:
-    """Yield an empty scratch database; PreflightError if the role may not create it."""
-    try:
-        with scratch_database(target, report) as scratch:
-            yield scratch
-    except PreflightError as error:
-        if error.sqlstate == NO_CREATEDB:
-            raise PreflightError(
-                "the role may not create databases, which building the migrations needs: a scratch database",
-                where=target.server,
-                hint="As a superuser, run `ALTER ROLE ... CREATEDB`; `invoke db.drift` alone needs no such right.",
-                sqlstate=error.sqlstate,
-            ) from None
-        raise
 
 
 def built_from(files: tuple[Migration, ...]) -> str:

@@ -53,7 +53,8 @@ class GitHub:
         """Show the failed checks as errors, those of parts of a missing table last, and all of them as a table."""
         parts = result.failed_parts
         for check in sorted(result.failed, key=parts.__contains__)[:SHOWN_ERRORS]:
-            location = check.location or Location(f"{CHECKS}/{check.file}", 1, 1, "")
+            path = check.file if check.change else f"{CHECKS}/{check.file}"
+            location = check.location or Location(path, 1, 1, "")
             self._annotate(check.name, f"expected {_value(check.expected)}, actual {_value(check.actual)}", location)
         rows = [(check.file, check.name, _value(check.expected), _value(check.actual)) for check in result.failed]
         self._append(f"db.verify: {result.summary}", ("file", "check", "expected", "actual"), rows)

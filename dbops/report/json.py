@@ -133,6 +133,7 @@ def verification(result: Verification) -> dict[str, object]:
                 "seconds": result.seconds,
             },
             "checks": [*result.failed, *(check for check in result.checks if check.passed)],
+            "advice": result.advice,
         }
     )
     return data

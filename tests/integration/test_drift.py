@@ -12,10 +12,10 @@ import pytest
 from psycopg import sql
 from rich.console import Console
 
-from dbops import migrations
-from dbops.catalog.drift import Drift, against, compare
-from dbops.catalog.expected import read_expected
-from dbops.database.drift import drift
+from dbops import catalog, migrations
+from dbops.catalog.drift import Drift
+from dbops.catalog.expected import document
+from dbops.database.schema import built_from, drift
 from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Message
 from dbops.report import json as machine
@@ -24,6 +24,10 @@ from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.servers import TestServer, run
 
+CHANGED = (
+    "the database was changed by hand: `invoke db.drift` shows what; keep a change with `invoke db.new NAME`,"
+    " discard all of them with `invoke db.rebuild`"
+)
 FILES = migrations.discover(ROOT / "db" / "migrations")
 SCHEMA = json.loads((ROOT / "docs" / "drift.schema.json").read_text(encoding="utf-8"))
 
@@ -37,7 +41,7 @@ def drawn(result: Drift, *, colour: bool = False) -> str:
 
 def test_fresh_build_has_no_drift_and_is_only_read(built: Target, server: TestServer) -> None:
     server.execute(f'ALTER DATABASE "{built.database}" SET default_transaction_read_only = on')
-    result = drift(built, FILES)
+    result = drift(built, FILES, schema=None)
     assert not result.found
     assert result.expected_fingerprint == result.actual_fingerprint
     assert "no drift" in drawn(result)
@@ -52,7 +56,7 @@ def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
         "DROP TYPE outcome_status CASCADE",
         "CREATE VIEW v AS SELECT 1",
     )
-    result = drift(built, FILES)
+    result = drift(built, FILES, schema=None)
     assert [(item.name, item.change) for item in result.objects] == [
         ("table public.recommendation_outcomes", "changed"),
         ("table public.tickers", "changed"),
@@ -67,8 +71,8 @@ def test_drift_is_a_unified_diff_by_object(built: Target) -> None:
     assert lines[lines.index("extra view public.v") + 1] == "+view public.v"
     assert not [line for line in lines if line.startswith("@@")]
     assert "\x1b[31m-    column symbol: character varying(20) not null\x1b[0m" in drawn(result, colour=True)
-    assert lines[-2] == "  FAIL    drift: 4 objects differ (2 changed, 1 extra, 1 missing)"
-    assert lines[-1] == "  next    keep a change with `invoke db.new NAME`, discard it with `invoke db.rebuild`"
+    assert lines[-3] == "  FAIL    drift: 4 objects differ (2 changed, 1 extra, 1 missing)"
+    assert result.advice == (CHANGED,)
     jsonschema.validate(machine.drift(result), SCHEMA)
     assert machine.drift(result)["drift"] is True
 
@@ -83,10 +87,10 @@ def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp
     )
     files = migrations.discover(tmp_path)
     migrations.migrate(built, files)
-    assert not drift(built, files).found
+    assert not drift(built, files, schema=None).found
     run(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
     seen: list[object] = []
-    result = drift(built, files, report=seen.append)
+    result = drift(built, files, schema=None, report=seen.append)
     assert result.found
     assert seen[-1] == Message("WARNING", "objects that differ: 2", "drift")
     assert [item.name for item in result.objects] == ['table public."3\\n\\n4"', "table public.one"]
@@ -100,18 +104,18 @@ def test_pending_migration_is_not_drift(built: Target, tmp_path: Path) -> None:
         "-- why: a test\n-- needs: nothing\n-- locks: none\nCREATE TABLE public.ghosts (a integer);\n"
     )
     files = migrations.discover(tmp_path)
-    result = drift(built, files)
+    result = drift(built, files, schema=None)
     assert not result.found
     assert result.pending == ("0007_create_ghosts",)
     assert "compared without what is pending: 0007_create_ghosts" in drawn(result)
     migrations.migrate(built, files)
-    after = drift(built, files)
+    after = drift(built, files, schema=None)
     assert (after.found, after.pending) == (False, ())
-    assert [item.name for item in drift(built, FILES).objects] == ["table public.ghosts"]
+    assert [item.name for item in drift(built, FILES, schema=None).objects] == ["table public.ghosts"]
 
 
 def test_database_without_a_ledger_is_compared_with_all_migrations(empty: Target) -> None:
-    result = drift(empty, FILES)
+    result = drift(empty, FILES, schema=None)
     assert "table public.tickers" in {item.name for item in result.objects if item.change == "missing"}
     assert len(result.built) == len(FILES)
 
@@ -121,7 +125,7 @@ def test_role_that_may_not_create_databases_is_refused(built: Target, server: Te
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
         with pytest.raises(PreflightError, match="may not create databases") as caught:
-            drift(server.target(built.database, user=role, password="x"), FILES)
+            drift(server.target(built.database, user=role, password="x"), FILES, schema=None)
         assert caught.value.exit_code == 3
     finally:
         server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
@@ -132,38 +136,50 @@ def test_scratch_database_goes_away_when_the_build_fails(built: Target, server: 
     first = tmp_path / FILES[0].path.name
     first.write_text(first.read_text() + "\nSELECT oops;\n")
     with pytest.raises(DbopsError, match="oops"):
-        drift(built, migrations.discover(tmp_path))
+        drift(built, migrations.discover(tmp_path), schema=None)
     assert operators.scratch_databases(server) == []
 
 
 def test_file_shows_drift_to_a_role_that_may_only_connect(built: Target, server: TestServer) -> None:
     run(built, "ALTER TABLE tickers ADD COLUMN isin text", "REVOKE ALL ON SCHEMA public FROM PUBLIC")
     with operators.role(server, "LOGIN") as role:
-        result = against(operators.as_role(built, role), ROOT / "db" / "schema.txt")
+        result = drift(operators.as_role(built, role), FILES)
     assert [(item.name, item.change) for item in result.objects] == [
         ("schema public", "changed"),
         ("table public.tickers", "changed"),
     ]
     assert result.objects[1].lines == ("+    column isin: text",)
-    assert "schema.txt" in drawn(result).splitlines()[0]
+    assert drawn(result).splitlines()[0] == "--- db/schema.txt"
+    assert result.advice == (f"a migration is pending, or {CHANGED}",)
     jsonschema.validate(machine.drift(result), SCHEMA)
 
 
-def test_file_is_compared_inside_an_open_transaction(built: Target) -> None:
-    expected = read_expected(ROOT / "db" / "schema.txt").text
+def test_advice_is_by_cause(built: Target, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "db" / "migrations", tmp_path / "migrations")
+    (tmp_path / "migrations" / "0007_create_ghosts.sql").write_text(
+        "-- why: a test\n-- needs: nothing\n-- locks: none\nCREATE TABLE public.ghosts (a integer);\n"
+    )
+    files = migrations.discover(tmp_path / "migrations")
+    path = tmp_path / "schema.txt"
     with servers.connect(built) as connection, connection.transaction(force_rollback=True):
-        assert not compare(connection, expected, "db/schema.txt").found
         connection.execute("CREATE TABLE public.ghosts (a integer)")
-        assert [item.name for item in compare(connection, expected, "db/schema.txt").objects] == ["table public.ghosts"]
-        connection.execute("INSERT INTO public.ghosts VALUES (1)")
+        path.write_text(document(catalog.schema_text(connection), built_from(files)))
+    assert drift(built, files, schema=path).advice == (
+        "a migration is pending (0007_create_ghosts): run `invoke db.migrate`",
+    )
+    migrations.migrate(built, files)
+    assert drift(built, files, schema=path).advice == ()
+    (older,) = drift(built, files).advice
+    assert older.startswith("db/schema.txt is older than the migrations: run `invoke db.fingerprint --write`")
+    assert drift(built, FILES).advice == (
+        "the ledger and the files disagree (0007_create_ghosts is removed): run `invoke db.status`",
+    )
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "does not hold"), (None, "cannot read"), (b"\xff", "not UTF-8")])
-def test_file_that_is_not_a_schema_is_refused(
-    built: Target, tmp_path: Path, text: str | bytes | None, says: str
-) -> None:
+@pytest.mark.parametrize("text", ["", None, b"\xff", "<<<<<<< HEAD\nextension plpgsql\n"])
+def test_file_that_is_not_a_schema_is_refused(built: Target, tmp_path: Path, text: str | bytes | None) -> None:
     path = tmp_path / "schema.txt"
     if text is not None:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
-    with pytest.raises(UsageError, match=says):
-        against(built, path)
+    with pytest.raises(UsageError, match=r"cannot read the expected schema|does not hold the canonical text"):
+        drift(built, FILES, schema=path)

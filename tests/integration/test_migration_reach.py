@@ -9,7 +9,7 @@ import pytest
 
 from dbops import migrations
 from dbops.database import existing, rebuild
-from dbops.database.drift import drift
+from dbops.database.schema import drift
 from dbops.errors import DbopsError, UsageError
 from dbops.settings import Target
 from tests.support import operators, servers
@@ -23,7 +23,7 @@ VERBS: dict[str, Callable[[Target, Path], object]] = {
         target, migrations.discover(directory), migrations.Options(check=True)
     ),
     "rehearse": lambda target, directory: existing.rehearse(target, migrations.discover(directory)),
-    "drift": lambda target, directory: drift(target, migrations.discover(directory)),
+    "drift": lambda target, directory: drift(target, migrations.discover(directory), schema=None),
     "rebuild": lambda target, directory: rebuild.rebuild(target, operators.options(yes=True, migrations=directory)),
 }
 

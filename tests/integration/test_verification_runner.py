@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dbops.catalog import ExpectedSchema, schema_text
 from dbops.errors import UsageError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.settings import Target
@@ -15,11 +16,6 @@ from tests.support import servers
 from tests.support.servers import TestServer
 
 GOOD = "SELECT 'table public.t'::text AS check_name, true AS passed, 'there'::text AS expected, 'there'::text AS actual"
-JUDGE = """WITH declared AS (SELECT nullif(current_setting('dbops.declared', true), '') AS names)
-SELECT
-    'nothing extra'::text AS check_name, names IS NOT NULL AS passed,
-    'names'::text AS expected, names AS actual
-FROM declared"""
 
 
 @pytest.fixture(scope="module")
@@ -158,20 +154,29 @@ def test_only_named_files_are_reported(small: Target, directory: Path) -> None:
         verify(small, directory, only=("d",))
 
 
-def test_judging_file_is_handed_the_names_of_all_others(small: Target, directory: Path) -> None:
-    write(directory, JUDGE)
-    write(directory, GOOD, "structure/b.sql")
-    write(directory, GOOD.replace("table public.t", 'table public."Zeichen ü"'), "baseline/c.sql")
-    found = verify(small, directory, only=("a",)).checks
-    assert [(check.file, check.actual) for check in found] == [("structure/a.sql", '["table public.t"]')]
-    both = verify(small, directory, baseline=True).checks[0]
-    assert both.actual == '["table public.t", "table public.\\"Zeichen \\u00fc\\""]'
+def test_comparison_with_the_expected_schema_is_named_as_a_file_is(small: Target, directory: Path) -> None:
+    write(directory, GOOD)
+    with servers.connect(small) as connection:
+        schema = schema_text(connection)
+    expected = ExpectedSchema("schema.txt", schema.replace("column a: integer", "column a: bigint"))
+    (check,) = (c for c in verify(small, directory, expected=expected, only=("schema",)).checks if not c.passed)
+    assert (check.file, check.name, check.change) == ("schema.txt", "table public.t", "changed")
+    assert (check.expected, check.actual) == ("column a: bigint", "column a: integer")
+    both = verify(small, directory, expected=expected).checks
+    assert {c.file for c in both} == {"structure/a.sql", "schema.txt"}
+    assert {c.file for c in verify(small, directory, expected=expected, only=("a",)).checks} == {"structure/a.sql"}
 
 
-def test_judging_file_is_handed_nothing_when_a_file_could_not_say_its_names(small: Target, directory: Path) -> None:
-    write(directory, JUDGE)
-    write(directory, "SELECT oops", "structure/b.sql")
-    assert [check.passed for check in verify(small, directory).checks] == [False, False]
+def test_object_that_is_extra_or_missing_is_shown_with_its_text(small: Target, directory: Path) -> None:
+    write(directory, GOOD)
+    with servers.connect(small) as connection:
+        schema = schema_text(connection)
+    expected = ExpectedSchema("schema.txt", schema.replace("table public.t\n", "table public.other\n"))
+    found = verify(small, directory, expected=expected).failed
+    assert [(c.name, c.change, c.expected, c.actual) for c in found] == [
+        ("table public.other", "missing", "table public.other\ncolumn a: integer", "missing"),
+        ("table public.t", "extra", "(nothing)", "table public.t\ncolumn a: integer"),
+    ]
 
 
 def test_verify_reports_its_steps(small: Target, directory: Path) -> None:

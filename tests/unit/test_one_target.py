@@ -49,7 +49,7 @@ def test_only_what_builds_a_database_makes_a_server(words: str, tmp_path: Path) 
 EMPTY = {
     "db.rebuild --confirm=": "--confirm",
     "db.migrate --to=": "--to",
-    "db.migrate --expect=": "--expect",
+    "db.drift --against=": "--against",
     "db.migrate --lock-budget=": "--lock-budget",
     "db.migrate --lock-timeout=": "--lock-timeout",
     "db.migrate --statement-timeout=": "--statement-timeout",

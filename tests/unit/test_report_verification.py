@@ -36,6 +36,7 @@ RESULT = Verification(
         Check("structure/c.sql", "index i", True, None, None, 0.5),
     ),
     1.5,
+    advice=("a check file is broken: correct db/verify/structure/b.sql:2:8",),
 )
 
 
@@ -57,7 +58,7 @@ def test_text_shows_failures_first_and_counts_what_passed() -> None:
     assert "table public.a" not in text
     assert "1 passed, 1 failed" in text
     assert lines[-2] == "  FAIL    2 of 4 checks failed in 1.50 s, 1000 ms of it in the server"
-    assert lines[-1].startswith("  next    `invoke db.drift` shows the differences")
+    assert lines[-1] == "  next    a check file is broken: correct db/verify/structure/b.sql:2:8"
 
 
 def test_text_shows_expected_and_actual_as_they_are() -> None:
@@ -71,14 +72,17 @@ def test_text_has_one_below_the_other_what_does_not_fit_beside_each_other() -> N
     assert f"    column t.c\n      expected  {'x' * 100}\n      actual    {'y' * 100}\n" in text
 
 
-def test_text_has_one_row_for_an_extra_object() -> None:
+def test_text_has_one_row_for_an_extra_object_and_the_lines_of_a_changed_one() -> None:
     failed = (
-        Check("nothing_extra.sql", "nothing extra", False, "no object that no check names", "1 object"),
-        Check("nothing_extra.sql", "nothing extra: view public.v", False, "no such object", "there is a view public.v"),
+        Check("db/schema.txt", "table public.t", False, "(nothing)", "column isin: text", change="changed"),
+        Check("db/schema.txt", "view public.gone", False, "view public.gone", "missing", change="missing"),
+        Check("db/schema.txt", "view public.v", False, "(nothing)", "view public.v\n| SELECT 1", change="extra"),
     )
     text = document("text", Verification(failed, 0.1))
     assert text.count("view public.v") == 1
-    assert "    extra    view public.v\n" in text
+    assert "    extra    view public.v exists, but is not in db/schema.txt\n" in text
+    assert "    missing  view public.gone is in db/schema.txt, but does not exist\n" in text
+    assert "changed table public.t\n+    column isin: text\n" in text
 
 
 def test_text_of_a_database_without_migrations_says_that_and_nothing_else() -> None:

@@ -1,6 +1,5 @@
 -- Every column of the baseline and of the ledger: type with length and scale, nullability, default, and its
--- position among the columns named here. NOT NULL can be NOT VALID from PostgreSQL 18. Columns that no check file
--- names: nothing_extra.sql.
+-- position among the columns named here. NOT NULL can be NOT VALID from PostgreSQL 18.
 WITH expected (table_name, ordinal, column_name, definition) AS (
     VALUES
     ('dbops.schema_migrations', 1, 'version', 'integer NOT NULL'),

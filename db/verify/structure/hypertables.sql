@@ -1,6 +1,5 @@
 -- The hypertables of the baseline with all their dimensions, and without adaptive chunking or tablespaces. A table
--- that took the place of a hypertable without TimescaleDB's knowledge lacks its trigger. Hypertables that no check
--- file names: nothing_extra.sql.
+-- that took the place of a hypertable without TimescaleDB's knowledge lacks its trigger.
 WITH expected (table_name, dimensions) AS (
     VALUES
     ('public.ohlcv', 'date (date), chunks of 30 days')
