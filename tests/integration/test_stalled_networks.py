@@ -13,7 +13,7 @@ import pytest
 
 from dbops import postgres, verification
 from dbops.database import existing, rebuild
-from dbops.database.drift import drift
+from dbops.database.schema import drift
 from dbops.database.wait import wait
 from dbops.errors import DbopsError, ServerError
 from dbops.migrations import discover
@@ -46,7 +46,7 @@ def run_verify(target: Target, _: Path) -> object:
 
 
 def run_drift(target: Target, _: Path) -> object:
-    return drift(target, discover(MIGRATIONS))
+    return drift(target, discover(MIGRATIONS), schema=None)
 
 
 def run_migrate(target: Target, directory: Path) -> object:
