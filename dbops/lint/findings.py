@@ -11,13 +11,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sqlfluff.core import FluffConfig, Lexer
-
-from dbops.migrations.sqlsplit import split
+from dbops.migrations.sqlsplit import comments, location_at, split
 from dbops.report import github
 
-# Text that sqlfluff cannot parse hides what follows it from every rule.
-UNPARSABLE = "PRS"
+# What no parser can read may hide what follows it.
+SYNTAX_ERROR = "syntax-error"
 _MEANT = re.compile(r"--\s*lint\s*:", re.IGNORECASE)
 _ALLOW = re.compile(r"--\s*lint\s*:\s*allow\s+(?P<rule>[A-Za-z][\w-]*)(?:\s+because\b(?P<reason>.*))?", re.IGNORECASE)
 _OTHER_WAYS = re.compile(r"--\s*(?:noqa\b|squawk-|sqlfluff:)", re.IGNORECASE)
@@ -52,7 +50,6 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings in one file that are not waived, and what is wrong with its waivers."""
     left = list(findings)
     invalid: list[Finding] = []
-    alone = sum(1 for _ in split(text)) <= 1
     for line, column, last, comment in _comments(text):
         match = _ALLOW.fullmatch(comment)
         waived = [f for f in left if match and f.rule == match["rule"] and line <= f.line <= last]
@@ -62,8 +59,8 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
             problem = "is not understood"
         elif not (match["reason"] or "").strip():
             problem = "gives no reason"
-        elif match["rule"] == UNPARSABLE and not alone:
-            problem = "would hide the statements after it from every rule: move this one to a file of its own"
+        elif match["rule"] == SYNTAX_ERROR and sum(1 for _ in split(text)) > 1:
+            problem = "may hide the statements after it from the rules: move this one to a file of its own"
         elif not waived:
             problem = f"waives nothing: {match['rule']} finds nothing in line {last}"
         else:
@@ -82,12 +79,9 @@ def _comments(text: str) -> Iterator[tuple[int, int, int, str]]:
     # Most files have nothing that could be a waiver, and need not be read again.
     if not any(pattern.search(text) for pattern in (_MEANT, _OTHER_WAYS)):
         return
-    elements, _ = Lexer(config=FluffConfig(overrides={"dialect": "postgres", "templater": "raw"})).lex(text)
-    code = sorted({part.pos_marker.line_no for part in elements if part.is_code and part.pos_marker and part.raw})
-    for part in elements:
-        comment = part.raw.strip()
-        meant = _MEANT.match(comment) or _OTHER_WAYS.match(comment)
-        if meant and part.is_type("inline_comment") and part.pos_marker:
-            line = part.pos_marker.line_no
-            last = next((number for number in code if number >= line), line)
-            yield line, part.pos_marker.line_pos, last, comment
+    for start, end, following in comments(text):
+        comment = text[start:end].strip()
+        if comment.startswith("--") and (_MEANT.match(comment) or _OTHER_WAYS.match(comment)):
+            place = location_at(text, start, "")
+            alone = not place.text[: place.column - 1].strip()
+            yield place.line, place.column, location_at(text, following, "").line if alone else place.line, comment

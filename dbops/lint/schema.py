@@ -30,6 +30,18 @@ _INDEX = re.compile(
 )
 _HYPERTABLE = re.compile(r"\bcreate_hypertable\s*\(\s*(?:relation\s*=>\s*)?'(?P<name>[^']+)'", re.IGNORECASE)
 _HYPERTABLE_OPTION = re.compile(r"\bWITH\s*\([^)]*\b(?:tsdb|timescaledb)\.hypertable\b", re.IGNORECASE)
+_NAMED = rf"{_OPTIONAL}(?P<table>{NAME}(?:\s*\.\s*{NAME})?)"
+_VIEW = re.compile(rf"(?P<what>CREATE|DROP)\s+MATERIALIZED\s+VIEW\s+{_NAMED}", re.IGNORECASE)
+_DOMAIN = re.compile(rf"CREATE\s+DOMAIN\s+{_NAMED}\s+(?:AS\s+)?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_ALTER_DOMAIN = re.compile(rf"ALTER\s+DOMAIN\s+{_NAMED}\s+(?:ADD|SET\s+NOT\s+NULL)\b", re.IGNORECASE)
+_CONSTRAINED = re.compile(r"\b(?:CHECK\s*\(|NOT\s+NULL)", re.IGNORECASE)
+_FUNCTION = re.compile(rf"CREATE\s+(?:OR\s+REPLACE\s+)?FUNCTION\s+{_NAMED}", re.IGNORECASE)
+_STABLE = re.compile(r"\b(?:IMMUTABLE|STABLE)\b", re.IGNORECASE)
+_PARTITIONED = re.compile(r"\bPARTITION\s+BY\b", re.IGNORECASE)
+_TABLE = re.compile(TABLE)
+_LITERAL = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'", re.DOTALL)
+_CHECK = re.compile(r"\bCHECK\s*\(", re.IGNORECASE)
+_NOT_VALID = re.compile(r"\bNOT\s+VALID\b", re.IGNORECASE)
 _NOT_NULL = re.compile(
     rf"\bADD\s+CONSTRAINT\s+(?P<constraint>{NAME})\s+CHECK\s*\(\s*(?P<column>{NAME})\s+IS\s+NOT\s+NULL\s*\)"
     r"(?P<later>\s*NOT\s+VALID)?",
@@ -43,12 +55,19 @@ class Schema:
     """The tables that exist before a file runs, as schema.name, and the columns that hold no null.
 
     `hypertables` are those among `tables` that are one; `not_null` are pairs of table and column for which a
-    validated CHECK constraint says so, which spares SET NOT NULL the scan.
+    validated CHECK constraint says so, which spares SET NOT NULL the scan. `views` are materialized; `checked` are the
+    tables with a valid CHECK constraint; `domains` are the domains with a constraint, and `stable` the functions that
+    are declared to be stable or immutable.
     """
 
     tables: frozenset[str] = frozenset()
     hypertables: frozenset[str] = frozenset()
     not_null: frozenset[tuple[str, str]] = frozenset()
+    views: frozenset[str] = frozenset()
+    partitioned: frozenset[str] = frozenset()
+    checked: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
+    stable: frozenset[str] = frozenset()
 
 
 def before(path: Path | None) -> Schema:
@@ -99,10 +118,18 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
     hypertables: set[str] = set()
     not_null: set[tuple[str, str]] = set()
     checks: dict[tuple[str, str], str] = {}
+    views: set[str] = set()
+    partitioned: set[str] = set()
+    checked: set[str] = set()
+    domains: set[str] = set()
+    stable: set[str] = set()
     texts = (path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files_at)
     for _, sql in (statement for text in texts for statement in statements(text)):
         if match := _CREATE.match(sql):
-            tables.add(qualified(match["table"]))
+            table = qualified(match["table"])
+            tables.add(table)
+            partitioned |= {table} if _PARTITIONED.search(sql) else set()
+            checked |= {table} if _CHECK.search(sql) else set()
             if _HYPERTABLE_OPTION.search(sql):
                 hypertables.add(qualified(match["table"]))
         elif match := _DROP.match(sql):
@@ -120,6 +147,10 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
                     if table in names:
                         names.remove(table)
                         names.add(new)
+            if VALIDATE_CONSTRAINT.search(match["actions"]) or (
+                _CHECK.search(match["actions"]) and not _NOT_VALID.search(match["actions"])
+            ):
+                checked.add(table)
             for check in _NOT_NULL.finditer(match["actions"]):
                 checks[table, stored(check["constraint"])] = stored(check["column"])
                 if not check["later"]:
@@ -130,5 +161,27 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
             for gone in _DROP_CHECK.finditer(match["actions"]):
                 if column := checks.pop((table, stored(gone["constraint"])), ""):
                     not_null.discard((table, column))
+        elif match := _VIEW.match(sql):
+            views = views - {qualified(match["table"])} | (
+                {qualified(match["table"])} if match["what"].upper() == "CREATE" else set()
+            )
+        elif match := _DOMAIN.match(sql):
+            base = _TABLE.match(match["rest"])
+            if _CONSTRAINED.search(match["rest"]) or (base and qualified(base["table"]) in domains):
+                domains.add(qualified(match["table"]))
+        elif match := _ALTER_DOMAIN.match(sql):
+            domains.add(qualified(match["table"]))
+        elif match := _FUNCTION.match(sql):
+            stable -= {qualified(match["table"])}
+            stable |= {qualified(match["table"])} if _STABLE.search(_LITERAL.sub("", sql)) else set()
         hypertables |= {qualified(match["name"]) for match in _HYPERTABLE.finditer(sql)}
-    return Schema(frozenset(tables), frozenset(hypertables), frozenset(not_null))
+    return Schema(
+        tables=frozenset(tables),
+        hypertables=frozenset(hypertables),
+        not_null=frozenset(not_null),
+        views=frozenset(views),
+        partitioned=frozenset(partitioned),
+        checked=frozenset(checked),
+        domains=frozenset(domains),
+        stable=frozenset(stable),
+    )

@@ -1,4 +1,4 @@
-"""Run squawk on the migrations after the baseline, and keep what it says of tables that are in use.
+"""Run squawk, and keep what it says of migrations after the baseline, of tables that are in use.
 
 What squawk may not look for, and why, is in .squawk.toml.
 """
@@ -16,24 +16,10 @@ from typing import Any
 
 from dbops.errors import UsageError
 from dbops.lint import schema
-from dbops.lint.findings import Finding
-from dbops.lint.schema import Schema
+from dbops.lint.findings import SYNTAX_ERROR, Finding
 from dbops.migrations.files import label
-from dbops.migrations.names import NAME, stored
 from dbops.settings import ROOT
 
-# These have a rule of our own where the table is a hypertable: see KM10 and KM11 in dbops/lint/rules.py.
-REPLACED = {
-    "adding-field-with-default",
-    "adding-foreign-key-constraint",
-    "adding-not-nullable-field",
-    "adding-serial-primary-key-field",
-    "changing-column-type",
-    "constraint-missing-not-valid",
-    "disallowed-unique-constraint",
-    "require-concurrent-index-creation",
-    "require-concurrent-reindex",
-}
 # These are about a definition, and hold for new tables too.
 DEFINITIONS = {
     "ban-char-field",
@@ -53,33 +39,31 @@ INSTEAD = {
     "ban-drop-generated-expression": "Drop it when every released client gives the value, and say so in a waiver.",
     "ban-set-schema": KEEP,
     "renaming-object": KEEP,
-    "adding-field-with-default": f"Add the column without it, SET DEFAULT for new rows, fill the old ones. {LIVE}",
-    "adding-foreign-key-constraint": f"Add it NOT VALID, and VALIDATE CONSTRAINT in a later file. {LIVE}",
-    "adding-not-nullable-field": f"Add CHECK (column IS NOT NULL) NOT VALID and validate it before. {LIVE}",
     "adding-required-field": f"Give it a constant DEFAULT, or make it nullable and fill it first. {LIVE}",
     "ban-char-field": "Write text or varchar(n).",
-    "ban-drop-default": "Drop it when every released client gives the value, and say so in a waiver.",
-    "ban-drop-not-null": "Drop it when every released client handles null, and say so in a waiver.",
     "ban-drop-database": "Use `invoke db.drop`.",
-    "changing-column-type": f"Add a column of the new type, fill it, change the clients, drop the old one. {LIVE}",
-    "constraint-missing-not-valid": f"Add it NOT VALID, and VALIDATE CONSTRAINT in a later file. {LIVE}",
-    "disallowed-unique-constraint": "CREATE UNIQUE INDEX CONCURRENTLY in a file with -- migrate: no-transaction, and"
-    " ADD CONSTRAINT ... UNIQUE USING INDEX in the next.",
     "identifier-too-long": "Choose a name of at most 63 bytes.",
     "renaming-column": "Add a column of the new name, fill it, change the clients, drop the old one.",
     "renaming-table": "Keep the name, or leave a view of the old name until no client uses it.",
-    "require-concurrent-index-creation": "Write CREATE INDEX CONCURRENTLY, alone in a file with"
-    " -- migrate: no-transaction.",
     "require-concurrent-index-deletion": "Write DROP INDEX CONCURRENTLY, alone in a file with"
     " -- migrate: no-transaction.",
 }
-_SET_NOT_NULL = re.compile(rf"ALTER\s+(?:COLUMN\s+)?(?P<column>{NAME})\s*\Z", re.IGNORECASE)
+# What some rules find, and no client notices: names of constraints and indexes, a default where there was none.
+_UNNOTICED = {
+    "renaming-object": re.compile(r"ALTER\s+(?:TABLE\b.*\bRENAME\s+CONSTRAINT|INDEX)\b", re.IGNORECASE | re.DOTALL),
+    "ban-alter-identity": re.compile(r"ALTER\s+TABLE\b.*\bADD\s+GENERATED\s+BY\s+DEFAULT\b", re.IGNORECASE | re.DOTALL),
+}
 
 
-def check(texts: Mapping[Path, str]) -> Iterator[Finding]:
-    """Yield what squawk finds in some migrations, given with their texts.
+def program() -> str | None:
+    """Return squawk's path: beside this Python, or on PATH."""
+    return shutil.which("squawk", path=sysconfig.get_path("scripts")) or shutil.which("squawk")
 
-    Raises UsageError if squawk is not installed or does not answer.
+
+def check(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:
+    """Yield what squawk finds in some files, given with their texts: in others than migrations, errors of syntax only.
+
+    Raises UsageError if squawk does not answer.
     """
     by_mode: dict[bool, list[Path]] = {True: [], False: []}
     for path, text in texts.items():
@@ -92,11 +76,11 @@ def check(texts: Mapping[Path, str]) -> Iterator[Finding]:
             line = lines[found["line"]] if found["line"] < len(lines) else ""
             column = len(line.encode()[: found["column"]].decode(errors="ignore"))
             offset = sum(map(len, lines[: found["line"]])) + column
-            if _counts(rule, offset, texts[path], schema.before(path)):
+            if _counts(rule, offset, texts[path], path):
                 why = str(found["message"]).strip().replace("\n", " ")
                 instead = INSTEAD.get(rule) or (DROP if rule.startswith("ban-drop-") else str(found["help"] or ""))
                 place = label(path), found["line"] + 1, column + 1
-                yield Finding(*place, rule, _sentence(why), _sentence(instead))
+                yield path, Finding(*place, rule, _sentence(why), _sentence(instead))
 
 
 def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
@@ -104,32 +88,28 @@ def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
     files = [str(path) for path in paths]
     if not files:
         return []
-    program = shutil.which("squawk", path=sysconfig.get_path("scripts")) or shutil.which("squawk")
-    if not program:
-        raise UsageError(
-            "squawk is not installed", where="squawk-cli", hint="Install what pyproject.toml names under `lint`."
-        )
     mode = "--assume-in-transaction" if transactional else "--no-assume-in-transaction"
-    command = [program, "--config", str(ROOT / ".squawk.toml"), mode, "--reporter", "json", *files]
+    command = [program() or "squawk", "--config", str(ROOT / ".squawk.toml"), mode, "--reporter", "json", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
     try:
         report = json.loads(done.stdout)
     except ValueError:
         answer = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise UsageError(f"squawk failed: {answer}", where=program, hint="Check .squawk.toml.") from None
+        raise UsageError(f"squawk failed: {answer}", where="squawk", hint="Check .squawk.toml.") from None
     return list(report)
 
 
-def _counts(rule: str, offset: int, text: str, earlier: Schema) -> bool:
+def _counts(rule: str, offset: int, text: str, path: Path) -> bool:
     """Return whether a finding is about a table that an earlier file created, or about any definition at all."""
-    start, sql = next((s for s in reversed(schema.statements(text)) if s[0] <= offset), (0, ""))
-    if rule in DEFINITIONS or not (table := schema.table_of(sql)):
+    if rule == SYNTAX_ERROR:
         return True
-    if table not in earlier.tables or (table in earlier.hypertables and rule in REPLACED):
+    if schema.number(path) <= schema.BASELINE:
         return False
-    if rule == "adding-not-nullable-field" and (match := _SET_NOT_NULL.search(text[start:offset])):
-        return (table, stored(match["column"])) not in earlier.not_null
-    return True
+    _, sql = next((s for s in reversed(schema.statements(text)) if s[0] <= offset), (0, ""))
+    if rule in _UNNOTICED and _UNNOTICED[rule].match(sql):
+        return False
+    table = schema.table_of(sql)
+    return rule in DEFINITIONS or not table or table in schema.before(path).tables
 
 
 def _sentence(text: str) -> str:

@@ -15,7 +15,7 @@ NEXT = "Restore it, and write the change as a new migration: `invoke db.new NAME
 
 def check(directory: Path, release: Release) -> Iterator[Finding]:
     """Yield what contradicts that released files are unchanged and new ones are numbered above them."""
-    if not release.commit:
+    if not release.names:
         return
     here = {path.name: path for path in directory.glob("*.sql")}
     new = {name: path for name, path in here.items() if name not in release.names}

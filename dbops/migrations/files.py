@@ -127,20 +127,25 @@ def discover(directory: Path, *, allow_empty: bool = False) -> tuple[Migration, 
     Each file is read once: what is validated here is what will be sent. `allow_empty` accepts files without
     statements. Raises UsageError that names everything that is wrong at once.
     """
+    found, problems = examine(directory)
+    problems += [] if allow_empty else [(file.path, _empty(file)) for file in found if not file.statements]
+    problems = sorted(problems, key=lambda problem: problem[0]) or order_problems(found)
+    if problems:
+        raise _error(directory, problems)
+    return tuple(found)
+
+
+def examine(directory: Path) -> tuple[list[Migration], list[tuple[Path, InvalidMigrationError]]]:
+    """Return a directory's valid migrations in order, and what is wrong with the other files, each by itself."""
     problems: list[tuple[Path, InvalidMigrationError]] = []
     found: list[Migration] = []
     for path in _entries(directory):
         try:
             found.append(_validated(path, directory))
-            if not (found[-1].statements or allow_empty):
-                raise _empty(found[-1])
         except InvalidMigrationError as problem:
             problems.append((path, problem))
     found.sort(key=lambda migration: (migration.version, migration.name))
-    problems = problems or _order_problems(found)
-    if problems:
-        raise _error(directory, problems)
-    return tuple(found)
+    return found, problems
 
 
 def refuse_empty(migrations: tuple[Migration, ...]) -> None:
@@ -404,7 +409,7 @@ def _empty(migration: Migration) -> InvalidMigrationError:
     return InvalidMigrationError("is empty")
 
 
-def _order_problems(found: list[Migration]) -> list[tuple[Path, InvalidMigrationError]]:
+def order_problems(found: list[Migration]) -> list[tuple[Path, InvalidMigrationError]]:
     """Return what is wrong with the numbers of files that are valid each by itself."""
     problems = []
     for expected, (before, migration) in enumerate(zip([None, *found], found, strict=False), start=1):

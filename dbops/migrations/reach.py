@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from dbops.errors import UsageError
 from dbops.migrations.files import Migration, first_of, label
-from dbops.migrations.sqlsplit import location_at, split, tokens
+from dbops.migrations.sqlsplit import location_at, split
+from dbops.migrations.tokens import Token, form, groups, read, split_at
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A way to reach beyond the database: why it is refused, what to do instead, and how it is recognised.
 
-    `statement` matches the beginning of a statement in the form that `_form` gives it; `function` matches the name of a
+    `statement` matches the beginning of a statement in the form that `form` gives it; `function` matches the name of a
     function that is called; `written` matches, anywhere in a statement, a change of a system catalog.
     """
 
@@ -45,24 +46,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.words} {self.kind.why}"
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token at an offset: `text` is a word in capitals, a quoted name without quotes, or a literal's content.
-
-    `inside` is the offset of the content.
-    """
-
-    kind: str
-    text: str
-    offset: int
-    inside: int = 0
-
-    @property
-    def name(self) -> str:
-        """Return the name that a word or a quoted name stands for; empty for another token."""
-        return self.text.lower() if self.kind == "word" else self.text if self.kind == "quoted" else ""
 
 
 def _catalogs(*names: str) -> re.Pattern[str]:
@@ -170,10 +153,8 @@ _SUSPICIOUS = re.compile(
     r"|\w+_data_node)\b",
     re.IGNORECASE,
 )
-_PIECE = re.compile(r"\|\||:=|=>|::|[0-9]+|.", re.DOTALL)
 _PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
 _LIMIT = re.compile(_LIMITS, re.IGNORECASE)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CURRENT = {"current_database()", "current_catalog", "pg_catalog.current_database()"}
 _WRAPPED = re.compile(
     r"(?:pg_catalog\.)?quote_ident\((?P<inner>.*)\)|\((?P<group>.*)\)|(?P<cast>.*)::(?:text|name|varchar)"
@@ -228,7 +209,7 @@ def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding
         return []
     found: list[Finding] = []
     for statement in split(text):
-        parts = _tokens(statement.text, statement.start)
+        parts = read(statement.text, statement.start)
         bodies = (part for part in parts if part.kind == "string")
         if statement.begins("DO"):
             found += (finding for body in bodies for finding in _in_body(body, routines))
@@ -242,60 +223,19 @@ def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding
     return sorted({(f.offset, f.kind.why): f for f in found}.values(), key=lambda finding: finding.offset)
 
 
-def _tokens(text: str, start: int) -> list[Token]:
-    """Return the tokens of a text that stands at an offset, with parentheses and operators one by one."""
-    found: list[Token] = []
-    for kind, begin, end in tokens(text):
-        raw, at = text[begin:end], start + begin
-        if kind == "word":
-            found.append(Token(kind, raw.upper(), at))
-        elif kind == "quoted":
-            found.append(Token(kind, raw[1:-1].replace('""', '"'), at))
-        elif kind == "string" and begin and text[begin - 1] == "'" and found[-1].kind == "string":
-            # A doubled quote was read as the end of one literal and the beginning of another.
-            found[-1] = replace(found[-1], text=f"{found[-1].text}'{raw[1:-1]}")
-        elif kind == "string":
-            found.append(Token(kind, raw[1:-1], at, at + 1))
-        elif kind == "escaped":
-            found.append(Token("string", _ESCAPED.sub(r"\1", raw[2:-1].replace("''", "'")), at, at + 2))
-        elif kind == "dollar":
-            tag = raw.index("$", 1) + 1
-            found.append(Token("string", raw[tag:-tag], at, at + tag))
-        else:
-            found += [Token("other", piece[0], at + piece.start()) for piece in _PIECE.finditer(raw)]
-    return found
-
-
-def _form(parts: list[Token], *, nested: bool) -> str:
-    """Return a statement with one blank between tokens, words in capitals, and a quote for each literal.
-
-    What stands in parentheses is left out, unless it is asked for.
-    """
-    depth = 0
-    shown: list[str] = []
-    for part in parts:
-        if part.kind == "other" and part.text in "()":
-            depth += 1 if part.text == "(" else -1
-            shown += [part.text] * nested
-        elif nested or not depth:
-            quoted = '"' + re.sub(r"\s", "_", part.text) + '"'
-            shown.append({"string": "'", "quoted": quoted}.get(part.kind, part.text))
-    return " ".join([*shown, ""])
-
-
 def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Finding]:
     """Yield what reaches beyond the database in a statement of SQL, or in one of PL/pgSQL, also behind THEN."""
     starts = [0, *(n + 1 for n, part in enumerate(parts) if part.kind == "word" and part.text in _BEFORE_STATEMENT)]
-    if _form(parts[:2], nested=True) == "CREATE SCHEMA ":
+    if form(parts[:2], nested=True) == "CREATE SCHEMA ":
         starts += [n for n, part in enumerate(parts) if part.kind == "word" and part.text == "GRANT"]
     for start in starts:
-        form = _form(parts[start:], nested=False)
+        shown = form(parts[start:], nested=False)
         for kind in KINDS:
-            if kind.statement and (match := kind.statement.match(form)):
-                shown = form.split()[0] if "." in match[0] or "'" in match[0] else match[0].strip()
-                yield Finding(parts[start].offset, shown, kind)
+            if kind.statement and (match := kind.statement.match(shown)):
+                words = shown.split()[0] if "." in match[0] or "'" in match[0] else match[0].strip()
+                yield Finding(parts[start].offset, words, kind)
                 break
-    whole = _form(parts, nested=True)
+    whole = form(parts, nested=True)
     for kind in KINDS:
         if kind.written and (match := kind.written.search(whole)):
             yield Finding(parts[0].offset, match[0].lower().replace(" . ", "."), kind)
@@ -313,7 +253,7 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Fin
 
 def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Finding]:
     """Yield what reaches beyond the database in the body of a DO block or a routine, and in the SQL that it makes."""
-    statements = [_tokens(statement.text, body.inside + statement.start) for statement in split(body.text)]
+    statements = [read(statement.text, body.inside + statement.start) for statement in split(body.text)]
     own = _own_variables(statements)
     for parts in statements:
         yield from _in_statement(parts, routines)
@@ -335,14 +275,14 @@ def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]
             text = _made(expression, own)
             at = next(token.offset for token in expression if token.kind == "string")
             for statement in split(text):
-                for finding in _in_statement(_tokens(statement.text, 0), routines):
+                for finding in _in_statement(read(statement.text, 0), routines):
                     yield Finding(at, finding.words, finding.kind)
                 if statement.begins("DO"):
-                    for inner in _tokens(statement.text, 0):
+                    for inner in read(statement.text, 0):
                         if inner.kind == "string":
                             yield from (Finding(at, f.words, f.kind) for f in _in_body(inner, routines))
             # What other functions than format() are given may be SQL too.
-            for group, name in _groups(expression):
+            for group, name in groups(expression):
                 if name != "format":
                     yield from _in_expressions(group, own, routines)
         expression = []
@@ -350,48 +290,22 @@ def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]
             return
 
 
-def _groups(parts: list[Token]) -> Iterator[tuple[list[Token], str]]:
-    """Yield the content of each pair of parentheses that is not in another, and the name in front of it."""
-    depth, start = 0, 0
-    for n, part in enumerate(parts):
-        if part.kind == "other" and part.text == "(":
-            depth += 1
-            start = n if depth == 1 else start
-        elif part.kind == "other" and part.text == ")":
-            depth -= 1
-            if not depth:
-                yield parts[start + 1 : n], parts[start - 1].name if start else ""
-
-
-def _split_at(parts: list[Token], operator: str) -> list[list[Token]]:
-    """Return the parts between an operator, outside parentheses."""
-    depth = 0
-    found: list[list[Token]] = [[]]
-    for part in parts:
-        depth += (part.text == "(") - (part.text == ")") if part.kind == "other" else 0
-        if part.text == operator and part.kind == "other" and not depth:
-            found.append([])
-        else:
-            found[-1].append(part)
-    return found
-
-
 def _made(expression: list[Token], own: set[str]) -> str:
     """Return the text that an expression makes, with a name in place of what is not known."""
     made = ""
-    for operand in _split_at(expression, "||"):
+    for operand in split_at(expression, "||"):
         if len(operand) > 2 and operand[-2].text == "::":
             operand = operand[:-2]
-        groups = list(_groups(operand))
+        inside = list(groups(operand))
         if len(operand) == 1 and operand[0].kind == "string":
             made += operand[0].text
-        elif groups and groups[0][1] == "format" and operand[-1].text == ")":
-            template, *arguments = _split_at(groups[0][0], ",")
+        elif inside and inside[0][1] == "format" and operand[-1].text == ")":
+            template, *arguments = split_at(inside[0][0], ",")
             made += _formatted(_made(template, own), arguments, own)
-        elif groups and groups[0][1] == "concat" and operand[-1].text == ")":
-            made += "".join(_made(argument, own) for argument in _split_at(groups[0][0], ","))
-        elif len(groups) == 1 and operand[0].text == "(" and operand[-1].text == ")":
-            made += _made(groups[0][0], own)
+        elif inside and inside[0][1] == "concat" and operand[-1].text == ")":
+            made += "".join(_made(argument, own) for argument in split_at(inside[0][0], ","))
+        elif len(inside) == 1 and operand[0].text == "(" and operand[-1].text == ")":
+            made += _made(inside[0][0], own)
         else:
             made += _OWN if _is_own("".join(part.text.lower() for part in operand), own) else _OTHER
     return made
@@ -411,6 +325,24 @@ def _formatted(template: str, arguments: list[list[Token]], own: set[str]) -> st
         return f'"{value}"' if known and match["kind"] == "I" else f"'{value}'" if match["kind"] == "L" else value
 
     return _PLACEHOLDER.sub(filled, template)
+
+
+def is_about_own_database(block: list[Token]) -> bool:
+    """Return whether all that a DO block does is to execute statements about the current database."""
+    for body in (part for part in block if part.kind == "string"):
+        statements = [read(statement.text, 0) for statement in split(body.text)]
+        own = _own_variables(statements)
+        for parts in statements:
+            words = [part.text for part in parts]
+            while words and words[0] in _BEFORE_STATEMENT:
+                words.pop(0)
+            if words[:1] == ["EXECUTE"]:
+                start = len(parts) - len(words) + 1
+                if f"DATABASE {_OWN}" not in _made(parts[start:-1], own).replace('"', ""):
+                    return False
+            elif words[:1] != ["END"] and not (words and words[0].lower() in own):
+                return False
+    return True
 
 
 def _is_own(expression: str, own: set[str]) -> bool:
@@ -445,7 +377,7 @@ def _own_variables(statements: list[list[Token]]) -> set[str]:
 
 def _routine(parts: list[Token]) -> str:
     """Return the name of the routine that a statement creates; empty for another statement."""
-    words = _form(parts[:4], nested=True).replace("OR REPLACE ", "")
+    words = form(parts[:4], nested=True).replace("OR REPLACE ", "")
     if not words.startswith(("CREATE FUNCTION ", "CREATE PROCEDURE ")):
         return ""
     opening = next((n for n, part in enumerate(parts) if part.text == "(" and part.kind == "other"), 0)

@@ -2,19 +2,24 @@
 
 What is released is, in this order:
 
-1. what the newest `v*` tag contains that HEAD descends from;
+1. what the version tags contain that HEAD descends from, such as v1.2.0 or v1.2.0-rc1, all of them together;
 2. without such a tag, on a branch: what the main branch contained when the branch left it;
 3. without such a tag, on the main branch itself or a commit of it: nothing.
+
+Where CI is set, a clone that lacks the tags of its remote repository is not taken for a project without releases.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+_GIT_SECONDS = 60
 MAIN = ("origin/main", "main")
+_VERSION = re.compile(r"v\d+(?:\.\d+)*(?:-?(?:a|alpha|b|beta|pre|rc)[.-]?\d*)?")
 
 
 class UnknownHistoryError(Exception):
@@ -23,11 +28,15 @@ class UnknownHistoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What counts as released: a commit (empty if nothing is), in words, and the files of the directory in it."""
+    """What counts as released: in words, and by file name the commit that has it; no names if nothing is."""
 
-    commit: str
     description: str
-    names: tuple[str, ...] = ()
+    commits: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the released files, in order."""
+        return tuple(sorted(self.commits))
 
 
 def find(directory: Path) -> Release:
@@ -36,17 +45,23 @@ def find(directory: Path) -> Release:
         raise UnknownHistoryError("this clone is shallow: run `git fetch --unshallow --tags` (CI: fetch-depth: 0)")
     head = _known(directory, "HEAD")
     if not head:
-        return Release("", "nothing is released: there is no commit")
-    newest = ("--sort=-version:refname", "--count=1", "--format=%(refname:lstrip=2)")
-    if tag := _git(directory, "for-each-ref", "--merged=HEAD", *newest, "refs/tags/v*"):
-        return _release(directory, f"refs/tags/{tag}", f"tag {tag}")
+        return Release("nothing is released: there is no commit")
+    merged = ("--merged=HEAD", "--sort=version:refname", "--format=%(refname:lstrip=2)")
+    tags = [tag for tag in _git(directory, "for-each-ref", *merged, "refs/tags/v*").splitlines() if _is_version(tag)]
+    if tags:
+        # Most tags are contained in a later one.
+        heads = _git(directory, "merge-base", "--independent", *(f"refs/tags/{tag}" for tag in tags)).splitlines()
+        by_commit = {_known(directory, f"refs/tags/{tag}"): tag for tag in tags}
+        return _release(directory, {head: f"tag {by_commit[head]}" for head in heads})
+    if os.environ.get("CI"):
+        _assert_no_tag_is_missing(directory)
     main = next((name for name in MAIN if _known(directory, name)), "")
     if not main:
         raise UnknownHistoryError(f"neither {' nor '.join(MAIN)} is here: run `git fetch origin main:main --tags`")
     base = _git(directory, "merge-base", "HEAD", main)
     if base == head and _git(directory, "branch", "--show-current") in ("main", ""):
-        return Release("", "nothing is released: there is no v* tag")
-    return _release(directory, base, f"{main}, where this branch left it ({base[:9]})")
+        return Release("nothing is released: there is no version tag")
+    return _release(directory, {base: f"{main}, where this branch left it ({base[:9]})"})
 
 
 def released_names(directory: Path) -> tuple[str, ...]:
@@ -59,12 +74,33 @@ def released_names(directory: Path) -> tuple[str, ...]:
 
 def content(directory: Path, release: Release, name: str) -> bytes:
     """Return what a released file contained."""
-    return _git_bytes(directory, "show", f"{release.commit}:./{name}")
+    return _git_bytes(directory, "show", f"{release.commits[name]}:./{name}")
 
 
-def _release(directory: Path, commit: str, description: str) -> Release:
-    listed = _git(directory, "ls-tree", "--name-only", commit, "./").splitlines()
-    return Release(commit, description, tuple(name for name in listed if name.endswith(".sql")))
+def _is_version(tag: str) -> bool:
+    return _VERSION.fullmatch(tag) is not None
+
+
+def _assert_no_tag_is_missing(directory: Path) -> None:
+    """Raise UnknownHistoryError if the remote repository has version tags that are not here, or cannot be asked."""
+    if "origin" not in _git(directory, "remote").splitlines():
+        return
+    here = set(_git(directory, "tag", "--list", "v*").splitlines())
+    there = [
+        line.rpartition("/")[2] for line in _git(directory, "ls-remote", "--tags", "--refs", "origin").splitlines()
+    ]
+    if missing := [tag for tag in there if _is_version(tag) and tag not in here]:
+        raise UnknownHistoryError(f"this clone lacks the tags of origin, such as {missing[-1]}: run `git fetch --tags`")
+
+
+def _release(directory: Path, descriptions: dict[str, str]) -> Release:
+    """Return what some commits contain, together; each has a description."""
+    commits: dict[str, str] = {}
+    for commit in descriptions:
+        for name in _git(directory, "ls-tree", "--name-only", commit, "./").splitlines():
+            if name.endswith(".sql"):
+                commits[name] = commit
+    return Release(" and ".join(descriptions.values()), commits)
 
 
 def _known(directory: Path, name: str) -> str:
@@ -83,11 +119,16 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes:
     """Return what git prints; UnknownHistoryError if it cannot be run or fails."""
     # A hook that runs lint sets variables that name another index or directory.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ["GIT_TERMINAL_PROMPT"] = "0"
     # With this suffix v1.1.0-rc1 comes before v1.1.0.
     settings = ("-c", "core.quotePath=false", "-c", "versionsort.suffix=-")
     command = ["git", *settings, "-C", str(directory), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, env=environ)  # noqa: S603 - our own arguments
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            command, capture_output=True, check=False, env=environ, stdin=subprocess.DEVNULL, timeout=_GIT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise UnknownHistoryError(f"git {arguments[0]} took longer than {_GIT_SECONDS} s") from None
     except OSError as error:
         raise UnknownHistoryError(f"git cannot be run: {error.strerror}") from None
     if done.returncode:

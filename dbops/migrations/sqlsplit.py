@@ -160,6 +160,20 @@ def tokens(text: str) -> Iterator[tuple[str, int, int]]:
             yield kind, start, position
 
 
+def comments(text: str) -> Iterator[tuple[int, int, int]]:
+    """Yield the start and the end of each comment, and the start of the token behind it."""
+    position = 0
+    waiting: list[tuple[int, int]] = []
+    while position < len(text):
+        kind, start, position = _token(text, position)
+        if kind == "comment":
+            waiting.append((start, position))
+        else:
+            yield from ((*comment, min(start, len(text) - 1)) for comment in waiting)
+            waiting = []
+    yield from ((*comment, comment[0]) for comment in waiting)
+
+
 def without_comments(text: str) -> str:
     """Return a text with each comment, and blanks between words, replaced by one blank."""
     parts: list[str] = []

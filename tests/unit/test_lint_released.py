@@ -69,7 +69,7 @@ def test_nothing_is_released_on_main_without_a_tag(repository: Repository) -> No
     assert repository.known() == ()
     assert repository.findings() == []
     repository.commit()
-    assert "no v* tag" in released.find(repository.directory).description
+    assert "no version tag" in released.find(repository.directory).description
 
 
 def test_tag_releases_what_it_contains(repository: Repository) -> None:
@@ -91,6 +91,39 @@ def test_newest_tag_counts_as_versions_do(repository: Repository) -> None:
     repository.git("tag", "verified-later")
     repository.git("tag", "w2.0.0", "v1.9.0")
     assert len(repository.known()) == 3
+
+
+@pytest.mark.parametrize("tag", ["vNext", "v2-spike", "vendor-drop", "v", "v2.x", "v1.0.0-fix", "version-2"])
+def test_tag_that_is_no_version_releases_nothing_and_hides_none(repository: Repository, tag: str) -> None:
+    repository.git("tag", tag)
+    assert repository.known() == ()
+    repository.git("tag", "v1.0.0")
+    repository.commit("0003_create_c.sql")
+    repository.git("tag", "--force", tag)
+    assert repository.known() == ("0001_create_a.sql", "0002_create_b.sql")
+
+
+@pytest.mark.parametrize("tag", ["v2", "v1.0", "v1.0.0.1", "v1.0.0-rc1", "v1.0.0rc1", "v1.0.0-beta.2"])
+def test_tag_that_is_a_version_releases(repository: Repository, tag: str) -> None:
+    repository.git("tag", tag)
+    assert len(repository.known()) == 2
+
+
+def test_all_merged_versions_count_together(repository: Repository) -> None:
+    repository.git("switch", "--quiet", "--create", "hotfix")
+    repository.commit("0003_fix_a.sql")
+    repository.git("tag", "v1.0.1")
+    repository.git("switch", "--quiet", "main")
+    repository.commit("0004_create_d.sql")
+    repository.git("tag", "v1.1.0")
+    repository.git("merge", "--quiet", "--no-edit", "hotfix")
+    assert len(repository.known()) == 4
+    repository.write("0003_fix_a.sql", "SELECT 2;\n")
+    repository.write("0004_create_d.sql", "SELECT 2;\n")
+    assert repository.findings() == [
+        ("0003_fix_a.sql", 2, "released-edited"),
+        ("0004_create_d.sql", 2, "released-edited"),
+    ]
 
 
 def test_release_is_newer_than_its_candidates(repository: Repository) -> None:
@@ -184,7 +217,35 @@ def test_names_of_released_files_are_empty_where_git_does_not_know_them(reposito
 def test_plain_clone_of_main_passes(repository: Repository, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(repository.root), str(tmp_path / "clone")], check=True)
     found = released.find(tmp_path / "clone" / "db" / "migrations")
-    assert found.commit == ""
+    assert found.names == ()
+
+
+def test_clone_without_the_tags_of_its_origin_is_an_unknown_history_in_ci(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.git("tag", "v1.0.0")
+    source, clone = str(repository.root), tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--no-tags", source, str(clone)], check=True)
+    directory = clone / "db" / "migrations"
+    monkeypatch.delenv("CI", raising=False)
+    assert released.find(directory).names == ()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(
+        UnknownHistoryError, match=r"lacks the tags of origin, such as v1\.0\.0: run `git fetch --tags`"
+    ):
+        released.find(directory)
+    subprocess.run(["git", "-C", str(clone), "fetch", "--quiet", "--tags"], check=True)
+    assert len(released.find(directory).names) == 2
+
+
+def test_clone_whose_origin_cannot_be_asked_is_an_unknown_history_in_ci(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    assert released.find(repository.directory).names == ()
+    repository.git("remote", "add", "origin", str(repository.root / "gone"))
+    with pytest.raises(UnknownHistoryError, match="gone"):
+        released.find(repository.directory)
 
 
 def test_branch_in_a_clone_is_compared_with_the_remote_main(repository: Repository, tmp_path: Path) -> None:
@@ -264,17 +325,18 @@ def test_command_prints_findings_of_all_kinds_and_fails(
     assert run(copy, name, "0007_drop_sector.sql") == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" ")[:2] for line in lines[1:-1]] == [
+        [f"db/migrations/{name}:1:1:", "migration"],
         ["db/migrations/0007_drop_sector.sql:5:13:", "KM07"],
         ["db/migrations/0007_drop_sector.sql:5:21:", "ban-drop-column"],
         [f"db/migrations/{name}:1:1:", "released-number"],
     ]
     assert lines[0] == "Released migrations: 6, tag v1.0.0."
-    assert lines[-1] == "3 findings."
+    assert lines[-1] == "4 findings."
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert run(copy, name, "0007_drop_sector.sql") == 1
     annotations = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::error ")]
-    assert len(annotations) == 3
-    assert annotations[0].startswith("::error file=db/migrations/0007_drop_sector.sql,line=5,col=13,title=KM07::")
+    assert len(annotations) == 4
+    assert annotations[1].startswith("::error file=db/migrations/0007_drop_sector.sql,line=5,col=13,title=KM07::")
 
 
 def test_command_passes_on_main_without_a_tag_in_ci(

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlfluff.core import FluffConfig, Linter
-from sqlfluff.core.plugin.host import get_plugin_manager
+from pathlib import Path
 
-from dbops.lint import get_rules, schema
-from dbops.lint.__main__ import findings
+import pytest
+
+from dbops.lint import check, schema, squawk
+from dbops.lint.rules import RULES, Rule
 from dbops.settings import ROOT
 from dbops.verification import list_checks
-from tests.support import lint_cases
+from tests.support import lint_cases, measured_locks
 from tests.support.lint_cases import Case
 
 HEADER = "-- Why: a test.\n-- Needs: nothing.\n-- Locks: none.\n\n"
 
 
-get_plugin_manager()  # sqlfluff warns of rules that are imported before it has loaded its plugins
-OWN = [rule.__name__.removeprefix("Rule_") for rule in get_rules()]
-
-
-@pytest.fixture(scope="module")
-def linter() -> Linter:
-    """Return a linter of our own rules: the others take as long again."""
-    return Linter(FluffConfig.from_path(str(ROOT / "db" / "migrations"), overrides={"rules": ",".join(OWN)}))
-
-
-def codes(linter: Linter, sql: str) -> set[str]:
-    found = linter.lint_string(sql, fname=str(lint_cases.CASE)).get_violations()
-    return {violation.rule_code() for violation in found if violation.rule_code().startswith(("KM", "PRS"))}
+def codes(sql: str, path: Path = lint_cases.CASE) -> set[str]:
+    return {finding.rule for finding in check.own(path, sql)}
 
 
 FORBIDDEN = [
@@ -46,8 +35,8 @@ FORBIDDEN = [
     ("KM03", "SELECT public.add_job('public.f', interval '1 day');"),
     ("KM03", "SELECT add_retention_policy('public.ohlcv', interval '730 days');"),
     ("KM03", "CALL public.add_columnstore_policy('public.ohlcv', interval '7 days');"),
-    ("PRS", "CREATE EVENT TRIGGER t ON ddl_command_end EXECUTE FUNCTION public.f();"),
-    ("PRS", "CREATE RULE r AS ON INSERT TO public.tickers DO INSTEAD NOTHING;"),
+    ("KM03", "CREATE EVENT TRIGGER t ON ddl_command_end EXECUTE FUNCTION public.f();"),
+    ("KM03", "CREATE RULE r AS ON INSERT TO public.tickers DO INSTEAD NOTHING;"),
     ("KM04", "CREATE ROLE app LOGIN;"),
     ("KM04", "CREATE USER app;"),
     ("KM04", "ALTER ROLE app PASSWORD 'secret';"),
@@ -64,7 +53,7 @@ FORBIDDEN = [
     ("KM06", "COMMIT;"),
     ("KM06", "END;"),
     ("KM06", "ROLLBACK;"),
-    ("PRS", "SAVEPOINT s;"),
+    ("KM06", "SAVEPOINT s;"),
     ("KM07", "CREATE TABLE t (id uuid);"),
     ("KM07", "ALTER TABLE tickers ADD COLUMN isin text;"),
     ("KM07", "CREATE INDEX t_idx ON tickers (symbol);"),
@@ -78,13 +67,18 @@ FORBIDDEN = [
     ("KM08", "CREATE TABLE public.t (a integer, CHECK (a > 0));"),
     ("KM08", "ALTER TABLE public.t ADD UNIQUE (a);"),
     ("KM08", "ALTER TABLE public.t ADD COLUMN a integer CHECK (a > 0);"),
+    ("KM02", "SELECT public.drop_chunks('public.ohlcv', interval '1 year');"),
     ("KM09", "DO $$ BEGIN DELETE FROM public.tickers; END $$;"),
+    ("KM09", "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET a = 1', current_database()); DELETE FROM t; END $$;"),
+    ("KM09", "CALL public.tidy();"),
+    ("KM15", "ALTER SYSTEM SET work_mem = '1MB';"),
+    ("KM16", "SET LOCAL lock_timeout = '1s';"),
 ]
 
 
 @pytest.mark.parametrize(("code", "sql"), FORBIDDEN)
-def test_rule_fires(linter: Linter, code: str, sql: str) -> None:
-    assert code in codes(linter, f"{HEADER}{sql}\n")
+def test_rule_fires(code: str, sql: str) -> None:
+    assert code in codes(f"{HEADER}{sql}\n")
 
 
 @pytest.mark.parametrize(
@@ -98,39 +92,77 @@ def test_rule_fires(linter: Linter, code: str, sql: str) -> None:
         "ALTER TABLE public.t ADD COLUMN a integer NOT NULL DEFAULT 0;",
         "CREATE VIEW public.v AS WITH a AS (SELECT 1 AS b) SELECT a.b FROM a;",
         "SELECT public.create_hypertable('public.t', 'date', chunk_time_interval => interval '30 days');",
-        "SET LOCAL lock_timeout = '1s';",
+        "SET LOCAL work_mem = '16MB';",
+        "ALTER TABLE public.t DETACH PARTITION public.part;",
+        'CREATE EXTENSION IF NOT EXISTS "timescaledb";',
         "GRANT SELECT ON public.tickers TO reader;",
     ],
 )
-def test_valid_statement_is_not_flagged(linter: Linter, sql: str) -> None:
-    assert codes(linter, f"{HEADER}{sql}\n") == set()
+def test_valid_statement_is_not_flagged(sql: str) -> None:
+    assert codes(f"{HEADER}{sql}\n") == set()
 
 
 @pytest.mark.parametrize("word", ["Why:", "Needs:", "Locks:"])
-def test_header_must_say_everything(linter: Linter, word: str) -> None:
+def test_header_must_say_everything(word: str) -> None:
     sql = f"{HEADER.replace(word, 'And:')}SELECT 1;\n-- {word} too late\n"
-    assert "KM01" in codes(linter, sql)
-    assert "KM01" in codes(linter, "SELECT 1;\n")
+    assert "KM01" in codes(sql)
+    assert "KM01" in codes("SELECT 1;\n")
 
 
-@pytest.mark.parametrize("case", [case for case in lint_cases.cases() if case.rule in OWN], ids=str)
-def test_rule_finds_what_is_bad_and_nothing_else(linter: Linter, case: Case) -> None:
-    found = codes(linter, case.text)
+def test_header_must_declare_locks_as_the_runner_reads_them() -> None:
+    assert "KM01" in codes(HEADER.replace("none", "a short one on public.tickers") + "SELECT 1;\n")
+
+
+@pytest.mark.parametrize("case", lint_cases.cases(), ids=str)
+def test_rule_finds_what_is_bad_and_nothing_else(case: Case) -> None:
+    found = codes(case.text)
     assert case.rule in found if case.bad else not found
-    assert "PRS" not in found
 
 
-@pytest.mark.parametrize("rule", lint_cases.rules().values(), ids=lambda rule: rule.name)
-def test_each_rule_has_three_bad_cases_and_three_good_ones(rule: lint_cases.Rule) -> None:
-    assert len([case for case in rule.cases if case.bad]) >= 3
-    assert len([case for case in rule.cases if not case.bad]) >= 3
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_each_rule_has_three_bad_cases_and_three_good_ones(rule: Rule) -> None:
+    of_rule = [case for case in lint_cases.cases() if case.rule == rule.code]
+    assert len([case for case in of_rule if case.bad]) >= 3
+    assert len([case for case in of_rule if not case.bad]) >= 3
 
 
-def test_each_rule_of_ours_has_cases() -> None:
-    assert {name for name in lint_cases.rules() if name.startswith("KM")} == set(OWN)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Return the rules that find something in each measured statement; squawk runs once for all."""
+    root, files = tmp_path_factory.mktemp("measured"), {}
+    for number, case in enumerate([*measured_locks.cases("dangerous"), *measured_locks.cases("harmless")]):
+        directory = root / str(number)
+        directory.mkdir()
+        for file in (ROOT / "db" / "migrations").glob("000[1-6]_*.sql"):
+            (directory / file.name).symlink_to(file)
+        (directory / "0007_make_before.sql").write_text(measured_locks.BEFORE)
+        files[directory / "0008_do_case.sql"] = case
+        (directory / "0008_do_case.sql").write_text(case.text)
+    texts = {path: case.text for path, case in files.items()}
+    rules = {case.sql: {finding.rule for finding in check.own(path, case.text)} for path, case in files.items()}
+    for path, finding in squawk.check(texts):
+        rules[files[path].sql].add(finding.rule)
+    return rules
 
 
-def test_page_shows_each_rule_with_its_first_cases() -> None:
+@pytest.mark.parametrize("case", measured_locks.cases("dangerous"), ids=str)
+def test_statement_that_was_seen_to_keep_others_waiting_is_found(
+    found: dict[str, set[str]], case: measured_locks.Case
+) -> None:
+    assert found[case.sql]
+
+
+@pytest.mark.parametrize("case", measured_locks.cases("harmless"), ids=str)
+def test_statement_that_was_seen_to_be_harmless_passes(found: dict[str, set[str]], case: measured_locks.Case) -> None:
+    assert found[case.sql] == set()
+
+
+def test_tables_of_measured_statements_are_long_enough() -> None:
+    assert len(measured_locks.cases("dangerous")) >= 60
+    assert len(measured_locks.cases("harmless")) >= 40
+
+
+def test_page_shows_each_rule_with_its_examples() -> None:
     assert lint_cases.PAGE.read_text() == lint_cases.page()
 
 
@@ -142,4 +174,4 @@ def test_baseline_passes_without_a_waiver() -> None:
     files = sorted((ROOT / "db" / "migrations").glob("*.sql"))[: schema.BASELINE]
     assert [file.name for file in files if "lint:" in file.read_text() or "noqa" in file.read_text()] == []
     assert len(files) == schema.BASELINE
-    assert findings(files) == []
+    assert check.find(files) == ([], [])

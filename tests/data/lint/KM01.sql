@@ -1,6 +1,3 @@
--- A migration begins with a comment of three lines: why it exists, what it relies on, and which locks it takes.
--- They are for the operator who deploys it; `invoke db.migrate --plan` shows the third.
-
 -- bad: no header
 ALTER TABLE public.tickers ADD COLUMN isin text;
 

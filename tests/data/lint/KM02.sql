@@ -1,6 +1,3 @@
--- A migration builds structure and moves no data: a backfill in a migration holds its locks until the last row is
--- written, and cannot be stopped and resumed. docs/live-changes.md shows where it goes instead.
-
 -- bad: fills a column
 UPDATE public.tickers SET sector = 'Unknown';
 

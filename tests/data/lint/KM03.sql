@@ -1,6 +1,3 @@
--- A migration starts nothing that acts by itself: no trigger, no job, no policy. What a migration builds must behave in
--- the same way on a developer's machine and in production, whatever runs beside it.
-
 -- bad: a policy that deletes data by itself
 SELECT add_retention_policy('public.ohlcv', interval '730 days');
 

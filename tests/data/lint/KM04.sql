@@ -1,6 +1,3 @@
--- A migration touches no role and no password: roles belong to the whole server, and their names differ between
--- environments. The runner chooses the role that a migration runs as.
-
 -- bad: a role
 CREATE ROLE app LOGIN;
 
@@ -20,4 +17,4 @@ GRANT SELECT ON public.tickers TO reader;
 ALTER TABLE public.tickers ADD COLUMN role_name text;
 
 -- good: a setting that is no role
-SET LOCAL lock_timeout = '1s';
+SET LOCAL work_mem = '16MB';

@@ -1,5 +1,3 @@
--- TimescaleDB is the only extension: each further one must be installed, updated and preloaded on every server.
-
 -- bad: a function that PostgreSQL has itself
 CREATE EXTENSION pgcrypto;
 

@@ -1,5 +1,3 @@
--- The runner begins and ends the transaction, so that a file and its row in the ledger commit together or not at all.
-
 -- bad: a transaction of its own
 BEGIN;
 ALTER TABLE public.tickers ADD COLUMN isin text;

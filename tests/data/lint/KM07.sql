@@ -1,5 +1,3 @@
--- What a migration defines or changes has its schema in its name: without one, `search_path` decides what is meant.
-
 -- bad: no schema
 ALTER TABLE tickers ADD COLUMN isin text;
 

@@ -1,6 +1,3 @@
--- Every constraint is named explicitly: checks, error messages and later migrations refer to it, and a name
--- that PostgreSQL makes up can differ between databases.
-
 -- bad: PostgreSQL makes up the name
 ALTER TABLE public.tickers ADD CHECK (symbol <> '');
 

@@ -1,5 +1,3 @@
--- A migration hides nothing in a block of code: neither lint nor a reviewer can tell what it does.
-
 -- bad: code
 DO $$ BEGIN DELETE FROM public.tickers; END $$;
 

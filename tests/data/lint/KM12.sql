@@ -1,6 +1,3 @@
--- What PostgreSQL and TimescaleDB refuse to do in a transaction needs a file of its own with `-- migrate: no-transaction`
--- in its header. Without it, the migration fails when it is run.
-
 -- bad: the runner would open a transaction
 CREATE INDEX CONCURRENTLY tickers_sector_idx ON public.tickers (sector);
 

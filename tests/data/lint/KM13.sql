@@ -1,5 +1,3 @@
--- Every new table has a comment that says what one row is: docs/schema.md and every client show it.
-
 -- bad: no comment
 CREATE TABLE public.splits (ticker_id uuid NOT NULL, date date NOT NULL, ratio numeric NOT NULL);
 

@@ -1,5 +1,3 @@
--- Names are in snake_case and need no quotes: a quoted name must be quoted in every query that is ever written.
-
 -- bad: quotes
 CREATE TABLE public."Splits" (ticker_id uuid NOT NULL);
 COMMENT ON TABLE public."Splits" IS 'One row per stock split';

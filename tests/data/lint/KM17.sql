@@ -1,0 +1,15 @@
+-- bad: copies the table
+VACUUM (FULL) public.tickers;
+
+-- bad: copies the table in another order
+CLUSTER public.tickers USING tickers_symbol_key;
+
+-- bad: rows that writers wait for
+SELECT t.id FROM public.tickers AS t FOR UPDATE;
+
+-- good: keeps no other session waiting
+-- migrate: no-transaction
+VACUUM (ANALYZE) public.tickers;
+
+-- good: only marks the index
+ALTER TABLE public.tickers CLUSTER ON tickers_symbol_key;
