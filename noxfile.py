@@ -131,6 +131,13 @@ def engines(session: nox.Session) -> None:
 
 
 @nox.session
+def debian13(session: nox.Session) -> None:
+    """Run the README's two commands on a bare Debian 13, in a chroot that this session makes: that needs root."""
+    install(session, "test")
+    session.run("python", "-m", "tests.support.debian13")
+
+
+@nox.session
 def screens(session: nox.Session) -> None:
     """Write the screens in docs/screens, from real runs on a temporary server, where they have changed."""
     install_with_server(session, "test")

@@ -102,7 +102,7 @@ class Engine:
         A server that runs already is used as it is.
         """
         make_chroot(self.major)
-        with _locked(self.major):
+        with _locked(SUITES[self.major]):
             if self._running():
                 return (self.directory / "url").read_text()
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -112,7 +112,7 @@ class Engine:
         """Stop the server and remove its data, if it is there."""
         if not self.directory.exists():
             return
-        with _locked(self.major):
+        with _locked(SUITES[self.major]):
             if self._running():
                 self._program("pg_ctl", "stop", "-D", f"{self.inside}/data", "-m", "immediate", "-w")
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -157,22 +157,32 @@ def running(major: int) -> Iterator[str]:
 
 
 def make_chroot(major: int) -> Path:
-    """Make the chroot with a version's packages unless it is there, and return it; it gets its name when complete."""
+    """Make the chroot with a version's packages unless it is there, and return it."""
     if major not in SUITES:
         raise EngineError(f"PostgreSQL {major} is not offered: choose {LOCAL}, 17 or 18")
+    return _made(SUITES[major], SUITES[major], install=(f"postgresql-{major}-timescaledb",))
+
+
+def make_bare_chroot(suite: str, include: str) -> Path:
+    """Make a chroot with the packages that debootstrap is to include and no others, unless it is there; return it."""
+    return _made(f"{suite}-bare", suite, include=include)
+
+
+def _made(name: str, suite: str, *, include: str = "", install: Sequence[str] = ()) -> Path:
+    """Return a chroot, which gets its name when it is complete."""
     if os.geteuid() != 0:
-        raise EngineError(f"PostgreSQL {major} runs in a chroot, which needs root: run the command as root")
-    root = _cache() / SUITES[major]
+        raise EngineError(f"Debian's {suite} runs in a chroot, which needs root: run the command as root")
+    root = _cache() / name
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(major):
+    with _locked(name):
         if root.exists():
             return root
         if not shutil.which("debootstrap"):
             _run("apt-get", "-qq", "-y", "install", "--no-install-recommends", "debootstrap")
-        print(f"making a chroot for PostgreSQL {major}: a minute or two", file=sys.stderr)  # noqa: T201
-        new = Path(tempfile.mkdtemp(prefix=f"{SUITES[major]}.new-", dir=root.parent))
+        print(f"making a chroot of Debian's {suite}: a minute or two", file=sys.stderr)  # noqa: T201
+        new = Path(tempfile.mkdtemp(prefix=f"{name}.new-", dir=root.parent))
         try:
-            _fill_chroot(new, SUITES[major], f"postgresql-{major}-timescaledb")
+            _fill_chroot(new, suite, include, install)
             new.rename(root)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
@@ -180,9 +190,12 @@ def make_chroot(major: int) -> Path:
     return root
 
 
-def _fill_chroot(root: Path, suite: str, package: str) -> None:
+def _fill_chroot(root: Path, suite: str, include: str, install: Sequence[str]) -> None:
     root.chmod(0o755)
-    _run("debootstrap", "--variant=minbase", f"--keyring={KEYRING}", suite, str(root), _mirror())
+    included = (f"--include={include}",) if include else ()
+    _run("debootstrap", "--variant=minbase", *included, f"--keyring={KEYRING}", suite, str(root), _mirror())
+    if not install:
+        return
     settings = root / "etc" / "postgresql-common"
     (settings / "createcluster.d").mkdir(parents=True)
     (settings / "createcluster.d" / "none.conf").write_text(NO_CLUSTER)
@@ -191,7 +204,7 @@ def _fill_chroot(root: Path, suite: str, package: str) -> None:
     # A mirror may lag behind; what it has is signed all the same.
     apt = ("apt-get", "-qq", "-o", "Acquire::Check-Valid-Until=false")
     _run(*WITH_PROC, str(root), *apt, "update")
-    _run(*WITH_PROC, str(root), *apt, "-y", "install", "--no-install-recommends", package)
+    _run(*WITH_PROC, str(root), *apt, "-y", "install", "--no-install-recommends", *install)
     _chroot(root, "apt-get", "clean")
 
 
@@ -209,9 +222,9 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _locked(major: int) -> Iterator[None]:
-    """Keep other processes from making a version's chroot, or starting and stopping its servers, at the same time."""
-    with (_cache() / f"{SUITES[major]}.lock").open("w") as file:
+def _locked(name: str) -> Iterator[None]:
+    """Keep other processes from making a chroot, or starting and stopping its servers, at the same time."""
+    with (_cache() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
