@@ -14,12 +14,11 @@ from pathlib import Path
 from dbops import settings
 from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.server import access
+from dbops.server import access, packages
 from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, postmaster
 from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail
 from dbops.server.find import OLDEST, Installation, find
 from dbops.server.packages import OTHER_WAYS
-from dbops.server.packages import install as install_packages
 
 # What `up` takes instead of a port.
 ANY_PORT = 0
@@ -118,15 +117,22 @@ def find_running(environ: Mapping[str, str]) -> str:
 def install(server: Embedded, *, ask: bool = False, report: Report = ignore) -> Installation:
     """Install PostgreSQL and TimescaleDB unless they are installed, and return what is installed.
 
+    A TimescaleDB that was built on this machine with other options is built anew, if there is a way to become root.
     `ask` lets sudo ask for a password.
     """
     if found := server.installations():
-        return found[0]
+        if not packages.is_outdated():
+            return found[0]
+        try:
+            packages.become_root(ask=ask)
+        except ServerError as error:
+            report(Message("WARNING", "TimescaleDB was built here with options that are not used any more", error.what))
+            return found[0]
     claim(server.layout)
     with locked(server.layout, report):
-        if not server.installations():
+        if not server.installations() or packages.is_outdated():
             try:
-                install_packages(server.layout.install_log, ask=ask, report=report)
+                packages.install(server.layout.install_log, ask=ask, report=report)
             except Interrupted as interrupt:
                 interrupt.state = (
                     "TimescaleDB is not installed; packages that apt had finished stay. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -24,12 +25,25 @@ OTHER_WAYS = (
 # Debian 12 has PostgreSQL 15 and no TimescaleDB, which is built there from the oldest stable suite that has its source.
 BUILT_ON = ("debian", "12")
 MAJOR = 15
+BUILT_PACKAGE = f"postgresql-{MAJOR}-timescaledb"
 BUILD_PACKAGES = (f"postgresql-server-dev-{MAJOR}", "cmake", "gcc", "make", "libssl-dev", "dpkg-dev")
 SUITE = "trixie"
+# As Debian's own package is built, by debian/rules of the source: a database of one can be upgraded to the other by
+# pg_upgrade only if both have the same functions, and telemetry is some of them.
+BUILD_OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
+    "-DSEND_TELEMETRY_DEFAULT=OFF",
+    "-DUSE_TELEMETRY=OFF",
+    "-DAPACHE_ONLY=1",
+    "-DREGRESS_CHECKS=OFF",
+)
+# Ends the version of a package that was built here, and tells builds with other options apart.
+OWN_BUILD = "+kapman"
+BUILD = f"{OWN_BUILD}.{hashlib.sha256(' '.join(BUILD_OPTIONS).encode()).hexdigest()[:8]}"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 CONTROL = """\
 Package: {name}
-Version: {version}+kapman
+Version: {version}{build}
 Architecture: {architecture}
 Maintainer: KapMan database operations <root@localhost>
 Depends: postgresql-{major}
@@ -75,6 +89,12 @@ def install(log: Path, *, ask: bool, report: Report) -> None:
         with _step(report, "install", built.name):
             # dpkg unpacks everything before any file gets its name.
             apt.run("dpkg could not install the package", "dpkg", "--install", built, as_root=True)
+
+
+def is_outdated() -> bool:
+    """Return whether the TimescaleDB that is installed was built here with other options than it would be now."""
+    version = "".join(ask("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", BUILT_PACKAGE))
+    return version.startswith("installed ") and OWN_BUILD in version and not version.endswith(BUILD)
 
 
 def become_root(*, ask: bool) -> tuple[str, ...]:
@@ -123,11 +143,10 @@ def build_package(apt: Apt, directory: Path) -> Path:
     build, stage = directory / "build", directory / "stage"
     failure = "TimescaleDB could not be built"
     programs = f"-DPG_CONFIG=/usr/lib/postgresql/{MAJOR}/bin/pg_config"
-    flags = ("-DAPACHE_ONLY=1", "-DREGRESS_CHECKS=OFF", "-DCMAKE_BUILD_TYPE=Release")
-    apt.run(failure, "cmake", "-S", source, "-B", build, programs, *flags)
+    apt.run(failure, "cmake", "-S", source, "-B", build, programs, *BUILD_OPTIONS)
     apt.run(failure, "make", "-C", build, f"-j{os.cpu_count() or 1}")
-    apt.run(failure, "make", "-C", build, "install", f"DESTDIR={stage}")
-    name = f"postgresql-{MAJOR}-timescaledb"
+    apt.run(failure, "make", "-C", build, "install/strip", f"DESTDIR={stage}")
+    name = BUILT_PACKAGE
     documentation = stage / "usr" / "share" / "doc" / name
     documentation.mkdir(parents=True)
     shutil.copyfile(source / "debian" / "copyright", documentation / "copyright")
@@ -135,7 +154,8 @@ def build_package(apt: Apt, directory: Path) -> Path:
     architecture = ask("dpkg", "--print-architecture")[0]
     control = stage / "DEBIAN" / "control"
     control.parent.mkdir()
-    control.write_text(CONTROL.format(name=name, version=version, architecture=architecture, major=MAJOR))
+    fields = {"name": name, "version": version, "build": BUILD, "architecture": architecture, "major": MAJOR}
+    control.write_text(CONTROL.format(**fields))
     package = directory / f"{name}_{architecture}.deb"
     pack = ("dpkg-deb", "--root-owner-group", "-Znone", "--build", stage, package)
     apt.run("the package could not be made", *pack)

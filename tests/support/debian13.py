@@ -21,7 +21,7 @@ from tests.support import engines
 
 SUITE = "trixie"
 PACKAGES = "python3,python3-pip,git,ca-certificates"
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # In name spaces of its own: when the last command ends, its processes and mounts are gone.
 INSIDE = (
     "unshare",
@@ -46,12 +46,13 @@ def run(base: Path) -> int:
         subprocess.run(["cp", "-a", f"{base}/.", name], check=True)
         root.chmod(0o755)
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
-        # The certificate authorities that this machine trusts, its own among them.
-        if CERTIFICATES.exists():
-            shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, root / "root" / "clone"], check=True)
         proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
         environ = {**engines.ENVIRONMENT, **proxies, "HOME": "/root", "CI": "true", "PIP_ROOT_USER_ACTION": "ignore"}
+        if trusted := os.environ.get("SSL_CERT_FILE"):
+            # The certificate authorities that this machine trusts beside the usual ones.
+            shutil.copy(trusted, root / CERTIFICATES.lstrip("/"))
+            environ["SSL_CERT_FILE"] = CERTIFICATES
         environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_DEFAULT_TIMEOUT": "180"}
         script = "\n".join(["python3 --version", *commands()])
         return subprocess.run([*INSIDE, name, script], env=environ, stdin=subprocess.DEVNULL, check=False).returncode
