@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -153,20 +154,23 @@ def claim(layout: Layout) -> None:
 
 def _assert_private(layout: Layout) -> None:
     """Raise ServerError if this account would read and write where another one could have put a link."""
-    # Imported late: cluster.py imports this module.
-    from dbops.server.cluster import Account
-
-    account = Account.current()
+    root = os.geteuid() == 0
+    try:
+        servers = pwd.getpwnam("postgres")
+    except KeyError:
+        # PostgreSQL, and its account, are still to be installed.
+        servers = None
     directory = layout.directory.resolve()
-    for path in (directory, *(directory.parents if account.switch else ())):
+    for path in (directory, *(directory.parents if root and servers else ())):
         found = path.stat()
-        group = account.switch and found.st_gid == account.gid
-        writable = bool(found.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if group else 0)))
+        group = stat.S_IWGRP if root and servers and found.st_gid == servers.pw_gid else 0
+        writable = bool(found.st_mode & (stat.S_IWOTH | group))
         if path == directory:
             safe = found.st_uid in (0, os.geteuid()) and not writable
         else:
             # Of its parents, only those of the account that runs the server matter.
-            safe = found.st_uid != account.uid and not (writable and not found.st_mode & stat.S_ISVTX)
+            theirs = servers is not None and found.st_uid == servers.pw_uid
+            safe = not theirs and not (writable and not found.st_mode & stat.S_ISVTX)
         if not safe:
             raise ServerError(
                 "another account can change the embedded server's directory",
