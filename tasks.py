@@ -393,6 +393,26 @@ def new(
     run.view.result(print_as_is, f"{path}\n", {"path": path})
 
 
+@task(klass=Verb, state=READS)
+def lint(run: Run) -> None:
+    """Show what lint says of the migrations.
+
+    That is what db.migrate would refuse, what must not be done to tables
+    in use, and whether released files are unchanged. Exit code 1 if
+    something is found, or a linter is not installed.
+
+    Example: invoke db.lint --format json
+    """
+    from dbops.lint import check
+    from dbops.report import text
+    from dbops.settings import MIGRATIONS
+
+    result = check.check([MIGRATIONS], MIGRATIONS, partly=True)
+    run.view.result(text.lint, result)
+    run.view.github.lint(result)
+    run.code = 0 if result.passed else 1
+
+
 @task(klass=Verb, deadline=300, state=READS)
 def drift(
     run: Run,
@@ -697,6 +717,7 @@ db = Collection(
     verify,
     status,
     new,
+    lint,
     drift,
     fingerprint,
     diagram,

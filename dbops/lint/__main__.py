@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dbops.errors import DbopsError
 from dbops.lint.check import check
+from dbops.report.github import GitHub
 from dbops.settings import ROOT
 
 
@@ -39,9 +40,7 @@ def main(arguments: list[str]) -> int:
         print(f"Released migrations: {report.released}.")  # noqa: T201
     for finding in report.findings:
         print(finding)  # noqa: T201
-    if os.environ.get("GITHUB_ACTIONS"):
-        for finding in report.findings:
-            print(finding.annotation())  # noqa: T201
+    GitHub.of(os.environ).lint(report)
     count = len(report.findings)
     print(f"{count} finding{'' if count == 1 else 's'}.")  # noqa: T201
     return 0 if report.passed else 1

@@ -20,11 +20,11 @@ from dbops.settings import ROOT
 
 # A check's four columns have a fixed order: check_name, passed, expected, actual.
 NOT_FOR_CHECKS = "structure.column_order"
-_INSTALL = "Install what pyproject.toml names under `lint`, as `uv sync --group lint` does."
+_INSTALL = "In a checkout, install what pyproject.toml names under `lint`, as `uv sync --group lint` does."
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LintResult:
     """What was found; `released` says what counts as released, and `notes` what was not looked at.
 
     `complete` is whether all was looked at that must be: in CI, what is not known is a failure.
@@ -42,24 +42,24 @@ class Report:
         return self.complete and not self.findings
 
 
-def check(paths: Iterable[Path], directory: Path, *, partly: bool = False) -> Report:
+def check(paths: Iterable[Path], directory: Path, *, partly: bool = False) -> LintResult:
     """Check SQL files and directories, and that the released files of a directory of migrations are unchanged.
 
-    `partly` accepts that sqlfluff and squawk are not installed, and notes it. Raises UsageError for a path without SQL,
-    and where a linter is missing or fails.
+    `partly` goes on without sqlfluff and squawk where they are not installed; the result is not complete then. Raises
+    UsageError for a path without SQL, and where a linter is missing or fails.
     """
     sources = [file for path in paths for file in _sql_files(path)]
     found, notes = find(sources, partly=partly)
-    complete = True
+    complete = not absent()
     description = ""
     try:
         release = released.find(directory)
         found += unchanged.check(directory, release)
         description = f"{len(release.names)}, {release.description}"
     except released.UnknownHistoryError as problem:
-        complete = not os.environ.get("CI")
+        complete = complete and not os.environ.get("CI")
         notes.append(f"it is not known whether released migrations are unchanged: {problem}")
-    return Report(len(sources), tuple(found), description, tuple(notes), complete)
+    return LintResult(len(sources), tuple(found), description, tuple(notes), complete)
 
 
 def find(sources: list[Path], *, partly: bool = False) -> tuple[list[Finding], list[str]]:
@@ -76,10 +76,13 @@ def find(sources: list[Path], *, partly: bool = False) -> tuple[list[Finding], l
         found[file].append(finding)
     for file, text in texts.items():
         found[file] += own(file, text) if schema.number(file) else []
-    missing = [name for name, there in (("sqlfluff", find_spec("sqlfluff")), ("squawk", squawk.program())) if not there]
+    missing = absent()
     if missing and not partly:
-        raise UsageError(f"{' and '.join(missing)} cannot be found", where="the linters", hint=_INSTALL)
-    notes += [f"{name} is not installed, so its rules were not looked at" for name in missing]
+        raise UsageError(f"{' and '.join(missing)} cannot be run", where="the linters", hint=_INSTALL)
+    notes += [
+        f"{name} cannot be run, so its rules were not looked at: {_INSTALL[0].lower()}{_INSTALL[1:-1]}"
+        for name in missing
+    ]
     unparsed = list(_sqlfluff(texts, found)) if "sqlfluff" not in missing else []
     if "squawk" not in missing:
         # Each of the two knows valid SQL that the other cannot parse: an error is what neither can.
@@ -93,6 +96,15 @@ def find(sources: list[Path], *, partly: bool = False) -> tuple[list[Finding], l
         notes += [note for file, note in dict.fromkeys(unparsed) if file not in invalid]
     settled = [item for file in sources for item in settle(label(file), texts.get(file, ""), found[file])]
     return settled, notes
+
+
+def absent() -> list[str]:
+    """Return the linters that are not installed, or have no configuration here, as beside an installed package."""
+    here = {
+        "sqlfluff": find_spec("sqlfluff") and (ROOT / ".sqlfluff").is_file(),
+        "squawk": squawk.program() and (ROOT / ".squawk.toml").is_file(),
+    }
+    return [name for name, there in here.items() if not there]
 
 
 def own(path: Path, text: str) -> Iterator[Finding]:

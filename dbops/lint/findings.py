@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dbops.errors import Location
 from dbops.migrations.sqlsplit import comments, location_at, split
-from dbops.report import github
 
 # What no parser can read may hide what follows it.
 SYNTAX_ERROR = "syntax-error"
@@ -37,13 +37,13 @@ class Finding:
         """Return why and what to do instead, in one line."""
         return f"{self.why} {self.instead}".strip()
 
+    @property
+    def location(self) -> Location:
+        """Return where it is, without the line's text."""
+        return Location(self.path, self.line, self.column, "")
+
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.rule} {self.message}"
-
-    def annotation(self) -> str:
-        """Return the finding as GitHub's workflow command `error`, which shows it beside the line."""
-        where = {"file": self.path, "line": str(self.line), "col": str(self.column), "title": self.rule}
-        return github.command("error", where, self.message)
 
 
 def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:

@@ -20,6 +20,7 @@ from dbops.report.commands import complete
 if TYPE_CHECKING:
     from dbops.catalog.drift import Drift
     from dbops.database.rebuild import Plan as RebuildPlan
+    from dbops.lint.check import LintResult
     from dbops.migrations import Plan
     from dbops.verification import Verification
 
@@ -58,6 +59,11 @@ class GitHub:
             self._annotate(check.name, f"expected {_value(check.expected)}, actual {_value(check.actual)}", location)
         rows = [(check.file, check.name, _value(check.expected), _value(check.actual)) for check in result.failed]
         self._append(f"db.verify: {result.summary}", ("file", "check", "expected", "actual"), rows)
+
+    def lint(self, result: LintResult) -> None:
+        """Show each finding of lint at its line."""
+        for finding in result.findings:
+            self._annotate(finding.rule, complete(finding.message), finding.location)
 
     def drift(self, result: Drift) -> None:
         """Show the objects that differ as a table, and their diff."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
     from dbops.database.wait import Ready
     from dbops.database.whole_server import Loss
+    from dbops.lint.check import LintResult
     from dbops.migrations import LedgerStatus, MeasuredMigration, MigrationResult, Plan
     from dbops.postgres import Session
     from dbops.verification import Check, CheckFile, Verification
@@ -809,6 +810,17 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
             facts(console, {"expected": expected, "actual": actual}, indent=6, width=9)
     for location in (check.location for check in others if check.location):
         console.print(Text(shown(f"  --> {location}\n{location.excerpt()}\n")), soft_wrap=True)
+
+
+def lint(result: LintResult, console: Console) -> None:
+    """Draw the findings of lint, one a line, what was not looked at, and a line that sums up."""
+    for finding in result.findings:
+        say(console, "FAIL", str(finding))
+    for note in result.notes:
+        say(console, "warning", note)
+    released = f"; released: {result.released}" if result.released else ""
+    found = f"{count(len(result.findings), 'finding')} in {count(result.files, 'file')}"
+    say(console, "ok" if result.passed else "FAIL", f"{found}{released}")
 
 
 def check_files(files: tuple[CheckFile, ...], console: Console) -> None:

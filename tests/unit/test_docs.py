@@ -16,8 +16,8 @@ from tests.support.docs_pages import PAGES, blocks
 # Who may import whom: only what has a lower number, or what is of the same package.
 LAYERS = {
     **{"errors": 0, "events": 1, "settings": 1, "postgres": 2, "label": 3},
-    **{"migrations": 4, "catalog": 4, "server": 4, "verification": 5, "database": 6},
-    **{"psql": 7, "testing": 7, "report": 7, "lint": 8, "cli": 8, "verb": 9, "tasks": 10},
+    **{"migrations": 4, "catalog": 4, "server": 4, "verification": 5, "lint": 5, "database": 6},
+    **{"psql": 7, "testing": 7, "report": 7, "cli": 8, "verb": 9, "tasks": 10},
 }
 
 
@@ -60,12 +60,14 @@ def test_imports_go_one_way() -> None:
     wrong = []
     for path in sorted((ROOT / "dbops").rglob("*.py")):
         own = path.relative_to(ROOT / "dbops").with_suffix("").parts[0]
+        # What `python -m` runs shows results, as a verb does.
+        layer = LAYERS["verb"] if path.stem == "__main__" else LAYERS.get(own, 0)
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] != "dbops":
                 continue
             words = (node.module or "").split(".")
             for name in [words[1]] if len(words) > 1 else [alias.name for alias in node.names]:
-                if name not in (own, "__version__") and LAYERS[name] >= LAYERS[own]:
+                if name not in (own, "__version__") and LAYERS[name] >= layer:
                     wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert wrong == []
 

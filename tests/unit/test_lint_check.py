@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from dbops.errors import UsageError
 from dbops.lint import __main__ as lint
 from dbops.lint import check, squawk
+from dbops.report import text
 from dbops.settings import ROOT
 from tests.support.lint_cases import HEADER
+from tests.support.processes import run_invoke
 
 BAD = f"{HEADER}\nSELECT 1 as one;\n"
 RULE = "CP01"
@@ -116,8 +119,33 @@ def test_missing_linters_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     path = put(tmp_path / "a", f"{BAD}LOCK TABLE public.tickers;\n")
     monkeypatch.setattr(squawk, "program", lambda: None)
     monkeypatch.setattr(check, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="sqlfluff and squawk cannot be found"):
+    with pytest.raises(UsageError, match="sqlfluff and squawk cannot be run"):
         check.find([path])
     findings, notes = check.find([path], partly=True)
     assert [finding.rule for finding in findings] == ["KM17"]
     assert [note.split()[0] for note in notes] == ["sqlfluff", "squawk"]
+
+
+def test_verb_shows_findings_and_what_is_not_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path / "a", f"{HEADER}\nLOCK TABLE public.tickers;\n")
+    result = check.check([tmp_path / "a"], ROOT / "db" / "migrations", partly=True)
+    shown = text.drawn(lambda console: text.lint(result, console))
+    assert "0007_lint_case.sql:5:1: KM17 This keeps others out until the migration ends." in shown
+    assert "1 finding in 7 files" in shown
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_verb_fails_where_a_linter_is_missing(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    if not installed:
+        monkeypatch.setattr(squawk, "program", lambda: None)
+    migrations = ROOT / "db" / "migrations"
+    result = check.check([migrations], migrations, partly=True)
+    assert (result.passed, result.findings) == (installed, ())
+    assert [note.split(" cannot")[0] for note in result.notes] == ([] if installed else ["squawk"])
+
+
+def test_verb_is_one_object_for_machines() -> None:
+    done = run_invoke("db.lint", "--format", "json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["findings"], found["complete"]) == (0, [], True)
+    assert found["files"] == len(list((ROOT / "db" / "migrations").glob("*.sql")))

@@ -334,9 +334,9 @@ def test_command_prints_findings_of_all_kinds_and_fails(
     assert lines[-1] == "4 findings."
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert run(copy, name, "0007_drop_sector.sql") == 1
-    annotations = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::error ")]
+    annotations = [line for line in capsys.readouterr().err.splitlines() if line.startswith("::error ")]
     assert len(annotations) == 4
-    assert annotations[1].startswith("::error file=db/migrations/0007_drop_sector.sql,line=5,col=13,title=KM07::")
+    assert annotations[1].startswith("::error title=KM07,file=db/migrations/0007_drop_sector.sql,line=5,col=13::")
 
 
 def test_command_passes_on_main_without_a_tag_in_ci(

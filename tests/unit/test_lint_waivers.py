@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dbops.lint.check import LintResult
 from dbops.lint.findings import Finding, settle
+from dbops.report.github import GitHub
 
 LINE = "ALTER TABLE public.a DROP COLUMN b;"
 ALLOW = "-- lint: allow ban-drop-column because no client reads it"
@@ -99,9 +101,10 @@ def test_text_that_cannot_be_parsed_is_waived_only_in_a_file_of_its_own() -> Non
     assert found == [(1, "waiver"), (2, "syntax-error")]
 
 
-def test_annotation_is_one_line_that_github_understands() -> None:
+def test_annotation_is_one_line_that_github_understands(capsys: pytest.CaptureFixture[str]) -> None:
     finding = Finding("db/a,b.sql", 3, 7, "KM07", "100% wrong:\nsee there.", "Write it.")
-    assert finding.annotation() == (
-        "::error file=db/a%2Cb.sql,line=3,col=7,title=KM07::100%25 wrong:%0Asee there. Write it."
+    GitHub().lint(LintResult(1, (finding,), "", (), True))
+    assert capsys.readouterr().err == (
+        "::error title=KM07,file=db/a%2Cb.sql,line=3,col=7::100%25 wrong:%0Asee there. Write it.\n"
     )
     assert str(finding).startswith("db/a,b.sql:3:7: KM07 100% wrong:")
