@@ -169,8 +169,7 @@ def _rebuild(setting: Setting, key: str, job: str, project: Path, rounds: int) -
         "ours": setting.invoke("db.rebuild", database=f"{name}_ours", project=project),
     }
     for peer in setting.peers:
-        if len(files) <= peer.most_files:
-            contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project)
+        contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project)
     row = measure(key, job, contenders, rounds, base="floor")
     # The schedulers of a row's databases would keep the machine busy.
     with setting.connect("postgres") as connection:

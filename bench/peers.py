@@ -1,13 +1,11 @@
-"""Other tools that apply migrations: taken from npm, PyPI and Debian, given the same files."""
+"""Other tools that apply migrations: taken from npm, given the same files."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +15,6 @@ from bench.measure import say
 
 DIRECTORY = platformdirs.user_cache_path("kapman-dbops") / "peers"
 CREATE = 'dropdb --if-exists --force "$0" && createdb "$0" && '
-ALEMBIC_ENV = """\
-import os
-from alembic import context
-from sqlalchemy import create_engine
-with create_engine(os.environ["BENCH_URL"]).connect() as connection:
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
-"""
-ALEMBIC_REVISION = """\
-from alembic import op
-revision, down_revision = {revision!r}, {before!r}
-def upgrade():
-    op.get_bind().exec_driver_sql({text!r})
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +28,13 @@ class Peer:
     version: str
     write: Callable[[Path, Sequence[tuple[str, str]]], None]
     line: str
-    environ: Mapping[str, str]
-    most_files: int = 1_000
 
 
 def available() -> tuple[tuple[Peer, ...], dict[str, str]]:
     """Install the other tools; return those that are there now, and why the others are not."""
     peers: list[Peer] = []
     missing: dict[str, str] = {}
-    for name, find in (
-        ("dbmate", _dbmate),
-        ("node-pg-migrate", _node_pg_migrate),
-        ("alembic", _alembic),
-        ("sqitch", _sqitch),
-    ):
+    for name, find in (("dbmate", _dbmate), ("node-pg-migrate", _node_pg_migrate)):
         try:
             peers.append(find())
         except (OSError, subprocess.CalledProcessError) as error:
@@ -96,7 +72,7 @@ def _dbmate() -> Peer:
             (directory / f"{name}.sql").write_text(f"-- migrate:up\n{text}\n-- migrate:down\n")
 
     options = f'"{program}" --url "postgres:///$0?user=postgres&host=$PGHOST&port=$PGPORT" -d . --no-dump-schema'
-    return Peer("dbmate", version, write, f"{options} drop && {options} up", {})
+    return Peer("dbmate", version, write, f"{options} drop && {options} up")
 
 
 def _node_pg_migrate() -> Peer:
@@ -107,48 +83,4 @@ def _node_pg_migrate() -> Peer:
             (directory / f"{name}.sql").write_text(f"-- Up Migration\n{text}\n")
 
     line = f'{CREATE} DATABASE_URL="postgres://postgres@/$0?host=$PGHOST" "{program}" up -m .'
-    return Peer("node-pg-migrate", version, write, line, {})
-
-
-def _alembic() -> Peer:
-    home = DIRECTORY / "alembic"
-    if not (home / "alembic").exists():
-        uv = shutil.which("uv")
-        pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
-        _run(*pip, "--quiet", "--target", home, "alembic", "psycopg[binary]")
-    version = next(home.glob("alembic-*.dist-info")).name.removeprefix("alembic-").removesuffix(".dist-info")
-
-    def write(directory: Path, files: Sequence[tuple[str, str]]) -> None:
-        (directory / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s\n")
-        (directory / "env.py").write_text(ALEMBIC_ENV)
-        (directory / "versions").mkdir()
-        before = None
-        for name, text in files:
-            script = ALEMBIC_REVISION.format(revision=name.partition("_")[0], before=before, text=text)
-            (directory / "versions" / f"{name}.py").write_text(script)
-            before = name.partition("_")[0]
-
-    url = 'BENCH_URL="postgresql+psycopg://postgres@/$0?host=$PGHOST"'
-    line = f'{CREATE} {url} "{sys.executable}" -m alembic upgrade head'
-    return Peer("alembic", version, write, line, {"PYTHONPATH": str(home)})
-
-
-def _sqitch() -> Peer:
-    if not shutil.which("sqitch"):
-        if os.geteuid() != 0:
-            raise OSError("installing it with apt needs root")
-        _run("apt-get", "-qq", "-y", "install", "--no-install-recommends", "sqitch", "libdbd-pg-perl")
-    version = _run("sqitch", "--version").split()[-1].removeprefix("v")
-
-    def write(directory: Path, files: Sequence[tuple[str, str]]) -> None:
-        (directory / "sqitch.conf").write_text("[core]\n\tengine = pg\n[user]\n\tname = bench\n\temail = b@localhost\n")
-        (directory / "deploy").mkdir()
-        changes = []
-        for name, text in files:
-            (directory / "deploy" / f"{name}.sql").write_text(f"BEGIN;\n{text}\nCOMMIT;\n")
-            changes.append(f"{name} 2026-01-01T00:00:00Z bench <b@localhost> # bench\n")
-        plan = "%syntax-version=1.0.0\n%project=bench\n\n" + "".join(changes)
-        (directory / "sqitch.plan").write_text(plan)
-
-    # One psql and several transactions for each file.
-    return Peer("sqitch", version, write, f'{CREATE} sqitch deploy --quiet "db:pg:$0"', {}, most_files=100)
+    return Peer("node-pg-migrate", version, write, line)

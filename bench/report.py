@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from bench.measure import Row
 
-COLUMNS = ("ours", "dbmate", "node-pg-migrate", "alembic", "sqitch")
+COLUMNS = ("ours", "dbmate", "node-pg-migrate")
 INTRODUCTION = """\
 # Benchmarks
 

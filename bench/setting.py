@@ -86,7 +86,7 @@ class Setting:
         if not directory.exists():
             directory.mkdir(parents=True)
             peer.write(directory, [(path.stem, path.read_text()) for path in migrations(project)])
-        return Command(["sh", "-c", peer.line, database], {**self.environ(), **peer.environ}, directory)
+        return Command(["sh", "-c", peer.line, database], self.environ(), directory)
 
     def project(self, tables: int = 0) -> Path:
         """Return a copy of the project: as it is, or with as many migrations, each a table with a key and a comment."""

@@ -18,7 +18,10 @@ GIVEN = os.environ.get("KAPMAN_TEST_DATABASE_URL", "")
 PROCESSES = min(8, 1 + (os.cpu_count() or 1))
 
 # What tasks print does not depend on where the tests run; a test that is about one of these sets it.
-for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
+for variable in (
+    *("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"),
+    "UV_RUN_RECURSION_DEPTH",
+):
     os.environ.pop(variable, None)
 
 

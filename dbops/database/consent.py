@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dbops.catalog.drift import differences
-from dbops.database.inspection import Inspection
+from dbops.database.inspection import Impact, Inspection
 from dbops.errors import ConsentError
 from dbops.migrations.files import first_of
 
@@ -82,14 +82,18 @@ def _key(line: str) -> str:
 
 
 def required(inspection: Inspection, lost: tuple[LostObject, ...] = ()) -> Required:
-    """Return the consent that replacing or dropping the database needs; `lost` is what is not built again.
+    """Return the consent that replacing or dropping the database needs; `lost` is what is not built again."""
+    target = inspection.target
+    if not inspection.exists or inspection.impact is None:
+        return Required(NONE, f"there is no database {target.database}")
+    return required_for(inspection.impact, target.database, target.environment, lost)
+
+
+def required_for(impact: Impact, name: str, environment: str, lost: tuple[LostObject, ...] = ()) -> Required:
+    """Return the consent that losing a database needs, from what is in it, its name and the environment chosen.
 
     A label that says prod is believed wherever it was written: a copy of a prod database holds its rows too.
     """
-    target, impact = inspection.target, inspection.impact
-    name, environment = target.database, target.environment
-    if not inspection.exists or impact is None:
-        return Required(NONE, f"there is no database {name}")
     if impact.label and impact.label.environment != environment:
         labelled = impact.label.environment
         if not impact.label.native and labelled == "prod":

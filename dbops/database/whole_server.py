@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dbops import postgres, server
+from dbops.database.consent import BY_NAME, required_for
 from dbops.database.inspection import Impact, look_inside
 from dbops.errors import ConsentError, ServerError
 from dbops.events import Report, ignore
@@ -38,11 +39,21 @@ class Loss:
     @property
     def names_to_confirm(self) -> str:
         """Return what has to be given with --confirm; nothing where --yes is enough."""
-        if self.unreadable:
-            return self.directory
-        holds = self.databases.items()
-        guarded = (name for name, impact in holds if _environment(impact) == "prod" or not impact.readable)
-        return ",".join(guarded)
+        return self.directory if self.unreadable else ",".join(self._by_name)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Return why --yes is not enough."""
+        return ("what it holds is not known",) if self.unreadable else tuple(self._by_name.values())
+
+    @property
+    def _by_name(self) -> dict[str, str]:
+        """Return the databases whose loss needs their names, each for the environment that it belongs to, and why."""
+        needed = {
+            name: required_for(impact, name, impact.label.environment if impact.label else "dev")
+            for name, impact in self.databases.items()
+        }
+        return {name: consent.reason for name, consent in needed.items() if consent.kind == BY_NAME}
 
 
 def inspect(embedded: server.Embedded, *, report: Report = ignore) -> Loss:
@@ -67,7 +78,7 @@ def agree(loss: Loss, *, yes: bool, confirm: str, ask: Callable[[Loss], str | No
     if confirm and confirm != (names or confirm):
         raise _missing(loss, f'--confirm names something else: "{confirm}"', f"Give --confirm {names}.")
     if names and not confirm:
-        why = "what it holds is not known" if loss.unreadable else "it holds databases that are prod or closed"
+        why = "; ".join(loss.reasons)
         raise _missing(loss, f"removing the embedded server was not confirmed: {why}", f"Add --confirm {names}.")
     if not (yes or names or (ask(loss) or "").strip().lower() == "yes"):
         raise _missing(

@@ -455,6 +455,22 @@ def test_destroy_lists_a_database_that_only_has_a_name_like_one_of_this_tools(em
     assert "kapman_scratch_0123456789ab" not in said
 
 
+def test_destroy_of_a_server_with_a_database_that_this_tool_did_not_build_needs_its_name(
+    embedded: server.Embedded,
+) -> None:
+    server.up(embedded)
+    query(embedded, "CREATE DATABASE shop")
+    url = access.by_socket(embedded.layout, running(embedded)).url("shop")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders AS SELECT 1 AS id")
+    done = destroy(embedded, "--yes")
+    assert done.returncode == 5
+    assert "shop was not built by this tool" in done.stderr
+    assert "--confirm shop." in done.stderr
+    assert server.status(embedded).state == "running"
+    assert destroy(embedded, "--confirm", "shop").returncode == 0
+
+
 def test_destroy_of_a_server_that_cannot_start_needs_its_directory_as_confirmation(embedded: server.Embedded) -> None:
     with (embedded.layout.data / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")

@@ -1,6 +1,7 @@
 """Installing, as far as it goes without changing this machine."""
 
 import os
+import pwd
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from dbops import server, settings
 from dbops.errors import ServerError, UsageError
 from dbops.events import Event
 from dbops.server import packages
-from dbops.server.directory import Layout
+from dbops.server.directory import Layout, claim
 from dbops.server.find import Installation
 from dbops.server.packages import Apt
 
@@ -107,6 +108,17 @@ def test_newest_package_wins_and_those_no_longer_offered_do_not_count(monkeypatc
     madison = {"postgresql-17-timescaledb": ("17",), "postgresql-9-timescaledb": ("9",)}
     monkeypatch.setattr(packages, "ask", lambda *words: search if words[1] == "search" else madison.get(words[2], ()))
     assert packages.newest() == "postgresql-17-timescaledb"
+
+
+def test_directory_can_be_made_before_there_is_an_account_that_runs_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: str) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwnam", nobody)
+    claim(Layout(tmp_path / "server"))
+    assert (tmp_path / "server").is_dir()
 
 
 OWN_BUILDS = {
