@@ -192,6 +192,9 @@ def migrate(
     verify: Annotated[
         bool, "Run all of db.verify before the last commit, and roll back if a check fails; see db.verify."
     ] = False,
+    confirm: Annotated[
+        str, "Agree that a database without a label is of the chosen environment: the database's name."
+    ] = "",
     timeout: Annotated[
         str, "Seconds to wait for another operator, or another migration, of the same database; default 60."
     ] = "60",
@@ -231,7 +234,7 @@ def migrate(
         run.view.result(text.plan, planned)
         run.view.github.plan(planned)
         return
-    result = core.migrate(target, files, options, verify=verify, report=run.view.event)
+    result = core.migrate(target, files, options, verify=verify, confirm=confirm, report=run.view.event)
     if planned:
         run.view.result(text.checked, (planned, result), {"plan": planned, "result": result})
     else:

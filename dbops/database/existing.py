@@ -26,52 +26,52 @@ def migrate(
     verify: bool = False,
     checks: Path = CHECKS,
     schema: Path = SCHEMA,
+    confirm: str = "",
     report: Report = ignore,
 ) -> MigrationResult:
-    """Apply pending migrations as the only operator, on a database of the environment that was chosen.
+    """Apply pending migrations in the only session at work, on a database of the environment that was chosen.
 
-    `options.patience` is also how many seconds to wait for another operator. With `verify`, CheckError before the last
-    commit, which is rolled back, if a check of `checks` fails or the schema is not as in the file `schema`.
-    Afterwards the database is labelled with its environment again if the label was lost, or written on another server.
+    `options.patience` is how many seconds to wait for another migration or operator. With `verify`, CheckError before
+    the last commit, which is rolled back, if a check of `checks` fails or the schema is not as in the file `schema`.
+    `confirm` is the name of a database whose label was lost and that is of the chosen environment. A label that was lost,
+    or written on another server, is written anew before anything is applied.
     """
 
     def verified(inside: Connection) -> None:
         """Raise CheckError if a check fails."""
-        write_label(inside)
-        found = verification.run(inside, files_of_checks, expected=expected, report=report)
-        if found.failed:
-            notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in found.failed)
+        if stale and options.check:
+            write_label(inside)
+        outcome = verification.run(inside, files_of_checks, expected=expected, report=report)
+        if outcome.failed:
+            notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in outcome.failed)
             raise CheckError(
-                f"the database would not be as expected: {found.summary}",
+                f"the database would not be as expected: {outcome.summary}",
                 where=str(target),
                 notes=first_of(tuple(notes)),
                 hint="Correct the migration; or, if db/schema.txt is older, run `invoke db.fingerprint --write`.",
             )
 
     def write_label(inside: Connection) -> None:
-        """Label the database with its environment, unless it is labelled on this server, or differently."""
-        if before is None or (before.environment == target.environment and not before.native):
-            label.write(inside, target.environment, before.rebuilds if before else ())
+        """Label the database with its environment."""
+        label.write(inside, target.environment, found.label.rebuilds if found.label else ())
 
     files_of_checks = verification.list_checks(checks) if verify else ()
     expected = catalog.read_expected(schema) if verify else None
-    with postgres.operator(target, timeout=options.patience, report=report) as connection:
-        refuse_closed(find(connection, target.database), target)
-        with postgres.translated(target), postgres.connect(target) as inside:
-            before = label.read(inside)
-            assert_environment(before, target)
-            result = migrations.apply(
-                inside,
-                target,
-                files,
-                options,
-                observer=connection,
-                before_commit=verified if verify else None,
-                report=report,
-            )
-            if not options.check and not inside.closed:
+    with migrations.only_session(target, patience=options.patience, report=report) as inside:
+        with postgres.translated(target):
+            refuse_closed(find(inside, target.database), target)
+            found = migrations.read_status(inside, target, files)
+        assert_environment(found.label, target)
+        assert_labelled(found, target, confirm)
+        # A label that was lost, or written for this environment on another server.
+        stale = found.has_ledger and not (found.label and found.label.native)
+        stale = stale and (found.label is None or found.label.environment == target.environment)
+        if stale and not options.check:
+            with migrations.as_owner(inside, target):
                 write_label(inside)
-        return result
+        return migrations.apply(
+            inside, target, files, options, found=found, before_commit=verified if verify else None, report=report
+        )
 
 
 def rehearse(
@@ -81,10 +81,33 @@ def rehearse(
 
     Raises what `migrate` would raise before it begins, and PreflightError if the role may not create databases.
     """
+    migrations.refuse_system_database(target)
     with postgres.reader(target) as connection, postgres.reading(connection):
         pending = migrations.read_status(connection, target, files).to_apply(to)
     with scratch_database(target, report) as scratch:
         return migrations.rehearse(scratch, files, pending, report=report)
+
+
+def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> None:
+    """Raise ConsentError if a ledger has no label, unless prod is chosen, or the database's name is given.
+
+    It may be a prod database that was restored without comments: to call it prod is no risk, anything else is.
+    """
+    if confirm not in ("", target.database):
+        raise ConsentError(
+            f'--confirm names another database: "{confirm}"',
+            where=str(target),
+            hint=f"Give the name: --confirm {target.database}.",
+            state="Nothing was applied.",
+        )
+    chosen = target.environment
+    if found.has_ledger and found.label is None and chosen != "prod" and not confirm:
+        raise ConsentError(
+            f"{target.database} has a ledger, and no label that says which environment it belongs to",
+            where=str(target),
+            hint=f"If it is a {chosen} database, add --confirm {target.database}; if it is prod, choose --env prod.",
+            state="Nothing was applied.",
+        )
 
 
 def assert_environment(found: label.Label | None, target: Target) -> None:

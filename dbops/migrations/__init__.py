@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dbops.migrations.alone import MIGRATION_LOCK, migration_lock_holder, only_session, refuse_system_database
 from dbops.migrations.files import Migration, discover, new_file, renumber
 from dbops.migrations.ledger import LedgerStatus, State, read_status, status
 from dbops.migrations.reach import assert_limits, assert_within
 from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
 from dbops.migrations.released import released_names
-from dbops.migrations.run import DEFAULTS, MigrationResult, Plan, PlannedMigration, apply, migrate, plan, version_of
-from dbops.migrations.session import Custody, Options, migration_lock_holder
+from dbops.migrations.run import (
+    DEFAULTS,
+    MigrationResult,
+    Plan,
+    PlannedMigration,
+    apply,
+    as_owner,
+    migrate,
+    plan,
+    version_of,
+)
+from dbops.migrations.session import Custody, Options
 from dbops.migrations.work import AppliedMigration
 
 __all__ = [
     "DEFAULTS",
+    "MIGRATION_LOCK",
     "AppliedMigration",
     "Custody",
     "LedgerStatus",
@@ -24,6 +36,7 @@ __all__ = [
     "PlannedMigration",
     "State",
     "apply",
+    "as_owner",
     "assert_declared",
     "assert_limits",
     "assert_within",
@@ -31,8 +44,10 @@ __all__ = [
     "migrate",
     "migration_lock_holder",
     "new_file",
+    "only_session",
     "plan",
     "read_status",
+    "refuse_system_database",
     "rehearse",
     "released_names",
     "renumber",

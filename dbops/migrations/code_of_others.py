@@ -28,13 +28,23 @@ LOCK = (
     )
     + " IN SHARE MODE"
 )  # fmt: skip
-LET_OTHERS_END = sql_file("dbops.migrations", "let_others_end")
+_LET_OTHERS_END = sql_file("dbops.migrations", "let_others_end")
 
 
 def possible(connection: Connection) -> bool:
     """Return whether a superuser is connected to a database in which other roles may have code, now or at any time."""
     row: Any = connection.execute(sql_file("dbops.migrations", "others_may_create").encode()).fetchone()
     return bool(row[0])
+
+
+def keep_out(connection: Connection, target: Target) -> None:
+    """Raise PreflightError if there is such code; else there is none until the open transaction ends.
+
+    The session must act as the superuser, and have the lock timeout that is to hold for this.
+    """
+    connection.execute(LOCK.encode())
+    connection.execute(_LET_OTHERS_END.encode())
+    refuse(connection, target)
 
 
 def refuse(connection: Connection, target: Target) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -61,6 +64,13 @@ SELECT
      WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
     l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
     EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid),
+    -- Who may read it in this session's place, if its role may act as the database's owner but does not inherit.
+    CASE WHEN l.oid IS NOT NULL AND NOT (
+        pg_catalog.has_schema_privilege('dbops', 'USAGE') AND pg_catalog.has_table_privilege(l.oid, 'SELECT')
+    ) THEN (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database AS d
+            WHERE d.datname = pg_catalog.current_database()
+              AND pg_catalog.pg_has_role(session_user, d.datdba, 'MEMBER'))
+    END,
     l.oid IN (SELECT f.relation FROM ({UNTRUSTED_CODE}) AS f),
     (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
      FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -281,6 +291,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         rules,
         row_security,
         triggers,
+        reader,
         calls,
         relation,
         *engine,
@@ -292,7 +303,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             state="Nothing was changed.",
             hint="Move that table away, or correct the database's name in DATABASE_URL.",
         )
-    entries = _read(connection, target) if columns and not (other_kind or calls) else ()
+    entries = _read(connection, target, reader) if columns and not (other_kind or calls) else ()
     database_label = label.read(connection) if has_schema else None
     problems = [
         f"the ledger {LEDGER} {what}"
@@ -326,10 +337,15 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
     )
 
 
-def _read(connection: Connection, target: Target) -> tuple[Entry, ...]:
-    """Return the ledger's rows in order of version."""
+def _read(connection: Connection, target: Target, reader: str | None) -> tuple[Entry, ...]:
+    """Return the ledger's rows in order of version, read as another role if one is given."""
+    acting = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(reader) if reader else sql.SQL("NONE"))
+    limit = f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"
+    words = [sql.SQL(limit), sql.SQL(_READ)]
     try:
-        cursor = connection.execute(f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}; {_READ}".encode())
+        cursor = connection.execute(
+            sql.SQL("; ").join([acting, *words, sql.SQL("SET LOCAL ROLE NONE")] if reader else words)
+        )
     except psycopg.errors.InsufficientPrivilege as error:
         role = sql.Identifier(connection.info.user).as_string(connection)
         raise ServerError(
@@ -350,7 +366,8 @@ def _read(connection: Connection, target: Target) -> tuple[Entry, ...]:
             state="Nothing was applied.",
             hint="End that session, or wait for it, and run the command again.",
         ) from None
-    cursor.nextset()
+    while cursor.description is None:
+        cursor.nextset()
     rows: list[Any] = cursor.fetchall()
     return tuple(Entry(*row) for row in rows)
 
@@ -363,13 +380,25 @@ _SINCE_PREVIOUS = """greatest(0, pg_catalog.round(1000::pg_catalog.numeric OPERA
     )))))"""
 
 
-def preparing(settings: str) -> str:
+@cache
+def tool(directory: Path) -> str:
+    """Return what the ledger says of the tool: its version, and the commit of the checkout that the files are from."""
+    git = ["git", "-C", str(directory), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    commit = done.stdout.strip()
+    return f"{__version__} ({commit})" if done.returncode == 0 and commit.isalnum() else __version__
+
+
+def preparing(settings: str, tool_version: str) -> str:
     """Return what prepares the statement that `executing` runs: planning it takes longer than writing a row.
 
     It computes the file's duration itself, and evaluates `settings`, a select list, when the row is written.
     """
     types = "pg_catalog.int4, pg_catalog.text, pg_catalog.text"
-    return f"PREPARE dbops_record ({types}) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, settings)}"
+    return f"PREPARE dbops_record ({types}) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, tool_version, settings)}"
 
 
 def executing(migration: Migration) -> str:
@@ -382,14 +411,15 @@ def record(migration: Migration, duration_ms: str) -> str:
 
     `duration_ms` is an expression. It returns what `assert_recorded` takes.
     """
-    return _recording(str(migration.version), f"'{migration.name}'", f"'{migration.checksum}'", duration_ms, "NULL")
+    by = tool(migration.path.parent)
+    return _recording(str(migration.version), f"'{migration.name}'", f"'{migration.checksum}'", duration_ms, by, "NULL")
 
 
-def _recording(version: str, name: str, checksum: str, duration_ms: str, settings: str) -> str:
+def _recording(version: str, name: str, checksum: str, duration_ms: str, tool_version: str, settings: str) -> str:
     """Return the statement; no function or operator in it is found by a search path, whatever is on it."""
     return f"""
 INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version)
-VALUES ({version}, {name}, {checksum}, {duration_ms}, '{__version__}')
+VALUES ({version}, {name}, {checksum}, {duration_ms}, '{tool_version}')
 ON CONFLICT (version) DO UPDATE SET name = excluded.name, checksum = excluded.checksum,
     applied_at = excluded.applied_at, applied_by = excluded.applied_by,
     duration_ms = excluded.duration_ms, tool_version = excluded.tool_version

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -16,16 +16,17 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from dbops import postgres
-from dbops.errors import CheckError, DbopsError, Interrupted, MigrationError, PreflightError, UsageError
+from dbops.errors import CheckError, DbopsError, Interrupted, MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import code_of_others, errors, ledger, locks, non_transactional
+from dbops.migrations.alone import MIGRATION_LOCK, only_session, refuse_system_database
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
-from dbops.migrations.ledger import State
+from dbops.migrations.ledger import LedgerStatus, State
 from dbops.migrations.reach import assert_limits
-from dbops.migrations.session import MIGRATION_LOCK, Command, Options, Session, opened, texts
+from dbops.migrations.session import LOCK_TIMEOUT, Command, Options, Session, opened, owner_to_act_as, texts
 from dbops.migrations.work import AppliedMigration, Attempts, Work
-from dbops.postgres import Connection
+from dbops.postgres import Connection, sql_file
 from dbops.settings import Target
 
 DEFAULTS = Options()
@@ -92,6 +93,7 @@ class MigrationResult:
 
 def plan(target: Target, migrations: tuple[Migration, ...], options: Options = DEFAULTS) -> Plan:
     """Return what `migrate` with the same options would do; it raises what that would raise before it begins."""
+    refuse_system_database(target)
     with postgres.reader(target) as connection, postgres.reading(connection):
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
@@ -131,8 +133,8 @@ def migrate(
     *,
     report: Report = ignore,
 ) -> MigrationResult:
-    """Apply what is pending over a connection of its own, as `apply` does."""
-    with postgres.translated(target), postgres.connect(target) as connection:
+    """Apply what is pending over a session of its own, as `apply` does, when no other is at work on the database."""
+    with only_session(target, patience=options.patience, report=report) as connection, postgres.translated(target):
         return apply(connection, target, migrations, options, report=report)
 
 
@@ -142,25 +144,29 @@ def apply(
     migrations: tuple[Migration, ...],
     options: Options = DEFAULTS,
     *,
+    found: LedgerStatus | None = None,
     observer: Connection | None = None,
     before_commit: Callable[[Connection], None] | None = None,
     report: Report = ignore,
 ) -> MigrationResult:
     """Apply what is pending over an autocommit connection to the target's database; return once it is committed.
 
-    `observer` is a connection to the same server, to any database, that watches for lock waits and that has no other
-    use meanwhile; without one, a connection is made when a statement takes long. `before_commit` is called before the
-    last commit, and an error that it raises rolls that transaction back. Raises UsageError, PreflightError, ServerError
-    or MigrationError, and Interrupted with the state of the database.
+    `found` is what the ledger says, if that has been read in this session. `observer` is a connection to the same
+    server, to any database, that watches for lock waits and that has no other use meanwhile; without one, a connection
+    is made when a statement takes long. `before_commit` is called before the last commit, and an error that it raises
+    rolls that transaction back. Raises UsageError, PreflightError, ServerError or MigrationError, and Interrupted with
+    the state of the database.
     """
     began = time.monotonic()
     with postgres.translated(target), opened(connection, target, options, observer, report) as session:
-        found = ledger.read_status(connection, target, migrations)
+        found = found or ledger.read_status(connection, target, migrations)
         chosen = found.to_apply(options.to)
         # Nobody waits in a database that this run has created, and released files may be older than this rule.
         if not options.fresh:
             assert_limits(chosen)
-            session.guarded = bool(chosen) and code_of_others.possible(connection)
+            if chosen:
+                _assert_rights(connection, target, session.owner or connection.info.user)
+                session.guarded = code_of_others.possible(connection)
         alone = [migration for migration in chosen if not migration.header.transactional]
         if options.check and alone:
             raise PreflightError(
@@ -184,6 +190,8 @@ def apply(
         report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
         unfinished = [item.version for item in found.having(State.UNFINISHED)]
         work = Work(session, found)
+        if chosen and target.environment == "prod" and not (options.fresh or options.check):
+            postgres.restore_point(connection, f"migrate {target.database}", report)
         # A check commits nothing, and each file may need what the ones before it make: they share one transaction.
         parts = [chosen] if options.check and chosen else batches(chosen, options)
         try:
@@ -209,6 +217,35 @@ def apply(
         rolled_back=options.check,
         seconds=time.monotonic() - began,
     )
+
+
+def _assert_rights(connection: Connection, target: Target, role: str) -> None:
+    """Raise ServerError if a role lacks what a migration needs, whatever is in it."""
+    row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": role}).fetchone()
+    missing, owner = row
+    if missing:
+        grants = "; ".join(f"GRANT {what} TO {postgres.quoted(role)}" for what in missing)
+        raise ServerError(
+            f"permission denied for database {target.database}: to migrate it, {role} lacks {', '.join(missing)}",
+            where=str(target),
+            state="Nothing was applied.",
+            hint=f"Connect as {owner}, who owns the database, or as a member of that role; or let it run: {grants};",
+        )
+
+
+@contextmanager
+def as_owner(connection: Connection, target: Target) -> Iterator[None]:
+    """Run what is inside in a transaction as the database's owner, if the session's role may act as it.
+
+    Raises PreflightError where a superuser would run code of other roles.
+    """
+    with postgres.translated(target), connection.transaction():
+        if code_of_others.possible(connection):
+            connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            code_of_others.keep_out(connection, target)
+        if owner := owner_to_act_as(connection):
+            connection.execute(f"SET LOCAL ROLE {postgres.quoted(owner)}")
+        yield
 
 
 def _apply_in_transaction(
@@ -262,9 +299,8 @@ def _begin(work: Work, first: Migration) -> None:
     ]
     try:
         if session.guarded:
-            session.script(*beginning, "SET LOCAL ROLE NONE", code_of_others.LOCK)
-            session.script(code_of_others.LET_OTHERS_END)
-            code_of_others.refuse(session.connection, session.target)
+            session.script(*beginning, "SET LOCAL ROLE NONE")
+            code_of_others.keep_out(session.connection, session.target)
             beginning = session.as_owner(local=True)
         session.script(*beginning, *work.creating_ledger())
     except psycopg.Error as error:
@@ -279,10 +315,13 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
     """Run the files and write their rows, in one pipeline up to each check of deferred constraints."""
     session = work.session
     before: list[str | None] = []
-    look = Command(ledger.DEFINITION, files[0], done=lambda result: before.extend(texts(result)[0]))
-    parts: list[Iterator[Command]] = [iter([look])]
+    parts: list[Iterator[Command]] = []
     for migration in files:
         timeout = session.options.statement_timeout_for(migration)
+        if migration is files[0]:
+            session.in_force = session.settings(migration, "public", local=True, statement_timeout=timeout)
+            first = f"SELECT ({ledger.DEFINITION}), {session.in_force}"
+            parts.append(iter([Command(first, migration, done=lambda result: before.append(texts(result)[0][0]))]))
         parts += [session.putting_in_force(migration, "public", timeout), session.statements(migration)]
         work.defers |= _DEFERS.search(migration.text) is not None
         if work.defers:

@@ -23,11 +23,11 @@ from dbops import events, postgres
 from dbops.errors import DbopsError, PreflightError, UsageError
 from dbops.events import Report
 from dbops.migrations import ledger
+from dbops.migrations.alone import MIGRATION_LOCK
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
 from dbops.migrations.sqlsplit import Statement, split
 from dbops.postgres import Connection
-from dbops.postgres.sessions import sessions
 from dbops.settings import Target
 
 # A session that waits for a strong lock blocks all sessions queued behind it: hence many short attempts.
@@ -36,10 +36,8 @@ LOCK_BUDGET = "5min"
 # Outside a transaction (CREATE INDEX CONCURRENTLY) waiting blocks no session, and a timeout leaves an invalid index.
 PATIENT_LOCK_TIMEOUT = "10min"
 PATIENCE_SECONDS = 60.0
-MIGRATION_LOCK = int.from_bytes(b"dbopsmig")
 TRANSACTION_TIMEOUT_SINCE = 170000
 
-_POLL_SECONDS = 0.2
 _ALIVE_SECONDS = 10.0
 _LONGEST_INTERVAL = 1.0
 _SHOWN_CHARACTERS = 60
@@ -48,8 +46,8 @@ _MOST_COMMANDS = 200
 _MOST_BYTES = 1 << 20
 _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 
-# Whether the migration lock was free and is ours now; the role to act as, unless it is the session's own: the one that
-# was named, or the owner of the database if this role may act as it.
+# Whether the migration lock was free or this session's, and is so now; the role to act as, unless it is the session's
+# own: the one that was named, or the owner of the database if this role may act as it.
 _OPEN = """
 SELECT pg_catalog.pg_try_advisory_lock({lock}), nullif(coalesce(nullif(%s::pg_catalog.text, ''), CASE
     WHEN pg_catalog.pg_has_role(session_user, d.datdba, {privilege})
@@ -77,11 +75,6 @@ WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid()
   AND NOT (l.objsubid = 1 AND k.key = {MIGRATION_LOCK})
 """
 _CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
-_HOLDERS = (
-    "SELECT l.pid FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d ON d.oid = l.database"
-    " WHERE d.datname = a.datname AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
-    " AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8"
-)
 _TRY_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({MIGRATION_LOCK})"
 
 _PROGRESS = """
@@ -102,12 +95,6 @@ class Custody(Protocol):
 
     def take_back(self, inside: Connection) -> None:
         """End it, before its commit, over the session that migrates."""
-
-
-def migration_lock_holder(connection: Connection, database: str) -> str:
-    """Return who holds the migration lock of a database, seen from any other; nothing if it is free."""
-    found = sessions(connection, f"a.datname = %s AND a.pid IN ({_HOLDERS})", database, MIGRATION_LOCK)
-    return "; ".join(str(session) for session in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +249,7 @@ class Session:
             if self.prepared:
                 yield Command("DEALLOCATE ALL", migration)
             self.prepared = self.in_force
-            yield Command(ledger.preparing(self.prepared), migration)
+            yield Command(ledger.preparing(self.prepared, ledger.tool(migration.path.parent)), migration)
 
     def statements(self, migration: Migration) -> Iterator[Command]:
         """Yield the statements of a file; the server is asked for its clock around each where times are wanted."""
@@ -420,26 +407,41 @@ def texts(result: PGresult | None) -> list[tuple[str | None, ...]]:
     ]
 
 
+def owner_to_act_as(connection: Connection, named: str = "") -> str | None:
+    """Take the migration lock, and return the role to act as: the one named, or the owner of the database.
+
+    None if that is the session's own role, or if it may not act as the owner. Raises PreflightError if another session
+    has the lock.
+    """
+    privilege = "'SET'" if connection.info.server_version >= 160000 else "'MEMBER'"
+    row: Any = connection.execute(_OPEN.format(lock=MIGRATION_LOCK, privilege=privilege).encode(), [named]).fetchone()
+    locked, owner = row
+    if not locked:
+        raise PreflightError(
+            f"another migration of this database is running: {postgres.lock_holder(connection, MIGRATION_LOCK)}",
+            where=f"database {connection.info.dbname}",
+            state="Nothing was applied.",
+            hint="Wait for it to end, then run `invoke db.migrate` again.",
+        )
+    return str(owner) if owner else None
+
+
 @contextmanager
 def opened(
     connection: Connection, target: Target, options: Options, observer: Connection | None, report: Report
 ) -> Iterator[Session]:
     """Make a connection the one session that migrates the database, watched by `observer` or a connection of its own.
 
-    It is left as it was: without what files left in it, and without the migration lock. Raises PreflightError if
-    another session migrates the database for longer than the options allow.
+    It is left as it was, without what files left in it. Raises PreflightError if another session has the migration
+    lock: who may have to wait for it uses `alone.only_session`.
     """
     with LockWatch(target, connection.info.backend_pid, observer, report) as watch:
-        privilege = "'SET'" if connection.info.server_version >= 160000 else "'MEMBER'"
         if connection.info.encoding != "utf-8":
             connection.execute("SET client_encoding = 'UTF8'")
-        opening = _OPEN.format(lock=MIGRATION_LOCK, privilege=privilege).encode()
-        row: Any = connection.execute(opening, [options.owner]).fetchone()
-        locked, owner = row
-        session = Session(connection, target, options, watch, report, owner, locks=int(locked))
+        owner = owner_to_act_as(connection, options.owner)
+        session = Session(connection, target, options, watch, report, owner, locks=1)
         connection.add_notice_handler(session.on_notice)
         try:
-            _wait_alone(session)
             yield session
         finally:
             connection.remove_notice_handler(session.on_notice)
@@ -450,30 +452,6 @@ def opened(
                 times = f"pg_catalog.generate_series(1, {session.locks})"
                 with suppress(psycopg.Error):
                     session.script(*reset, f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM {times}")
-
-
-def _wait_alone(session: Session) -> None:
-    """Take the database's migration lock for this session; PreflightError names its holder when patience ends.
-
-    It is polled for, since a session that waits for a lock holds a snapshot, and CREATE INDEX CONCURRENTLY in the
-    session that has the lock would wait for that, for ever.
-    """
-    if session.locks:
-        return
-    connection, deadline = session.connection, time.monotonic() + session.options.patience
-    holder = postgres.lock_holder(connection, MIGRATION_LOCK)
-    session.report(events.Message("INFO", f"waiting for another migration: {holder}"))
-    while not postgres.try_lock(connection, MIGRATION_LOCK):
-        if time.monotonic() > deadline:
-            holder = postgres.lock_holder(connection, MIGRATION_LOCK)
-            raise PreflightError(
-                f"another migration of this database is running: {holder}",
-                where=str(session.target),
-                state="Nothing was applied.",
-                hint="Wait for it to end, then run `invoke db.migrate` again.",
-            )
-        time.sleep(_POLL_SECONDS)
-    session.locks = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ from dbops.postgres.locks import (
     unlock,
 )
 from dbops.postgres.pipeline import COPYING, Answer, Query, ask, pipeline
-from dbops.postgres.sessions import Session, end, sessions_blocking, sessions_in
+from dbops.postgres.restore_point import restore_point
+from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
 from dbops.postgres.waiting import deadline, explained
 
@@ -75,8 +76,10 @@ __all__ = [
     "reading",
     "redact",
     "refuse_old",
+    "restore_point",
     "run",
     "run_together",
+    "session_of",
     "sessions_blocking",
     "sessions_in",
     "sql_file",

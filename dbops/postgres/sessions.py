@@ -42,6 +42,12 @@ def sessions(connection: Connection, condition: str, *parameters: object) -> tup
     return tuple(Session(*row) for row in rows)
 
 
+def session_of(connection: Connection, pid: int) -> str:
+    """Return in words the session of a process."""
+    found = sessions(connection, "a.pid = %s", pid)
+    return str(found[0]) if found else "a session that has just ended"
+
+
 def sessions_in(connection: Connection, database: str, *, except_for: tuple[int, ...] = ()) -> tuple[Session, ...]:
     """Return the sessions in a database, without TimescaleDB's workers, autovacuum and some processes of ours."""
     return sessions(

@@ -161,7 +161,8 @@ def test_large_statements_travel_within_bounds(empty: Target, tmp_path: Path) ->
 
 def test_message_language_of_the_server_changes_no_hint(empty: Target, tmp_path: Path) -> None:
     """Hints go by SQLSTATEs: here a cancel and a timeout have other words than the English ones."""
-    text = "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60);"
+    servers.run(empty, "CREATE FUNCTION public.cancel() RETURNS bool RETURN pg_cancel_backend(pg_backend_pid())")
+    text = "SELECT public.cancel(), pg_sleep(60);"
     with pytest.raises(MigrationError) as canceled:
         migrate(empty, written(tmp_path, text), Options(statement_timeout="1min"))
     assert "Another session canceled it" in canceled.value.hint

@@ -9,7 +9,7 @@ import pytest
 from dbops import postgres
 from dbops.errors import MigrationError
 from dbops.events import Event, Message, Statement
-from dbops.migrations import Options, apply, discover, migrate, session
+from dbops.migrations import MIGRATION_LOCK, Options, apply, discover, migrate, session
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
@@ -78,7 +78,7 @@ def test_file_cannot_release_the_migration_lock(empty: Target, tmp_path: Path) -
     def look(event: Event) -> None:
         if isinstance(event, Statement):
             with servers.connect(empty) as other:
-                free.append(postgres.try_lock(other, session.MIGRATION_LOCK))
+                free.append(postgres.try_lock(other, MIGRATION_LOCK))
 
     texts = ("SELECT pg_advisory_unlock_all();", "CREATE TABLE public.t ();", "-- migrate: no-transaction\nVACUUM;")
     migrate(empty, written(tmp_path, *texts), report=look)

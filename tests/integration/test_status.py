@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 
 from dbops import label, migrations
 from dbops.database import existing, rebuild
-from dbops.errors import CheckError, ServerError
+from dbops.errors import CheckError, ConsentError, ServerError
 from dbops.label import Label
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators
@@ -35,16 +36,25 @@ def test_database_that_never_was_is_explained_too(target: Target) -> None:
     assert f"There is no database {target.database}" in missing.value.hint
 
 
-def test_label_is_shown_and_a_lost_one_is_written_again_by_the_next_migrate(built: Target) -> None:
-    existing.migrate(built, FILES)
-    assert existing.status(built, FILES).label == Label("dev", native=True)
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_label_is_shown_and_a_lost_one_is_never_chosen_by_default(built: Target, environment: str) -> None:
+    """It may be a prod database's that was restored without comments: prod is no risk then, anything else is."""
+    target = replace(built, environment=environment)
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         connection.execute("COMMENT ON SCHEMA dbops IS 'mine'")
     assert existing.status(built, FILES).label is None
     shown = operators.invoke("db.status", target=built)
     assert "label: missing" in shown.stdout
-    existing.migrate(built, FILES)
-    assert existing.status(built, FILES).label == Label("dev", native=True)
+    if environment == "dev":
+        refused = operators.invoke("db.migrate", target=built)
+        assert (refused.returncode, "no label" in refused.stderr) == (5, True)
+        with pytest.raises(ConsentError, match="names another database"):
+            existing.migrate(target, FILES, confirm="another")
+        assert existing.status(built, FILES).label is None
+        existing.migrate(target, FILES, confirm=built.database)
+    else:
+        existing.migrate(target, FILES)
+    assert existing.status(built, FILES).label == Label(environment, native=True)
 
 
 def test_rebuilds_are_kept_in_the_label_over_rebuilds_and_shown(built: Target) -> None:
