@@ -33,8 +33,8 @@ def migrate(
 
     `options.patience` is how many seconds to wait for another migration or operator. With `verify`, CheckError before
     the last commit, which is rolled back, if a check of `checks` fails or the schema is not as in the file `schema`.
-    `confirm` is the name of a database whose label was lost and that is of the chosen environment. A label that was lost,
-    or written on another server, is written anew before anything is applied.
+    `confirm` is the name of a database whose label was lost and that is of the chosen environment. A label that was
+    lost, or written on another server, is written anew before anything is applied.
     """
 
     def verified(inside: Connection) -> None:
