@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -222,7 +223,9 @@ class LedgerStatus:
                 f"the database is not current: {wrong[0]}{more}",
                 where=f"{self.database} on {self.server}",
                 notes=first_of(tuple(wrong)) if more else (),
-                hint="Run `invoke db.migrate`, or `invoke db.status` for more.",
+                hint="Correct the database's name in DATABASE_URL."
+                if self.unknown_relation
+                else "Run `invoke db.migrate`, or `invoke db.status` for more.",
             )
 
     def to_apply(self, last: int | None = None) -> tuple[Migration, ...]:
@@ -236,7 +239,8 @@ class LedgerStatus:
                 f"the database has relations (such as {self.unknown_relation}) but no ledger {LEDGER}",
                 where=f"database {self.database}",
                 notes=("it is not known which migrations they correspond to: none was applied",),
-                hint="Build it anew with `invoke db.rebuild`, or correct the database's name in DATABASE_URL.",
+                hint="Correct the database's name in DATABASE_URL; or, to lose all that is in it, run "
+                f"`invoke db.rebuild --confirm {shlex.quote(self.database)}`.",
             )
         if self.problems:
             raise MigrationError(
@@ -301,7 +305,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             f"{LEDGER} is not a ledger of this tool: its columns are {', '.join(columns)}",
             where=f"database {target.database}",
             state="Nothing was changed.",
-            hint="Move that table away, or correct the database's name in DATABASE_URL.",
+            hint="Correct the database's name in DATABASE_URL, or move that table away.",
         )
     entries = _read(connection, target, reader) if columns and not (other_kind or calls) else ()
     database_label = label.read(connection) if has_schema else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _COMMAND = re.compile("`invoke ([^`]+)`")
-_SETTING = re.compile(r"\b(in|into) DATABASE_URL\b")
+_SETTING = re.compile(r"\b(in|into|to) DATABASE_URL\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import sys
 import textwrap
 import threading
@@ -412,7 +413,9 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     if found.inspection.exists:
         steps.append("keep the old one" if found.keep else "drop the old one")
     say(console, "ok", f"a rebuild would {', '.join(steps)}; nothing was changed")
-    say(console, "next", "`invoke db.rebuild --check` tries all but the swap, `invoke db.rebuild` does it")
+    name = shlex.quote(found.inspection.target.database)
+    agreed = f" --confirm {name}" if found.consent.kind == "by name" else ""
+    say(console, "next", f"`invoke db.rebuild --check` tries all but the swap, `invoke db.rebuild{agreed}` does it")
 
 
 def impact(found: Inspection, console: Console, *, headed: bool, kept: bool = False) -> None:
@@ -718,7 +721,9 @@ def status(found: LedgerStatus, console: Console) -> None:
     elif not found.has_ledger:
         say(console, "info", "no ledger: no migration has been applied")
     say(console, "ok" if found.consistent else "FAIL", f"{found.database}: {found.summary}")
-    if not found.consistent:
+    if found.unknown_relation:
+        say(console, "next", "correct the database's name in DATABASE_URL, if it is not the one that is meant")
+    elif not found.consistent:
         say(console, "next", "restore the files as they were applied, or run `invoke db.rebuild`")
     elif found.pending:
         say(console, "next", "`invoke db.migrate` applies what is pending")
@@ -752,7 +757,7 @@ def verification(result: Verification, console: Console) -> None:
     if tables > 1 and len(result.missing_tables) == tables:
         say(console, "FAIL", f"none of the {tables} tables exists: no migration has been applied")
         say(console, "FAIL", _counted(result))
-        say(console, "next", "`invoke db.migrate` applies the migrations")
+        say(console, "next", "correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`")
         return
     parts = result.failed_parts
     telling = [check for check in result.failed if check not in parts]
@@ -836,7 +841,7 @@ def drift(result: Drift, console: Console) -> None:
     """Draw the differences, object by object, then one line that sums them up."""
     if result.empty and result.objects:
         say(console, "FAIL", f"none of {count(len(result.objects), 'object')} exists: no migration has been applied")
-        say(console, "next", "`invoke db.migrate` applies the migrations")
+        say(console, "next", "correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`")
         return
     if result.found:
         console.print(Text(shown(f"--- {result.source}\n+++ {result.target}"), "bold"), soft_wrap=True)

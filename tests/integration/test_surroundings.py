@@ -112,3 +112,34 @@ def test_signal_that_the_caller_ignores_ends_no_task() -> None:
     command = f"trap '' HUP; {sys.executable} -c {shlex.quote(EARLY)} db.status --url {url}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, "interrupted" in done.stderr) == (3, False)
+
+
+FOREIGN = {
+    "db.status": 1,
+    "db.status --require-current": 1,
+    "db.migrate": 3,
+    "db.migrate --plan": 3,
+    "db.verify": 1,
+    "db.drift": 1,
+    "db.rebuild --yes": 5,
+    "db.drop --yes": 5,
+    "db.rebuild --plan": 0,
+}
+
+
+def test_foreign_database_is_met_with_the_advice_to_correct_its_name_first(server: TestServer, empty: Target) -> None:
+    server.execute("CREATE TABLE orders (id integer)", empty.database)
+    url = server.url(empty.database)
+    for words, code in FOREIGN.items():
+        done = run_invoke(*words.split(), "--url", url, "--env", "test")
+        assert done.returncode == code, f"{words}\n{done.stderr}"
+        said = done.stdout + done.stderr
+        advice = [line for line in said.splitlines() if line.startswith(("hint: ", "  next    "))]
+        assert advice, words
+        for line in advice:
+            # No command that builds or migrates another database: each names this one.
+            assert line.count("`invoke ") == line.count(f"--env test --url {shlex.quote(url)}`"), line
+        if words not in ("db.rebuild --plan", "db.drift", "db.drop --yes"):
+            assert "correct the" in advice[-1].lower(), f"{words}\n{said}"
+            before, _, _ = advice[-1].lower().partition("correct the")
+            assert "db.rebuild" not in before, said

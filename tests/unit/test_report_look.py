@@ -143,7 +143,7 @@ def test_drift_of_a_database_without_migrations_says_that_and_nothing_else() -> 
     )
     assert printed(lambda console: text.drift(Drift("d", "a fresh build", objects, "0", "1", empty=True), console)) == [
         "  FAIL    none of 2 objects exists: no migration has been applied",
-        "  next    `invoke db.migrate` applies the migrations",
+        "  next    correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`",
     ]
 
 

@@ -94,7 +94,7 @@ def test_text_of_a_database_without_migrations_says_that_and_nothing_else() -> N
     assert document("text", Verification(failed, 0.1)).splitlines() == [
         "  FAIL    none of the 2 tables exists: no migration has been applied",
         "  FAIL    4 of 4 checks failed in 0.10 s, 0 ms of it in the server",
-        "  next    `invoke db.migrate` applies the migrations",
+        "  next    correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`",
     ]
 
 
