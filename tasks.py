@@ -210,13 +210,13 @@ def migrate(
     from dbops import migrations
     from dbops.database import existing as core
     from dbops.report import text
-    from dbops.settings import MIGRATIONS, seconds
+    from dbops.settings import MIGRATIONS, duration, seconds
 
     options = migrations.Options(
         to=migrations.version_of(to),
-        lock_timeout=lock_timeout,
-        lock_budget=lock_budget,
-        statement_timeout=statement_timeout,
+        lock_timeout=duration(lock_timeout),
+        lock_budget=duration(lock_budget),
+        statement_timeout=duration(statement_timeout),
         commit=commit,
         check=check,
         with_times=run.details,

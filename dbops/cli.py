@@ -104,7 +104,7 @@ def prepare(namespace: Collection) -> None:
     if (asked in namespace.collections and len(words) <= 1) or not (words or asked or core.list.value):
         # A collection's name alone, or nothing at all: show what there is.
         core.help._value = None
-        core.list.value = core.list.value or asked or True
+        core.list.set_value(core.list.value or asked or True, cast=False)
         words.clear()
         return
     if words and words[0] in namespace.task_names and {"-h", "--help"} & set(words):
@@ -162,13 +162,17 @@ def _complete(line: str, namespace: Collection) -> None:
     except ValueError:
         return
     verb = next((namespace[word] for word in reversed(words) if word in namespace.task_names), None)
-    for word in words[-2:]:
-        option = word.partition("=")[0]
-        choices = verb.choices_of(option) if verb else ()
-        if choices and (word == words[-1] or not words[-1].startswith("-")):
-            prefix = f"{option}=" if word == words[-1] and "=" in word else ""
-            sys.stdout.write("".join(f"{prefix}{choice}\n" for choice in choices))
-            sys.exit(0)
+    if not hasattr(verb, "choices_of"):
+        return
+    before, last = words[-2:]
+    option, equals, _ = last.partition("=")
+    begun = not last.startswith("-") and verb.choices_of(before)
+    choices = begun or verb.choices_of(option)
+    # A whole value is not begun again: what comes next is a task or an option.
+    if choices and last not in choices:
+        prefix = f"{option}=" if equals and not begun else ""
+        sys.stdout.write("".join(f"{prefix}{choice}\n" for choice in choices))
+        sys.exit(0)
 
 
 def _open_standard_streams() -> None:

@@ -468,7 +468,7 @@ def choice(what: str, value: str, allowed: tuple[str, ...], source: str) -> str:
     """Return the value if it is one of those allowed, else raise UsageError; `source` is an option or a variable."""
     if value in allowed:
         return value
-    raise UsageError(f'unknown {what} "{_short(value)}"', where=source, hint=f"Use one of: {', '.join(allowed)}.")
+    raise UsageError(f'unknown {what} "{shortened(value)}"', where=source, hint=f"Use one of: {', '.join(allowed)}.")
 
 
 def seconds(option: str, value: str) -> float:
@@ -476,13 +476,19 @@ def seconds(option: str, value: str) -> float:
     if found := re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?(ms|s|min|h|)", value.strip(), re.ASCII):
         return float(found[1]) * _UNITS[found[2]]
     raise UsageError(
-        f'invalid time "{_short(value)}"',
+        f'invalid time "{shortened(value)}"',
         where=option,
         hint=f"Write it as in {option} 30, {option} 30s or {option} 5min.",
     )
 
 
-def _short(value: str) -> str:
+def duration(value: str) -> str:
+    """Return an option's time as PostgreSQL takes it, with its unit: a number alone is seconds, as everywhere here."""
+    plain = value.strip()
+    return f"{plain}s" if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", plain, re.ASCII) and float(plain) else value
+
+
+def shortened(value: str) -> str:
     """Return a value for a message, cut where it is long."""
     return value if len(value) <= 60 else value[:57] + "..."
 
@@ -492,7 +498,9 @@ def positive_integer(option: str, value: str) -> int:
     if re.fullmatch(r"[1-9]\d{0,5}", value, re.ASCII):
         return int(value)
     raise UsageError(
-        f'{option} must be a positive integer, not "{_short(value)}"', where=option, hint=f"Write it as in {option} 3."
+        f'{option} must be a positive integer, not "{shortened(value)}"',
+        where=option,
+        hint=f"Write it as in {option} 3.",
     )
 
 
@@ -507,7 +515,7 @@ def port_number(option: str, value: str) -> int | None:
     if re.fullmatch(r"\d{1,5}", value, re.ASCII) and int(value) <= 65535:
         return int(value)
     raise UsageError(
-        f'invalid port "{_short(value)}"',
+        f'invalid port "{shortened(value)}"',
         where=option,
         hint=f"Use a number up to 65535, `{option} auto` for a free port, or `{option} none` for the socket alone.",
     )

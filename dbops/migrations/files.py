@@ -14,8 +14,11 @@ from pathlib import Path
 from dbops.errors import Location, UsageError
 from dbops.migrations.names import NAME
 from dbops.migrations.sqlsplit import Statement, leading, location_at, split, without_comments
+from dbops.settings import shortened
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
+# File systems take 255 bytes, the number and the suffix among them.
+LONGEST_NAME = 200
 _WORDS = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
 _PASSED_OVER = re.compile(r"\..*|.*~|#.*#|.*\.(orig|rej|bak|md)")
 _HINT = "Correct the files, then see what would run with `invoke db.migrate --plan`."
@@ -158,9 +161,9 @@ def refuse_empty(migrations: tuple[Migration, ...]) -> None:
 def new_file(directory: Path, name: str) -> Path:
     """Write the next migration, a header to fill in, and return its path; UsageError for a bad name."""
     stem = re.sub(r"[\s-]+", "_", name.strip().lower())
-    if not _WORDS.fullmatch(stem):
+    if not _WORDS.fullmatch(stem) or len(stem) > LONGEST_NAME:
         raise UsageError(
-            f'invalid migration name "{name}"',
+            f'invalid migration name "{shortened(name)}"',
             where="the NAME argument",
             hint="Use a verb and an object, as in `invoke db.new add_tickers_exchange`.",
         )
@@ -183,7 +186,7 @@ def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> t
     chosen = directory / Path(name).name
     if chosen not in numbers:
         raise UsageError(
-            f'no migration "{name}"',
+            f'no migration "{shortened(name)}"',
             where=label(directory),
             hint="Name a file of this directory, as in `invoke db.new --renumber 0007_add_splits_table.sql`.",
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+from invoke.exceptions import Exit
 
+from dbops.verb import running
 from tests.support.processes import run_invoke
 
 ONE = "postgresql://127.0.0.1:1/one"
@@ -86,4 +89,39 @@ def test_dry_run_that_invoke_takes_from_a_variable_changes_nothing() -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         2,
         "error: Invoke's dry run does not reach the tasks of this project",
+    )
+
+
+LONG = "a_" + "b" * 5000
+ODD = {
+    ("db.migrate", "--to", "9" * 5000): "invalid version",
+    ("db.migrate", "--to", "٣"): "invalid version",
+    ("db.migrate", "--commit", "b" * 5000): "unknown commit",
+    ("db.migrate", "--lock-budget", "9" * 5000): "invalid duration",
+    ("db.wait", "--timeout", "9" * 5000): "invalid time",
+    ("db.rebuild", "--repeat", "9" * 5000): "must be a positive integer",
+    ("server.logs", "--lines", "9" * 5000): "must be a positive integer",
+    ("server.up", "--port", "9" * 5000): "invalid port",
+    ("db.new", LONG): "invalid migration name",
+    ("db.new", "--renumber", LONG): "no migration",
+    ("db.verify", "--output", "b" * 300): "cannot write the result",
+    ("db.verify", "--only", "b" * 300): "no check file",
+    ("db.status", "--env", "b" * 300): "unknown environment",
+    ("db.status", "--url", f"postgresql://127.0.0.1:1/{'b' * 300}"): "the database name is 300 bytes long",
+}
+
+
+@pytest.mark.parametrize("words", ODD, ids=lambda words: " ".join(words)[:24])
+def test_value_that_is_too_long_is_wrong_usage(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = run_invoke(*words, KAPMAN_SERVER_DIR=str(tmp_path / "none"), DATABASE_URL=ONE)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert ODD[words] in done.stderr
+
+
+def test_error_of_the_file_system_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit) as ended, running("text", "INFO"):
+        raise PermissionError(errno.EACCES, "Permission denied", "db/migrations/0007_add_x.sql")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "error: cannot use a file: Permission denied\n  --> db/migrations/0007_add_x.sql\nhint: "
     )

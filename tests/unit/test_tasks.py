@@ -164,6 +164,39 @@ def test_unknown_task_or_option_is_wrong_usage_with_a_suggestion(words: str) -> 
     assert "s3kret" not in done.stderr
 
 
+COMPLETIONS = {
+    "invoke db.rebuild --env": "dev test prod",
+    "invoke db.rebuild -e": "dev test prod",
+    "invoke db.rebuild --env te": "dev test prod",
+    "invoke db.verify --format": "text json junit",
+    "invoke db.status --format": "text json",
+    "invoke db.migrate --commit": "all file",
+    "invoke db.status db.migrate --env=": "--env=dev --env=test --env=prod",
+    "invoke db.status --log-level": "DEBUG INFO WARNING",
+    "invoke db.rebuild --confirm": "",
+}
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_values_of_options_that_have_a_few_are_completed(line: str) -> None:
+    done = run_invoke("--complete", "--", *line.split())
+    assert (done.returncode, done.stdout.split()) == (0, COMPLETIONS[line].split())
+
+
+@pytest.mark.parametrize("line", ["invoke db.rebuild --env test", "invoke db.rebuild --env test --ye", "invoke db.st"])
+def test_after_a_whole_value_tasks_and_options_are_completed(line: str) -> None:
+    offered = run_invoke("--complete", "--", *line.split()).stdout.split()
+    assert ("--yes" if line.endswith("--ye") else "db.status") in offered
+
+
+def test_bare_program_and_the_name_of_a_collection_show_the_tasks() -> None:
+    for words in ([], ["db"], ["-h", "db"], ["db", "--help"], ["--list", "db"]):
+        done = run_invoke(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+        assert "rebuild" in done.stdout
+        assert ("server.up" in done.stdout) == (words == [])
+
+
 def kapman(*words: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "kapman"), *words]
     base = {**os.environ, **environ}
