@@ -101,7 +101,9 @@ def prepare(namespace: Collection) -> None:
         _complete(running.core.remainder, namespace)
         return
     asked = core.help.value if isinstance(core.help.value, str) else words[0] if words else ""
-    if (asked in namespace.collections and len(words) <= 1) or not (words or asked or core.list.value):
+    if (asked in namespace.collections and set(words[1:]) <= {"-h", "--help"}) or not (
+        words or asked or core.list.value
+    ):
         # A collection's name alone, or nothing at all: show what there is.
         core.help._value = None
         core.list.set_value(core.list.value or asked or True, cast=False)
@@ -161,13 +163,14 @@ def _complete(line: str, namespace: Collection) -> None:
         words = shlex.split(line)
     except ValueError:
         return
-    verb = next((namespace[word] for word in reversed(words) if word in namespace.task_names), None)
-    if not hasattr(verb, "choices_of"):
+    named = next((word for word in reversed(words) if word in namespace.task_names), None)
+    if named is None:
         return
+    choices_of = namespace[named].choices_of
     before, last = words[-2:]
     option, equals, _ = last.partition("=")
-    begun = not last.startswith("-") and verb.choices_of(before)
-    choices = begun or verb.choices_of(option)
+    begun = not last.startswith("-") and choices_of(before)
+    choices = begun or choices_of(option)
     # A whole value is not begun again: what comes next is a task or an option.
     if choices and last not in choices:
         prefix = f"{option}=" if equals and not begun else ""

@@ -161,7 +161,7 @@ def _by_name_hint(inspection: Inspection) -> str:
     """Return what to do where only --confirm counts; another environment may be what was meant."""
     target, label = inspection.target, inspection.impact.label if inspection.impact else None
     confirm = f"add --confirm {target.database}."
-    if inspection.impact.foreign:
+    if inspection.impact and inspection.impact.foreign:
         return f"Correct the database's name in DATABASE_URL; or, if it is the one to lose, {confirm}"
     # On the embedded server another environment is another database.
     if label is None or not label.native or label.environment == target.environment or target.embedded:
