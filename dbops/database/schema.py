@@ -211,6 +211,11 @@ def _advice(
     ledger: LedgerStatus | None,
 ) -> tuple[str, ...]:
     """Return what to do about a schema that is not as expected."""
+    if ledger and ledger.unknown_relation:
+        return (
+            f"{ledger.unknown_relation} exists, and no ledger: correct the name in DATABASE_URL, if this is not the"
+            " database that is meant",
+        )
     advice = []
     if pending:
         names = ", ".join(first_of(tuple(migration.name for migration in pending)))
