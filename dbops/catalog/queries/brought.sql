@@ -6,14 +6,18 @@ WITH brought AS (
         CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END AS kind,
         c.relnamespace = 'information_schema'::regnamespace AS is_standard
     FROM pg_class AS c
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL
-    SELECT c.tableoid, c.oid, a.attnum, c.relowner, a.attacl, 'c', false
-    FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND (
-        a.attacl IS NOT NULL
-        OR (a.attrelid, a.attnum) IN (SELECT s.objoid, s.objsubid FROM pg_init_privs AS s WHERE s.objsubid > 0)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND (
+        c.oid < 16384 OR c.oid IN (SELECT m.objid FROM member AS m WHERE m.classid = 'pg_class'::regclass)
     )
+    UNION ALL
+    SELECT c.tableoid, c.oid, s.number, c.relowner, a.acl, 'c', false
+    FROM (
+        SELECT a.relation, a.number FROM column_acl AS a
+        UNION
+        SELECT s.objoid, s.objsubid FROM pg_init_privs AS s WHERE s.objsubid > 0
+    ) AS s
+    JOIN pg_class AS c ON c.oid = s.relation
+    LEFT JOIN column_acl AS a ON a.relation = s.relation AND a.number = s.number
     UNION ALL
     SELECT p.tableoid, p.oid, 0, p.proowner, p.proacl, 'f', false FROM pg_proc AS p
     UNION ALL

@@ -68,11 +68,11 @@ JOIN role AS r ON r.oid = g.grantee
 UNION ALL
 SELECT
     r.object, 9, 1,
-    'grant ' || x.privilege_type || ' (' || quote_ident(a.attname) || ') to ' || g.name
+    'grant ' || x.privilege_type || ' (' || quote_ident(a.name) || ') to ' || g.name
     || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END
 FROM relation AS r
-JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
-CROSS JOIN LATERAL aclexplode(a.attacl) AS x
+JOIN column_acl AS a ON a.relation = r.oid
+CROSS JOIN LATERAL aclexplode(a.acl) AS x
 JOIN role AS g ON g.oid = x.grantee
 UNION ALL
 SELECT

@@ -1,18 +1,26 @@
 -- What TimescaleDB made and its catalog knows: chunks that inherit from their hypertable, the hypertables behind
 -- compression and continuous aggregates, and these aggregates' internal views. A name alone proves nothing.
-named AS (
+named AS MATERIALIZED (
     SELECT c.oid, n.nspname AS space, c.relname AS name
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+),
+-- TimescaleDB's catalog names a chunk by schema and name, from 2.31 on by relid.
+catalogued_chunk AS MATERIALIZED (
+    SELECT
+        c.hypertable_id,
+        coalesce(j.row ->> 'relid', format('%I.%I', j.row ->> 'schema_name', j.row ->> 'table_name')) AS name,
+        coalesce((j.row ->> 'dropped')::boolean, false) AS is_dropped,
+        coalesce((j.row ->> 'osm_chunk')::boolean, false) AS is_elsewhere
+    FROM _timescaledb_catalog.chunk AS c
+    CROSS JOIN LATERAL (SELECT to_jsonb(c) AS row OFFSET 0) AS j
 ),
 -- Found by their names before anything else is joined: with the estimates of catalogs that were not analyzed since the
 -- chunks were created, each chunk would be paired with each child of its hypertable.
 named_chunk AS MATERIALIZED (
     SELECT k.oid, c.hypertable_id
-    FROM _timescaledb_catalog.chunk AS c
-    -- By schema and name, from TimescaleDB 2.31 on by relid.
-    JOIN named AS k ON format('%I.%I', k.space, k.name) = coalesce(
-        to_jsonb(c) ->> 'relid', format('%I.%I', to_jsonb(c) ->> 'schema_name', to_jsonb(c) ->> 'table_name')
-    )
+    FROM catalogued_chunk AS c
+    JOIN named AS k ON format('%I.%I', k.space, k.name) = c.name
 ),
 known AS MATERIALIZED (
     SELECT k.oid

@@ -119,4 +119,9 @@ type AS MATERIALIZED (
     -- Not a join: without statistics, as in a new database, the planner would compare every type with each other.
     AND t.oid NOT IN (SELECT element.typarray FROM pg_type AS element)
     AND t.oid NOT IN (SELECT m.objid FROM member AS m WHERE m.classid = 'pg_type'::regclass)
+),
+column_acl AS MATERIALIZED (
+    SELECT a.attrelid AS relation, a.attnum AS number, a.attname AS name, a.attacl AS acl
+    FROM pg_attribute AS a
+    WHERE a.attacl IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped
 )

@@ -119,8 +119,8 @@ UPDATE _timescaledb_config.bgw_job SET proc_schema = 'public', proc_name = 'nigh
 
 -- job_of_timescaledb_runs_another_function_of_its_own
 -- before: TimescaleDB 2.25
--- drift: job 1 of TimescaleDB => +    runs _timescaledb_functions.policy_retention
-UPDATE _timescaledb_config.bgw_job SET proc_name = 'policy_retention' WHERE id = 1;
+-- drift: job 3 of TimescaleDB => +    runs _timescaledb_functions.policy_retention
+UPDATE _timescaledb_config.bgw_job SET proc_name = 'policy_retention' WHERE id = 3;
 
 -- index_that_is_not_live
 -- verify: index public.tickers_symbol_key => invalid
