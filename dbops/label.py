@@ -48,6 +48,15 @@ class Rebuild:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptDatabase:
+    """A database that was replaced and kept: its name, since when (UTC), its bytes, None where that is not known."""
+
+    name: str
+    since: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     """An environment, and whether the label was written on this very server (else the database is a copy).
 

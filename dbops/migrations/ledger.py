@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
-from dbops.label import Label
+from dbops.label import KeptDatabase, Label
 from dbops.migrations.files import Migration, first_of, refuse_empty
 from dbops.migrations.reach import assert_within
 from dbops.postgres import UNTRUSTED_CODE, Connection
@@ -169,7 +169,8 @@ class LedgerStatus:
     `engine` is PostgreSQL and TimescaleDB with their versions, for people; `unknown_relation` names one that
     exists without a ledger; `label` is the environment kept in the database; `problems` describe changes to
     the ledger itself; `has_schema` is whether its schema exists, `defers` whether any constraint can be deferred;
-    `newer_timescaledb` is the version that the server has installed, if the database has an older one.
+    `newer_timescaledb` is the version that the server has installed, if the database has an older one; `kept` is the
+    database that this one replaced, if it was kept.
     """
 
     database: str
@@ -181,6 +182,7 @@ class LedgerStatus:
     label: Label | None = None
     problems: tuple[str, ...] = ()
     newer_timescaledb: str = ""
+    kept: tuple[KeptDatabase, ...] = ()
     has_schema: bool = field(default=False, repr=False)
     defers: bool = field(default=False, repr=False)
     system_identifier: str = field(default="", repr=False)

@@ -702,6 +702,9 @@ def status(found: LedgerStatus, console: Console) -> None:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
     for problem in found.problems:
         say(console, "warning", problem)
+    for kept in found.kept:
+        size = f", {decimal(kept.size)}" if kept.size is not None else ""
+        say(console, "info", f"{kept.name} is kept since {kept.since}{size}: `invoke db.undo` puts it back")
     if found.newer_timescaledb:
         text = f"TimescaleDB {found.newer_timescaledb} is installed on the server: `invoke db.upgrade` updates to it"
         say(console, "info", text)

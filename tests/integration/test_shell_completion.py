@@ -43,5 +43,5 @@ def test_tab_key_completes_tasks_and_options_in_a_fresh_shell(name: str, program
         shell.expect_exact("ready> ")
         shell.send(f"{program} db.rebu\t")
         shell.expect_exact("db.rebuild")
-        shell.send("--rehe\t")
-        shell.expect_exact("--rehearsal")
+        shell.send("--chec\t")
+        shell.expect_exact("--check")

@@ -27,7 +27,7 @@ def test_database_that_was_dropped_is_explained_by_its_successor(empty: Target) 
     with pytest.raises(ServerError) as missing:
         existing.status(empty, FILES)
     assert successor in missing.value.hint
-    assert "`invoke db.create` continues" in missing.value.hint
+    assert "`invoke db.create` puts it in place" in missing.value.hint
 
 
 def test_database_that_never_was_is_explained_too(target: Target) -> None:

@@ -70,7 +70,8 @@ def operate(plan: dict[str, Any]) -> None:
             if plan["at"] and (plan["at"] == line.split()[0] or plan["at"] in str(event)):
                 os.kill(os.getpid(), signal.Signals[plan["action"]])
 
-        rebuild.rebuild(target, options(yes=True, **chosen), report=watch)
+        keep = chosen.pop("keep", None) is not None
+        rebuild.rebuild(target, options(yes=True, keep=keep, **chosen), report=watch)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,237 @@
+"""What a rebuild needs of the server, what may be in its way, and what clients notice of the swap."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from dbops import migrations
+from dbops.database import existing, rebuild
+from dbops.errors import PreflightError
+from dbops.events import Event, Message
+from dbops.settings import ROOT, Target
+from tests.support import operators, servers
+from tests.support.operators import as_role, dsn, options, scheduler_runs
+from tests.support.servers import TestServer
+
+EXTENSION = ROOT / "db" / "migrations" / "0001_create_timescaledb_extension.sql"
+
+
+@pytest.fixture
+def scheduled(small: dict[str, Any]) -> dict[str, Any]:
+    """Return the least that can be built with TimescaleDB, whose scheduler has to run in the end."""
+    (small["migrations"] / "0002_create_timescaledb_extension.sql").write_text(EXTENSION.read_text())
+    return small
+
+
+# Roles that operate for the owner.
+
+
+@contextmanager
+def team(server: TestServer, target: Target, member: str, group: str) -> Iterator[tuple[Target, Target]]:
+    """Give a database to a group role; yield it as its two members see it, the second of whom inherits."""
+    with operators.role(server, f"NOLOGIN {group}") as owner:
+        options_ = (f"LOGIN {member} IN ROLE {owner}", f"LOGIN CREATEDB IN ROLE {owner}")
+        with operators.role(server, options_[0]) as one, operators.role(server, options_[1]) as other:
+            server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+            yield as_role(target, one), as_role(target, other)
+            servers.drop_quietly(server, target.database)
+
+
+@pytest.mark.parametrize(
+    ("member", "group"),
+    [("NOINHERIT", "CREATEDB"), ("INHERIT", "CREATEDB"), ("INHERIT CREATEDB", "")],
+    ids=["as the owner", "without CREATEDB", "for the owner"],
+)
+@pytest.mark.slow
+def test_each_member_of_the_owner_can_rebuild_again_and_again(
+    server: TestServer, target: Target, member: str, group: str
+) -> None:
+    with team(server, target, member, group) as members:
+        for one in members * 2:
+            assert not rebuild.plan(one, options()).refusals
+            rebuild.rebuild(one, options())
+            owner = f"SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = '{target.database}'"
+            ((name,),) = server.execute(owner)
+            owned = "SELECT count(DISTINCT relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            assert server.execute(f"{owned} AND relowner = '{name}'::regrole", target.database) == [(1,)]
+        assert operators.scratch_databases(server) == []
+
+
+def test_member_who_can_neither_create_databases_nor_become_a_role_that_can_is_refused(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
+    with team(server, target, "NOINHERIT", "") as (member, _):
+        with pytest.raises(PreflightError, match="may not create databases") as refused:
+            rebuild.rebuild(member, options(**small))
+        assert refused.value.hint.startswith("As a superuser, run ALTER ROLE")
+        assert refused.value.state == "Nothing was changed."
+
+
+# Limits.
+
+
+@pytest.mark.parametrize(("limit", "enough"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize("exists", [True, False])
+def test_role_with_too_few_connections_is_refused_before_anything_is_created(
+    server: TestServer, target: Target, small: dict[str, Any], limit: int, enough: bool, exists: bool
+) -> None:
+    with operators.role(server, f"LOGIN CREATEDB CONNECTION LIMIT {limit}") as tiny:
+        own = as_role(target, tiny)
+        if exists:
+            server.execute(f'CREATE DATABASE "{target.database}" OWNER {tiny} TEMPLATE template0')
+        created: list[str] = []
+
+        def watch(event: Event) -> None:
+            if "CREATE DATABASE" in str(event):
+                created.append(str(event))
+
+        if enough:
+            rebuild.rebuild(own, options(**small), report=watch)
+        else:
+            with pytest.raises(PreflightError, match="may open"):
+                rebuild.rebuild(own, options(**small), report=watch)
+        assert bool(created) == enough
+
+
+@pytest.mark.slow
+def test_scratch_name_that_the_server_does_not_let_in_is_said_with_the_way_out(small: dict[str, Any]) -> None:
+    with servers.throwaway_server() as strict:
+        target = strict.target("kapman_dev")
+        rebuild.rebuild(target, options(**small))
+        assert strict.directory
+        hba = next(strict.directory.rglob("pg_hba.conf"))
+        hba.write_text("local kapman_dev,postgres all trust\nhost kapman_dev,postgres all samehost trust\n")
+        strict.execute("SELECT pg_reload_conf()")
+        with pytest.raises(PreflightError, match="does not let") as refused:
+            rebuild.rebuild(target, options(**small))
+        assert "pg_hba.conf" in refused.value.hint
+        assert "`invoke db.drop db.create db.migrate db.verify`" in refused.value.hint
+        assert refused.value.state == "kapman_dev was not changed."
+        rebuild.drop(target, options())
+        rebuild.create(target, options())
+        existing.migrate(target, migrations.discover(small["migrations"]))
+        assert strict.execute("SELECT datname::text FROM pg_database WHERE datname LIKE 'kapman%'") == [("kapman_dev",)]
+
+
+# TimescaleDB's scheduler.
+
+
+@pytest.mark.parametrize("who", ["superuser", "owner"])
+def test_scheduler_runs_after_each_operation(
+    server: TestServer, target: Target, scheduled: dict[str, Any], who: str
+) -> None:
+    with operators.role(server) as owner:
+        own = as_role(target, owner) if who == "owner" else target
+        said: list[Event] = []
+
+        def assert_running() -> None:
+            assert scheduler_runs(server, target.database, patience=0)
+            assert [event for event in said if isinstance(event, Message) and event.level == "WARNING"] == []
+
+        for _ in range(2):
+            rebuild.rebuild(own, options(**scheduled), report=said.append)
+            assert_running()
+        rebuild.rebuild(own, options(keep=True, **scheduled), report=said.append)
+        assert_running()
+        rebuild.undo(own, options(), report=said.append)
+        assert_running()
+        with pytest.raises(PreflightError, match="given up"):
+            rebuild.drop(own, options(), report=_give_up)
+        assert_running()
+        died = operators.operator(own, **scheduled, at="text='closed ", action="SIGKILL")
+        assert died.returncode == -signal.SIGKILL
+        rebuild.create(own, options(), report=said.append)
+        assert_running()
+
+
+def _give_up(event: Event) -> None:
+    if "DROP DATABASE" not in str(event) and "text='closed " in str(event):
+        raise PreflightError("given up", where="the test", hint="")
+
+
+@pytest.mark.slow
+def test_server_without_a_free_worker_gets_one_warning(small: dict[str, Any], scheduled: dict[str, Any]) -> None:
+    few = f"{servers.PRELOAD}max_worker_processes = 3\ntimescaledb.max_background_workers = 1\n"
+    with servers.throwaway_server(few) as server:
+        said: list[Event] = []
+        target = server.target("kapman_dev")
+        for name in ("other_1", "other_2", "other_3"):
+            server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+            server.execute("CREATE EXTENSION timescaledb", name)
+        rebuild.rebuild(target, options(**scheduled), report=said.append)
+        warnings = [event.text for event in said if isinstance(event, Message) and event.level == "WARNING"]
+        assert len(warnings) == 1
+        assert "scheduler does not run in kapman_dev" in warnings[0]
+
+
+# A drop that hangs.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["rebuild", "drop"])
+def test_drop_that_waits_for_a_stopped_process_ends_names_it_and_says_what_is_left(
+    small: dict[str, Any], verb: str
+) -> None:
+    said: list[str] = []
+    with servers.throwaway_server() as server:
+        target = server.target("kapman_dev")
+        rebuild.rebuild(target, options(**small))
+        with psycopg.connect(dsn(server.target()), application_name="the sleeper") as sleeper:
+            pid = sleeper.info.backend_pid
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                if verb == "rebuild":
+                    result = rebuild.rebuild(target, options(timeout=2, **small), report=lambda e: said.append(str(e)))
+                else:
+                    with pytest.raises(PreflightError, match="a process of the server does not answer") as refused:
+                        rebuild.drop(target, options(timeout=2))
+                spent = time.monotonic() - began
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        assert spent < 30
+        if verb == "rebuild":
+            assert result.left
+            assert f"process {pid} (" in "".join(said)
+            assert "the sleeper" in "".join(said)
+            psycopg.connect(dsn(target)).close()
+        else:
+            assert any(f"process {pid} (" in note for note in refused.value.notes)
+            assert "is partly dropped and cannot be used" in refused.value.state
+        assert not rebuild.rebuild(target, options(**small)).left
+        names = server.execute("SELECT datname::text FROM pg_database WHERE datname LIKE 'kapman%'")
+        assert names == [("kapman_dev",)]
+
+
+@pytest.mark.slow
+def test_interruption_of_a_drop_that_hangs_is_answered(small: dict[str, Any]) -> None:
+    with servers.throwaway_server() as server:
+        target = server.target("kapman_dev")
+        rebuild.rebuild(target, options(**small))
+        with servers.connect(server.target()) as sleeper:
+            pid = sleeper.info.backend_pid
+            process = operators.started(target, **small, at="StepFinished(step='swap'", action="SIGCONT")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'ProcSignalBarrier'"
+                deadline = time.monotonic() + 60
+                while not server.execute(waits) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                process.send_signal(signal.SIGTERM)
+                began = time.monotonic()
+                _, err = process.communicate()
+                spent = time.monotonic() - began
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        assert process.returncode == 143, err
+        assert spent < 10
+        assert "kapman_dev is in place, and open" in err
+        psycopg.connect(dsn(target)).close()
