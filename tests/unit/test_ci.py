@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from invoke.parser import Parser
 
+import tasks
 from dbops.settings import ROOT
+from tests.support.docs_pages import blocks
 
 
 def test_ci_runs_the_commands_of_the_readme_and_the_slow_tests() -> None:
@@ -40,6 +43,17 @@ def actionlint(*arguments: str, workflow: str | None = None) -> subprocess.Compl
 def test_workflow_has_no_findings_of_actionlint() -> None:
     done = actionlint()
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_workflow_of_another_repository_has_no_findings_of_actionlint() -> None:
+    [workflow, _] = [block.text for block in blocks(ROOT / "docs" / "ci.md") if block.language == "yaml"]
+    done = actionlint("-", workflow=workflow)
+    assert (done.returncode, done.stdout) == (0, "")
+    commands = re.findall(r"run: kapman (.*)", workflow)
+    assert len(commands) >= 4
+    for command in commands:
+        Parser(contexts=tasks.namespace.to_contexts()).parse_argv(command.split())
+    assert actionlint("-", workflow=workflow.replace("  tests:", "  tests:\n    need: [x]")).returncode == 1
 
 
 @pytest.mark.parametrize(
