@@ -18,7 +18,8 @@ def check(target: Target, *, ask: bool) -> None:
     from dbops import postgres
 
     try:
-        postgres.connect(target).close()
+        with postgres.reader(target):
+            pass
     except ServerError as error:
         if not (ask and "password" in error.what):
             raise

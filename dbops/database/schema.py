@@ -165,7 +165,8 @@ def drift(
 def _ledger(connection: Connection, target: Target, files: tuple[Migration, ...]) -> LedgerStatus | None:
     """Return how the ledger compares with the files; None if the role cannot see it."""
     try:
-        return migrations.read_status(connection, target, files)
+        with postgres.reading(connection):
+            return migrations.read_status(connection, target, files)
     except DbopsError:
         return None
 

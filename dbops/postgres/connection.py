@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -103,12 +103,12 @@ def reader(
     connect_timeout: int = 10,
     settings: Mapping[str, str] = NO_SETTINGS,
 ) -> Iterator[Connection]:
-    """Yield a session to read in, each time within `reading`, since outside of that no setting need be in force.
+    """Yield a session to read in, each time within `reading`: outside of that no setting need be in force.
 
     It may be a connection pooler's, and then has none of `settings`. Driver errors raised inside become ServerErrors.
     """
     name = target.database if database is None else database
-    with translated(target, name), _open(target, name, connect_timeout, APPLICATION, settings) as connection:
+    with translated(target, name), closing(_open(target, name, connect_timeout, APPLICATION, settings)) as connection:
         yield connection
 
 
@@ -117,7 +117,9 @@ def fresh(target: Target, *, settings: Mapping[str, str] = NO_SETTINGS) -> Watch
 
     That SETTINGS and `settings` are in force is not checked. Raises ServerError if the server refuses.
     """
-    return _open(target, None, 10, APPLICATION, settings)
+    connection = _open(target, None, 10, APPLICATION, settings)
+    connection.in_force = True
+    return connection
 
 
 def _open(
@@ -166,6 +168,7 @@ def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping
     current = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({}, true)").format(name) for name in wanted)
     # No operator, and no function without its schema: the search path may be the database owner's.
     query = sql.SQL("SELECT pg_catalog.pg_backend_pid(), {}").format(current)
+    connection.in_force = True
     found: Any = connection.execute(query).fetchone()
     if found[0] != connection.info.backend_pid:
         raise PreflightError(
@@ -217,12 +220,17 @@ def reading(
         else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
     )
     words = [_setting("SET LOCAL", key, value) for key, value in {**SETTINGS, **limits}.items()]
-    connection.execute(sql.SQL("; ").join([sql.SQL(begin), *words]))
+    reader = connection if isinstance(connection, WatchedConnection) and not connection.in_force else None
+    if reader:
+        reader.in_force = True
     try:
+        connection.execute(sql.SQL("; ").join([sql.SQL(begin), *words]))
         yield
     finally:
         if not connection.closed:
             connection.execute("ROLLBACK" if alone else "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading")
+        if reader:
+            reader.in_force = False
 
 
 @contextmanager

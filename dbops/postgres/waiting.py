@@ -70,18 +70,21 @@ def explained(connection: psycopg.Connection[Any], error: psycopg.Error) -> psyc
 class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
     """A connection that does not wait for ever: `given_up` says why it was closed while it waited.
 
-    `parameters` are those that it was made with. `direct` is whether the server knows the session by the number that
-    the client knows, which a pooler's client does not. `maintenance` is the database in which another session is asked
-    if this one's takes no connections.
+    `parameters` are those that it was made with. It sends nothing unless its settings are known to be `in_force`. It is
+    `direct` if the server knows the session by the number that the client knows, which a pooler's client does not.
+    `maintenance` is the database in which another session is asked if this one's takes no connections.
     """
 
     parameters: Mapping[str, str]
+    in_force = False
     direct = False
     maintenance = "postgres"
     given_up = ""
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Consume a generator of psycopg's, until the deadline or until nothing can come any more."""
+        if not self.in_force:
+            raise RuntimeError("a statement outside of a transaction that has the settings of this tool")
         try:
             return super().wait(self._watched(gen), interval=interval, timeout=timeout)
         except psycopg.OperationalError as error:
@@ -129,6 +132,7 @@ class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
                     deadline(PATIENCE),
                     WatchedConnection.connect(make_conninfo("", **given), autocommit=True) as other,
                 ):
+                    other.in_force = True  # No name in the query below needs a setting.
                     row = other.execute(_STATE, [self.info.backend_pid]).fetchone()
             except psycopg.Error as error:
                 if not is_answer(error):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,11 @@ from dbops.database.properties import Kind
 from dbops.errors import DbopsError
 from dbops.settings import CHECKS, ROOT, Target
 from tests.support import odd_databases, operators, servers, shadows
+from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
+
+# Who plants the traps: what is another role's must run neither as the superuser nor as the owner.
+PLANTERS = ("owner", "member", "guest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +35,72 @@ class Hostile:
 
 
 @pytest.fixture(scope="module")
-def hostile(own_server: TestServer) -> Iterator[Hostile]:
-    """Return a database of the baseline, built and then set with traps by its owner."""
-    name = servers.fresh_name("hostile")
-    target = own_server.target(name)
-    with operators.role(own_server) as owner:
-        own = operators.as_role(target, owner)
-        rebuild.rebuild(own, operators.options())
-        shadows.plant(own)
-        own_server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = "
-        own_server.execute(f"{end}'{name}'")
-        yield Hostile(own_server, owner, name)
+def hostiles(own_server: TestServer) -> Iterator[Callable[[str], Hostile]]:
+    """Return what gives a database of the baseline, built by its owner and then set with traps by a planter.
+
+    A member belongs to the owner's role; a guest may create databases, and objects in the schema public.
+    """
+    made: dict[str, Hostile] = {}
+    with ExitStack() as stack:
+
+        def give(planter: str) -> Hostile:
+            if planter not in made:
+                name = servers.fresh_name("hostile")
+                target = own_server.target(name)
+                owner = stack.enter_context(operators.role(own_server))
+                rebuild.rebuild(operators.as_role(target, owner), operators.options())
+                who = owner
+                if planter != "owner":
+                    who = stack.enter_context(operators.role(own_server))
+                    right = f"GRANT {owner} TO {who}"
+                    if planter == "guest":
+                        right = f"GRANT USAGE, CREATE ON SCHEMA public TO {who}"
+                    own_server.execute(right, name)
+                shadows.plant(operators.as_role(target, who))
+                close(own_server, name)
+                made[planter] = Hostile(own_server, owner, name)
+            return made[planter]
+
+        yield give
+        for hostile in made.values():
+            servers.drop_quietly(own_server, hostile.template)
+
+
+def close(server: TestServer, name: str) -> None:
+    """Keep everybody out of a database, so that it can be copied."""
+    server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = "
+    server.execute(f"{end}'{name}'")
+
+
+@contextmanager
+def copied(hostile: Hostile, *, as_owner: bool = False) -> Iterator[Target]:
+    """Yield a copy of a database with traps, in which sessions find what is in the schema public first.
+
+    An owner may not keep the settings of other roles in it.
+    """
+    name, server = servers.fresh_name(), hostile.server
+    server.execute(f'CREATE DATABASE "{name}" OWNER {hostile.owner} TEMPLATE "{hostile.template}"')
+    server.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+    if not as_owner:
+        server.execute(f'ALTER ROLE postgres IN DATABASE "{name}" SET search_path = public, pg_catalog')
+    try:
+        yield server.target(name)
+    finally:
+        servers.drop_quietly(server, name)
 
 
 @pytest.fixture
-def trap(hostile: Hostile, own_server: TestServer) -> Iterator[Target]:
-    """Return a copy of that database, in which sessions find the owner's objects first."""
-    name = servers.fresh_name()
-    own_server.execute(f'CREATE DATABASE "{name}" OWNER {hostile.owner} TEMPLATE "{hostile.template}"')
-    own_server.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
-    own_server.execute(f'ALTER ROLE postgres IN DATABASE "{name}" SET search_path = public, pg_catalog')
-    yield own_server.target(name)
-    servers.drop_quietly(own_server, name)
+def hostile(hostiles: Callable[[str], Hostile]) -> Hostile:
+    """Return the database in which the owner has planted the traps."""
+    return hostiles("owner")
+
+
+@pytest.fixture
+def trap(hostile: Hostile) -> Iterator[Target]:
+    """Return a copy of that database."""
+    with copied(hostile) as target:
+        yield target
 
 
 @pytest.mark.slow
@@ -82,6 +129,7 @@ VERBS = {
     "fingerprint": ["db.fingerprint"],
     "diagram": ["db.diagram"],
     "drift": ["db.drift"],
+    "drift --build": ["db.drift", "--build"],
     "migrate": ["db.migrate"],
     "migrate --plan": ["db.migrate", "--plan"],
     "migrate --check": ["db.migrate", "--check"],
@@ -94,19 +142,58 @@ VERBS = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
+# How the operator connects. An owner operates where the traps are another role's; a member is the owner's equal.
+WAYS = ("direct", "pooled", "pooled, options dropped", "as the owner")
+# What a pooler is refused for, since it cannot keep the operator's lock.
+WRITING = {
+    "drift --build",
+    "migrate",
+    "migrate --check",
+    "create",
+    "rebuild --plan",
+    "drop without consent",
+    "drop",
+    "rebuild",
+}
+MATRIX = [
+    (planter, way, verb)
+    for planter in PLANTERS
+    for way in WAYS
+    for verb in VERBS
+    if way != "as the owner" or planter == "guest"
+]
+
+
+@pytest.mark.parametrize(("planter", "way", "verb"), MATRIX)
 @pytest.mark.slow
-def test_nothing_of_the_owners_runs_as_the_superuser(hostile: Hostile, trap: Target, tmp_path: Path, verb: str) -> None:
-    log = shadows.Log.of(hostile.server)
+def test_nothing_of_other_roles_runs_as_the_operator(
+    hostiles: Callable[[str], Hostile], tmp_path: Path, planter: str, way: str, verb: str
+) -> None:
+    hostile = hostiles(planter)
     words = [*VERBS[verb], *(["--output", str(tmp_path / "schema.md")] if verb == "diagram" else [])]
     run = operators.invoke_alone if verb == "psql" else operators.invoke
-    done = run(*words, target=trap)
-    assert log.planted(trap) == set()
-    assert done.returncode in (0, 1, 5), done.stderr
+    with ExitStack() as stack:
+        as_owner = way == "as the owner"
+        trap = stack.enter_context(copied(hostile, as_owner=as_owner))
+        operator = operators.as_role(trap, hostile.owner) if as_owner else trap
+        through = operator
+        if way.startswith("pooled"):
+            ignored = ("options",) if way.endswith("dropped") else ()
+            pooler = stack.enter_context(pooler_of(hostile.server, ignored=ignored))
+            through = pooler.target(trap.database)
+        log = shadows.Log.of(hostile.server)
+        done = run(*words, target=through)
+        assert log.planted(operator) == set()
     assert "Traceback" not in done.stderr
-    assert (done.returncode == 5) == (verb == "drop without consent")
-    if verb in ("drop", "rebuild"):
+    if way.startswith("pooled") and verb in WRITING:
+        assert done.returncode == 3, done.stderr
+        assert "pooler" in done.stderr
+    elif verb == "drop without consent":
+        assert done.returncode == 5, done.stderr
+    elif verb in ("drop", "rebuild"):
         assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode in (0, 1), done.stderr
 
 
 COLUMNS = "version, name, checksum, applied_at, applied_by, duration_ms, tool_version"

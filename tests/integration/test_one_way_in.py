@@ -41,7 +41,7 @@ READING = {
     "verify --empty": ["db.verify", "--empty"],
     "fingerprint": ["db.fingerprint"],
     "diagram": ["db.diagram", "--output", "{directory}/schema.md"],
-    "drift": ["db.drift", "--against", "db/schema.txt"],
+    "drift": ["db.drift"],
     "migrate --plan": ["db.migrate", "--plan"],
     "rebuild --plan": ["db.rebuild", "--plan"],
     "wait": ["db.wait"],
@@ -78,8 +78,11 @@ def test_settings_are_in_force_through_what_drops_or_refuses_them(server: TestSe
     with forwarder(server, startup=BETWEEN[kind]) as (far, _):
         with postgres.connect(far.target(empty.database)) as connection:
             assert in_force(connection) == dict(postgres.SETTINGS)
-        with postgres.reader(far.target(empty.database)) as connection:
+        with servers.connect(far.target(empty.database)) as connection:
             assert connection.execute("SHOW search_path").fetchone() == ("public",), "the trial is of no use"
+        with postgres.reader(far.target(empty.database)) as connection:
+            with pytest.raises(RuntimeError, match="outside of a transaction"):
+                connection.execute("SHOW search_path")
             with postgres.reading(connection, row_security="on"):
                 assert in_force(connection) == dict(postgres.SETTINGS)
 

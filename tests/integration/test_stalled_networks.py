@@ -210,11 +210,11 @@ def test_verb_that_reads_has_a_deadline(built: Target) -> None:
 
 
 def test_deadline_ends_what_runs_and_is_over_afterwards(empty: Target) -> None:
-    with postgres.reader(empty) as connection:
+    with postgres.connect(empty) as connection:
         with pytest.raises(psycopg.OperationalError, match=r"no result within 0\.3 s"), postgres.deadline(0.3):
             connection.execute("SELECT pg_catalog.pg_sleep(60)")
         assert connection.closed
-    with postgres.reader(empty) as connection:
+    with postgres.connect(empty) as connection:
         assert connection.execute("SELECT 1 FROM pg_catalog.pg_sleep(0.4)").fetchone() == (1,)
 
 

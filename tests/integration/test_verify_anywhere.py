@@ -201,7 +201,8 @@ def test_hot_standby_verifies_and_has_the_same_text() -> None:
 def test_pooler_in_transaction_mode_verifies_and_keeps_nothing(server: TestServer, built: Target) -> None:
     with pooler_of(server, size=1) as pooler:
         through = pooler.target(built.database)
-        with postgres.reader(through) as other:
+        other_client = pooler.target(built.database, application_name=postgres.APPLICATION)
+        with servers.connect(other_client) as other:
             own = other.execute("SELECT pg_backend_pid()").fetchone()
             before = other.execute("SELECT name, setting FROM pg_settings ORDER BY 1").fetchall()
             for _ in range(2):
