@@ -494,7 +494,7 @@ def fingerprint(
     run.view.result(views.print_as_is, schema if text else f"{value}\n", data)
 
 
-@task(klass=Verb, deadline=300)
+@task(klass=Verb)
 def diagram(
     run: Run,
     target: "Target",

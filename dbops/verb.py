@@ -40,6 +40,8 @@ URL = (
 )
 ENV = "Environment, for all tasks of the command line: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev."
 DEADLINE = "Seconds until it is given up; default {}."
+# Options with which a verb that otherwise reads builds something too.
+WORKING = ("build", "check", "write")
 LOG_LEVEL = "DEBUG shows each statement, WARNING only what needs attention; default INFO."
 # Short flags mean the same in every verb that has them.
 SHORT = {"yes": "y", "url": "u", "env": "e", "plan": "p", "follow": "f", "lines": "n", "command": "c"}
@@ -139,7 +141,7 @@ class Verb(Task):  # type: ignore[type-arg]
 
     def _deadline(self, own: Mapping[str, Any], given: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Return what ends the verb's connections when its time is up, for one that only reads."""
-        if not self.deadline and (not own.get("plan") or own.get("check")):
+        if not (self.deadline or own.get("plan")) or any(own.get(option) for option in WORKING):
             return nullcontext()
         from dbops.postgres import deadline
         from dbops.settings import seconds

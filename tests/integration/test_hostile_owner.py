@@ -146,6 +146,7 @@ VERBS = {
 WAYS = ("direct", "pooled", "pooled, options dropped", "as the owner")
 # What a pooler is refused for, since it cannot keep the operator's lock.
 WRITING = {
+    "diagram",
     "drift --build",
     "migrate",
     "migrate --check",
