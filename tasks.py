@@ -178,7 +178,7 @@ def migrate(
     ] = False,
     to: Annotated[str, "Last migration to apply, as in 0007."] = "",
     lock_timeout: Annotated[
-        str, "How long to wait for a lock before letting others pass, as in 2s; overrides headers; default 1s."
+        str, "How long an attempt waits for locks before letting others pass, as in 2s; overrides headers; default 1s."
     ] = "",
     lock_budget: Annotated[
         str, "How long to go on trying to acquire locks, as in 30min; overrides the files' headers; default 5min."

@@ -53,7 +53,8 @@ class StatementError(Exception):
     """The server's error for something in a migration, before it is decided what follows from it.
 
     `statement` is the one of the file's that failed, if it was one; a server without an encoding (`counts_bytes`)
-    gives positions in bytes. `timed_out` is whether the statement ran for as long as its statement timeout.
+    gives positions in bytes. `timed_out` is whether the statement ran for as long as its statement timeout, `waited`
+    for how many seconds the attempt had waited for locks if that is why it was canceled.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class StatementError(Exception):
         *,
         counts_bytes: bool = False,
         timed_out: bool = False,
+        waited: float = 0.0,
     ) -> None:
         super().__init__(str(error))
         self.migration = migration
         self.error = error
         self.timed_out = timed_out
+        self.waited = waited
         self.location: Location | None = None
         if statement:
             offset = statement.start + _offset(statement, error.diag, counts_bytes=counts_bytes)
@@ -76,8 +79,15 @@ class StatementError(Exception):
 
     @property
     def without_lock(self) -> bool:
-        """Return whether a lock could not be acquired: after a lock timeout or a deadlock."""
-        return self.error.sqlstate in _NO_LOCK
+        """Return whether a lock could not be acquired: after a lock timeout, a deadlock, or too long a wait for all."""
+        return self.error.sqlstate in _NO_LOCK or bool(self.waited)
+
+    @property
+    def words(self) -> str:
+        """Return what the server says, or why its statement was canceled."""
+        if self.waited:
+            return f"canceled, since this attempt had waited for locks for {self.waited:.1f} s"
+        return self.error.diag.message_primary or str(self.error).strip().split("\n")[0]
 
     @property
     def concurrent(self) -> bool:
@@ -111,8 +121,7 @@ def failed(
 
     Where a lock could not be acquired within the lock budget, it names the `holders` and counts the `attempts`.
     """
-    error, name = failure.error, failure.migration.name
-    words = error.diag.message_primary or str(error).strip().split("\n")[0]
+    error, name, words = failure.error, failure.migration.name, failure.words
     held: tuple[str, ...] = ()
     counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     if failure.without_lock:

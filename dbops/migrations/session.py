@@ -30,8 +30,10 @@ from dbops.migrations.sqlsplit import Statement, split
 from dbops.postgres import Connection
 from dbops.settings import Target
 
-# A session that waits for a strong lock blocks all sessions queued behind it: hence many short attempts.
+# A session that waits for a strong lock blocks all sessions queued behind it: hence many short attempts, the first of
+# 100 ms, each of the next twice as long, up to the timeout.
 LOCK_TIMEOUT = "1s"
+FIRST_LOCK_SECONDS = 0.1
 LOCK_BUDGET = "5min"
 # Outside a transaction (CREATE INDEX CONCURRENTLY) waiting blocks no session, and a timeout leaves an invalid index.
 PATIENT_LOCK_TIMEOUT = "10min"
@@ -40,6 +42,7 @@ TRANSACTION_TIMEOUT_SINCE = 170000
 
 _ALIVE_SECONDS = 10.0
 _LONGEST_INTERVAL = 1.0
+_SHORTEST_INTERVAL = 0.025
 _SHOWN_CHARACTERS = 60
 # How much travels ahead of its results: enough for a slow link, and bounded.
 _MOST_COMMANDS = 200
@@ -77,6 +80,14 @@ WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid()
 _CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
 _TRY_LOCK = f"SELECT pg_catalog.pg_try_advisory_lock({MIGRATION_LOCK})"
 
+_WAITING = """
+SELECT extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(l.waitstart))::float8
+FROM pg_catalog.pg_locks AS l WHERE l.pid = %s AND NOT l.granted
+"""
+# If it still waits by then.
+_CANCEL = """
+SELECT pg_catalog.pg_cancel_backend(l.pid) FROM pg_catalog.pg_locks AS l WHERE l.pid = %s AND NOT l.granted LIMIT 1
+"""
 _PROGRESS = """
 SELECT p.phase, p.done, p.total FROM (
     SELECT pid, phase, blocks_done + tuples_done, blocks_total + tuples_total
@@ -140,6 +151,15 @@ class Options:
         default = LOCK_TIMEOUT if migration.header.transactional else PATIENT_LOCK_TIMEOUT
         return self.lock_timeout or migration.header.lock_timeout or default
 
+    def attempt_seconds(self, migration: Migration, attempt: int) -> float:
+        """Return how long an attempt (from 1) may wait for locks in all, and for one of them; 0 is no limit.
+
+        It grows up to the lock timeout, unless that was chosen, or nobody can be waiting.
+        """
+        limit = seconds(self.lock_timeout_for(migration))
+        chosen = self.fresh or self.lock_timeout or migration.header.lock_timeout or not migration.header.transactional
+        return limit if chosen else min(limit, FIRST_LOCK_SECONDS * 2 ** (attempt - 1))
+
     def statement_timeout_for(self, migration: Migration) -> str:
         """Return how long one of a migration's statements may take."""
         return self.statement_timeout or migration.header.statement_timeout or "0"
@@ -174,7 +194,7 @@ class Session:
     command that was sent, empty if that is not known, `prepared` those that the prepared statement puts into force
     again; `locks` counts how often it has taken the migration lock;
     `clock` is the server's, in seconds, when it was last read. `guarded` is whether a superuser migrates a database in
-    which other roles may have code.
+    which other roles may have code; `attempt` counts those at the transaction that runs.
     """
 
     connection: Connection
@@ -192,6 +212,7 @@ class Session:
     locks: int = 0
     clock: float = 0.0
     guarded: bool = False
+    attempt: int = 1
 
     def script(self, *statements: str | sql.Composable) -> None:
         """Run statements of the runner's own in one round trip."""
@@ -229,7 +250,7 @@ class Session:
         values = {
             "search_path": path,
             "client_min_messages": "notice",
-            "lock_timeout": self.options.lock_timeout_for(migration),
+            "lock_timeout": f"{round(self.options.attempt_seconds(migration, self.attempt) * 1000)}ms",
             "statement_timeout": statement_timeout,
         }
         if self.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
@@ -273,7 +294,10 @@ class Session:
             self.report(events.Progress("migrate", self.done, command.migration.name))
         self.command = command
         self.since = time.monotonic()
-        self.watch.begin(command.where, command.sql, seconds(self.options.lock_timeout_for(command.migration)))
+        limit = self.options.attempt_seconds(command.migration, self.attempt)
+        # Outside a transaction nobody waits behind this session; in a new database there is nobody.
+        bounded = command.migration.header.transactional and not self.options.fresh
+        self.watch.begin(command.where, command.sql, limit, bounded=bounded)
 
     def end(self, command: Command, result: PGresult) -> None:
         """Report a command that ran and hand on its result, or raise StatementError if that is an error."""
@@ -297,6 +321,7 @@ class Session:
             command.statement,
             counts_bytes=self.connection.info.parameter_status("server_encoding") == "SQL_ASCII",
             timed_out=error.sqlstate == "57014" and bool(limit) and late,
+            waited=self.watch.waited if error.sqlstate == "57014" and self.watch.expired else 0.0,
         )
 
     def run(self, command: Command) -> None:
@@ -456,16 +481,23 @@ def opened(
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What the watched session does now; `since` is the client's monotonic clock, `interval` how soon to look."""
+    """What the watched session does now; `since` is the client's monotonic clock, `interval` how soon to look.
+
+    `bound` is how long the attempt may wait for locks in all; all are seconds, and 0 is no bound.
+    """
 
     where: str
     sql: str
     since: float
     interval: float
+    bound: float = 0.0
 
 
 class LockWatch:
     """Watches one session from a thread of its own; `blockers` are those seen last while it waited.
+
+    `waited` is for how many seconds an attempt has waited for locks that it got, `expired` whether it was canceled
+    since it had waited for long enough.
 
     It looks through the connection `observer`, which has no other use meanwhile, or else, once something takes long,
     through one of its own.
@@ -474,12 +506,15 @@ class LockWatch:
     def __init__(self, target: Target, pid: int, observer: Connection | None, report: Report) -> None:
         self.blockers: tuple[str, ...] = ()
         self.told = False
+        self.waited = 0.0
+        self.expired = False
+        self._waiting = 0.0
         self._target = target
         self._pid = pid
         self._observer = observer
         self._report = report
         self._running: _Running | None = None
-        self._interval = 0.25
+        self._interval = _SHORTEST_INTERVAL
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lock-watch", daemon=True)
 
@@ -493,22 +528,35 @@ class LockWatch:
         self._stop.set()
         self._thread.join(timeout=2)
 
-    def begin(self, where: str, statement: str, lock_timeout: float) -> None:
-        """Watch from now on a statement whose lock timeout is so many seconds; 0 is none."""
+    def new_attempt(self) -> None:
+        """Count from now on what an attempt waits for locks."""
         self.blockers = ()
-        self._interval = min(_LONGEST_INTERVAL, lock_timeout / 4) or _LONGEST_INTERVAL
-        self._running = _Running(where, statement, time.monotonic(), self._interval)
+        self.waited = 0.0
+        self.expired = False
+
+    def begin(self, where: str, statement: str, limit: float, *, bounded: bool) -> None:
+        """Watch from now on a statement; `limit` is how long it may wait for a lock, in seconds, and 0 is no limit.
+
+        If `bounded`, the attempt may wait no longer for all of its locks: the statement that does is canceled.
+        """
+        self.blockers = ()
+        self._interval = min(_LONGEST_INTERVAL, limit / 4) or _LONGEST_INTERVAL
+        self._running = _Running(where, statement, time.monotonic(), self._interval, limit if bounded else 0.0)
 
     def end(self) -> None:
         """Watch no longer."""
         self._running = None
+        self.waited += self._waiting
+        self._waiting = 0.0
 
     def _loop(self) -> None:
-        """Look whenever a statement has been running for longer than one interval."""
+        """Look whenever a statement has been running for one interval, and less often the longer it runs."""
         connection = self._observer
         spoken = 0.0
+        pause = _SHORTEST_INTERVAL
         try:
-            while not self._stop.wait(self._interval):
+            while not self._stop.wait(pause):
+                pause = self._interval
                 # Read once: the session at work may end the statement between two reads.
                 running = self._running
                 if running is None or time.monotonic() - running.since < running.interval:
@@ -516,6 +564,7 @@ class LockWatch:
                 connection = connection or postgres.connect(self._target)
                 self._look(connection, running)
                 elapsed = time.monotonic() - running.since
+                pause = self._interval if self.blockers else max(self._interval, min(elapsed / 4, _LONGEST_INTERVAL))
                 if elapsed >= _ALIVE_SECONDS and time.monotonic() - spoken >= _ALIVE_SECONDS:
                     spoken = time.monotonic()
                     self._speak(connection, running, elapsed)
@@ -526,15 +575,23 @@ class LockWatch:
                 connection.close()
 
     def _look(self, connection: Connection, running: _Running) -> None:
-        """See who blocks the statement, and say so the first time."""
+        """See who blocks the statement, say so the first time, and cancel it if the attempt has waited long enough."""
         seen = postgres.sessions_blocking(connection, self._pid)
         if self._running is not running:
             return
-        if seen:
-            self.blockers = seen
-            if not self.told:
-                self.told = True
-                self._report(events.Message("INFO", f"waiting for a lock held by {'; '.join(seen)}", running.where))
+        if not seen:
+            self.waited += self._waiting
+            self._waiting = 0.0
+            return
+        self.blockers = seen
+        if not self.told:
+            self.told = True
+            self._report(events.Message("INFO", f"waiting for a lock held by {'; '.join(seen)}", running.where))
+        row: Any = connection.execute(_WAITING, [self._pid]).fetchone()
+        self._waiting = float(row[0] or 0)
+        if running.bound and self.waited + self._waiting > running.bound and self._running is running:
+            self.expired = True
+            connection.execute(_CANCEL, [self._pid])
 
     def _speak(self, connection: Connection, running: _Running, elapsed: float) -> None:
         """Report the statement that runs, since when, and its progress."""

@@ -106,10 +106,16 @@ class Attempts:
     """The attempts to acquire what the statements of one transaction lock, within the lock budget."""
 
     def __init__(self, work: Work) -> None:
-        self.count = 1
+        self.count = 0
         self._work = work
         self._began = time.monotonic()
         work.session.watch.told = False
+        self._attempt(1)
+
+    def _attempt(self, number: int) -> None:
+        """Begin an attempt, which may wait for locks for longer than the one before."""
+        self.count = self._work.session.attempt = number
+        self._work.session.watch.new_attempt()
 
     def again(self, failure: StatementError) -> bool:
         """Pause and return True; return False at once if the failure does not pass, or the budget is spent.
@@ -122,20 +128,19 @@ class Attempts:
             return False
         if failure.concurrent and self.count >= MOST_CONCURRENT:
             return False
-        first = seconds(session.options.lock_timeout_for(failure.migration)) or 1.0
-        pause = min(first * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)
+        waited = session.options.attempt_seconds(failure.migration, self.count) or 1.0
+        pause = min(waited * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)
         pause *= random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311
         budget = seconds(session.options.lock_budget_for(failure.migration))
         if budget and time.monotonic() - self._began + pause > budget:
             return False
-        self.count += 1
         self._work.retries += 1
         blockers = session.watch.blockers
         holder = "still waiting" if session.watch.told else f"held by {'; '.join(blockers) or 'an unknown session'}"
         session.watch.told |= bool(blockers)
-        what = failure.error.diag.message_primary
         holder = "by another session" if failure.concurrent else holder
-        text = f"{what}; {holder}; attempt {self.count} in {pause:.1f} s"
+        text = f"{failure.words}; {holder}; attempt {self.count + 1} in {pause:.1f} s"
         session.report(events.Message("WARNING", text, str(failure.location or failure.migration.label)))
         time.sleep(pause)
+        self._attempt(self.count + 1)
         return True

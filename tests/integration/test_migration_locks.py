@@ -96,6 +96,86 @@ def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Tar
     assert applied(empty) == [1, 2]
 
 
+def test_first_attempts_are_short_and_grow_up_to_the_timeout(tmp_path: Path) -> None:
+    plain, header = written(tmp_path, TABLE, f"-- lock-timeout: 3s\n{COLUMN}")
+    grown = [Options().attempt_seconds(plain, attempt) for attempt in range(1, 7)]
+    assert grown == [0.1, 0.2, 0.4, 0.8, 1, 1]
+    assert Options().attempt_seconds(header, 1) == 3
+    assert Options(lock_timeout="50ms").attempt_seconds(header, 1) == 0.05
+
+
+@pytest.mark.slow
+def test_reader_behind_a_migration_waits_a_moment_at_first(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    waits: list[float] = []
+    seen: list[str] = []
+
+    def read() -> None:
+        with servers.connect(empty) as reader:
+            while len(seen) < 2:
+                began = time.monotonic()
+                reader.execute("SELECT FROM public.t")
+                waits.append(time.monotonic() - began)
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Message) and event.level == "WARNING":
+            seen.append(event.text)
+            if len(seen) == 2:
+                holder.close()
+
+    with servers.connect(empty) as holder:
+        holder.execute("BEGIN; SELECT FROM public.t")
+        thread = threading.Thread(target=read)
+        thread.start()
+        migrate(empty, written(tmp_path, COLUMN, first=2), report=watch)
+        thread.join(30)
+    assert 0.05 < max(waits) < 0.5, "the first attempts wait for 0.1 s and 0.2 s"
+
+
+@pytest.mark.slow
+def test_attempt_as_a_whole_waits_no_longer_than_its_timeout(empty: Target, tmp_path: Path) -> None:
+    """Each of the locks would be had in time."""
+    tables = [f"t{n}" for n in range(4)]
+    migrate(empty, written(tmp_path, " ".join(f"CREATE TABLE public.{table} ();" for table in tables)))
+    said: list[str] = []
+    freed = threading.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Message):
+            said.append(event.text)
+            if "waiting for a lock" in event.text:
+                freed.set()
+
+    def release() -> None:
+        freed.wait(30)
+        for holder in holders:
+            time.sleep(0.6)
+            holder.close()
+
+    holders = [servers.connect(empty) for _ in tables]
+    for holder, table in zip(holders, tables, strict=True):
+        holder.execute(f"BEGIN; SELECT FROM public.{table}".encode())
+    thread = threading.Thread(target=release)
+    thread.start()
+    text = " ".join(f"ALTER TABLE public.{table} ADD COLUMN n integer;" for table in tables)
+    result = migrate(empty, written(tmp_path, text, first=2), Options(lock_timeout="1s"), report=watch)
+    thread.join(30)
+    assert result.retries >= 1
+    assert any("this attempt had waited for locks for 1." in text for text in said)
+
+
+@pytest.mark.slow
+def test_block_that_switches_the_lock_timeout_off_does_not_wait_for_ever(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    hidden = f"DO $$ BEGIN PERFORM set_config('lock' || '_timeout', '0', true); {COLUMN} END $$;"
+    with servers.connect(named(empty, "nightly report")) as holder:
+        holder.execute("BEGIN; SELECT FROM public.t")
+        with pytest.raises(MigrationError, match="could not acquire a lock after") as failure:
+            migrate(empty, written(tmp_path, hidden, first=2), Options(lock_timeout="300ms", lock_budget="1s"))
+    assert "nightly report" in failure.value.render()
+    assert "had waited for locks" in failure.value.what
+
+
 def test_file_that_sets_lock_timeout_is_refused_before_anything_runs(empty: Target, tmp_path: Path) -> None:
     files = written(tmp_path, TABLE, f"SET lock_timeout = 0; {COLUMN}")
     for run_or_plan in (migrate, plan):

@@ -198,7 +198,7 @@ def test_each_file_runs_with_the_same_settings(server: TestServer, empty: Target
     """
     with operators.role(server) as role:
         migrate(empty, written(tmp_path, leave.format(role=role), look))
-    assert rows(empty, "SELECT * FROM public.seen") == [("public", "UTC", "0", "1s", "", True, True)]
+    assert rows(empty, "SELECT * FROM public.seen") == [("public", "UTC", "0", "100ms", "", True, True)]
 
 
 def test_settings_of_role_and_database_do_not_reach_migrations(
