@@ -101,15 +101,27 @@ class File:
         """Return the tables that the file itself creates."""
         return {name for s in self.statements if (name := _named(s, _CREATES_TABLE)) is not None}
 
+    @cached_property
+    def functions(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the functions that earlier files or this one create: the stable ones, and the volatile ones."""
+        made = [found for _, sql in schema.statements(self.text) if (found := schema.made_function(sql))]
+        stable = {name for name, is_stable in made if is_stable}
+        volatile = {name for name, is_stable in made if not is_stable}
+        return self.earlier.stable - volatile | stable, self.earlier.volatile - stable | volatile
+
     def in_use(self, table: str | None) -> bool:
         """Return whether a table is there before the file, and not made anew by it."""
         return table in self.earlier.tables and table not in self.created
 
-    def altered(self) -> Iterator[tuple[Statement, str, list[list[Token]]]]:
-        """Yield each ALTER TABLE of a table in use, the table, and its actions."""
-        for statement in self.statements:
-            if (found := _object(statement, _ALTERS_TABLE)) and self.in_use(found[0]):
-                yield statement, found[0], split_at(_without_end(statement.parts[found[2] :]), ",")
+    def actions(self, statement: Statement) -> tuple[str, list[list[Token]]]:
+        """Return the table in use that an ALTER TABLE is about, and its actions; an empty name for other statements."""
+        if (found := _object(statement, _ALTERS_TABLE)) and self.in_use(found[0]):
+            return found[0], split_at(_without_end(statement.parts[found[2] :]), ",")
+        return "", []
+
+    def altered(self) -> Iterator[tuple[str, list[list[Token]]]]:
+        """Yield each table in use that is altered, and the actions, for each ALTER TABLE."""
+        yield from (found for statement in self.statements if (found := self.actions(statement))[0])
 
 
 # Names in the form of a statement.
@@ -175,7 +187,7 @@ _DATA = re.compile(
     r"|CREATE (?:\S+ )?(?:\S+ )?TABLE .*\bAS (?:SELECT|WITH|VALUES|TABLE|EXECUTE|; |\Z)"
 )
 _DATA_IN_WITH = re.compile(rf"\b(?:INSERT INTO|DELETE FROM|MERGE INTO|UPDATE (?:ONLY )?{_QUALIFIED} (?:AS \S+ )?SET) ")
-_DATA_CALLS = re.compile(r"drop_chunks|refresh_continuous_aggregate|run_job|delete_job")
+_DATA_CALLS = re.compile(r"drop_chunks?|refresh_continuous_aggregate|run_job|delete_job")
 
 
 def _data(file: File) -> Iterator[Hit]:
@@ -349,7 +361,7 @@ def _indexes(file: File) -> Iterator[Hit]:
                 yield Hit(
                     statement.offset, "", "Write REINDEX (CONCURRENTLY), in a file with -- migrate: no-transaction."
                 )
-    for _, table, actions in file.altered():
+    for table, actions in file.altered():
         for action in actions:
             shown = form(action, nested=False)
             if shown.startswith("ADD ") and re.search(r"\b(?:PRIMARY KEY|UNIQUE|EXCLUDE) (?!USING INDEX)", shown):
@@ -375,21 +387,24 @@ _WORDS_BEFORE_PARENTHESIS = {
 }  # fmt: skip
 
 
-def _is_volatile(parts: list[Token], earlier: Schema) -> bool:
+def _is_volatile(parts: list[Token], file: File) -> bool:
     """Return whether an expression calls a function whose result differs from row to row, or may."""
+    stable, volatile = file.functions
     for n, part in enumerate(parts[:-1]):
         if not part.name or parts[n + 1].text != "(" or part.text in _WORDS_BEFORE_PARENTHESIS:
             continue
         schema_name = parts[n - 2].name if n > 1 and parts[n - 1].text == "." else ""
         if schema_name in ("", "pg_catalog"):
-            if VOLATILE.fullmatch(part.name):
+            # PostgreSQL's own now() is found before one in public.
+            ours = not schema_name and f"public.{part.name}" in volatile and part.name != "now"
+            if ours or VOLATILE.fullmatch(part.name):
                 return True
-        elif f"{schema_name}.{part.name}" not in earlier.stable:
+        elif f"{schema_name}.{part.name}" not in stable:
             return True
     return False
 
 
-def _added_column(action: list[Token], earlier: Schema) -> tuple[str, str]:
+def _added_column(action: list[Token], file: File) -> tuple[str, str]:
     """Return what a new column does to the rows that are there, and what to do instead; empty for nothing."""
     parts = _outside(action)
     texts = [part.text if part.kind == "word" else part.name for part in parts]
@@ -402,9 +417,9 @@ def _added_column(action: list[Token], earlier: Schema) -> tuple[str, str]:
     value = action[default + 1 :] if default else []
     stop = next((n for n, part in enumerate(value) if part.text in ends and part.kind == "word"), len(value))
     instead = "Add the column without it, SET DEFAULT for new rows, and fill the old ones in batches."
-    if kind.rpartition(".")[2].upper() in _SERIAL or "GENERATED" in texts or _is_volatile(value[:stop], earlier):
+    if kind.rpartition(".")[2].upper() in _SERIAL or "GENERATED" in texts or _is_volatile(value[:stop], file):
         return f"rewrites {_ALL_BLOCKED}", instead
-    if kind in earlier.domains:
+    if kind in file.earlier.domains and "[" not in [part.text for part in parts]:
         return f"rewrites {_ALL_BLOCKED}, since the type is a domain with constraints", (
             "Use the domain's base type, and add its CHECK to the table NOT VALID."
         )
@@ -415,6 +430,30 @@ def _added_column(action: list[Token], earlier: Schema) -> tuple[str, str]:
     return "", ""
 
 
+def _column(shown: str) -> str:
+    """Return the name of a column or an index in a form as PostgreSQL keeps it."""
+    return shown[1:-1] if shown[:1] == '"' else shown.lower()
+
+
+_SIZED = re.compile(
+    r"(?P<base>varchar|charactervarying|text|numeric|decimal)(?:\((?P<size>\d+)(?:,(?P<scale>\d+))?\))?"
+)
+
+
+def is_wider(old: str, new: str) -> bool:
+    """Return whether all values of one type are values of another as they are stored, so that no row is read."""
+    before, after = _SIZED.fullmatch(old), _SIZED.fullmatch(new)
+    if not before or not after:
+        return False
+    is_text = [match["base"] in ("varchar", "charactervarying", "text") for match in (before, after)]
+    if is_text[0] != is_text[1]:
+        return False
+    if not after["size"]:
+        return True
+    same_scale = (before["scale"] or "0") == (after["scale"] or "0")
+    return bool(before["size"]) and same_scale and int(before["size"]) <= int(after["size"])
+
+
 _ALL_BLOCKED = "all rows while reads and writes are blocked"
 _LIVE = "docs/live-changes.md shows how."
 _WEAK = re.compile(
@@ -423,17 +462,43 @@ _WEAK = re.compile(
 
 
 def _alterations(file: File) -> Iterator[Hit]:
-    strong: set[str] = set()
+    held: set[str] = set()
     transactional = schema.is_transactional(file.text)
-    for _, table, actions in file.altered():
+    for statement in file.statements:
+        table, actions = file.actions(statement)
         shown = [form(action, nested=False) for action in actions]
-        is_strong = not all(re.match(r"VALIDATE CONSTRAINT |SET |RESET |CLUSTER ON ", text) for text in shown)
-        if is_strong and transactional:
-            strong.add(table)
+        is_strong = not all(_WEAK.match(text) for text in shown)
+        if table and is_strong and transactional:
+            held.add(table)
         for action, text in zip(actions, shown, strict=True):
-            what, instead = _alteration(action, text, table, file, held=table in strong or is_strong)
+            what, instead = _alteration(action, text, table, file, held=table in held or is_strong)
             if what:
                 yield Hit(action[0].offset, f"This {what}.", instead)
+        if transactional and (read := held.intersection(_reads(statement))):
+            yield Hit(
+                statement.offset,
+                f"This reads {min(read)} while an earlier statement's lock on it blocks others until the end.",
+                "Move it to a file of its own.",
+            )
+        if transactional:
+            # A foreign key locks the table that it refers to.
+            held |= {_stored(match["names"]) for match in _REFERS.finditer(statement.nested)}
+        parent = re.search(rf"\bPARTITION OF {_QUALIFIED} ", statement.form)
+        if parent and _stored(parent["name"]) in file.earlier.defaults:
+            yield Hit(
+                statement.offset, "This reads all rows of the default partition while reads and writes are blocked."
+            )
+
+
+def _reads(statement: Statement) -> set[str]:
+    """Return the tables that a query reads, also one that fills a materialized view."""
+    if not re.match(r"(?:SELECT|WITH|CREATE MATERIALIZED VIEW|REFRESH|ANALYZE)\b", statement.form):
+        return set()
+    if "WITH NO DATA" in statement.form:
+        return set()
+    return {
+        _stored(match["name"]) for match in re.finditer(rf"\b(?:FROM|JOIN) (?:ONLY )?{_QUALIFIED} ", statement.nested)
+    }
 
 
 def _alteration(action: list[Token], text: str, table: str, file: File, *, held: bool) -> tuple[str, str]:
@@ -449,6 +514,14 @@ def _alteration(action: list[Token], text: str, table: str, file: File, *, held:
             "Move it to a later file.",
         )
     if constraint:
+        if match := re.match(rf"ADD (?:CONSTRAINT {_N} )?PRIMARY KEY USING INDEX (?P<index>{_N}) ", text):
+            nullable = [
+                c for c in earlier.indexes.get(_column(match["index"]), ()) if (table, c) not in earlier.not_null
+            ]
+            if nullable:
+                return f"reads {_ALL_BLOCKED}, since {nullable[0]} may be null", (
+                    f"SET NOT NULL before, with the proof of a CHECK constraint. {_LIVE}"
+                )
         if constraint["kind"] in ("CHECK", "FOREIGN KEY") and "NOT VALID" not in text:
             blocked = "reads and writes are" if constraint["kind"] == "CHECK" else "writes are"
             return (
@@ -457,24 +530,31 @@ def _alteration(action: list[Token], text: str, table: str, file: File, *, held:
             )
         return "", ""
     if text.startswith("ADD ") and not text.startswith("ADD CONSTRAINT "):
-        return _added_column(action, earlier)
-    if re.match(rf"ALTER (?:COLUMN )?{_N} (?:SET DATA )?TYPE ", text):
+        return _added_column(action, file)
+    if match := re.match(rf"ALTER (?:COLUMN )?(?P<name>{_N}) (?:SET DATA )?TYPE ", text):
+        start = next(n for n, part in enumerate(action) if part.text == "TYPE" and part.kind == "word") + 1
+        old = earlier.types.get((table, _column(match["name"])), "")
+        if is_wider(old, "".join(part.text.lower() for part in action[start:])):
+            return "", ""
         return f"rewrites {_ALL_BLOCKED}", (
             f"Add a column of the new type, fill it in batches, change the clients, and drop the old one. {_LIVE}"
         )
     if re.match(rf"ALTER (?:COLUMN )?{_N} SET EXPRESSION ", text):
         return f"rewrites {_ALL_BLOCKED}", "Add another column, and drop the old one when no client uses it."
-    if match := re.match(rf"ALTER (?:COLUMN )?(?P<name>{_N}) SET NOT NULL ", text):
-        column = match["name"].strip('"') if match["name"][0] == '"' else match["name"].lower()
-        if (table, column) not in earlier.not_null:
-            return f"reads {_ALL_BLOCKED}", (
-                "In earlier files add CHECK (column IS NOT NULL) NOT VALID and validate it, which spares the scan."
-                f" {_LIVE}"
-            )
+    match = re.match(rf"ALTER (?:COLUMN )?(?P<name>{_N}) SET NOT NULL ", text)
+    if match and (table, _column(match["name"])) not in earlier.not_null:
+        return f"reads {_ALL_BLOCKED}", (
+            f"In earlier files add CHECK (column IS NOT NULL) NOT VALID and validate it, which spares the scan. {_LIVE}"
+        )
     if re.match(r"SET (?:LOGGED|UNLOGGED|TABLESPACE|ACCESS METHOD)\b", text):
         return f"copies {_ALL_BLOCKED}", "Plan a pause, and do it outside a migration."
     if match := re.match(rf"ATTACH PARTITION {_QUALIFIED} ", text):
         part = _stored(match["name"])
+        if table in earlier.defaults:
+            return "reads all rows of the default partition while reads and writes are blocked", (
+                "In earlier files add to the default partition a CHECK that rules these rows out, NOT VALID, and"
+                " validate it: that spares the scan."
+            )
         if file.in_use(part) and part not in earlier.checked:
             return f"reads {_ALL_BLOCKED} in {part}", (
                 "In earlier files add to it a CHECK that says what its rows hold, NOT VALID, and validate it: that"
@@ -521,7 +601,7 @@ def _comments(file: File) -> Iterator[Hit]:
 _BEFORE_GIVEN = re.compile(
     r"(?:\bCOLLATE|\bLANGUAGE|CREATE EXTENSION(?: IF NOT EXISTS)?|OWNER TO|FOR ROLE|SET ROLE) \Z"
 )
-_GIVES_RIGHTS = re.compile(r"(?:GRANT|REVOKE) .* (?:TO|FROM) ")
+_GIVES_RIGHTS = re.compile(r"(?:ALTER DEFAULT PRIVILEGES .* )?(?:GRANT|REVOKE) .* (?:TO|FROM) ")
 
 
 def _names(file: File) -> Iterator[Hit]:
@@ -540,11 +620,11 @@ def _names(file: File) -> Iterator[Hit]:
 _LOCKS = re.compile(rf"(?:LOCK (?:TABLE )?(?:ONLY )?|CLUSTER (?:VERBOSE )?(?:{_N} ON )?){_LIST} |CLUSTER\b")
 _CHUNK_CALLS = re.compile(
     r"(?:re|de)?compress_chunk|convert_to_(?:columnstore|rowstore)|move_chunk|reorder_chunk|merge_chunks|split_chunk"
-    r"|attach_chunk|detach_chunk|rebuild_columnstore"
+    r"|attach_chunk|detach_chunk|rebuild_columnstore|pg_sleep\w*"
 )
 _DOMAIN_SCANS = re.compile(
     r"ALTER DOMAIN \S+(?: \. \S+)? (?:SET NOT NULL|VALIDATE CONSTRAINT|ADD (?!.*NOT VALID))"
-    r"|ALTER TYPE \S+(?: \. \S+)? .*\bATTRIBUTE\b.* CASCADE\b"
+    r"|ALTER TYPE \S+(?: \. \S+)? .*\bALTER ATTRIBUTE\b.* CASCADE\b"
 )
 _FULL = re.compile(r"VACUUM (?:FULL\b|\( (?:[^)]* )?FULL (?!OFF|FALSE|0)[^)]*\))")
 
@@ -553,8 +633,11 @@ def _held_locks(file: File) -> Iterator[Hit]:
     for statement in file.statements:
         if match := _LOCKS.match(statement.form):
             named = [_stored(name) for name in (match["names"] or "").split(" , ") if name and name != ";"]
-            if not named or any(file.in_use(name) for name in named):
+            weak = re.search(r" IN (?:ACCESS SHARE|ROW SHARE|ROW EXCLUSIVE) MODE ", statement.form)
+            if not weak and (not named or any(file.in_use(name) for name in named)):
                 yield Hit(statement.offset)
+        elif _STORAGE.match(statement.form):
+            yield Hit(statement.offset)
         elif _FULL.match(statement.nested):
             yield Hit(statement.offset, "VACUUM FULL copies a table while reads and writes are blocked.", "Remove it.")
         elif match := re.match(rf"REFRESH MATERIALIZED VIEW (?!CONCURRENTLY){_QUALIFIED} ", statement.form):
@@ -570,9 +653,7 @@ def _held_locks(file: File) -> Iterator[Hit]:
                 "This reads or rewrites every table that uses the type, with writes to it blocked.",
                 "Add the constraint to the tables instead, NOT VALID, and validate it in a later file.",
             )
-        elif re.match(
-            r"(?:SELECT|WITH) .* FOR (?:NO KEY )?(?:UPDATE|SHARE)\b|(?:SELECT|WITH) .* FOR KEY SHARE\b", statement.form
-        ):
+        elif re.match(r"(?:SELECT|WITH)\b.* FOR (?:NO KEY |KEY )?(?:UPDATE|SHARE)\b", statement.nested):
             yield Hit(
                 statement.offset, "The rows stay locked until the migration commits.", "Remove FOR UPDATE or FOR SHARE."
             )
@@ -584,14 +665,13 @@ def _held_locks(file: File) -> Iterator[Hit]:
                     "Create a hypertable, fill it in batches, and rename both.",
                 )
         else:
-            yield from (
-                Hit(call.offset, "Chunks are copied while others wait.") for call in statement.calls(_CHUNK_CALLS)
-            )
+            yield from (Hit(call.offset) for call in statement.calls(_CHUNK_CALLS))
 
 
 _BEHAVES = re.compile(
     r"(?:NO )?INHERIT |(?:ENABLE|DISABLE|FORCE|NO FORCE) (?:ROW LEVEL SECURITY|(?:REPLICA |ALWAYS )?(?:TRIGGER|RULE))\b"
 )
+_STORAGE = re.compile(r"ALTER (?:INDEX|MATERIALIZED VIEW) (?:.* )?SET (?:TABLESPACE|ACCESS METHOD) ")
 _BEHAVIOUR = re.compile(
     r"(?:ALTER|DROP) (?:POLICY|TRIGGER|RULE|EVENT TRIGGER) "
     r"|DROP (?:MATERIALIZED VIEW|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR|CAST|PUBLICATION) "
@@ -602,7 +682,7 @@ def _behaviour(file: File) -> Iterator[Hit]:
     for statement in file.statements:
         if _BEHAVIOUR.match(statement.form):
             yield Hit(statement.offset)
-    for _, _, actions in file.altered():
+    for _, actions in file.altered():
         yield from (Hit(action[0].offset) for action in actions if _BEHAVES.match(form(action, nested=False)))
 
 

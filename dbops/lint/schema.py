@@ -7,13 +7,16 @@ among them: it is not in use yet.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from dbops.migrations import files
 from dbops.migrations.names import ALTER_TABLE, NAME, TABLE, VALIDATE_CONSTRAINT, qualified, stored
 from dbops.migrations.sqlsplit import split, without_comments
+from dbops.migrations.tokens import Token, groups, read, split_at
 
 # The last file of the first release: when these run, no table is in use.
 BASELINE = 6
@@ -30,6 +33,21 @@ _INDEX = re.compile(
 )
 _HYPERTABLE = re.compile(r"\bcreate_hypertable\s*\(\s*(?:relation\s*=>\s*)?'(?P<name>[^']+)'", re.IGNORECASE)
 _HYPERTABLE_OPTION = re.compile(r"\bWITH\s*\([^)]*\b(?:tsdb|timescaledb)\.hypertable\b", re.IGNORECASE)
+_NO_COLUMN = {"CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXCLUDE", "LIKE"}
+_AFTER_TYPE = {
+    "CONSTRAINT", "NOT", "NULL", "DEFAULT", "PRIMARY", "UNIQUE", "REFERENCES", "CHECK", "GENERATED", "COLLATE",
+    "COMPRESSION", "STORAGE", "USING",
+}  # fmt: skip
+_UNIQUE_INDEX = re.compile(
+    rf"CREATE\s+UNIQUE\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<index>{NAME})\s+ON\b", re.IGNORECASE
+)
+_DEFAULT_PARTITION = re.compile(rf"\bPARTITION\s+OF\s+{TABLE}[^;]*\bDEFAULT\b", re.IGNORECASE)
+_ADD_COLUMN = re.compile(
+    rf"ADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?(?P<column>{NAME}\s.*)", re.IGNORECASE | re.DOTALL
+)
+_RETYPE = re.compile(
+    rf"ALTER\s+(?:COLUMN\s+)?(?P<column>{NAME})\s+(?:SET\s+DATA\s+)?TYPE\s+(?P<type>.*)", re.IGNORECASE | re.DOTALL
+)
 _NAMED = rf"{_OPTIONAL}(?P<table>{NAME}(?:\s*\.\s*{NAME})?)"
 _VIEW = re.compile(rf"(?P<what>CREATE|DROP)\s+MATERIALIZED\s+VIEW\s+{_NAMED}", re.IGNORECASE)
 _DOMAIN = re.compile(rf"CREATE\s+DOMAIN\s+{_NAMED}\s+(?:AS\s+)?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
@@ -56,8 +74,10 @@ class Schema:
 
     `hypertables` are those among `tables` that are one; `not_null` are pairs of table and column for which a
     validated CHECK constraint says so, which spares SET NOT NULL the scan. `views` are materialized; `checked` are the
-    tables with a valid CHECK constraint; `domains` are the domains with a constraint, and `stable` the functions that
-    are declared to be stable or immutable.
+    tables with a valid CHECK constraint; `domains` are the domains with a constraint; `stable` are the functions that
+    are declared to be stable or immutable, and `volatile` the others; `defaults` are the tables with a default
+    partition. `types` are those of columns that no CHECK constraint names, by table and column, as `varchar(20)`;
+    `indexes` are the columns of unique indexes.
     """
 
     tables: frozenset[str] = frozenset()
@@ -68,6 +88,10 @@ class Schema:
     checked: frozenset[str] = frozenset()
     domains: frozenset[str] = frozenset()
     stable: frozenset[str] = frozenset()
+    volatile: frozenset[str] = frozenset()
+    defaults: frozenset[str] = frozenset()
+    types: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def before(path: Path | None) -> Schema:
@@ -94,10 +118,56 @@ def statements(text: str) -> tuple[tuple[int, str], ...]:
     return tuple((statement.start, without_comments(statement.text)) for statement in split(text))
 
 
+def made_function(sql: str) -> tuple[str, bool] | None:
+    """Return the function that a statement creates, and whether it is declared to be stable or immutable."""
+    match = _FUNCTION.match(sql)
+    return (qualified(match["table"]), _STABLE.search(_LITERAL.sub("", sql)) is not None) if match else None
+
+
 def table_of(sql: str) -> str:
     """Return the table that a statement creates, drops, alters or indexes, with its schema; empty if none."""
     match = _CREATE.match(sql) or ALTER_TABLE.match(sql) or _INDEX.match(sql) or _DROP.match(sql)
     return qualified(match["table"]) if match else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as a definition writes it: its type is in lower case and without blanks."""
+
+    name: str
+    type: str
+    not_null: bool
+
+
+def defined_column(parts: list[Token]) -> Column | None:
+    """Return the column that a part of CREATE TABLE or ADD COLUMN defines; None for a constraint."""
+    if len(parts) < 2 or not parts[0].name or (parts[0].kind == "word" and parts[0].text in _NO_COLUMN):
+        return None
+    stop = next(
+        (n for n, part in enumerate(parts) if n and part.kind == "word" and part.text in _AFTER_TYPE), len(parts)
+    )
+    words = [part.text for part in parts if part.kind == "word"]
+    return Column(
+        parts[0].name,
+        "".join(part.text.lower() for part in parts[1:stop]),
+        ("NOT", "NULL") in pairwise(words) or "PRIMARY" in words,
+    )
+
+
+def listed_columns(sql: str) -> list[Column]:
+    """Return the columns that a CREATE TABLE lists."""
+    inside = next(groups(read(sql, 0)), ([], ""))[0]
+    return [found for part in split_at(inside, ",") if (found := defined_column(part))]
+
+
+def _checked_names(sql: str) -> set[str]:
+    """Return the names in the CHECK constraints of a statement."""
+    parts = read(sql, 0)
+    found: set[str] = set()
+    for n, part in enumerate(parts):
+        if part.kind == "word" and part.text == "CHECK":
+            found |= {inner.name for inner in next(groups(parts[n:]), ([], ""))[0] if inner.name}
+    return found
 
 
 def is_transactional(text: str) -> bool:
@@ -123,11 +193,23 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
     checked: set[str] = set()
     domains: set[str] = set()
     stable: set[str] = set()
+    volatile: set[str] = set()
+    defaults: set[str] = set()
+    types: dict[tuple[str, str], str] = {}
+    indexes: dict[str, tuple[str, ...]] = {}
     texts = (path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files_at)
     for _, sql in (statement for text in texts for statement in statements(text)):
         if match := _CREATE.match(sql):
             table = qualified(match["table"])
             tables.add(table)
+            in_checks = _checked_names(sql)
+            for defined in listed_columns(sql):
+                if defined.name not in in_checks:
+                    types[table, defined.name] = defined.type
+                if defined.not_null:
+                    not_null.add((table, defined.name))
+            if parent := _DEFAULT_PARTITION.search(sql):
+                defaults.add(qualified(parent["table"]))
             partitioned |= {table} if _PARTITIONED.search(sql) else set()
             checked |= {table} if _CHECK.search(sql) else set()
             if _HYPERTABLE_OPTION.search(sql):
@@ -151,6 +233,15 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
                 _CHECK.search(match["actions"]) and not _NOT_VALID.search(match["actions"])
             ):
                 checked.add(table)
+            for name in _checked_names(match["actions"]):
+                types.pop((table, name), None)
+            for action in split_at(read(match["actions"].rstrip("; "), 0), ","):
+                text = match["actions"][action[0].offset :] if action else ""
+                if added := _ADD_COLUMN.match(text):
+                    definition = defined_column(split_at(read(added["column"].rstrip("; "), 0), ",")[0])
+                    types |= {(table, definition.name): definition.type} if definition else {}
+                elif retyped := _RETYPE.match(text):
+                    types.pop((table, stored(retyped["column"])), None)
             for check in _NOT_NULL.finditer(match["actions"]):
                 checks[table, stored(check["constraint"])] = stored(check["column"])
                 if not check["later"]:
@@ -172,8 +263,12 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
         elif match := _ALTER_DOMAIN.match(sql):
             domains.add(qualified(match["table"]))
         elif match := _FUNCTION.match(sql):
-            stable -= {qualified(match["table"])}
-            stable |= {qualified(match["table"])} if _STABLE.search(_LITERAL.sub("", sql)) else set()
+            function, is_stable = made_function(sql) or ("", False)
+            (volatile if is_stable else stable).discard(function)
+            (stable if is_stable else volatile).add(function)
+        elif match := _UNIQUE_INDEX.match(sql):
+            inside = next(groups(read(sql, 0)), ([], ""))[0]
+            indexes[stored(match["index"])] = tuple(part[0].name for part in split_at(inside, ",") if part)
         hypertables |= {qualified(match["name"]) for match in _HYPERTABLE.finditer(sql)}
     return Schema(
         tables=frozenset(tables),
@@ -184,4 +279,8 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
         checked=frozenset(checked),
         domains=frozenset(domains),
         stable=frozenset(stable),
+        volatile=frozenset(volatile),
+        defaults=frozenset(defaults),
+        types=types,
+        indexes=indexes,
     )

@@ -97,7 +97,7 @@ SERVER = Kind(
     re.compile(
         r"pg_(?:reload_conf|rotate_logfile\w*|promote|switch_wal|create_restore_point|start_backup|stop_backup"
         r"|backup_start|backup_stop|wal_replay_(?:pause|resume)|log_backend_memory_contexts|log_standby_snapshot"
-        r"|stat_reset_(?:shared|slru|replication_slot|subscription_stats)|replication_slot_advance"
+        r"|stat_statements_reset|stat_reset_(?:shared|slru|replication_slot|subscription_stats)|replication_slot_advance"
         r"|(?:create|drop|copy|sync)_\w*replication_slots?|logical_slot_get\w*changes"
         r"|replication_origin_(?:create|drop|advance))"
     ),
@@ -156,6 +156,7 @@ _SUSPICIOUS = re.compile(
 _PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
 _LIMIT = re.compile(_LIMITS, re.IGNORECASE)
 _CURRENT = {"current_database()", "current_catalog", "pg_catalog.current_database()"}
+_LOOKED_UP = re.compile(r"datnamefrom(?:pg_catalog\.)?pg_databasewheredatname=(?:pg_catalog\.)?current_database\(\)")
 _WRAPPED = re.compile(
     r"(?:pg_catalog\.)?quote_ident\((?P<inner>.*)\)|\((?P<group>.*)\)|(?P<cast>.*)::(?:text|name|varchar)"
 )
@@ -349,7 +350,8 @@ def _is_own(expression: str, own: set[str]) -> bool:
     """Return whether an expression, in lower case and without blanks, is the name of the current database."""
     if match := _WRAPPED.fullmatch(expression):
         return _is_own(match["inner"] or match["group"] or match["cast"] or "", own)
-    return expression in _CURRENT or expression in own
+    expression = expression.removeprefix("select")
+    return expression in _CURRENT or expression in own or _LOOKED_UP.fullmatch(expression) is not None
 
 
 def _own_variables(statements: list[list[Token]]) -> set[str]:

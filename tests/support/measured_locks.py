@@ -33,6 +33,7 @@ INSERT INTO pairs SELECT n, n FROM generate_series(1, 50) AS n;
 INSERT INTO events SELECT '2024-05-01', generate_series(1, 50);
 INSERT INTO events_2025 SELECT '2025-05-01', generate_series(1, 50);
 INSERT INTO events_2026 SELECT '2026-05-01', generate_series(1, 50);
+INSERT INTO days SELECT '2020-05-01', generate_series(1, 50);
 REFRESH MATERIALIZED VIEW note_counts;
 """
 # What PostgreSQL and TimescaleDB refuse in a transaction.

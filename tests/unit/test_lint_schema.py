@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbops.lint import schema
+from dbops.lint.rules import is_wider
 from dbops.lint.schema import Schema
 
 
@@ -89,3 +90,36 @@ def test_validated_check_proves_that_a_column_holds_no_null(
 ) -> None:
     found = after(tmp_path, "CREATE TABLE a (b integer);", *statements)
     assert found.not_null == ({("public.a", "b")} if proven else set())
+
+
+def test_types_of_columns_that_no_check_names_are_known(tmp_path: Path) -> None:
+    found = after(
+        tmp_path,
+        "CREATE TABLE a (b varchar(10) NOT NULL, c numeric(10, 2), d text CHECK (d <> ''), CHECK (c > 0));",
+        "ALTER TABLE a ADD COLUMN e double precision DEFAULT 1, ADD f integer;",
+        "ALTER TABLE a ADD CONSTRAINT a_f_check CHECK (f > 0) NOT VALID, ALTER b TYPE text;",
+    )
+    assert found.types == {("public.a", "e"): "doubleprecision"}
+    assert ("public.a", "b") in found.not_null
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wider"),
+    [
+        ("varchar(10)", "varchar(20)", True),
+        ("varchar(10)", "text", True),
+        ("text", "varchar", True),
+        ("numeric(10,2)", "numeric(12,2)", True),
+        ("numeric(10,2)", "numeric", True),
+        ("varchar(10)", "varchar(9)", False),
+        ("text", "varchar(10)", False),
+        ("numeric(10,2)", "numeric(12,4)", False),
+        ("numeric", "numeric(10,2)", False),
+        ("varchar(10)", "numeric", False),
+        ("integer", "bigint", False),
+        ("", "text", False),
+        ("varchar(10)", "textusinglower(b)", False),
+    ],
+)
+def test_type_is_wider_where_no_row_need_be_read(old: str, new: str, wider: bool) -> None:
+    assert is_wider(old, new) is wider

@@ -37,6 +37,9 @@ ALTER TABLE public.ohlcv ADD COLUMN source text NOT NULL DEFAULT 'unknown';
 ALTER TABLE public.ohlcv ADD COLUMN loaded_at timestamptz DEFAULT now();
 
 -- bad: a plain table
+ALTER TABLE public.tickers ALTER COLUMN symbol TYPE varchar(10);
+
+-- good: a type that holds all values as they are stored
 ALTER TABLE public.tickers ALTER COLUMN symbol TYPE text;
 
 -- good: a default for new rows
@@ -109,7 +112,7 @@ ALTER TABLE public.tickers ALTER COLUMN sector SET DEFAULT 'unknown';
 ALTER TABLE public.recommendation_outcomes ALTER COLUMN days_held TYPE bigint;
 
 -- bad: in the standard's words
-ALTER TABLE public.tickers ALTER COLUMN symbol SET DATA TYPE text;
+ALTER TABLE public.tickers ALTER COLUMN symbol SET DATA TYPE bytea USING convert_to(symbol, 'UTF8');
 
 -- bad: with a conversion
 ALTER TABLE public.recommendations ALTER COLUMN status TYPE text USING status::text;

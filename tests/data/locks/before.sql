@@ -54,3 +54,6 @@ CREATE TABLE public.events_2026 (
 ALTER TABLE public.ohlcv ADD CONSTRAINT ohlcv_volume_check CHECK (volume >= 0) NOT VALID;
 ALTER TABLE public.ohlcv ADD CONSTRAINT ohlcv_high_check CHECK (high IS NOT NULL) NOT VALID;
 ALTER TABLE public.ohlcv VALIDATE CONSTRAINT ohlcv_high_check;
+CREATE UNIQUE INDEX cache_a_idx ON public.cache (a);
+CREATE TABLE public.days (day date NOT NULL, a integer) PARTITION BY RANGE (day);
+CREATE TABLE public.days_rest PARTITION OF public.days DEFAULT;

@@ -230,3 +230,39 @@ SELECT public.reorder_chunk(c, 'public.ohlcv_date_idx') FROM public.show_chunks(
 SELECT public.compress_chunk(c) FROM public.show_chunks('public.ohlcv') AS c;
 -- refused by the Apache edition
 CALL public.convert_to_columnstore('_timescaledb_internal._hyper_1_1_chunk');
+-- ACCESS EXCLUSIVE on notes
+VACUUM (VERBOSE, FULL) public.notes;
+-- ACCESS EXCLUSIVE on notes
+LOCK TABLE ONLY public.notes IN ACCESS EXCLUSIVE MODE;
+-- ROW SHARE on notes, reads
+WITH a AS (SELECT n.id FROM public.notes AS n FOR UPDATE) SELECT a.id FROM a;
+-- SHARE on notes, reads
+ALTER DOMAIN public.positive VALIDATE CONSTRAINT positive_check;
+-- ACCESS EXCLUSIVE on notes, rewrites
+CREATE FUNCTION public.f() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; ALTER TABLE public.notes ADD COLUMN k int DEFAULT f();
+-- SHARE ROW EXCLUSIVE on notes, reads
+CREATE TABLE public.replies (note_id integer CONSTRAINT r_fkey REFERENCES public.notes (id)); COMMENT ON TABLE public.replies IS 'x'; ALTER TABLE public.notes VALIDATE CONSTRAINT notes_amount_check;
+-- ACCESS EXCLUSIVE on notes, reads
+ALTER TABLE public.notes ADD COLUMN k text; SELECT count(*) FROM public.notes;
+-- ACCESS EXCLUSIVE on notes, reads
+ALTER TABLE public.notes ADD COLUMN k text; CREATE MATERIALIZED VIEW public.mv AS SELECT n.k FROM public.notes AS n;
+-- ACCESS EXCLUSIVE on notes, reads
+ALTER TABLE public.notes ADD CONSTRAINT notes_code_key UNIQUE USING INDEX notes_code_idx, ALTER COLUMN code SET NOT NULL;
+-- ACCESS EXCLUSIVE on cache, reads
+ALTER TABLE public.cache ADD CONSTRAINT cache_pkey PRIMARY KEY USING INDEX cache_a_idx;
+-- ACCESS EXCLUSIVE on notes, rewrites
+ALTER TABLE public.notes ADD COLUMN k timestamptz DEFAULT timeofday()::timestamptz;
+-- ACCESS EXCLUSIVE on notes, rewrites
+ALTER TABLE public.notes ADD COLUMN k text DEFAULT md5(random()::text);
+-- ACCESS EXCLUSIVE on notes, reads
+ALTER TABLE "public"."notes" ALTER COLUMN "amount" SET NOT NULL;
+-- SHARE ROW EXCLUSIVE on notes
+ALTER TABLE public.notes ENABLE ALWAYS TRIGGER notes_touch;
+-- ACCESS EXCLUSIVE on days_rest, reads; ACCESS EXCLUSIVE on events_2026; SHARE UPDATE EXCLUSIVE on days
+ALTER TABLE public.days ATTACH PARTITION public.events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+-- ACCESS EXCLUSIVE on days; ACCESS EXCLUSIVE on days_rest, reads
+CREATE TABLE public.days_2027 PARTITION OF public.days FOR VALUES FROM ('2027-01-01') TO ('2028-01-01'); COMMENT ON TABLE public.days_2027 IS 'x';
+-- ACCESS EXCLUSIVE on notes, rewrites
+ALTER TABLE public.notes ALTER COLUMN level TYPE integer USING level + 0;
+-- ACCESS EXCLUSIVE on notes, rewrites
+ALTER TABLE public.notes ALTER COLUMN price TYPE numeric(8, 2);

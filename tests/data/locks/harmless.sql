@@ -160,3 +160,55 @@ CREATE INDEX ohlcv_volume_idx ON public.ohlcv (volume) WITH (timescaledb.transac
 SELECT public.set_chunk_time_interval('public.ohlcv', interval '7 days');
 -- none
 SELECT public.show_chunks('public.ohlcv');
+-- none
+LOCK TABLE public.notes IN ACCESS SHARE MODE;
+-- ROW EXCLUSIVE on notes
+LOCK TABLE public.notes IN ROW EXCLUSIVE MODE;
+-- SHARE UPDATE EXCLUSIVE on notes
+VACUUM (FULL false) public.notes;
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD COLUMN k public.positive[];
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD COLUMN k numeric(10, 2) DEFAULT CAST('1' AS numeric);
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD COLUMN k int DEFAULT coalesce(NULL, 1);
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD COLUMN k text DEFAULT current_user;
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD COLUMN k timestamp with time zone DEFAULT date_trunc('day', now());
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD COLUMN k int DEFAULT extract(year FROM now())::int;
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ALTER COLUMN code TYPE varchar(20);
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ALTER COLUMN code TYPE text;
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ALTER COLUMN price TYPE numeric(14, 2);
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ALTER COLUMN price TYPE numeric;
+-- ACCESS EXCLUSIVE on tickers
+ALTER TABLE public.tickers ALTER COLUMN name TYPE text;
+-- none
+ALTER DOMAIN public.positive DROP CONSTRAINT positive_check;
+-- none
+ALTER DOMAIN public.positive ADD CONSTRAINT positive_max CHECK (value < 10) NOT VALID;
+-- ACCESS EXCLUSIVE on pairs
+ALTER TYPE public.pair ADD ATTRIBUTE c integer CASCADE;
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ALTER COLUMN amount SET DEFAULT nextval('public.numbers');
+-- ACCESS EXCLUSIVE on counted
+ALTER TABLE public.counted ALTER COLUMN id SET INCREMENT BY 2;
+-- SHARE UPDATE EXCLUSIVE on base
+CREATE TABLE public.c2 (a int) INHERITS (public.base); COMMENT ON TABLE public.c2 IS 'x';
+-- ACCESS SHARE on notes, reads
+CREATE MATERIALIZED VIEW public.mv AS SELECT n.id FROM public.notes AS n;
+-- ACCESS EXCLUSIVE on notes
+CREATE FUNCTION public.g() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; ALTER TABLE public.notes ADD COLUMN k int DEFAULT public.g();
+-- ACCESS EXCLUSIVE on notes
+ALTER TABLE public.notes ADD CONSTRAINT notes_day_key UNIQUE USING INDEX notes_day_idx;
+-- SHARE UPDATE EXCLUSIVE on ohlcv
+ALTER TABLE public.ohlcv SET (fillfactor = 90);
+-- ACCESS EXCLUSIVE on ohlcv
+ALTER TABLE public.ohlcv RENAME CONSTRAINT ohlcv_volume_check TO ohlcv_volume_positive;
+-- SHARE UPDATE EXCLUSIVE on notes
+DROP STATISTICS public.notes_amount_stats;
