@@ -270,8 +270,8 @@ def verify(
         raise settings.empty("--only")
     if list:
         suites = verification.list_checks(CHECKS, baseline=empty)
-        files, _ = verification.select(suites, names, catalog.read_expected(SCHEMA))
-        run.view.result(text.check_files, files, json.check_files(files))
+        chosen = verification.select(suites, names, catalog.read_expected(SCHEMA))
+        run.view.result(text.check_files, chosen, json.check_files(*chosen))
         return
     run.view.begin("Verify", target)
     write = opened(output)

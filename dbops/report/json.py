@@ -16,6 +16,7 @@ from dbops.report.commands import complete
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
     from dbops.database.inspection import Inspection
     from dbops.database.rebuild import Plan, RebuildResult
@@ -144,9 +145,10 @@ def verification_document(result: Verification) -> str:
     return json.dumps(verification(result), ensure_ascii=False, indent=2) + "\n"
 
 
-def check_files(files: tuple[CheckFile, ...]) -> dict[str, object]:
-    """Return the names of check files, and what each says it is about."""
-    return {"files": [{"name": file.name, "about": file.about} for file in files]}
+def check_files(files: tuple[CheckFile, ...], expected: ExpectedSchema | None) -> dict[str, object]:
+    """Return the names of check files, and what each says it is about; and what the schema is compared with."""
+    about = [{"name": file.name, "about": file.about} for file in files]
+    return {"files": about, "compared_with": expected.source if expected else None}
 
 
 def drift(result: Drift) -> dict[str, object]:

@@ -35,6 +35,7 @@ from dbops.settings import Target
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
     from dbops.database.consent import LostObject
     from dbops.database.inspection import Impact, Inspection
@@ -831,12 +832,14 @@ def lint(result: LintResult, console: Console) -> None:
     say(console, "ok" if result.passed else "FAIL", f"{found}{released}")
 
 
-def check_files(files: tuple[CheckFile, ...], console: Console) -> None:
-    """Draw the names of check files, and what each says it is about."""
+def check_files(found: tuple[tuple[CheckFile, ...], ExpectedSchema | None], console: Console) -> None:
+    """Draw the names of check files and of the comparison, and what each is about."""
+    files, expected = found
+    compared = [("schema", f"Each object of the database is as in {expected.source}")] if expected else []
     table(
         console,
         {"file": "left", "about": "text"},
-        [(file.name, file.about or (file.flaw[0] if file.flaw else "")) for file in files],
+        [(file.name, file.about or (file.flaw[0] if file.flaw else "")) for file in files] + compared,
     )
 
 

@@ -73,6 +73,47 @@ def test_job_and_compression_show(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        "scheduled = NOT scheduled",
+        "schedule_interval = '2 h'",
+        "max_runtime = '1 min'",
+        "max_retries = 5",
+        "retry_period = '1 min'",
+        "config = '{\"a\": 2}'",
+        "owner = 'pg_monitor'",
+    ],
+)
+def test_each_attribute_of_a_job_shows(shared: Shared, change: str) -> None:
+    with shared.connection.transaction(force_rollback=True):
+        shared.connection.execute("CREATE PROCEDURE j(id int, c jsonb) LANGUAGE sql AS ''")
+        shared.connection.execute(JOB)
+        before = schema_text(shared.connection)
+        shared.connection.execute(f"UPDATE _timescaledb_config.bgw_job SET {change} WHERE id >= 1000".encode())
+        assert [item.name for item in differences(before, schema_text(shared.connection))] == ["job public.j"]
+
+
+def test_chunk_that_timescaledb_keeps_as_dropped_is_no_difference(shared: Shared) -> None:
+    """It keeps some so, of hypertables with continuous aggregates; one that is only missing is a difference."""
+    missing = (
+        "INSERT INTO _timescaledb_catalog.chunk SELECT (jsonb_populate_record(c, "
+        '\'{{"id": 99999, "table_name": "gone", "dropped": {}}}\')).* FROM _timescaledb_catalog.chunk AS c LIMIT 1'
+    )
+    with shared.connection.transaction(force_rollback=True):
+        shared.connection.execute("INSERT INTO tickers (symbol) VALUES ('A')")
+        shared.connection.execute("INSERT INTO ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM tickers")
+        columns = shared.connection.execute("SELECT to_jsonb(c) ? 'dropped' FROM _timescaledb_catalog.chunk AS c")
+        if columns.fetchone() != (True,):
+            pytest.skip("this version of TimescaleDB keeps no dropped chunk")
+        with shared.connection.transaction(force_rollback=True):
+            shared.connection.execute(missing.format("true").encode())
+            assert schema_text(shared.connection) == shared.text
+        shared.connection.execute(missing.format("false").encode())
+        (item,) = differences(shared.text, schema_text(shared.connection))
+        assert item.lines == ("+    chunks in the catalog alone: 1",)
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "INSERT INTO tickers (symbol) VALUES ('A')",

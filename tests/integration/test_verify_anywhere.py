@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -69,6 +71,25 @@ def test_role_with_connect_alone_is_told_what_it_cannot_see_and_verifies_the_res
     server.execute(grant)
     (ledger,) = schema.verify(reader, FILES).failed
     assert ledger.actual == "0 applied, 0 unfinished, 0 missing"
+
+
+def test_advice_is_by_cause(built: Target, tmp_path: Path) -> None:
+    shutil.copytree(CHECKS, tmp_path / "verify")
+    (tmp_path / "verify" / "structure" / "broken.sql").write_text("SELECT\n  oops")
+    broken = tmp_path / "verify" / "structure" / "broken.sql"
+    assert schema.verify(built, FILES, checks=tmp_path / "verify").advice == (
+        f"a check file is broken: correct {broken}:2:3",
+    )
+    with servers.connect(built) as holder, holder.transaction():
+        holder.execute("LOCK TABLE public.tickers")
+        locked = schema.verify(built, FILES)
+    assert locked.advice == ("another session has locked a table: run it again when its transaction is over",)
+    servers.run(built, "INSERT INTO public.tickers (symbol) VALUES ('A')")
+    rows = schema.verify(built, FILES, baseline=True)
+    assert rows.advice == ("there are rows: `--empty` is for a database that was just rebuilt",)
+    servers.run(built, "ALTER TABLE public.tickers ADD COLUMN isin text")
+    (changed,) = schema.verify(built, FILES).advice
+    assert changed.startswith("the database was changed by hand: `invoke db.drift` shows what; keep a change with")
 
 
 def test_role_without_select_is_shown_what_it_may_not_count(server: TestServer, built: Target, reader: Target) -> None:
