@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dbops.settings import Target
+from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.servers import TestServer
 
@@ -59,3 +60,13 @@ def small(tmp_path: Path) -> dict[str, Any]:
         query = f"SELECT '{suite}' AS check_name, true AS passed, ''::text AS expected, ''::text AS actual;\n"
         (tmp_path / "sound" / suite / f"{suite}.sql").write_text(query)
     return {"migrations": tmp_path / "least", "checks": tmp_path / "sound", "schema": None}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a copy of what tasks need of the repository, since some of them write files."""
+    where = tmp_path / "repository"
+    for name in ("db", "dbops", "docs"):
+        shutil.copytree(ROOT / name, where / name)
+    shutil.copy(ROOT / "tasks.py", where)
+    return where

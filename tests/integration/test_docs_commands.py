@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dbops.settings import ROOT, Target
-from tests.support import operators
-from tests.support.docs_pages import PAGES, blocks
+from dbops.settings import ROOT, Target, url_of
+from tests.support import operators, servers
+from tests.support.docs_pages import PAGES, blocks, run
 from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.slow
@@ -22,33 +21,22 @@ RUN = sum(block.commands for page in PAGES for block in blocks(page) if block.is
 NOT_RUN = sum(block.commands for page in PAGES for block in blocks(page) if block.mark.startswith("not run: "))
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """Return a copy of what tasks need of the repository, since some of them write files."""
-    where = tmp_path / "repository"
-    for name in ("db", "dbops", "docs"):
-        shutil.copytree(ROOT / name, where / name)
-    shutil.copy(ROOT / "tasks.py", where)
-    return where
-
-
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
-def test_commands_of_a_page_end_as_it_says(page: Path, built: Target, copy: Path) -> None:
+def test_commands_of_a_page_end_as_it_says(page: Path, server: TestServer, built: Target, checkout: Path) -> None:
+    restored = servers.renamed(built, f"{built.database}_restored")
     environ = {
-        **os.environ,
         "DATABASE_URL": operators.dsn(built),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "KAPMAN_SERVER_DIR": str(copy.parent / "server"),
+        "RESTORED_URL": url_of(restored),
+        "KAPMAN_SERVER_DIR": str(checkout.parent / "server"),
     }
-    for block in blocks(page):
-        if block.path:
-            (copy / block.path).write_text(block.text)
-        if block.is_run:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.text],
-                cwd=copy, env=environ, text=True, capture_output=True, timeout=60, check=False,
-            )  # fmt: skip
-            assert done.returncode == block.exit_code, f"{page.name}:{block.line}\n{done.stdout}\n{done.stderr}"
+    try:
+        for block in blocks(page):
+            if block.path:
+                (checkout / block.path).write_text(block.text)
+            if block.is_run:
+                run(block, checkout, environ)
+    finally:
+        servers.drop_quietly(server, restored.database)
 
 
 def test_most_commands_are_run() -> None:

@@ -257,7 +257,7 @@ def test_maintenance_database_that_has_a_version_that_is_gone_is_in_no_verbs_way
         packages.remove(packages.new)
         assert operators.invoke("db.wait", target=aged).returncode == 0
         assert operators.invoke("db.rebuild", "--yes", target=aged).returncode == 0
-        with pytest.raises(PreflightError, match="a database of the server itself"):
+        with pytest.raises(PreflightError, match="postgres is a system database"):
             core.upgrade(maintenance, YES)
     finally:
         packages.install(packages.new)

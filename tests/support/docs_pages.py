@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +45,16 @@ class Block:
         """Return the exit code that the page promises: 0 unless the comment above says another one."""
         code = re.fullmatch(r"exit code: (\d+)", self.mark)
         return int(code[1]) if code else 0
+
+
+def run(block: Block, directory: Path, environ: Mapping[str, str]) -> str:
+    """Run a block of shell commands as a reader would, and return what it printed; assert that it ends as it says."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", block.text]
+    around = {**os.environ, **environ, "PATH": path}
+    done = subprocess.run(command, cwd=directory, env=around, text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == block.exit_code, f"{block.page.name}:{block.line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def blocks(page: Path) -> list[Block]:
