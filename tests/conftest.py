@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dbops import testing
+from dbops import settings, testing
+from dbops.errors import UsageError
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.processes import give_children_default_signals
@@ -23,6 +24,14 @@ for variable in (
     "UV_RUN_RECURSION_DEPTH",
 ):
     os.environ.pop(variable, None)
+
+
+def pytest_configure() -> None:
+    """Refuse a variable that is set and empty, as an unset secret of a CI job is: that never means the default."""
+    try:
+        settings.variable(os.environ, "KAPMAN_TEST_DATABASE_URL")
+    except UsageError as error:
+        raise pytest.UsageError(f"{error.what}: {error.hint}") from None
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

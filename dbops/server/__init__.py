@@ -15,7 +15,7 @@ from dbops import settings
 from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access, packages
-from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, postmaster
+from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, has_ended, postmaster
 from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail
 from dbops.server.find import OLDEST, Installation, find
 from dbops.server.packages import OTHER_WAYS
@@ -340,7 +340,8 @@ def _discard_unfit(tests: Embedded) -> None:
     """
     layout = tests.layout
     fits = layout.major in {installation.major for installation in tests.installations()}
-    if layout.made and not postmaster(layout.data) and (not fits or (layout.data / "postmaster.pid").exists()):
+    stale = layout.made and not postmaster(layout.data) and (layout.data / "postmaster.pid").exists()
+    if layout.made and (not fits or stale) and has_ended(layout.data):
         discard(layout)
 
 

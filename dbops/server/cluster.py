@@ -227,11 +227,12 @@ class Cluster:
         account for a server. After a postmaster was killed, its children need a moment to notice.
         """
         data = self.layout.data
-        deadline = time.monotonic() + LEFTOVER_SECONDS
-        while _workers(data) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        if not has_ended(data):
+            return
+        # The socket's directory is this server's alone.
+        self.account.run("/bin/sh", "-c", 'rm -f "$1"/.s.PGSQL.*', "sh", self.layout.socket)
         named = _pid_file(data)[:1]
-        if not named or not named[0].isdigit() or _workers(data):
+        if not named or not named[0].isdigit():
             return
         try:
             os.kill(int(named[0]), 0)
@@ -239,8 +240,7 @@ class Cluster:
             return
         except PermissionError:
             pass  # It lives, under another account.
-        remove = 'rm -f "$1"/postmaster.pid "$2"/.s.PGSQL.*'
-        self.account.run("/bin/sh", "-c", remove, "sh", data, self.layout.socket)
+        self.account.run("rm", "-f", data / "postmaster.pid")
 
     def _configure(self, port: int | None) -> None:
         """Write the settings and the access rules; the server's account may read them, not change them."""
@@ -331,6 +331,16 @@ def works_in(pid: int, data: Path) -> bool:
             return False
     command = ["ps", "-o", "command=", "-p", str(pid)]
     return str(data) in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def has_ended(data: Path) -> bool:
+    """Return whether no process works in a data directory; those of a postmaster that was killed are waited for."""
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while workers := _workers(data):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return not workers
 
 
 def _workers(data: Path) -> list[int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -51,13 +53,23 @@ def pooler_of(
         settings.chmod(0o644)
         process = subprocess.Popen([_program(), "--quiet", settings], cwd="/", **account.identity)
         try:
-            while not (directory / f".s.PGSQL.{port}").exists():
+            while not _accepts(directory / f".s.PGSQL.{port}"):
                 assert process.poll() is None, "pgbouncer did not start"
                 time.sleep(0.01)
             yield TestServer({"host": str(directory), "port": str(port), "user": server.parameters["user"]})
         finally:
             process.terminate()
             process.wait()
+
+
+def _accepts(path: Path) -> bool:
+    """Return whether connections are accepted on a socket; it is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
 
 def _program() -> str:
