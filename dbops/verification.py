@@ -302,7 +302,7 @@ def _compared(
         return schema, ()
     differing = {item.name: item for item in differences(expected.text, schema)}
     names = sorted({*objects(expected.text), *differing})
-    seconds = (ended.rows[0][0] - begun.rows[0][0]) / len(names)
+    seconds = max(0.0, ended.rows[0][0] - begun.rows[0][0]) / len(names)
     return schema, tuple(
         Check(source, name, False, *_both_texts(item), seconds, change=item.change)
         if (item := differing.get(name))
@@ -363,7 +363,7 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], ro
     for number, row in enumerate(given.rows, 1):
         if row[0] is None or row[1] is None:
             return (file.failure(f"{'check_name' if row[0] is None else 'passed'} is NULL in row {number}"),)
-    seconds = (ended.rows[0][0] - begun.rows[0][0]) / len(given.rows)
+    seconds = max(0.0, ended.rows[0][0] - begun.rows[0][0]) / len(given.rows)
     return tuple(
         Check(file.name, name, passed, expected, actual, seconds) for name, passed, expected, actual in given.rows
     )

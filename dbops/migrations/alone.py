@@ -88,6 +88,7 @@ def only_session(target: Target, *, patience: float, report: Report = ignore) ->
             interruption.state = "Nothing was applied."
             raise
     with connection:
+        postgres.refuse_standby(connection, target)
         yield connection
 
 

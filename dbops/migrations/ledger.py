@@ -330,7 +330,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
     extension = f"TimescaleDB {timescaledb}" if timescaledb else "TimescaleDB not in this database"
     return LedgerStatus(
         database=target.database,
-        server=target.server,
+        server=postgres.server_of(connection, target),
         engine=f"PostgreSQL {postgresql.split()[0]}, {extension}",
         has_ledger=bool(columns),
         unknown_relation="" if columns else relation or "",

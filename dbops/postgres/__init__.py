@@ -18,6 +18,7 @@ from dbops.postgres.connection import (
     refuse_old,
     run,
     run_together,
+    server_of,
 )
 from dbops.postgres.errors import (
     HINTS_BY_MESSAGE,
@@ -33,6 +34,7 @@ from dbops.postgres.locks import (
     lock_holder,
     lock_key,
     operator,
+    refuse_standby,
     tables_locked_against_reading,
     try_lock,
     unlock,
@@ -76,9 +78,11 @@ __all__ = [
     "reading",
     "redact",
     "refuse_old",
+    "refuse_standby",
     "restore_point",
     "run",
     "run_together",
+    "server_of",
     "session_of",
     "sessions_blocking",
     "sessions_in",

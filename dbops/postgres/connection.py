@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -187,6 +188,14 @@ def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping
 
 def _setting(verb: str, name: str, value: str) -> sql.Composed:
     return sql.SQL(f"{verb} {{}} = {{}}").format(sql.Identifier(name), value)
+
+
+def server_of(connection: Connection, target: Target) -> str:
+    """Return the server of a target for people, as the session has it: one of several hosts, with its address."""
+    info = connection.info
+    address = "" if info.host.startswith("/") else info.hostaddr
+    found = {"host": info.host, "hostaddr": address, "port": str(info.port)}
+    return replace(target, parameters={**target.parameters, **found}).server
 
 
 def quoted(name: str) -> str:

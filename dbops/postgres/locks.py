@@ -41,36 +41,29 @@ def unlock(connection: Connection, key: int) -> None:
         connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
 
 
+def refuse_standby(connection: Connection, target: Target) -> None:
+    """Raise PreflightError on a server that cannot be written to; it says so when a session begins."""
+    if connection.info.parameter_status("in_hot_standby") == "on":
+        raise PreflightError(
+            "the server is a standby, or is still recovering",
+            where=target.server,
+            hint="Connect to the primary server.",
+            state="Nothing was changed.",
+        )
+
+
 @contextmanager
 def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignore) -> Iterator[Connection]:
     """Yield the session that works on the target's database from outside, and that holds the operator's lock on it.
 
     The lock is held as long as the session lives, so losing the connection stops the operation. Waits up to `timeout`
-    seconds for another operator. Raises PreflightError when the time is up, naming the holder, and when a connection
-    pooler stands in between: the lock would belong to the pooler's session.
+    seconds for another operator. Raises PreflightError when the time is up, naming the holder, on a standby, and where
+    `connect` does.
     """
     key = lock_key("database", target.database)
     with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
-        # Only if the process that answers is the one connected to: behind a pooler its session would hold the lock.
-        row: Any = connection.execute(
-            "SELECT CASE WHEN pg_catalog.pg_backend_pid() = %s THEN pg_catalog.pg_try_advisory_lock(%s) END,"
-            " pg_catalog.pg_is_in_recovery()",
-            [connection.info.backend_pid, key],
-        ).fetchone()
-        if row[0] is None:
-            raise PreflightError(
-                "the connection goes through a pooler, which cannot hold a lock for one operator",
-                where=target.server,
-                hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
-            )
-        if row[1]:
-            raise PreflightError(
-                "the server is a standby, or is still recovering",
-                where=target.server,
-                hint="Connect to the primary server.",
-                state="Nothing was changed.",
-            )
-        if not row[0]:
+        refuse_standby(connection, target)
+        if not try_lock(connection, key):
             _wait_for_lock(connection, key, target, timeout, report)
         try:
             yield connection

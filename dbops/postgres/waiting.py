@@ -126,7 +126,9 @@ class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
         A server that answers, but not this question, may be at work.
         """
         for database in dict.fromkeys((self.info.dbname, self.maintenance)):
-            given = {**self.parameters, "dbname": database, "connect_timeout": f"{PATIENCE:.0f}"}
+            # One of several hosts.
+            there = {"host": self.info.host, "hostaddr": self.info.hostaddr, "port": str(self.info.port)}
+            given = {**self.parameters, **there, "dbname": database, "connect_timeout": f"{PATIENCE:.0f}"}
             try:
                 with (
                     deadline(PATIENCE),

@@ -89,13 +89,14 @@ def test_rebuild_arrives_also_while_a_session_reads_the_old_database(
 def test_several_hosts_lead_to_the_primary_for_what_makes_one_connection(primary: Target, replica: Target) -> None:
     hosts = {name: f"{replica.parameters[name]},{primary.parameters[name]}" for name in ("host", "port")}
     both = replace(primary, parameters={**primary.parameters, **hosts, "target_session_attrs": "read-write"})
-    for words in ("db.status", "db.verify"):
+    for words in ("db.status", "db.verify", "db.migrate"):
         done = operators.invoke(words, target=both)
         assert done.returncode == 0, done.stderr
         assert f"{replica.server} or {primary.server}" in done.stderr
+    assert f"{primary.server}: PostgreSQL" in operators.invoke("db.status", target=both).stdout
     servers.run(primary, "CREATE TABLE public.only_here (id integer)")
     assert operators.invoke("db.verify", target=both).returncode == 1
-    for verb in ("db.migrate", "db.rebuild --plan", "db.drop", "db.upgrade"):
+    for verb in ("db.rebuild --plan", "db.drop", "db.upgrade"):
         refused = operators.invoke(*verb.split(), target=both)
         assert refused.returncode == 2, (verb, refused)
         assert "more than one host is named" in refused.stderr
