@@ -103,10 +103,23 @@ def verification(setting: Setting) -> Iterator[Row]:
 
 
 def starting(setting: Setting) -> Iterator[Row]:
-    """Start Python and Invoke, and do nothing."""
-    python = Command([INVOKE.parent / "python", "-c", "pass"], setting.environ(), ROOT)
-    contenders = {"ours": setting.invoke("--list"), "python -c pass": python}
-    yield measure("list", "invoke --list", contenders, 5 if setting.quick else 15, base="python -c pass")
+    """Start Python and Invoke, and do nothing, or read; beside that, what Python and the two libraries take alone."""
+    python = INVOKE.parent / "python"
+    others = {
+        "python -c pass": Command([python, "-c", "pass"], setting.environ(), ROOT),
+        "imports alone": Command([python, "-c", "import invoke.main, psycopg"], setting.environ(), ROOT),
+    }
+    kapman = Command([INVOKE.parent / "kapman", "--list"], setting.environ(), ROOT)
+    jobs = [
+        ("list", "invoke --list", setting.invoke("--list")),
+        ("kapman-list", "kapman --list", kapman),
+        ("status", "db.status, start included", setting.invoke("db.status", database="start")),
+        ("start-verify", "db.verify, start included", setting.invoke("db.verify", database="start")),
+    ]
+    setting.invoke("db.rebuild", database="start")()
+    for key, job, command in jobs:
+        rounds = 5 if setting.quick else 15
+        yield measure(key, job, {"ours": command, **others}, rounds, base="python -c pass")
 
 
 def embedded_server(setting: Setting) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import collations
@@ -12,16 +13,18 @@ from dbops.database.operator import explain_missing, refuse_closed, scratch_data
 from dbops.database.properties import Kind, databases, databases_query, find
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
-from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
 from dbops.migrations.files import first_of
 from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target
+
+if TYPE_CHECKING:
+    from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
 
 
 def migrate(
     target: Target,
     files: tuple[Migration, ...],
-    options: migrations.Options = migrations.DEFAULTS,
+    options: migrations.Options | None = None,
     *,
     verify: bool = False,
     checks: Path = CHECKS,
@@ -36,6 +39,7 @@ def migrate(
     `confirm` is the name of a database whose label was lost and that is of the chosen environment. A label that was
     lost, or written on another server, is written anew before anything is applied.
     """
+    options = options or migrations.DEFAULTS
 
     def verified(inside: Connection) -> None:
         """Raise CheckError if a check fails."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dbops import catalog, migrations, postgres, verification
-from dbops.catalog import ExpectedSchema, diagram
+from dbops.catalog import ExpectedSchema
 from dbops.catalog.drift import STEP, Drift, ObjectDrift, compare_texts, differences
 from dbops.catalog.expected import document
 from dbops.database.operator import scratch_database
@@ -63,8 +63,10 @@ def new_schema(
 
 def diagram_of(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> str:
     """Return the page on the schema of migrations that are built in a scratch database; raises as `new_schema`."""
+    from dbops.catalog.diagram import diagram
+
     with building(target, files, report) as connection:
-        return diagram.diagram(connection)
+        return diagram(connection)
 
 
 @contextmanager
