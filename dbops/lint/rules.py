@@ -102,6 +102,11 @@ class File:
         return {name for s in self.statements if (name := _named(s, _CREATES_TABLE)) is not None}
 
     @cached_property
+    def reaching(self) -> list[reach.Finding]:
+        """Return what reaches beyond the database, or changes the runner's limits."""
+        return reach.findings(self.text)
+
+    @cached_property
     def functions(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the functions that earlier files or this one create: the stable ones, and the volatile ones."""
         made = [found for _, sql in schema.statements(self.text) if (found := schema.made_function(sql))]
@@ -217,23 +222,18 @@ _SETS_ROLE = re.compile(
 
 
 def _roles(file: File) -> Iterator[Hit]:
-    yield from (Hit(finding.offset) for finding in file_reach(file) if finding.kind is reach.ROLE)
+    yield from (Hit(finding.offset) for finding in file.reaching if finding.kind is reach.ROLE)
     yield from (Hit(s.offset) for s in file.statements if _SETS_ROLE.match(s.form))
 
 
-def file_reach(file: File) -> list[reach.Finding]:
-    """Return what reaches beyond the database in a file, or changes the runner's limits."""
-    return reach.findings(file.text)
-
-
 def _reach(file: File) -> Iterator[Hit]:
-    for finding in file_reach(file):
+    for finding in file.reaching:
         if finding.kind not in (reach.ROLE, reach.LIMITS):
             yield Hit(finding.offset, f"{finding}.", finding.kind.instead)
 
 
 def _limits(file: File) -> Iterator[Hit]:
-    for finding in file_reach(file):
+    for finding in file.reaching:
         if finding.kind is reach.LIMITS:
             yield Hit(finding.offset, f"{finding}.", finding.kind.instead)
 
@@ -245,6 +245,9 @@ _BARE = re.compile(
 )
 _INDEXED = re.compile(rf"CREATE (?:UNIQUE )?INDEX .*?\bON (?:ONLY )?{_LIST}")
 _REFERS = re.compile(rf"\bREFERENCES {_LIST}")
+_NAMES_TABLE = re.compile(
+    rf"(?:\bREFERENCES|\bPARTITION OF|\b(?:ATTACH|DETACH) PARTITION|\bINHERITS \(|[(,] LIKE) (?P<names>{_NAME})"
+)
 
 
 def _schemas(file: File) -> Iterator[Hit]:
@@ -253,7 +256,7 @@ def _schemas(file: File) -> Iterator[Hit]:
             continue
         creates_index = _INDEXED.match(statement.form)
         found: list[re.Match[str] | None] = [creates_index or _BARE.match(statement.form)]
-        found += _REFERS.finditer(statement.nested) if re.match("CREATE|ALTER", statement.form) else []
+        found += _NAMES_TABLE.finditer(statement.nested) if re.match("CREATE|ALTER", statement.form) else []
         for match in found:
             listed = next((group for group in match.groups() if group), "") if match else ""
             names = [name for name in listed.split(" , ") if name and " . " not in name]

@@ -17,7 +17,7 @@ from typing import Any
 
 from dbops.errors import UsageError
 from dbops.migrations.files import Migration, first_of, label
-from dbops.migrations.sqlsplit import location_at, split
+from dbops.migrations.sqlsplit import Statement, location_at, split
 from dbops.migrations.tokens import Token, form, groups, read, split_at
 
 
@@ -146,11 +146,23 @@ LIMITS = Kind(
 )
 KINDS = (WHOLE_DATABASE, DATABASE, ROLE, SERVER, SESSIONS, FILES, REMOTE, UPGRADE, LIMITS)
 
-# A file without any of these words has nothing that is looked for.
-_SUSPICIOUS = re.compile(
-    r"\b(?:DATABASE|ROLE|USER|GROUP|GRANT|REVOKE|OWNED|SYSTEM|TABLESPACE|COPY|LOAD|SUBSCRIPTION|SERVER|FOREIGN"
-    r"|CHECKPOINT|EXTENSION|EXECUTE|RESET|DISCARD|set_config|\w+_timeout|pg_\w+|dblink\w*|lo_import|lo_export|schedule_in_database|distributed_exec"
-    r"|\w+_data_node)\b",
+# A statement that begins otherwise, and has none of these names, has nothing that is looked for.
+_BEGINNINGS = {
+    "CHECKPOINT", "COMMENT", "COPY", "DISCARD", "DO", "GRANT", "IMPORT", "LOAD", "REASSIGN", "REINDEX", "RESET",
+    "REVOKE", "SECURITY", "SET",
+}  # fmt: skip
+_CREATED = {
+    "DATABASE", "EXTENSION", "FUNCTION", "GROUP", "OR", "OWNED", "PROCEDURE", "ROLE", "SCHEMA", "SERVER",
+    "SUBSCRIPTION", "SYSTEM", "TABLESPACE", "USER",
+}  # fmt: skip
+_NAMES = re.compile(
+    r"\b(?:pg_\w+|dblink\w*|lo_import|lo_export|set_config|schedule_in_database|distributed_exec|\w+_data_node)\b",
+    re.IGNORECASE,
+)
+# Most files have none of these, and need not be cut.
+_WORDS = re.compile(
+    rf"\b(?:DATABASE|ROLE|USER|GROUP|GRANT|REVOKE|OWNED|SYSTEM|TABLESPACE|PARAMETER|COPY|LOAD|SUBSCRIPTION|SERVER|FOREIGN"
+    rf"|CHECKPOINT|EXTENSION|RESET|DISCARD|EXECUTE|\w+_timeout)\b|{_NAMES.pattern}",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
@@ -206,10 +218,12 @@ def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding
     `routines` are those of earlier files whose bodies do so, by name; those that the text creates are added.
     """
     routines = {} if routines is None else routines
-    if not routines and not _SUSPICIOUS.search(text):
-        return []
     found: list[Finding] = []
+    if not routines and not _WORDS.search(text):
+        return found
     for statement in split(text):
+        if not _is_suspicious(statement, routines):
+            continue
         parts = read(statement.text, statement.start)
         bodies = (part for part in parts if part.kind == "string")
         if statement.begins("DO"):
@@ -222,6 +236,15 @@ def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding
         else:
             found += _in_statement(parts, routines)
     return sorted({(f.offset, f.kind.why): f for f in found}.values(), key=lambda finding: finding.offset)
+
+
+def _is_suspicious(statement: Statement, routines: dict[str, Kind]) -> bool:
+    """Return whether a statement must be looked at closely: most need not, and rows of VALUES may be many."""
+    first, second = (*statement.words[:2], "", "")[:2]
+    by_words = first in _BEGINNINGS or (first in ("CREATE", "ALTER", "DROP") and second in _CREATED)
+    if by_words or _NAMES.search(statement.text):
+        return True
+    return bool(routines) and any(name in statement.text.lower() for name in routines)
 
 
 def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Finding]:

@@ -7,6 +7,17 @@ CREATE TYPE side AS ENUM ('buy', 'sell');
 -- bad: the table that a foreign key refers to
 ALTER TABLE public.a ADD CONSTRAINT a_fkey FOREIGN KEY (b) REFERENCES tickers (id);
 
+-- bad: the table that a partition belongs to
+CREATE TABLE public.part PARTITION OF whole DEFAULT;
+COMMENT ON TABLE public.part IS 'x';
+
+-- bad: a partition
+ALTER TABLE public.whole DETACH PARTITION part CONCURRENTLY;
+
+-- bad: a table that is copied
+CREATE TABLE public.a (LIKE tickers);
+COMMENT ON TABLE public.a IS 'x';
+
 -- bad: the table that a comment is about
 COMMENT ON TABLE tickers IS 'Stocks';
 
