@@ -40,6 +40,14 @@ WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'inf
       (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
       OR (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objid = n.oid)))
 """
+_DESCENDANTS = """
+WITH RECURSIVE family AS (
+    SELECT i.inhparent AS root, i.inhrelid AS child FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = ANY (%s::oid[])
+    UNION
+    SELECT f.root, i.inhrelid FROM family AS f JOIN pg_catalog.pg_inherits AS i ON i.inhparent = f.child
+)
+SELECT f.root::int8, f.child::int8 FROM family AS f
+"""
 
 
 def parse(text: str) -> dict[str, str] | None:
@@ -77,6 +85,13 @@ def tables(connection: Connection) -> dict[int, str]:
     """Return the tables of the connected database, with their schemas, by oid."""
     rows: list[Any] = connection.execute(_TABLES.encode()).fetchall()
     return dict(rows)
+
+
+def tables_and_chunks(connection: Connection) -> dict[int, str]:
+    """Return those tables by oid, and chunks and other descendants with the name of the table they belong to."""
+    found = tables(connection)
+    rows: list[Any] = connection.execute(_DESCENDANTS, [list(found)]).fetchall()
+    return {**{child: found[root] for root, child in rows}, **found}
 
 
 def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import psycopg
 from dbops import postgres
 from dbops.errors import MigrationError
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import errors, ledger, locks
+from dbops.migrations import chunks, errors, ledger, locks
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration
 from dbops.migrations.run import migrate
@@ -26,6 +27,9 @@ _HELD_SECONDS = 0.3
 _POLL_SECONDS = 0.002
 # A lock of this mode blocks no statement of a client's but for other migrations.
 _HARMLESS = "ACCESS SHARE"
+
+# Moves the rows of a table into the chunks of a hypertable.
+_MOVES = re.compile(r"\bmigrate_data\b", re.IGNORECASE)
 
 _MODES = """
 SELECT l.relation::int8, pg_catalog.upper(pg_catalog.regexp_replace(
@@ -42,7 +46,11 @@ FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (%s::oid[])
 
 @dataclass(frozen=True, slots=True)
 class MeasuredStatement:
-    """What a statement did to tables that its file found: modes by table, tables that it rewrote, and that it read."""
+    """What a statement did to tables that its file found: modes by table, tables that it rewrote, and that it read.
+
+    `locks` are those that its file had not taken before. `depends_on_rows` is whether they may be others where there
+    are rows.
+    """
 
     sql: str
     line: int
@@ -50,11 +58,15 @@ class MeasuredStatement:
     locks: dict[str, str]
     rewritten: tuple[str, ...]
     scanned: tuple[str, ...]
+    depends_on_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMigration:
-    """What a file did: `locks` as its header should declare them, `problem` if it says less."""
+    """What a file did: `locks` as its header should declare them, `problem` if it says less.
+
+    `unmeasured` are the lines of statements that may lock more where there are rows.
+    """
 
     version: int
     name: str
@@ -63,6 +75,7 @@ class MeasuredMigration:
     locks: str
     problem: str
     statements: tuple[MeasuredStatement, ...]
+    unmeasured: tuple[int, ...] = ()
 
 
 def rehearse(
@@ -70,8 +83,8 @@ def rehearse(
 ) -> tuple[MeasuredMigration, ...]:
     """Apply the files before the pending ones to an empty scratch database, then measure the pending ones there.
 
-    Each statement runs in a transaction of its own, so that what it locks is not hidden by the ones before it. Raises
-    MigrationError where one fails.
+    Each file runs in a transaction of its own, as with `--commit file`, unless it runs outside one. Hypertables have
+    chunks, an old one and one of today, but no table has a row. Raises MigrationError where a statement fails.
     """
     began = time.monotonic()
     before = tuple(file for file in migrations if pending and file.version < pending[0].version)
@@ -81,7 +94,7 @@ def rehearse(
     with postgres.translated(scratch), postgres.connect(scratch) as connection, postgres.connect(scratch) as observer:
         if not before:
             connection.execute("; ".join([ledger.CREATE_SCHEMA, *ledger.CREATE_TABLE]).encode())
-        connection.execute("SET search_path = public")
+        chunks.make_chunks(connection)
         for migration in pending:
             report(Progress("rehearse", len(measured), migration.name))
             measured.append(_measured(connection, observer, migration))
@@ -105,19 +118,31 @@ def assert_declared(measured: tuple[MeasuredMigration, ...]) -> None:
 
 
 def _measured(connection: Connection, observer: Connection, migration: Migration) -> MeasuredMigration:
-    """Run a file's statements one by one, and return what they did to the tables that were there before."""
-    tables = locks.tables(observer)
+    """Run a file, and return what its statements did to the tables that were there before."""
+    tables = locks.tables_and_chunks(observer)
     statements: list[MeasuredStatement] = []
-    for statement in split(migration.text):
-        try:
-            if migration.header.transactional:
-                statements.append(_run_in_transaction(connection, statement, tables))
-            else:
-                statements.append(_run_alone(connection, observer, statement, tables))
-        except psycopg.Error as error:
-            failure = StatementError(migration, error, statement)
-            raise errors.failed(failure, "The rehearsal failed; nothing was applied to the target.") from None
-    connection.execute(ledger.record(migration, "0").encode())
+    statement: Statement | None = None
+    transactional = migration.header.transactional
+    connection.execute(f"RESET SESSION AUTHORIZATION; SET search_path = public{'; BEGIN' * transactional}".encode())
+    try:
+        for statement in split(migration.text):
+            run = _run_in_transaction if transactional else _run_alone
+            statements.append(run(connection, observer, statement, tables))
+        statement = None
+        if transactional:
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            # What a file leaves in its session is taken back before the next one; only one that ends its transaction
+            # leaves none.
+            connection.execute("RESET SESSION AUTHORIZATION")
+            connection.execute(ledger.record(migration, "0").encode())
+            connection.execute("COMMIT")
+        else:
+            connection.execute("RESET SESSION AUTHORIZATION")
+            connection.execute(ledger.record(migration, "0").encode())
+        connection.execute("DISCARD ALL")
+    except psycopg.Error as error:
+        failure = StatementError(migration, error, statement)
+        raise errors.failed(failure, "The rehearsal failed; nothing was applied to the target.") from None
     strongest: dict[str, str] = {}
     for done in statements:
         for table, mode in done.locks.items():
@@ -131,26 +156,35 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
         locks=locks.described(strongest),
         problem=_problem(migration, strongest),
         statements=tuple(statements),
+        unmeasured=tuple(done.line for done in statements if done.depends_on_rows),
     )
 
 
-def _run_in_transaction(connection: Connection, statement: Statement, tables: dict[int, str]) -> MeasuredStatement:
-    """Run a statement in a transaction, and read what it holds at its end."""
-    oids = list(tables)
-    connection.execute("BEGIN")
+def _run_in_transaction(
+    connection: Connection, observer: Connection, statement: Statement, tables: dict[int, str]
+) -> MeasuredStatement:
+    """Run a statement in the open transaction, and read what that holds now and did not hold before."""
+    oids, pid = list(tables), connection.info.backend_pid
+    held = set(_rows(observer, _MODES, pid, oids))
     before = {oid: (file, scans) for oid, file, scans in _rows(connection, _FILES, oids)}
     began = time.monotonic()
     connection.execute(statement.text.encode())
     spent = time.monotonic() - began
     modes: dict[str, str] = {}
-    for oid, mode in _rows(connection, _MODES, connection.info.backend_pid, oids):
+    for oid, mode in set(_rows(observer, _MODES, pid, oids)) - held:
         modes[tables[oid]] = locks.stronger(mode, modes.get(tables[oid]))
-    after = _rows(connection, _FILES, oids)
-    connection.execute("COMMIT")
-    rewritten = sorted(tables[oid] for oid, file, _ in after if file != before[oid][0])
+    after = [row for row in _rows(connection, _FILES, oids) if row[0] in before]
+    rewritten = sorted({tables[oid] for oid, file, _ in after if file != before[oid][0]})
     # Scans are counted since the server last collected them, which may have been some transactions ago.
-    scanned = sorted(tables[oid] for oid, _, scans in after if scans > before[oid][1])
-    return MeasuredStatement(statement.text, statement.line, spent, modes, tuple(rewritten), tuple(scanned))
+    scanned = sorted({tables[oid] for oid, _, scans in after if scans > before[oid][1]})
+    return MeasuredStatement(
+        statement.text, statement.line, spent, modes, tuple(rewritten), tuple(scanned), _depends_on_rows(statement)
+    )
+
+
+def _depends_on_rows(statement: Statement) -> bool:
+    """Return whether what a statement locks may depend on rows: it runs code, or moves rows that are there."""
+    return statement.begins("DO") or statement.begins("CALL") or _MOVES.search(statement.text) is not None
 
 
 def _run_alone(
@@ -163,27 +197,36 @@ def _run_alone(
     oids, pid = list(tables), connection.info.backend_pid
     modes: dict[str, str] = {}
     files = {oid: file for oid, file, _ in _rows(observer, _FILES, oids)}
+    # The statement is kept waiting twice: for its first locks, and, where it takes a stronger one of a table at its end
+    # as DETACH PARTITION ... CONCURRENTLY does of the partition, for that.
+    parents = {parent for (parent,) in _rows(observer, "SELECT DISTINCT inhparent::int8 FROM pg_catalog.pg_inherits")}
+    leaves = ", ".join(sorted({tables[oid] for oid in tables if oid not in parents}))
+    everything = ", ".join(sorted(set(tables.values())))
     observer.execute("BEGIN")
-    if tables:
-        observer.execute(f"LOCK TABLE {', '.join(tables.values())} IN EXCLUSIVE MODE".encode())
+    if leaves:
+        observer.execute(f"LOCK TABLE ONLY {leaves.replace(', ', ', ONLY ')} IN ACCESS SHARE MODE".encode())
+    observer.execute("SAVEPOINT held")
+    if everything:
+        observer.execute(f"LOCK TABLE {everything} IN EXCLUSIVE MODE".encode())
     began = time.monotonic()
+    steps = [(_HELD_SECONDS, "ROLLBACK TO SAVEPOINT held"), (2 * _HELD_SECONDS, "ROLLBACK")]
     with ThreadPoolExecutor(1) as pool:
         running: Future[object] = pool.submit(connection.execute, statement.text.encode())
-        held = True
         while not running.done():
             for oid, mode in _rows(observer, _MODES, pid, oids):
                 modes[tables[oid]] = locks.stronger(mode, modes.get(tables[oid]))
-            if held and time.monotonic() - began > _HELD_SECONDS:
-                observer.execute("ROLLBACK")
-                held = False
+            if steps and time.monotonic() - began > steps[0][0]:
+                observer.execute(steps.pop(0)[1].encode())
             time.sleep(_POLL_SECONDS)
-        if held:
+        if steps:
             observer.execute("ROLLBACK")
-        spent = max(0.0, time.monotonic() - began - _HELD_SECONDS)
+        spent = max(0.0, time.monotonic() - began - 2 * _HELD_SECONDS)
         running.result()
     after = _rows(observer, _FILES, oids)
-    rewritten = sorted(tables[oid] for oid, file, _ in after if file != files.get(oid))
-    return MeasuredStatement(statement.text, statement.line, spent, modes, tuple(rewritten), ())
+    rewritten = sorted({tables[oid] for oid, file, _ in after if file != files.get(oid)})
+    return MeasuredStatement(
+        statement.text, statement.line, spent, modes, tuple(rewritten), (), _depends_on_rows(statement)
+    )
 
 
 def _rows(connection: Connection, query: str, *parameters: object) -> list[Any]:

@@ -663,6 +663,9 @@ def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
     for migration in found:
         if migration.problem:
             say(console, "warning", f"{migration.name}: {migration.problem}")
+        for line in migration.unmeasured:
+            where = f"{migration.name}:{line}"
+            say(console, "warning", f"{where} may lock more where there are rows: the scratch database has none")
     if not found:
         say(console, "ok", "no migration is pending: nothing was measured")
         return

@@ -69,6 +69,64 @@ def test_locks_of_a_file_outside_transactions_are_measured(
     assert measured.locks == locks
 
 
+HYPERTABLE = """
+CREATE EXTENSION timescaledb;
+CREATE TABLE public.known (id uuid PRIMARY KEY, name text NOT NULL CHECK (name <> ''));
+CREATE TABLE public.h (d date NOT NULL, known_id uuid NOT NULL REFERENCES public.known, n integer NOT NULL);
+SELECT public.create_hypertable('public.h', 'd', chunk_time_interval => interval '30 days');
+CREATE TABLE public.plain (d date NOT NULL);
+CREATE TABLE public.parts (n integer) PARTITION BY LIST (n);
+CREATE TABLE public.part PARTITION OF public.parts FOR VALUES IN (1);
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "locks"),
+    [
+        ("REINDEX TABLE public.h;", "SHARE on public.h"),
+        ("SELECT public.drop_chunks('public.h', interval '1 year');", "ACCESS EXCLUSIVE on public.h"),
+        ("ALTER TABLE public.h ADD COLUMN m integer;", "ACCESS EXCLUSIVE on public.h"),
+        (
+            "-- migrate: no-transaction\nALTER TABLE public.parts DETACH PARTITION public.part CONCURRENTLY;",
+            "ACCESS EXCLUSIVE on public.part; SHARE UPDATE EXCLUSIVE on public.parts",
+        ),
+        (
+            "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY ON public.plain (d);".replace("Y ON", "Y i ON"),
+            "SHARE UPDATE EXCLUSIVE on public.plain",
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_locks_of_chunks_and_partitions_are_measured(empty: Target, tmp_path: Path, text: str, locks: str) -> None:
+    migrations = written(tmp_path, HYPERTABLE, text)
+    [measured] = rehearse(empty, migrations, migrations[1:])
+    strongest = parse(measured.locks) or {}
+    strongest.pop("public.known", None)
+    assert described(strongest) == locks
+
+
+RUNS_AS_A_WHOLE = {
+    "a temporary table": "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT 1 AS n; INSERT INTO kept VALUES (2);",
+    "SET LOCAL": "SET LOCAL search_path = pg_temp, public; CREATE TABLE public.c (); ALTER TABLE c ADD n integer;",
+    "deferred constraints": "ALTER TABLE public.a ADD CONSTRAINT a_n UNIQUE (n) DEFERRABLE INITIALLY DEFERRED;"
+    "INSERT INTO public.a VALUES (1, 1); INSERT INTO public.a VALUES (2, 1); DELETE FROM public.a WHERE id = 1;",
+    "a cursor": "DECLARE c CURSOR FOR SELECT 1; FETCH c;",
+}
+
+
+@pytest.mark.parametrize("kind", RUNS_AS_A_WHOLE)
+def test_file_that_db_migrate_applies_can_be_rehearsed(empty: Target, tmp_path: Path, kind: str) -> None:
+    migrations = written(tmp_path, TABLES, RUNS_AS_A_WHOLE[kind], "CREATE TABLE public.last ();")
+    rehearse(empty, migrations, migrations[1:])
+
+
+def test_statement_whose_locks_depend_on_rows_is_not_called_measured(empty: Target, tmp_path: Path) -> None:
+    block = "DO $$ BEGIN IF EXISTS (SELECT FROM public.a) THEN LOCK TABLE public.b; END IF; END $$;"
+    migrations = written(tmp_path, TABLES, f"SELECT 1;\n{block}")
+    [measured] = rehearse(empty, migrations, migrations[1:])
+    assert measured.unmeasured == (2,)
+
+
 def test_statements_of_one_file_are_measured_each_by_itself(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLES, "DROP TABLE public.b;\nCREATE INDEX ON public.a (n);\nTABLE public.a;")
     [measured] = rehearse(empty, migrations, migrations[1:])
