@@ -16,16 +16,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from dbops import label, postgres, verification
-from dbops.database import existing
+from dbops import label, migrations, postgres
+from dbops.database import existing, schema
 from dbops.database.inspection import Server, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import INSTALL, PRELOAD, Finding, assert_passed, is_supported, judged, preflight
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, Statement, StepFinished, StepStarted, ignore
 from dbops.migrations.files import first_of
-from dbops.postgres import TIMEOUT, UNLOADED, Connection, Session, sessions_in
-from dbops.settings import CHECKS, Target
+from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
+from dbops.settings import MIGRATIONS, Target
 
 # How long one attempt waits for locks, which TimescaleDB's own jobs may hold for a moment, and the pause after it, in
 # seconds.
@@ -224,7 +224,7 @@ def _verify(target: Target, report: Report, when: str) -> int:
     Before the update the database's version may not be there any more: then nothing can be read, which is reported.
     """
     try:
-        result = verification.verify(target, CHECKS, report=report)
+        result = schema.verify(target, migrations.discover(MIGRATIONS, allow_empty=True), report=report)
     except ServerError as error:
         if error.sqlstate != postgres.UNDEFINED_FILE or when != "before the update":
             raise
@@ -252,10 +252,15 @@ def _agreed(connection: Connection, planned: UpgradePlan, options: Options) -> b
     return bool(left)
 
 
-def _those_that_stay(connection: Connection, database: str) -> tuple[Session, ...]:
-    """Return the sessions in a database; those that have just been closed, as ours, get a moment to be gone."""
+def _those_that_stay(connection: Connection, database: str, *, agreed: bool = False) -> tuple[Session, ...]:
+    """Return the sessions in a database; those that have just been closed get a moment to be gone.
+
+    If it is agreed that sessions are ended, only this tool's own need that.
+    """
     deadline = time.monotonic() + GONE
     while (left := sessions_in(connection, database)) and time.monotonic() < deadline:
+        if agreed and all(session.application != APPLICATION for session in left):
+            break
         time.sleep(PAUSE / 4)
     return left
 
@@ -278,7 +283,7 @@ def _update(
     report(StepStarted("update", f"from {planned.before} to {planned.after}"))
     began = time.monotonic()
     while True:
-        left = sessions_in(connection, target.database) if agreed else _those_that_stay(connection, target.database)
+        left = _those_that_stay(connection, target.database, agreed=agreed)
         if left and not agreed:
             raise _not_agreed(target.database, target.server, left)
         _end(connection, left, ended, report)
@@ -326,7 +331,7 @@ def _end_the_rest(
     connection: Connection, target: Target, ended: dict[int, Session], agreed: bool, report: Report
 ) -> None:
     """End the sessions that connected before the update was committed, and wait until they are gone."""
-    before = sessions_in(connection, target.database) if agreed else _those_that_stay(connection, target.database)
+    before = _those_that_stay(connection, target.database, agreed=agreed)
     if not agreed:
         for session in before:
             report(Message("WARNING", f"began before the update and has to connect again: {session}"))

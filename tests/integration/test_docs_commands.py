@@ -27,6 +27,7 @@ def test_commands_of_a_page_end_as_it_says(page: Path, server: TestServer, built
     environ = {
         "DATABASE_URL": operators.dsn(built),
         "RESTORED_URL": url_of(restored),
+        "RESTORED": restored.database,
         "KAPMAN_SERVER_DIR": str(checkout.parent / "server"),
     }
     try:

@@ -156,9 +156,8 @@ VERBS = {
     "db.migrate": (),
     "db.migrate --plan": ("db.migrate", "--plan"),
     "db.drift": (),
-    "db.drift --against": ("db.drift", "--against", "db/schema.txt"),
+    "db.drift --build": ("db.drift", "--build"),
     "db.fingerprint": (),
-    "db.diagram": ("db.diagram", "--output", "/dev/null"),
 }
 
 

@@ -59,7 +59,7 @@ def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
     server: TestServer, built: Target, restored: Target, checkout: Path
 ) -> None:
     fill(built)
-    environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": url_of(restored)}
+    environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": url_of(restored), "RESTORED": restored.database}
     for words in ("pg_dump", "pg_restore", "db.drift"):
         run(block("backup.md", words), checkout, environ)
     assert content(restored) == content(built)
