@@ -134,8 +134,9 @@ def install(server: Embedded, *, ask: bool = False, report: Report = ignore) -> 
             try:
                 packages.install(server.layout.install_log, ask=ask, report=report)
             except Interrupted as interrupt:
+                there = "as it was before" if server.installations() else "not installed"
                 interrupt.state = (
-                    "TimescaleDB is not installed; packages that apt had finished stay. "
+                    f"TimescaleDB is {there}; packages that apt had finished stay. "
                     "`invoke server.install` continues from there."
                 )
                 raise

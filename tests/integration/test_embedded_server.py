@@ -703,6 +703,12 @@ def test_root_writes_nothing_where_the_servers_account_could_have_put_links(
         path.chmod(0o755)
     assert victim.read_text() == "root's"
     assert victim.stat().st_uid == 0
+    embedded.layout.marker.unlink()
+    embedded.layout.marker.symlink_to(tmp_path / "made")
+    directory.chmod(0o777)
+    with pytest.raises(ServerError, match="another account can change"):
+        server.up(embedded)
+    assert not (tmp_path / "made").exists()
 
 
 @needs_root
