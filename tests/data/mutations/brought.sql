@@ -49,8 +49,8 @@ CREATE OR REPLACE FUNCTION public.hypertable_size(hypertable regclass) RETURNS b
 AS 'SELECT 0::bigint';
 
 -- trigger_function_of_timescaledb_replaced
--- drift: function _timescaledb_functions.insert_blocker() => +    | AS $function$BEGIN RETURN NEW; END$function$
-CREATE OR REPLACE FUNCTION _timescaledb_functions.insert_blocker() RETURNS trigger LANGUAGE plpgsql
+-- drift: function _timescaledb_functions.restart_background_workers() => +    | AS $function$BEGIN RETURN NEW; END$function$
+CREATE OR REPLACE FUNCTION _timescaledb_functions.restart_background_workers() RETURNS trigger LANGUAGE plpgsql
 AS 'BEGIN RETURN NEW; END';
 
 -- function_added_to_the_extension
@@ -82,8 +82,8 @@ CREATE TYPE public.mood AS ENUM ('good');
 ALTER EXTENSION timescaledb ADD TYPE public.mood;
 
 -- member_function_taken_out
--- drift: function _timescaledb_functions.insert_blocker() => +function _timescaledb_functions.insert_blocker()
-ALTER EXTENSION timescaledb DROP FUNCTION _timescaledb_functions.insert_blocker();
+-- drift: function _timescaledb_functions.restart_background_workers() => +function _timescaledb_functions.restart_background_workers()
+ALTER EXTENSION timescaledb DROP FUNCTION _timescaledb_functions.restart_background_workers();
 
 -- trigger_on_catalog_of_timescaledb
 -- drift: table _timescaledb_catalog.hypertable => +    trigger spy: CREATE TRIGGER spy
@@ -112,13 +112,11 @@ DROP EVENT TRIGGER timescaledb_ddl_sql_drop;
 DELETE FROM pg_catalog.pg_event_trigger WHERE evtname = 'timescaledb_ddl_command_end';
 
 -- job_of_timescaledb_runs_something_else
--- before: TimescaleDB 2.25
 -- drift: job 3 of TimescaleDB => +    runs public.nightly
 CREATE PROCEDURE public.nightly(id integer, config jsonb) LANGUAGE sql AS '';
 UPDATE _timescaledb_config.bgw_job SET proc_schema = 'public', proc_name = 'nightly' WHERE id = 3;
 
 -- job_of_timescaledb_runs_another_function_of_its_own
--- before: TimescaleDB 2.25
 -- drift: job 3 of TimescaleDB => +    runs _timescaledb_functions.policy_retention
 UPDATE _timescaledb_config.bgw_job SET proc_name = 'policy_retention' WHERE id = 3;
 

@@ -157,6 +157,7 @@ DROP TABLE public.ohlcv;
 ALTER TABLE public.copy RENAME TO ohlcv;
 ALTER INDEX public.copy_pkey RENAME TO ohlcv_pkey;
 ALTER INDEX public.copy_date_idx RENAME TO ohlcv_date_idx;
+COMMENT ON TABLE public.ohlcv IS 'Base market data: one daily price bar per ticker; a hypertable on date';
 SET LOCAL timescaledb.restoring = off;
 ALTER EVENT TRIGGER timescaledb_ddl_sql_drop ENABLE;
 
