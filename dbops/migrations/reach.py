@@ -156,7 +156,7 @@ _CREATED = {
     "SUBSCRIPTION", "SYSTEM", "TABLESPACE", "USER",
 }  # fmt: skip
 _NAMES = re.compile(
-    r"\b(?:pg_\w+|dblink\w*|lo_import|lo_export|set_config|schedule_in_database|distributed_exec|\w+_data_node)\b",
+    r"\b(?:pg_\w+|dblink\w*|lo_import|lo_export|set_config|query_to_xml\w*|ts_stat|schedule_in_database|distributed_exec|\w+_data_node)\b",
     re.IGNORECASE,
 )
 # Most files have none of these, and need not be cut.
@@ -166,6 +166,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
+_RUN_A_QUERY = {"query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat"}
 _LIMIT = re.compile(_LIMITS, re.IGNORECASE)
 _CURRENT = {"current_database()", "current_catalog", "pg_catalog.current_database()"}
 _LOOKED_UP = re.compile(r"datnamefrom(?:pg_catalog\.)?pg_databasewheredatname=(?:pg_catalog\.)?current_database\(\)")
@@ -271,8 +272,15 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Fin
             called = (kind for kind in KINDS if kind.function and kind.function.fullmatch(part.name))
             if kind_of_call := next(called, routines.get(part.name)):
                 yield Finding(part.offset, f"{part.name}()", kind_of_call)
-            if part.name == "set_config" and any(_LIMIT.match(argument.text) for argument in parts[n + 2 : n + 3]):
-                yield Finding(part.offset, f"set_config('{parts[n + 2].text.lower()}')", LIMITS)
+            if part.name not in ("set_config", *_RUN_A_QUERY):
+                continue
+            argument = _made(split_at(next(groups(parts[n:]), ([], ""))[0], ",")[0], set())
+            if part.name == "set_config" and (match := _LIMIT.match(argument)):
+                yield Finding(part.offset, f"set_config('{match[0].lower()}')", LIMITS)
+            elif part.name in _RUN_A_QUERY:
+                for statement in split(argument):
+                    inner = _in_statement(read(statement.text, 0), routines)
+                    yield from (Finding(part.offset, finding.words, finding.kind) for finding in inner)
 
 
 def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Finding]:
@@ -326,8 +334,9 @@ def _made(expression: list[Token], own: set[str]) -> str:
         elif inside and inside[0][1] == "format" and operand[-1].text == ")":
             template, *arguments = split_at(inside[0][0], ",")
             made += _formatted(_made(template, own), arguments, own)
-        elif inside and inside[0][1] == "concat" and operand[-1].text == ")":
-            made += "".join(_made(argument, own) for argument in split_at(inside[0][0], ","))
+        elif inside and inside[0][1] in ("concat", "concat_ws") and operand[-1].text == ")":
+            made_parts = [_made(argument, own) for argument in split_at(inside[0][0], ",")]
+            made += made_parts[0].join(made_parts[1:]) if inside[0][1] == "concat_ws" else "".join(made_parts)
         elif len(inside) == 1 and operand[0].text == "(" and operand[-1].text == ")":
             made += _made(inside[0][0], own)
         else:

@@ -9,7 +9,11 @@ from dataclasses import dataclass, replace
 from dbops.migrations import sqlsplit
 
 _PIECE = re.compile(r"\|\||:=|=>|::|[0-9]+|.", re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:x(?P<hex>[0-9A-Fa-f]{1,2})|u(?P<four>[0-9A-Fa-f]{4})|(?P<octal>[0-7]{1,3})|(?P<other>.))", re.S
+)
+_UNICODE = re.compile(r"\\(?:(?P<four>[0-9A-Fa-f]{4})|\+(?P<six>[0-9A-Fa-f]{6}))")
+_BLANKS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +37,48 @@ class Token:
 def read(text: str, start: int) -> list[Token]:
     """Return the tokens of a text that stands at an offset, with parentheses and operators one by one."""
     found: list[Token] = []
+    last = 0
     for kind, begin, end in sqlsplit.tokens(text):
         raw, at = text[begin:end], start + begin
         if kind == "word":
             found.append(Token(kind, raw.upper(), at))
         elif kind == "quoted":
             found.append(Token(kind, raw[1:-1].replace('""', '"'), at))
-        elif kind == "string" and begin and text[begin - 1] == "'" and found[-1].kind == "string":
-            # A doubled quote was read as the end of one literal and the beginning of another.
-            found[-1] = replace(found[-1], text=f"{found[-1].text}'{raw[1:-1]}")
-        elif kind == "string":
-            found.append(Token(kind, raw[1:-1], at, at + 1))
-        elif kind == "escaped":
-            found.append(Token("string", _ESCAPED.sub(r"\1", raw[2:-1].replace("''", "'")), at, at + 2))
-        elif kind == "dollar":
-            tag = raw.index("$", 1) + 1
-            found.append(Token("string", raw[tag:-tag], at, at + tag))
+        elif kind in ("string", "escaped", "dollar"):
+            content, inside = _content(kind, raw)
+            if [part.text for part in found[-2:]] == ["U", "&"] and found[-1].offset == at - 1:
+                content = _UNICODE.sub(lambda match: chr(int(match["four"] or match["six"], 16)), content)
+                del found[-2:]
+            between = text[last:begin]
+            if found and found[-1].kind == "string" and kind == "string" and (not between or "\n" in between):
+                # A doubled quote, read as the end of one literal and the beginning of another; or one that goes on.
+                joined = f"{found[-1].text}{'' if between else chr(39)}{content}"
+                found[-1] = replace(found[-1], text=joined)
+            else:
+                found.append(Token("string", content, at, at + inside))
         else:
             found += [Token("other", piece[0], at + piece.start()) for piece in _PIECE.finditer(raw)]
+        last = end
     return found
+
+
+def _content(kind: str, raw: str) -> tuple[str, int]:
+    """Return the content of a literal, and where in it the content begins."""
+    if kind == "dollar":
+        tag = raw.index("$", 1) + 1
+        return raw[tag:-tag], tag
+    if kind == "escaped":
+        return _ESCAPE.sub(_unescaped, raw[2:-1].replace("''", "'")), 2
+    return raw[1:-1], 1
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """Return the character that an escape in E'...' stands for."""
+    if code := match["hex"] or match["four"]:
+        return chr(int(code, 16))
+    if match["octal"]:
+        return chr(int(match["octal"], 8))
+    return _BLANKS.get(match["other"], match["other"])
 
 
 def form(parts: list[Token], *, nested: bool) -> str:

@@ -23,6 +23,7 @@ def beyond() -> Iterator[tuple[str, str]]:
             kind = line.removeprefix("-- ")
         else:
             yield kind, line
+    yield "SERVER", "DO $$ BEGIN EXECUTE 'ALTER '\n  'SYSTEM RESET ALL'; END $$;"
     yield "DATABASE", "comment /* on */ on -- a\n database kapman_dev is 'x';"
 
 

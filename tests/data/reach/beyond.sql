@@ -1,5 +1,6 @@
 -- Statements that reach beyond their database, one text a line, under the name of the kind.
 -- DATABASE
+DO $$ DECLARE db text := 'kapman_' || 'dev'; BEGIN EXECUTE 'ALTER DATABASE ' || db || ' SET a = 1'; END $$;
 ALTER DATABASE kapman_dev SET statement_timeout = '30s';
 alter database "kapman_dev" owner to x;
 COMMENT ON DATABASE kapman_dev IS 'touched';
@@ -24,6 +25,17 @@ CREATE DATABASE x;
 DROP DATABASE IF EXISTS x;
 ALTER DATABASE a RENAME TO b;
 -- SERVER
+DO $$ BEGIN EXECUTE E'ALTER\x20SYSTEM SET a = 1'; END $$;
+DO $$ BEGIN EXECUTE E'\101LTER SYSTEM SET a = 1'; END $$;
+DO $$ BEGIN EXECUTE U&'\0041LTER SYSTEM SET a = 1'; END $$;
+DO $$ BEGIN EXECUTE concat_ws(' ', 'ALTER', 'SYSTEM', 'SET a = 1'); END $$;
+DO $$ BEGIN EXECUTE format('%s %s', 'ALTER', 'SYSTEM RESET ALL'); END $$;
+DO $$ DECLARE c text; BEGIN FOR c IN SELECT 'ALTER SYSTEM RESET ALL' LOOP EXECUTE c; END LOOP; END $$;
+DO $$ BEGIN EXECUTE 'ALTER /* x */ SYSTEM RESET ALL'; END $$;
+SELECT query_to_xml('SELECT pg_reload_conf()', true, false, '');
+EXPLAIN ANALYZE SELECT pg_reload_conf();
+SELECT pg_create_logical_replication_slot('a', 'pgoutput');
+SELECT pg_stat_statements_reset();
 GRANT SET ON PARAMETER work_mem TO reader;
 GRANT CREATE ON TABLESPACE fast TO reader;
 ALTER SYSTEM SET work_mem = '1GB';
@@ -78,9 +90,11 @@ LOAD 'auto_explain';
 SELECT lo_import('/etc/passwd');
 SELECT pg_read_file('x');
 -- UPGRADE
+DO $$ BEGIN EXECUTE 'ALTER EXTENSION timescaledb UPDATE'; END $$;
 ALTER EXTENSION timescaledb UPDATE;
 ALTER EXTENSION "timescaledb" UPDATE TO '2.20';
 -- LIMITS
+SELECT set_config('lock_' || 'timeout', '0', true);
 SET lock_timeout = 0;
 SET LOCAL lock_timeout = '1h';
 set session "lock_timeout" to default;

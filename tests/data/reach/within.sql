@@ -43,3 +43,6 @@ SELECT set_config('search_path', 'public', true);
 DISCARD TEMP;
 CREATE FUNCTION f() RETURNS void LANGUAGE sql SET lock_timeout = 0 AS '';
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET lock_timeout = 0', current_database()); END $$;
+DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', (SELECT current_database()), 'x'); END $$;
+DO $$ DECLARE d name; BEGIN SELECT datname INTO d FROM pg_database WHERE datname = current_database(); EXECUTE format('COMMENT ON DATABASE %I IS %L', d, 'x'); END $$;
+SELECT query_to_xml('SELECT 1', true, false, '');
