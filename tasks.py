@@ -359,12 +359,16 @@ def status(
     """
     from dbops import migrations
     from dbops.database import existing as core
+    from dbops.events import Message
     from dbops.report import text
     from dbops.settings import MIGRATIONS
 
     run.view.begin("Status of", target)
     files = migrations.discover(MIGRATIONS, allow_empty=True)
     found = core.status(target, files, report=run.view.event)
+    if found.label and found.label.environment != target.environment:
+        said = f"labelled {found.label.environment}, and the environment chosen is {target.environment}"
+        run.view.event(Message("WARNING", said))
     run.view.result(text.status, found)
     if require_current:
         found.assert_current()

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dbops import events
-from dbops.errors import DbopsError
+from dbops.errors import DbopsError, Interrupted
 from dbops.report import LEVELS, Found, View, hush, writing
 from dbops.report.commands import complete
 from dbops.report.github import GitHub, guarded
@@ -189,8 +189,10 @@ class TextView(View):
         except EOFError:
             self.err.print()
             return None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             self.err.print()
+            if isinstance(interrupt, Interrupted) and not interrupt.state:
+                interrupt.state = "the question was not answered, and nothing was agreed to."
             raise
 
     def close(self) -> None:

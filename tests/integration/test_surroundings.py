@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
-from tests.support.processes import run_invoke
+from tests.support.processes import run_invoke, start_invoke
 from tests.support.servers import TestServer
 
 # The program, which gets a signal as soon as it answers signals.
@@ -143,3 +144,36 @@ def test_foreign_database_is_met_with_the_advice_to_correct_its_name_first(serve
             assert "correct the" in advice[-1].lower(), f"{words}\n{said}"
             before, _, _ = advice[-1].lower().partition("correct the")
             assert "db.rebuild" not in before, said
+
+
+def test_environment_that_is_not_the_labels_is_said_where_a_task_looks(server: TestServer, built: Target) -> None:
+    url = server.url(built.database)
+    assert "labelled" not in run_invoke("db.status", "--url", url).stderr
+    done = run_invoke("db.status", "--url", url, "--env", "prod")
+    assert "warning labelled dev, and the environment chosen is prod" in done.stderr
+
+
+@pytest.mark.slow
+def test_interruption_of_a_task_that_looks_says_that_nothing_was_changed() -> None:
+    url = f"postgresql://u@127.0.0.1:{servers.free_port()}/kapman_dev"
+    with start_invoke("db.wait", "--timeout", "60", DATABASE_URL=url) as process:
+        assert process.stderr
+        assert "waiting" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert said.splitlines()[-1] == "interrupted: nothing was changed: the task only reads."
+
+
+@pytest.mark.slow
+def test_interruption_of_a_question_says_that_nothing_was_agreed_to(built: Target) -> None:
+    operators.fill(built)
+    words = ["-m", "invoke", "db.drop", "--url", operators.dsn(built)]
+    with pexpect.spawn(sys.executable, words, cwd=ROOT, encoding="utf-8", timeout=60) as terminal:
+        terminal.expect("Type the database name")
+        terminal.sendintr()
+        terminal.expect("interrupted: ")
+        said = terminal.read()
+        terminal.close()
+    assert terminal.exitstatus == 130
+    assert "Traceback" not in said
+    assert operators.rows_left(built) == operators.ROWS
