@@ -106,7 +106,7 @@ def prepare(namespace: Collection) -> None:
     ):
         # A collection's name alone, or nothing at all: show what there is.
         core.help._value = None
-        core.list.set_value(core.list.value or asked or True, cast=False)
+        core.list.set_value(True, cast=False)
         words.clear()
         return
     if words and words[0] in namespace.task_names and {"-h", "--help"} & set(words):
@@ -114,13 +114,13 @@ def prepare(namespace: Collection) -> None:
         core.help.value = words[0]
         words.clear()
         return
+    _refuse_idle(running.core[0], _BEFORE_TASKS + (("list-depth", "list-format") if core.list.value else ()))
     try:
         given = Parser(initial=running.initial_context, contexts=namespace.to_contexts()).parse_argv(words)
         if core.help.value and core.help.value not in namespace.task_names:
             raise ParseError(f"No idea what '{core.help.value}' is!")
     except ParseError as error:
         _end_with(*_explained(error, namespace))
-    _refuse_idle(running.core[0], _BEFORE_TASKS + (("list-depth", "list-format") if core.list.value else ()))
     _refuse_idle(given[0], _AFTER_TASKS)
     if running.core.remainder:
         _end_with(f"nothing reads the words behind --: {running.core.remainder}", "Leave them out.")

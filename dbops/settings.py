@@ -301,7 +301,11 @@ def choose_target(
     if embedded:
         parameters, source = parse_url(embedded_url(), "the embedded server"), "--url"
     else:
-        parameters = {**_from_variables(environ), **parameters}
+        added = {key: value for key, value in _from_variables(environ).items() if key not in parameters}
+        for name, key in _libpq_variables().items() if added else ():
+            if key in added:
+                _check_values({key: added[key]}, variable(environ, name)[1])
+        parameters = {**added, **parameters}
     database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
     if not database:
         if by_variables:
@@ -368,8 +372,8 @@ def _check_values(parameters: Mapping[str, str], source: str) -> None:
     attempt = pq.PGconn.connect_start(make_conninfo("", **{**single, **elsewhere}).encode())
     message = attempt.get_error_message()
     attempt.finish()
-    if not message.startswith("connection to server"):
-        wrong += [name for name in parameters if re.search(rf"\b{name}\b", message)] or ["a parameter"]
+    if "/dev/null" not in message:
+        wrong += [name for name in parameters if re.search(rf"\b{name}\b", message)]
     if wrong:
         raise UsageError(
             f"the connection has an invalid value for {wrong[0]}",

@@ -357,3 +357,10 @@ def test_what_is_no_time_is_wrong_usage(value: str) -> None:
 def test_what_is_no_port_is_wrong_usage(value: str) -> None:
     with pytest.raises(UsageError, match="invalid port"):
         settings.port_number("--port", value)
+
+
+def test_variable_with_a_value_that_libpq_refuses_is_named() -> None:
+    with pytest.raises(UsageError, match="invalid value for sslmode") as caught:
+        choose({"PGSSLMODE": "verifyfull", "DATABASE_URL": "postgresql://h/d"})
+    assert caught.value.where == "PGSSLMODE"
+    assert choose({"PGSSLMODE": "verifyfull"}, url="postgresql://h/d?sslmode=require").database == "d"
