@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic, error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
-from psycopg.waiting import Ready, Wait
 
 from dbops import events, postgres
 from dbops.errors import DbopsError, PreflightError, UsageError
@@ -44,9 +43,6 @@ _ALIVE_SECONDS = 10.0
 _LONGEST_INTERVAL = 1.0
 _SHORTEST_INTERVAL = 0.025
 _SHOWN_CHARACTERS = 60
-# How much travels ahead of its results: enough for a slow link, and bounded.
-_MOST_COMMANDS = 200
-_MOST_BYTES = 1 << 20
 _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 
 # Whether the migration lock was free or this session's, and is so now; the role to act as, unless it is the session's
@@ -319,7 +315,9 @@ class Session:
             command.migration,
             error,
             command.statement,
-            counts_bytes=self.connection.info.parameter_status("server_encoding") == "SQL_ASCII",
+            # The errors of a closed connection are not the server's, and have no position.
+            counts_bytes=not self.connection.closed
+            and self.connection.info.parameter_status("server_encoding") == "SQL_ASCII",
             timed_out=error.sqlstate == "57014" and bool(limit) and late,
             waited=self.watch.waited if error.sqlstate == "57014" and self.watch.expired else 0.0,
         )
@@ -336,80 +334,44 @@ class Session:
         self.report(events.Statement(command.sql, time.monotonic() - self.since, command.where))
 
     def stream(self, commands: Iterator[Command]) -> None:
-        """Run commands in libpq's pipeline mode: sent ahead of their results; StatementError for the first that fails.
+        """Run commands in a pipeline: sent ahead of their results; StatementError for the first that fails.
 
         The server skips whatever follows a command that failed.
         """
-        pgconn = self.connection.pgconn
-        pgconn.enter_pipeline_mode()
+        failure: StatementError | None = None
+        running: Command | None = None
+
+        def until_one_fails() -> Iterator[Command | None]:
+            # No command is taken that would not be sent: taking one notes what the session's settings will be.
+            while failure is None and (command := next(commands, None)):
+                yield command
+            yield None
+
+        def begin(command: Command) -> None:
+            nonlocal running
+            if failure is None:
+                running = command
+                self.begin(command)
+
+        def end(command: Command | None, result: PGresult) -> None:
+            nonlocal failure, running
+            running = None
+            if command and failure is None and result.status != ExecStatus.PIPELINE_ABORTED:
+                try:
+                    self.end(command, result)
+                except StatementError as error:
+                    failure = error
+
         try:
-            failure = self.connection.wait(self._streamed(commands))
+            postgres.exchange(self.connection, until_one_fails(), attrgetter("sql"), end, begin)
+        except psycopg.Error as error:
+            if failure is None and running is None:
+                raise
+            failure = failure or self.failure(cast("Command", running), error)
         finally:
             self.watch.end()
-            if pgconn.status == ConnStatus.OK:
-                try:
-                    pgconn.exit_pipeline_mode()
-                except psycopg.Error:
-                    self.connection.close()  # An exception of ours left results unread.
         if failure:
             raise failure
-
-    def _streamed(self, commands: Iterator[Command]) -> Generator[Wait, Ready | int, StatementError | None]:
-        """Return the first failure, once all results are read: psycopg reads on when it cancels what runs."""
-        pgconn = self.connection.pgconn
-        sent: deque[Command] = deque()
-        size = 0
-        failure: StatementError | None = None
-        result: PGresult | None = None
-        complete = False
-        while True:
-            while not complete and len(sent) < _MOST_COMMANDS and size < _MOST_BYTES:
-                command = None if failure else next(commands, None)
-                if command is None:
-                    pgconn.pipeline_sync()
-                    complete = True
-                    break
-                pgconn.send_query_params(command.sql.encode(), None)
-                pgconn.send_flush_request()
-                size += len(command.sql)
-                sent.append(command)
-                if len(sent) == 1:
-                    self.begin(command)
-            ready = yield Wait.RW if pgconn.flush() else Wait.R
-            # psycopg resumes with nothing ready after it has canceled what runs.
-            if ready and ready & Ready.R:
-                try:
-                    pgconn.consume_input()
-                except psycopg.Error as error:
-                    if not (failure or sent):
-                        raise
-                    return failure or self.failure(sent[0], postgres.explained(self.connection, error))
-            while not pgconn.is_busy():
-                received = pgconn.get_result()
-                if received is None:
-                    if result is None:
-                        break
-                    # A command is complete: the server turns to the next one.
-                    command = sent.popleft()
-                    size -= len(command.sql)
-                    if result.status != ExecStatus.PIPELINE_ABORTED and failure is None:
-                        try:
-                            self.end(command, result)
-                        except StatementError as error:
-                            failure = error
-                    if sent and failure is None:
-                        self.begin(sent[0])
-                    result = None
-                elif received.status == ExecStatus.PIPELINE_SYNC:
-                    return failure
-                elif received.status in postgres.COPYING:
-                    # The server now waits for data, or sends it: the one way out of that is to close the connection.
-                    refused = psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
-                    failure = failure or self.failure(sent[0], refused)
-                    self.connection.close()
-                    return failure
-                else:
-                    result = received
 
     def on_notice(self, diag: Diagnostic) -> None:
         """Report what the server says on the side, with the file that made it say so."""

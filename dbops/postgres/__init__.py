@@ -39,15 +39,14 @@ from dbops.postgres.locks import (
     try_lock,
     unlock,
 )
-from dbops.postgres.pipeline import COPYING, Answer, Query, ask, pipeline
+from dbops.postgres.pipeline import Answer, Query, ask, exchange, pipeline
 from dbops.postgres.restore_point import restore_point
 from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
-from dbops.postgres.waiting import deadline, explained
+from dbops.postgres.waiting import deadline
 
 __all__ = [
     "APPLICATION",
-    "COPYING",
     "HINTS_BY_MESSAGE",
     "MARKER",
     "OLDEST_SERVER",
@@ -66,7 +65,7 @@ __all__ = [
     "connect",
     "deadline",
     "end",
-    "explained",
+    "exchange",
     "fresh",
     "lock_holder",
     "lock_key",

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg import generators, sql
+from psycopg import sql
+from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Ready, Wait
 
 from dbops.postgres.connection import Connection
 
+Command = TypeVar("Command")
+
+# How much travels ahead of its results: enough for a slow link, and bounded.
+MOST_COMMANDS = 1000
+MOST_BYTES = 1 << 20
 # The results of a COPY from or to the client, which libpq gives again and again until its data has been sent or read.
 COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 
@@ -54,42 +63,112 @@ def pipeline(connection: Connection, groups: Sequence[Sequence[str]]) -> list[li
     After an error the server skips the rest of the group, whose answers then have the same error. Each statement must
     be a single one: the extended protocol refuses more. An interruption closes the connection.
     """
-    pgconn = connection.pgconn
-    pgconn.enter_pipeline_mode()
+    answers: list[list[Answer]] = [[]]
+
+    def end(statement: str | None, result: PGresult) -> None:
+        if statement is None:
+            answers.append([])
+        elif result.status == ExecStatus.PIPELINE_ABORTED:
+            answers[-1].append(answers[-1][-1])
+        else:
+            answers[-1].append(_answer(connection, result))
+
     try:
-        for group in groups:
-            for statement in group:
-                pgconn.send_query_params(statement.encode(connection.info.encoding), None)
-            pgconn.pipeline_sync()
-        connection.wait(generators.send(pgconn))
-        return [_answers(connection, len(group)) for group in groups]
+        exchange(connection, (part for group in groups for part in (*group, None)), str, end)
     except BaseException:
         connection.close()
         raise
+    return answers[:-1]
+
+
+def _answer(connection: Connection, result: PGresult) -> Answer:
+    if result.status == ExecStatus.FATAL_ERROR:
+        return Answer(error=psycopg.errors.error_from_result(result, connection.info.encoding))
+    rows = Transformer(connection)
+    rows.set_pgresult(result)
+    names = tuple((result.fname(i) or b"").decode(connection.info.encoding) for i in range(result.nfields))
+    types = tuple(result.ftype(i) for i in range(result.nfields))
+    return Answer(tuple(rows.load_rows(0, result.ntuples, tuple)), names, types)
+
+
+def exchange(
+    connection: Connection,
+    commands: Iterator[Command | None],
+    text: Callable[[Command], str],
+    end: Callable[[Command | None, PGresult], None],
+    begin: Callable[[Command], None] = lambda _: None,
+) -> None:
+    """Send commands ahead of their results, and hand on each result as it arrives; None ends a group of commands.
+
+    After an error the server skips the rest of the group. `text` gives a command's SQL, a single statement. `begin` is
+    called when the server turns to a command, `end` with its result, and with None at the end of a group. Raises
+    psycopg.OperationalError if the connection is lost, FeatureNotSupported for a COPY from or to the client; a
+    connection on which results are left unread is closed.
+    """
+    pgconn = connection.pgconn
+    pgconn.enter_pipeline_mode()
+    try:
+        connection.wait(_exchanged(pgconn, connection.info.encoding, commands, text, end, begin))
     finally:
-        if not connection.closed:
-            pgconn.exit_pipeline_mode()
+        if pgconn.status == ConnStatus.OK:
+            try:
+                pgconn.exit_pipeline_mode()
+            except psycopg.Error:
+                connection.close()
 
 
-def _answers(connection: Connection, number: int) -> list[Answer]:
-    """Return the answers to a number of statements that were sent, up to the end of their group."""
-    answers: list[Answer] = []
-    for _ in range(number):
-        (result,) = connection.wait(generators.fetch_many(connection.pgconn))
-        if result.status in COPYING:
-            raise psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
-        if result.status == ExecStatus.PIPELINE_ABORTED:
-            answers.append(answers[-1])
-        elif result.status == ExecStatus.FATAL_ERROR:
-            error = psycopg.errors.error_from_result(result, connection.info.encoding)
-            if connection.info.status != psycopg.pq.ConnStatus.OK:
-                raise error
-            answers.append(Answer(error=error))
-        else:
-            rows = Transformer(connection)
-            rows.set_pgresult(result)
-            names = tuple((result.fname(i) or b"").decode(connection.info.encoding) for i in range(result.nfields))
-            types = tuple(result.ftype(i) for i in range(result.nfields))
-            answers.append(Answer(tuple(rows.load_rows(0, result.ntuples, tuple)), names, types))
-    connection.wait(generators.fetch_many(connection.pgconn))
-    return answers
+def _exchanged(
+    pgconn: PGconn,
+    encoding: str,
+    commands: Iterator[Command | None],
+    text: Callable[[Command], str],
+    end: Callable[[Command | None, PGresult], None],
+    begin: Callable[[Command], None],
+) -> PQGen[None]:
+    """Return once all results are read: psycopg reads on when it cancels what runs."""
+    sent: deque[tuple[Command | None, int]] = deque()
+    size = 0
+    result: PGresult | None = None
+    more = True
+    while more or sent:
+        while more and len(sent) < MOST_COMMANDS and size < MOST_BYTES:
+            try:
+                command = next(commands)
+            except StopIteration:
+                more = False
+                break
+            data = b"" if command is None else text(command).encode(encoding)
+            sent.append((command, len(data)))
+            size += len(data)
+            if command is None:
+                pgconn.pipeline_sync()
+                continue
+            pgconn.send_query_params(data, None)
+            pgconn.send_flush_request()
+            if len(sent) == 1:
+                begin(command)
+        if not sent:
+            return
+        ready = yield Wait.RW if pgconn.flush() else Wait.R
+        # psycopg resumes with nothing ready after it has canceled what runs.
+        if ready and ready & Ready.R:
+            pgconn.consume_input()
+        while sent and not pgconn.is_busy():
+            received = pgconn.get_result()
+            if received is None and result is None:
+                break
+            if received is not None and received.status in COPYING:
+                # The server waits for data, or sends it: the one way out of that is to close the connection.
+                pgconn.finish()
+                raise psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
+            if received is not None and received.status != ExecStatus.PIPELINE_SYNC:
+                result = received
+                continue
+            # A command is complete, or a group: the server turns to what comes next.
+            command, length = sent.popleft()
+            size -= length
+            complete, result = (received or result), None
+            assert complete is not None  # noqa: S101
+            end(command, complete)
+            if sent and sent[0][0] is not None:
+                begin(sent[0][0])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -61,12 +61,6 @@ def seconds_left(timeout: str) -> str:
     return str(min(left, int(timeout)) if timeout.isdigit() and int(timeout) else left)
 
 
-def explained(connection: psycopg.Connection[Any], error: psycopg.Error) -> psycopg.Error:
-    """Return why a connection was given up in place of the error that comes of that, else the error itself."""
-    reason = getattr(connection, "given_up", "")
-    return psycopg.OperationalError(reason) if reason else error
-
-
 class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
     """A connection that does not wait for ever: `given_up` says why it was closed while it waited.
 
@@ -87,8 +81,10 @@ class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
             raise RuntimeError("a statement outside of a transaction that has the settings of this tool")
         try:
             return super().wait(self._watched(gen), interval=interval, timeout=timeout)
-        except psycopg.OperationalError as error:
-            raise explained(self, error) from None
+        except psycopg.OperationalError:
+            if self.given_up:
+                raise psycopg.OperationalError(self.given_up) from None
+            raise
 
     def _watched(self, gen: PQGen[Result]) -> Generator[Wait, Ready | int, Result]:
         """Hand on what psycopg's generator waits for, and look in between whether the wait has an end."""
