@@ -124,6 +124,10 @@ class ServerError(DbopsError):
     exit_code = 3
 
 
+class UnreachableError(ServerError):
+    """No server answered, or not any more."""
+
+
 class PreflightError(DbopsError):
     """A condition for the operation is not met; nothing was changed."""
 

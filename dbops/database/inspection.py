@@ -12,7 +12,7 @@ from psycopg import sql
 
 from dbops import label, postgres
 from dbops.database.properties import Database, Kind, Properties, databases, databases_query
-from dbops.errors import DbopsError
+from dbops.errors import DbopsError, UnreachableError
 from dbops.label import Label
 from dbops.postgres import Connection, Session, ask, reading
 from dbops.settings import Target, is_scratch_name
@@ -459,10 +459,12 @@ def is_newer(version: str, than: str) -> bool:
 
 
 def look_inside(target: Target) -> Impact:
-    """Return what is in a database; one that cannot be connected to counts as full."""
+    """Return what is in a database; one that lets nobody in counts as full. UnreachableError if no server answers."""
     try:
         with postgres.reader(target) as connection:
             return impact(connection)
+    except UnreachableError:
+        raise
     except DbopsError as error:
         return unreadable(error)
 

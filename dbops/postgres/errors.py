@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from dbops.errors import DbopsError, ServerError, UsageError
+from dbops.errors import DbopsError, ServerError, UnreachableError, UsageError
 from dbops.settings import Target
 
 CREATE_IT = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
@@ -138,7 +138,8 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         hint = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
         if database == target.maintenance_database:
             hint = HINTS_OF_MAINTENANCE.get(hint, hint)
-    return ServerError(redact(words, target), where=where, hint=hint, sqlstate=sqlstate)
+    kind = ServerError if sqlstate or ANSWER.search(str(error)) else UnreachableError
+    return kind(redact(words, target), where=where, hint=hint, sqlstate=sqlstate)
 
 
 def is_answer(error: psycopg.Error) -> bool:
