@@ -6,6 +6,7 @@ CONCURRENTLY, and on a hypertable CREATE INDEX ... WITH (timescaledb.transaction
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,9 @@ from dbops.events import Message
 from dbops.migrations import files, ledger
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import IndexBuild, Migration
+from dbops.migrations.names import ALTER_TABLE, TABLE, qualified, stored
 from dbops.migrations.session import LOCK_TIMEOUT, Command, Session, texts
-from dbops.migrations.sqlsplit import split
+from dbops.migrations.sqlsplit import split, without_comments
 from dbops.migrations.work import AppliedMigration, Attempts, Work
 from dbops.postgres import Connection
 
@@ -45,6 +47,14 @@ WHERE NOT i.indisvalid AND c.relkind = 'i' AND NOT EXISTS (
 )
 ORDER BY 2, 3
 """
+
+
+# Whether a detach that was interrupted waits to be completed.
+_PENDING_DETACH = """
+SELECT i.inhdetachpending FROM pg_catalog.pg_inherits AS i
+WHERE i.inhparent = pg_catalog.to_regclass(%s) AND i.inhrelid = pg_catalog.to_regclass(%s)
+"""
+_DETACHES = re.compile(rf"\s*DETACH\s+PARTITION\s+{TABLE}\s+CONCURRENTLY\s*;?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,7 @@ def _build(work: Work, command: Command, *, again: bool) -> None:
         try:
             if again or attempts.count > 1:
                 _drop_leftover(session, migration, build)
+                command = _finalizing(session, command)
             session.script(theirs)
             session.run(command)
             session.script(ours)
@@ -155,6 +166,22 @@ def _invalid_indexes(connection: Connection, build: IndexBuild | None) -> tuple[
     names = {"name": build and build.name, "table": build and build.table}
     rows: list[Any] = connection.execute(_INVALID.encode(), names).fetchall()
     return tuple(Index(*row) for row in rows)
+
+
+def _finalizing(session: Session, command: Command) -> Command:
+    """Return what completes a DETACH PARTITION CONCURRENTLY that an earlier attempt began; else the command itself."""
+    altered = ALTER_TABLE.fullmatch(without_comments(command.sql))
+    detached = altered and _DETACHES.fullmatch(altered["actions"])
+    if not altered or not detached:
+        return command
+    written = (altered["table"], detached["table"])
+    names = [name if qualified(name) == stored(name) else f"public.{name}" for name in written]
+    if session.connection.execute(_PENDING_DETACH, names).fetchall() != [(True,)]:
+        return command
+    text = f"completes the detaching of {names[1]} that an earlier attempt began"
+    session.report(Message("WARNING", text, command.migration.label))
+    finalize = f"ALTER TABLE {altered['table']} DETACH PARTITION {detached['table']} FINALIZE"
+    return Command(finalize, command.migration, command.statement)
 
 
 def _drop_leftover(session: Session, migration: Migration, build: IndexBuild | None) -> None:

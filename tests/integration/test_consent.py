@@ -285,6 +285,14 @@ def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server:
     existing.migrate(replace(built, environment="prod"), files)
 
 
+def test_database_of_another_environment_is_not_migrated_as_prod(built: Target) -> None:
+    with pytest.raises(ConsentError, match="is a dev database, and the environment chosen is prod") as refused:
+        existing.migrate(replace(built, environment="prod"), migrations.discover(ROOT / "db" / "migrations"))
+    assert refused.value.state == "Nothing was applied."
+    with servers.connect(built) as connection:
+        assert label.read(connection) == label.Label("dev", native=True)
+
+
 @pytest.mark.parametrize(("written", "chosen"), [("dev", "test"), ("test", "dev"), ("dev", "prod"), ("prod", "dev")])
 def test_change_of_environment_needs_the_name_even_where_there_are_no_rows(
     server: TestServer, built: Target, small: dict[str, Any], written: str, chosen: str

@@ -34,6 +34,50 @@ def indexes(target: Target) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+def test_index_that_an_attempt_left_invalid_is_built_anew_in_the_next_attempt(empty: Target, tmp_path: Path) -> None:
+    """A writer's transaction keeps CREATE INDEX CONCURRENTLY waiting with an invalid index until the lock timeout."""
+    migrate(empty, written(tmp_path, TABLE.replace(", (1)", "")))
+    said: list[str] = []
+    with servers.connect(empty) as writer:
+        writer.execute("BEGIN; INSERT INTO public.t VALUES (2)")
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Message):
+                said.append(event.text)
+                if "attempt 2" in event.text:
+                    writer.execute("COMMIT")
+
+        files = discover(write(tmp_path, INDEX, first=2))
+        result = migrate(empty, files, Options(lock_timeout="300ms"), report=watch)
+    assert result.retries == 1
+    assert any("drops the invalid index public.t_n_key" in text for text in said)
+    assert indexes(empty) == [("t_n_key", True)]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_detaching_that_was_interrupted_is_completed(empty: Target, tmp_path: Path, quoted: bool) -> None:
+    """A reader of the partitioned table keeps DETACH PARTITION CONCURRENTLY waiting after its first commit."""
+    part = 'public."Part 1"' if quoted else "public.part"
+    tables = (
+        f"CREATE TABLE public.t (n integer) PARTITION BY LIST (n); CREATE TABLE {part} PARTITION OF public.t DEFAULT;"
+    )
+    tables = tables.replace("DEFAULT", "FOR VALUES IN (1)")
+    detach = f"-- migrate: no-transaction\nALTER TABLE public.t DETACH PARTITION {part} CONCURRENTLY;"
+    files = written(tmp_path, tables, detach)
+    with servers.connect(empty) as reader:
+        migrate(empty, files, Options(to=1))
+        reader.execute("BEGIN; SELECT FROM public.t")
+        with pytest.raises(MigrationError, match="statement timeout"):
+            migrate(empty, files, Options(statement_timeout="500ms"))
+        reader.execute("COMMIT")
+    assert states(empty, tmp_path) == [State.APPLIED, State.UNFINISHED]
+    migrate(empty, files)
+    assert states(empty, tmp_path) == [State.APPLIED] * 2
+    run(empty, f"DROP TABLE {part}")
+    with servers.connect(empty) as looking:
+        assert looking.execute("SELECT count(*) FROM pg_inherits").fetchall() == [(0,)]
+
+
 def test_file_outside_a_transaction_is_applied_between_two_transactions(empty: Target, tmp_path: Path) -> None:
     result = migrate(empty, written(tmp_path, TABLE.replace(", (1)", ""), INDEX, AFTER))
     assert [done.version for done in result.applied] == [1, 2, 3]
