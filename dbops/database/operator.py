@@ -651,6 +651,7 @@ def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target
     may not create databases.
     """
     with postgres.maintenance(target) as connection:
+        postgres.refuse_standby(connection, target)
         found = replace(inspect(connection, target), database=None, scratch=())
         if not found.server.may_create_databases:
             raise PreflightError(

@@ -55,7 +55,10 @@ def test_what_only_reads_works_on_a_standby_as_on_its_primary(primary: Target, r
         assert here.stdout == there.stdout.replace(primary.parameters["host"], replica.parameters["host"])
 
 
-WRITING = ["db.migrate", "db.rebuild --plan", "db.rebuild", "db.drop", "db.create", "db.upgrade --plan", "db.upgrade"]
+WRITING = [
+    *("db.migrate", "db.migrate --rehearse", "db.drift --build", "db.diagram --output /dev/null"),
+    *("db.rebuild --plan", "db.rebuild", "db.undo", "db.drop", "db.create", "db.upgrade --plan", "db.upgrade"),
+]
 
 
 @pytest.mark.parametrize("words", WRITING)
@@ -68,22 +71,29 @@ def test_what_writes_says_that_it_is_a_standby(replica: Target, words: str) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("option", ["--yes", "--keep"])
 def test_rebuild_arrives_also_while_a_session_reads_the_old_database(
-    own_server: TestServer, standby: TestServer, primary: Target, replica: Target
+    own_server: TestServer, standby: TestServer, primary: Target, replica: Target, option: str
 ) -> None:
     with psycopg.connect(dsn(replica)) as reader:
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         assert reader.execute("SELECT symbol FROM public.tickers").fetchall() == [("AAPL",)]
-        done = operators.invoke("db.rebuild", "--yes", target=primary)
+        done = operators.invoke("db.rebuild", option, target=primary)
         assert done.returncode == 0, done.stderr
         assert replicas.wait_for(standby, own_server) < 10
-        with pytest.raises(psycopg.OperationalError):
-            reader.execute("SELECT symbol FROM public.tickers")
+        if option == "--keep":
+            assert reader.execute("SELECT symbol FROM public.tickers").fetchall() == [("AAPL",)]
+        else:
+            with pytest.raises(psycopg.OperationalError):
+                reader.execute("SELECT symbol FROM public.tickers")
     assert servers.rows(replica, "SELECT symbol FROM public.tickers") == []
     assert operators.invoke("db.verify", "--empty", target=replica).returncode == 0
-    assert standby.execute("SELECT datname FROM pg_database ORDER BY 1") == own_server.execute(
-        "SELECT datname FROM pg_database ORDER BY 1"
-    )
+    names = "SELECT datname FROM pg_database ORDER BY 1"
+    assert standby.execute(names) == own_server.execute(names)
+    if option == "--keep":
+        assert operators.invoke("db.undo", target=primary).returncode == 0
+        replicas.wait_for(standby, own_server)
+        assert servers.rows(replica, "SELECT symbol FROM public.tickers") == [("AAPL",)]
 
 
 def test_several_hosts_lead_to_the_primary_for_what_makes_one_connection(primary: Target, replica: Target) -> None:
