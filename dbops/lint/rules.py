@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from dbops.lint import schema
+from dbops.lint import restored, schema
 from dbops.lint.schema import Schema
 from dbops.migrations import files, locks, reach
 from dbops.migrations.sqlsplit import leading, split
@@ -224,6 +224,17 @@ _SETS_ROLE = re.compile(
 def _roles(file: File) -> Iterator[Hit]:
     yield from (Hit(finding.offset) for finding in file.reaching if finding.kind is reach.ROLE)
     yield from (Hit(s.offset) for s in file.statements if _SETS_ROLE.match(s.form))
+
+
+_STORES_CONDITION = re.compile(r"(?:CREATE|ALTER) ")
+
+
+def _unstable(file: File) -> Iterator[Hit]:
+    in_file = [schema.varchar_columns(sql) for _, sql in schema.statements(file.text)]
+    varchars = file.earlier.varchars.union(*in_file)
+    for statement in file.statements:
+        if _STORES_CONDITION.match(statement.form):
+            yield from (Hit(*found) for found in restored.unstable(statement.parts, varchars))
 
 
 def _reach(file: File) -> Iterator[Hit]:
@@ -975,5 +986,25 @@ RULES = (
         bad=("rows disappear for all but the owner", "ALTER TABLE public.tickers ENABLE ROW LEVEL SECURITY;\n"),
         good=("a view that shows less", "CREATE VIEW public.listed AS SELECT t.id FROM public.tickers AS t;\n"),
         live=True,
+    ),
+    Rule(
+        code="KM19",
+        name="restore",
+        about="A condition that a table, index, view, policy, trigger, rule or domain keeps reads the same after a dump"
+        " and restore, and so after pg_upgrade, or the restored schema would differ from `db/schema.txt`. Three kinds"
+        " do not: a list of literals on a varchar column, an array of varchar, and a BETWEEN in front of `AND`.",
+        why="PostgreSQL writes this in other words after a restore.",
+        instead="Write it in the words that PostgreSQL keeps.",
+        find=_unstable,
+        bad=(
+            "the literals become varchar, then text",
+            "CREATE VIEW public.tech AS\nSELECT t.id FROM public.tickers AS t\n"
+            "WHERE t.sector IN ('Tech', 'Software');\n",
+        ),
+        good=(
+            "all of it is text",
+            "CREATE VIEW public.tech AS\nSELECT t.id FROM public.tickers AS t\n"
+            "WHERE t.sector::text IN ('Tech', 'Software');\n",
+        ),
     ),
 )

@@ -48,6 +48,7 @@ _ADD_COLUMN = re.compile(
 _RETYPE = re.compile(
     rf"ALTER\s+(?:COLUMN\s+)?(?P<column>{NAME})\s+(?:SET\s+DATA\s+)?TYPE\s+(?P<type>.*)", re.IGNORECASE | re.DOTALL
 )
+_VARCHAR_TYPES = ("varchar", "charactervarying")
 _NAMED = rf"{_OPTIONAL}(?P<table>{NAME}(?:\s*\.\s*{NAME})?)"
 _VIEW = re.compile(rf"(?P<what>CREATE|DROP)\s+MATERIALIZED\s+VIEW\s+{_NAMED}", re.IGNORECASE)
 _DOMAIN = re.compile(rf"CREATE\s+DOMAIN\s+{_NAMED}\s+(?:AS\s+)?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
@@ -77,7 +78,7 @@ class Schema:
     tables with a valid CHECK constraint; `domains` are the domains with a constraint; `stable` are the functions that
     are declared to be stable or immutable, and `volatile` the others; `defaults` are the tables with a default
     partition. `types` are those of columns that no CHECK constraint names, by table and column, as `varchar(20)`;
-    `indexes` are the columns of unique indexes.
+    `indexes` are the columns of unique indexes. `varchars` are the names of columns of type varchar, in any table.
     """
 
     tables: frozenset[str] = frozenset()
@@ -90,6 +91,7 @@ class Schema:
     stable: frozenset[str] = frozenset()
     volatile: frozenset[str] = frozenset()
     defaults: frozenset[str] = frozenset()
+    varchars: frozenset[str] = frozenset()
     types: Mapping[tuple[str, str], str] = field(default_factory=dict)
     indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -160,6 +162,22 @@ def listed_columns(sql: str) -> list[Column]:
     return [found for part in split_at(inside, ",") if (found := defined_column(part))]
 
 
+def varchar_columns(sql: str) -> set[str]:
+    """Return the columns of type varchar that a CREATE TABLE or ALTER TABLE makes."""
+    if _CREATE.match(sql):
+        return {column.name for column in listed_columns(sql) if column.type.startswith(_VARCHAR_TYPES)}
+    found: set[str] = set()
+    match = ALTER_TABLE.match(sql)
+    for action in split_at(read(match["actions"].rstrip("; "), 0), ",") if match else ():
+        text = match["actions"][action[0].offset :] if match and action else ""
+        added = _ADD_COLUMN.match(text) or _RETYPE.match(text)
+        if added and (added.groupdict().get("type") or added["column"].split(None, 1)[-1]).lower().lstrip().startswith(
+            ("varchar", "character varying")
+        ):
+            found.add(stored(added["column"].split(None, 1)[0]))
+    return found
+
+
 def _checked_names(sql: str) -> set[str]:
     """Return the names in the CHECK constraints of a statement."""
     parts = read(sql, 0)
@@ -195,10 +213,12 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
     stable: set[str] = set()
     volatile: set[str] = set()
     defaults: set[str] = set()
+    varchars: set[str] = set()
     types: dict[tuple[str, str], str] = {}
     indexes: dict[str, tuple[str, ...]] = {}
     texts = (path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files_at)
     for _, sql in (statement for text in texts for statement in statements(text)):
+        varchars |= varchar_columns(sql)
         if match := _CREATE.match(sql):
             table = qualified(match["table"])
             tables.add(table)
@@ -281,6 +301,7 @@ def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
         stable=frozenset(stable),
         volatile=frozenset(volatile),
         defaults=frozenset(defaults),
+        varchars=frozenset(varchars),
         types=types,
         indexes=indexes,
     )
