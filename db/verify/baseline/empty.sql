@@ -24,7 +24,12 @@ relation (object, schema_name, table_name, readable) AS MATERIALIZED (
         class.relkind IN ('r', 'p')
         AND class.relpersistence != 't'
         AND (
-            (namespace.nspname, class.relname) IN (SELECT named.schema_name, named.table_name FROM named)
+            (namespace.nspname, class.relname) IN (
+                SELECT
+                    named.schema_name,
+                    named.table_name
+                FROM named
+            )
             OR (
                 namespace.nspname !~ '^(pg_|_?timescaledb_|information_schema$)'
                 AND (namespace.nspname, class.relname) != ('dbops', 'schema_migrations')
@@ -32,33 +37,46 @@ relation (object, schema_name, table_name, readable) AS MATERIALIZED (
         )
 ),
 
+considered (schema_name, table_name, object, readable) AS (
+    SELECT
+        coalesce(named.schema_name, relation.schema_name),
+        coalesce(named.table_name, relation.table_name),
+        relation.object,
+        relation.readable
+    FROM named
+    FULL OUTER JOIN relation ON named.schema_name = relation.schema_name AND named.table_name = relation.table_name
+),
+
+untrusted (reasons) AS (
+    SELECT coalesce(nullif(current_setting('dbops.untrusted', true), ''), '{}')::jsonb
+),
+
 -- The query is a text, so that a table that cannot be read is no error.
 counted (schema_name, table_name, said) AS (
     SELECT
-        schema_name,
-        table_name,
+        considered.schema_name,
+        considered.table_name,
         CASE
-            WHEN relation.object IS null THEN 'missing'
-            WHEN untrusted.reasons ? (schema_name || '.' || table_name)
+            WHEN considered.object IS null THEN 'missing'
+            WHEN untrusted.reasons ? (considered.schema_name || '.' || considered.table_name)
                 THEN
-                    'not counted: the table depends on ' || (untrusted.reasons ->> (schema_name || '.' || table_name))
+                    'not counted: the table depends on '
+                    || (untrusted.reasons ->> (considered.schema_name || '.' || considered.table_name))
                     || ', and another role''s code would run with your rights'
-            WHEN NOT relation.readable
+            WHEN NOT considered.readable
                 THEN
                     'not counted: this role may not read the table; as a superuser, run GRANT pg_read_all_data TO '
                     || quote_ident(current_user)
-            WHEN row_security_active(relation.object)
+            WHEN row_security_active(considered.object)
                 THEN 'not counted: row-level security hides rows from this role'
             ELSE
                 (xpath('/row/number/text()', query_to_xml(
-                    format('SELECT count(*) AS number FROM %I.%I', schema_name, table_name), false, true, ''
+                    format('SELECT count(*) AS number FROM %I.%I', considered.schema_name, considered.table_name),
+                    false, true, ''
                 )))[1]::text
         END
-    FROM named
-    FULL OUTER JOIN relation USING (schema_name, table_name)
-    CROSS JOIN (
-        SELECT coalesce(nullif(current_setting('dbops.untrusted', true), ''), '{}')::jsonb
-    ) AS untrusted (reasons)
+    FROM considered
+    CROSS JOIN untrusted
     UNION ALL
     SELECT
         'large',

@@ -42,7 +42,10 @@ actual (table_name, index_name, definition) AS (
             ELSE
                 CASE WHEN index_of.indisunique THEN 'UNIQUE ' ELSE '' END
                 || substring(pg_get_indexdef(index_of.indexrelid) FROM ' USING (.*)$')
-                || CASE WHEN index_of.indisvalid AND index_of.indisready AND index_of.indislive THEN '' ELSE ', invalid' END
+                || CASE
+                    WHEN index_of.indisvalid AND index_of.indisready AND index_of.indislive THEN ''
+                    ELSE ', invalid'
+                END
                 || CASE WHEN index_of.indimmediate THEN '' ELSE ', deferrable' END
                 || CASE WHEN index_relation.reltablespace = 0 THEN '' ELSE ', in a tablespace of its own' END
         END
