@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
@@ -70,3 +74,23 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, where / name)
     shutil.copy(ROOT / "tasks.py", where)
     return where
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of the programs of an environment that has the built wheel, pytest and pytest-xdist.
+
+    All processes that run tests share one.
+    """
+    base = tmp_path_factory.getbasetemp()
+    where = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed"
+    with FileLock(f"{where}.lock"):
+        if not (where / "complete").exists():
+            uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
+            subprocess.run([uv, "build", "-q", "--wheel", "-o", str(where / "wheel"), str(ROOT)], check=True)
+            (wheel,) = (where / "wheel").glob("*.whl")
+            subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(where / "environment")], check=True)
+            install = [uv, "pip", "install", "-q", "--python", str(where / "environment" / "bin" / "python")]
+            subprocess.run([*install, str(wheel), "pytest", "pytest-xdist"], check=True)
+            (where / "complete").touch()
+    return where / "environment" / "bin"

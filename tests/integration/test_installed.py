@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,19 +15,6 @@ from tests.support.docs_pages import blocks
 from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of the programs of an environment that has the built wheel."""
-    where = tmp_path_factory.mktemp("installed")
-    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    subprocess.run([uv, "build", "-q", "--wheel", "-o", str(where / "wheel"), str(ROOT)], check=True)
-    (wheel,) = (where / "wheel").glob("*.whl")
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(where / "environment")], check=True)
-    programs = where / "environment" / "bin"
-    subprocess.run([uv, "pip", "install", "-q", "--python", str(programs / "python"), str(wheel)], check=True)
-    return programs
 
 
 @pytest.fixture
