@@ -71,7 +71,7 @@ class Label:
 def parse(rows: Sequence[Any]) -> Label | None:
     """Return the label that the rows of QUERY hold, or None if there is none or it is invalid."""
     try:
-        comment, identifier = rows[0]
+        comment, identifier, *_ = rows[0]
         data = json.loads(comment)
         environment = str(data["environment"])
         native = str(data.get("system_identifier")) == identifier
@@ -106,12 +106,12 @@ def add_rebuild(connection: Connection, earlier: Label | None, fingerprint: str)
     `earlier` is the label of the database that it replaces, whose rebuilds are kept, and `fingerprint` that of its
     schema. Does nothing where there is no label.
     """
-    found = read(connection)
-    if found:
-        who: Any = connection.execute(_WHO).fetchone()
-        at, by, address = who
+    row: Any = connection.execute(f"SELECT * FROM ({QUERY}) AS label, ({_WHO}) AS who").fetchone()  # noqa: S608
+    if row and (found := parse([row])):
+        _, system_identifier, at, by, address = row
         rebuild = Rebuild(at, by, address, __version__, fingerprint)
-        write(connection, found.environment, (*(earlier.rebuilds if earlier else ()), rebuild))
+        rebuilds = (*(earlier.rebuilds if earlier else ()), rebuild)
+        connection.execute(statement(found.environment, system_identifier, rebuilds).encode())
 
 
 def statement(environment: str, system_identifier: str, rebuilds: Sequence[Rebuild] = ()) -> str:

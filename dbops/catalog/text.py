@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from dbops.errors import ServerError
-from dbops.postgres import Answer, Connection, ask, reading, sql_file, tables_locked_against_reading
+from dbops.postgres import Answer, Connection, read_together, reading, sql_file, tables_locked_against_reading
 
 Rows = tuple[Any, ...]
 
@@ -24,7 +24,7 @@ ATTEMPTS = 10
 
 NOTHING = "(SELECT NULL::oid AS oid WHERE false)"
 # Parallel workers take longer to start than any of the queries to run.
-PREPARE = "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"
+PREPARE = "SET LOCAL max_parallel_workers_per_gather = 0"
 HAS_TIMESCALEDB = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')"
 NOTHING_KNOWN = f"known AS {NOTHING}, known_trigger AS {NOTHING}"
 
@@ -63,11 +63,11 @@ def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: i
     TimescaleDB give nothing where it is missing. What another session drops meanwhile makes the server fail: everything
     is then read again, at most `attempts` times.
     """
-    with reading(connection, lock_timeout=LOCK_TIMEOUT):
-        answers = _read(connection, groups)
-        error = next((answer.error for answer in answers if answer.error), None)
-        if error is None:
-            return [answer.rows for answer in answers]
+    answers = _read(connection, groups)
+    error = next((answer.error for answer in answers if answer.error), None)
+    if error is None:
+        return [answer.rows for answer in answers]
+    with reading(connection):
         holders = tables_locked_against_reading(connection)
     if isinstance(error, psycopg.errors.InternalError_) and attempts > 1:
         return read(connection, groups, attempts=attempts - 1)
@@ -82,10 +82,12 @@ def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: i
 
 
 def _read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Answer]:
-    connection.execute(PREPARE)
-    has_timescaledb = connection.execute(HAS_TIMESCALEDB).fetchone() == (True,)
+    (extension,) = read_together(connection, [(HAS_TIMESCALEDB, ())])
+    has_timescaledb = extension.fetched()[0][0]
     statements = {n: text for n, names in enumerate(groups) if (text := statement(names, timescaledb=has_timescaledb))}
-    answers = dict(zip(statements, ask(connection, [(text, ()) for text in statements.values()]), strict=True))
+    queries = [(text, ()) for text in statements.values()]
+    found = read_together(connection, queries, lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
+    answers = dict(zip(statements, found, strict=True))
     return [answers.get(number, Answer()) for number in range(len(groups))]
 
 

@@ -14,7 +14,9 @@ from dbops import label, postgres
 from dbops.database.properties import Database, Kind, Properties, databases, databases_query
 from dbops.errors import DbopsError, UnreachableError
 from dbops.label import Label
-from dbops.postgres import Connection, Session, ask, reading
+from dbops.migrations import HOLDING_MIGRATION_LOCK
+from dbops.postgres import Connection, Session, ask, read_together, reading
+from dbops.postgres.sessions import IN_DATABASE, sessions_query
 from dbops.settings import Target, is_scratch_name
 
 # How long the search for rows may run, and wait for a lock, in seconds.
@@ -327,8 +329,9 @@ class Impact:
 class Inspection:
     """What was found: the server, the target's database if it is there, what would be lost, what blocks a drop.
 
-    `scratch` are the databases with scratch names, `attached` the names of what blocks a drop, by kind. `impact` is
-    None where there is no database to look into, or where it was not looked into.
+    `scratch` are the databases with scratch names, `migrating` the sessions that migrate the database, `attached` the
+    names of what blocks a drop, by kind. `impact` is None where there is no database to look into, or where it was not
+    looked into.
     """
 
     target: Target
@@ -336,6 +339,7 @@ class Inspection:
     database: Database | None
     scratch: tuple[Database, ...]
     sessions: tuple[Session, ...]
+    migrating: tuple[Session, ...]
     attached: dict[str, tuple[str, ...]]
     impact: Impact | None
 
@@ -390,20 +394,20 @@ class Inspection:
 def inspect(connection: Connection, target: Target, look: Callable[[Target], Impact] | None = None) -> Inspection:
     """Inspect over a maintenance session; `look` looks into the database, if it exists."""
     name = target.database
-    with reading(connection):
-        answers = ask(
-            connection,
-            [
-                (_SERVER, []),
-                (TIMESCALEDB, []),
-                (_ROLES, []),
-                databases_query(name, "template0"),
-                (_ATTACHED, [name, name, name]),
-                (_ROOM, []),
-            ],
-        )
-        sessions = postgres.sessions_in(connection, name)
-    server, timescaledb, roles, found, attached, room = (answer.fetched() for answer in answers)
+    answers = read_together(
+        connection,
+        [
+            (_SERVER, []),
+            (TIMESCALEDB, []),
+            (_ROLES, []),
+            databases_query(name, "template0"),
+            (_ATTACHED, [name, name, name]),
+            (_ROOM, []),
+            (sessions_query(IN_DATABASE), [name, []]),
+            (sessions_query(HOLDING_MIGRATION_LOCK), [name]),
+        ],
+    )
+    server, timescaledb, roles, found, attached, room, sessions, migrating = (answer.fetched() for answer in answers)
     version_text, role, superuser, createdb, in_recovery, pid = server[0]
     available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
     by_name = {database.name: database for database in databases(found)}
@@ -440,7 +444,8 @@ def inspect(connection: Connection, target: Target, look: Callable[[Target], Imp
         ),
         database=database,
         scratch=tuple(d for d in by_name.values() if d is not database and is_scratch_name(d.name)),
-        sessions=sessions,
+        sessions=tuple(Session(*row) for row in sessions),
+        migrating=tuple(Session(*row) for row in migrating),
         attached=blockers,
         impact=look(target) if look and database and not database.invalid else None,
     )
@@ -476,23 +481,20 @@ def unreadable(error: DbopsError) -> Impact:
 
 def impact(connection: Connection) -> Impact:
     """Return what is in the connected database, looking for a row in every table, and at large objects."""
-    with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
-        found = ask(
-            connection,
-            [
-                (label.QUERY, []),
-                (_LEDGER, []),
-                (_OBJECTS, [list(MAKERS)]),
-                (_EXTENSION, []),
-                # TimescaleDB's own estimate knows compressed chunks.
-                (TIMESCALEDB_FUNCTION, ["approximate_row_count"]),
-            ],
-        )
-        labels, ledger, objects, extension, approximate = (answer.fetched() for answer in found)
-        relations, large_object = ask(connection, [(_relations(bool(extension)), []), (_LARGE_OBJECT, [])])
-        evidence, seen, tables = _rows(connection, relations, approximate[0][0] if approximate else "")
-        if not evidence and large_object.rows:
-            evidence, seen = "a large object", True
+    found = read_together(
+        connection,
+        [
+            (label.QUERY, []),
+            (_LEDGER, []),
+            (_OBJECTS, [list(MAKERS)]),
+            (_EXTENSION, []),
+            # TimescaleDB's own estimate knows compressed chunks.
+            (TIMESCALEDB_FUNCTION, ["approximate_row_count"]),
+        ],
+        statement_timeout=STATEMENT_TIMEOUT,
+    )
+    labels, ledger, objects, extension, approximate = (answer.fetched() for answer in found)
+    evidence, seen, tables = rows_in(connection, timescaledb=bool(extension), approximate=approximate)
     names = {name for _, _, tables_of_others in objects for name in tables_of_others or ()}
     return Impact(
         evidence=evidence,
@@ -504,6 +506,25 @@ def impact(connection: Connection) -> Impact:
         maker=next((maker for table, maker in MAKERS.items() if table in names), ""),
         timescaledb=extension[0][0] if extension else "",
     )
+
+
+def rows_in(
+    connection: Connection, *, timescaledb: bool, approximate: tuple[Any, ...] = ()
+) -> tuple[str, bool, tuple[TableImpact, ...]]:
+    """Return the first table of the connected database that holds a row, whether one was seen, and all tables.
+
+    `approximate` is the row of TIMESCALEDB_FUNCTION with the schema of TimescaleDB's own estimate.
+    """
+    queries: list[postgres.Query] = [(_relations(timescaledb), []), (_LARGE_OBJECT, [])]
+    relations, large_object = read_together(
+        connection, queries, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT
+    )
+    if relations.error or any(row[6] for row in relations.rows):
+        with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
+            evidence, seen, tables = _rows(connection, relations, approximate[0][0] if approximate else "")
+        if evidence:
+            return evidence, seen, tables
+    return ("a large object", True, ()) if large_object.rows else ("", False, ())
 
 
 def _relations(timescaledb: bool) -> str:
@@ -582,11 +603,10 @@ def _tables(
 
 def count_rows(connection: Connection) -> int:
     """Return how many rows there are in all tables; meant for a database that was just built."""
-    with reading(connection):
-        # Chunks are tables like others here: whose rows they hold does not matter.
-        (relations,) = ask(connection, [(_relations(False), [])])
-        names = [(row[0], row[1]) for row in relations.fetched() if row[6]]
-        counts: list[postgres.Query] = [
-            (sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*n)), []) for n in names
-        ]
-        return sum(int(answer.fetched()[0][0]) for answer in ask(connection, counts))
+    # Chunks are tables like others here: whose rows they hold does not matter.
+    (relations,) = read_together(connection, [(_relations(False), [])])
+    names = [(row[0], row[1]) for row in relations.fetched() if row[6]]
+    counts: list[postgres.Query] = [
+        (sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*n)), []) for n in names
+    ]
+    return sum(int(answer.fetched()[0][0]) for answer in read_together(connection, counts)) if counts else 0

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,11 +27,11 @@ from psycopg.pq import TransactionStatus
 
 from dbops import postgres
 from dbops.database import properties
-from dbops.database.inspection import Impact, Inspection, impact, inspect, unreadable
+from dbops.database.inspection import Impact, Inspection, impact, inspect, rows_in, unreadable
 from dbops.database.properties import Database, Kind, Marker, Properties
 from dbops.errors import ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
-from dbops.events import Message, Report, ignore
-from dbops.migrations import Custody, migration_lock_holder
+from dbops.events import Message, Report, Statement, ignore
+from dbops.migrations import Custody
 from dbops.postgres import TIMEOUT, Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock
 from dbops.postgres.sessions import sessions
 from dbops.settings import SCRATCH_PREFIX, Target
@@ -72,7 +72,6 @@ def operating(target: Target, *, timeout: float = TIMEOUT, report: Report = igno
     """
     with postgres.operator(target, timeout=timeout, report=report) as connection:
         operator = Operator(connection, target, timeout, report)
-        connection.execute(f"SET statement_timeout = {round(CREATE_TIMEOUT * 1000)}")
         try:
             with postgres.translated(target):
                 yield operator
@@ -89,7 +88,8 @@ class Operator:
     """The session that works on one database from outside, and holds the operator's lock on it.
 
     `inside` is a session in the target, kept for a last look. `began` is whether anything was created or closed,
-    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place.
+    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place,
+    `bound` whether the timeout holds for each statement.
     `closed_at` is when the target was closed, `unavailable` for how long its name was not available, in seconds.
     """
 
@@ -105,6 +105,7 @@ class Operator:
         self.opened = False
         self.closed_at: float | None = None
         self.swapped = False
+        self.bound = False
         self.unavailable: float | None = None
 
     @property
@@ -120,28 +121,32 @@ class Operator:
         A closed target is opened. Scratch databases of this tool whose operator is gone are dropped, for any target.
         Where only its owner may replace a database, the session becomes that role.
         """
-        holder = migration_lock_holder(self.connection, self.name)
-        if holder:
-            self.report(Message("INFO", f"waiting up to {self.timeout:g} s for a migration of {self.name}: {holder}"))
-        deadline = time.monotonic() + self.timeout
-        while holder and time.monotonic() < deadline:
-            time.sleep(0.2)
-            holder = migration_lock_holder(self.connection, self.name)
-        if holder:
-            raise PreflightError(
-                f"a migration of {self.name} is running",
-                where=str(self.target),
-                notes=(f"held by {holder}",),
-                hint="Wait for it to end, or wait longer with --timeout.",
-                state=f"{self.name} was not changed.",
-            )
-        found = self._clean_up(inspect(self.connection, self.target))
+        found = self._clean_up(self._alone(inspect(self.connection, self.target)))
         if found.database and (role := found.server.better_role(found.database.properties.owner)):
             self.connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
             found = self._clean_up(inspect(self.connection, self.target))
         if found.exists:
             found = replace(found, impact=self._look())
         return self._settled(found)
+
+    def _alone(self, found: Inspection) -> Inspection:
+        """Return the inspection when no migration of the database runs; PreflightError if that takes too long."""
+        if found.migrating:
+            holder = str(found.migrating[0])
+            self.report(Message("INFO", f"waiting up to {self.timeout:g} s for a migration of {self.name}: {holder}"))
+        deadline = time.monotonic() + self.timeout
+        while found.migrating and time.monotonic() < deadline:
+            time.sleep(0.2)
+            found = inspect(self.connection, self.target)
+        if found.migrating:
+            raise PreflightError(
+                f"a migration of {self.name} is running",
+                where=str(self.target),
+                notes=tuple(str(session) for session in found.migrating),
+                hint="Wait for it to end, or wait longer with --timeout.",
+                state=f"{self.name} was not changed.",
+            )
+        return found
 
     def _clean_up(self, found: Inspection) -> Inspection:
         self.role = found.server.role
@@ -237,21 +242,19 @@ class Operator:
         wanted = found.wanted
         name = SCRATCH_PREFIX + secrets.token_hex(6)
         # Held from before the database exists, so that no other operator takes it for a leftover.
-        key = lock_key("scratch", name)
-        try_lock(self.connection, key)
+        lock = f"SELECT pg_catalog.pg_try_advisory_lock({lock_key('scratch', name)})"
         before = replace(wanted, owner=self.role, acl=None, comment=None)
         try:
+            self.connection.execute("; ".join([*_limiting(CREATE_TIMEOUT), lock]).encode())
+            self.bound = False
             properties.create(self.connection, name, wanted, found.server.template0, self.report)
-            with self.connection.transaction():
-                properties.apply_settings(self.connection, name, wanted, self.report)
-                with self.connection.transaction(force_rollback=True):
-                    run_together(self.connection, properties.putting_in_place(name, before, wanted, self.role), ignore)
-                    self._assert_equal(self.find(name).catalog, wanted)
-                marker = properties.marker(kind, self.name, wanted)
-                marking = properties.marking(name, marker)
-                limit = sql.SQL(str(wanted.connection_limit))
-                limiting = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
-                run_together(self.connection, [marking, limiting], self.report)
+            properties.apply_settings(self.connection, name, wanted, self.report)
+            trial = properties.putting_in_place(name, before, wanted, self.role)
+            self._assert_equal(self._begin(trial, name, ignore).catalog, wanted)
+            marker = properties.marker(kind, self.name, wanted)
+            limit = sql.SQL(str(wanted.connection_limit))
+            limiting = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
+            self._commit([properties.marking(name, marker), limiting], before="ROLLBACK; BEGIN")
         except psycopg.Error as error:
             why = postgres.translate(error, self.target, self.target.maintenance_database)
             raise PreflightError(
@@ -284,8 +287,8 @@ class Operator:
             if self._is_usable():
                 now = replace(properties.given(new.wanted, self.role), comment=was.comment, allow_connections=False)
                 closing = properties.putting_in_place(new.name, was, now, self.role)
-                run_together(self.connection, closing, self.report)
-        return replace(new, before=self.find(new.name).catalog), inside
+                before = self._run_and_find(closing, new.name, self.report)
+        return replace(new, before=before.catalog), inside
 
     def _opening(self, new: New) -> tuple[list[sql.Composable], Properties]:
         """Return what opens a new database to the operator only, and the properties that it has then."""
@@ -339,23 +342,21 @@ class Operator:
         """
         assert found.database  # noqa: S101
         self.began = True
-        with self.connection.transaction():
-            now = self.find(self.name)
-            if replace(now, size=None) != replace(found.database, size=None):
-                raise PreflightError(
-                    f"{self.name} was replaced, or its properties were changed, by another session just now",
-                    where=str(self.target),
-                    hint="Run the command again.",
-                )
-            marker = properties.marker(Kind.CLOSED, self.name, found.database.properties)
-            closing = [properties.marking(self.name, marker), _allow(self.name, allowed=False)]
-            run_together(self.connection, closing, self.report)
+        now = self._begin([], self.name)
+        if replace(now, size=None) != replace(found.database, size=None):
+            raise PreflightError(
+                f"{self.name} was replaced, or its properties were changed, by another session just now",
+                where=str(self.target),
+                hint="Run the command again.",
+            )
+        marker = properties.marker(Kind.CLOSED, self.name, found.database.properties)
+        self._commit([properties.marking(self.name, marker), _allow(self.name, allowed=False)])
         self.closed_at = time.monotonic()
         self.report(Message("DEBUG", f"closed {self.name}"))
         deadline = self.closed_at + self.timeout
         left = self._end_sessions(deadline)
         if not left and self.inside and not found.rows:
-            self._assert_no_rows(self.inside)
+            self._assert_no_rows(self.inside, timescaledb=bool(found.impact and found.impact.timescaledb))
         self.leave()
         if left:
             raise self._given_up("sessions in it do not end", left)
@@ -372,7 +373,6 @@ class Operator:
         statements: list[sql.Composable] = []
         if found.database and found.exists:
             old = SCRATCH_PREFIX + secrets.token_hex(6)
-            try_lock(self.connection, lock_key("scratch", old))
             kind = Kind.KEPT if keep else Kind.REPLACED
             statements += [
                 _rename(self.name, old),
@@ -384,9 +384,8 @@ class Operator:
         statements += properties.putting_in_place(self.name, new.catalog, wanted, self.role)
         while True:
             try:
-                with self.connection.transaction():
-                    run_together(self.connection, statements, self.report)
-                    self._assert_equal(self.find(self.name).catalog, wanted)
+                self._assert_equal(self._begin(statements, self.name).catalog, wanted)
+                self._commit()
                 break
             except psycopg.errors.DuplicateDatabase:
                 raise NameTakenError(
@@ -397,8 +396,10 @@ class Operator:
             except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as error:
                 # Autovacuum may be looking into it, or one of TimescaleDB's jobs.
                 if time.monotonic() > deadline:
+                    self.connection.rollback()
                     left = sessions_in(self.connection, self.name)
                     raise self._given_up(error.diag.message_primary or str(error), left) from None
+                self.connection.rollback()
                 self.report(Message("DEBUG", f"renaming retried: {error.diag.message_primary}"))
                 time.sleep(PAUSE)
                 self._end_sessions(deadline)
@@ -420,13 +421,13 @@ class Operator:
                 return left
             time.sleep(PAUSE)
 
-    def _assert_no_rows(self, inside: Connection) -> None:
+    def _assert_no_rows(self, inside: Connection, *, timescaledb: bool) -> None:
         """Raise ConsentError if a row was written after the inspection."""
-        now = impact(inside)
-        if now.rows:
-            what = f"rows were written to {self.name} just now: {now.evidence} is no longer empty"
+        evidence, seen, _ = rows_in(inside, timescaledb=timescaledb)
+        if evidence:
+            what = f"rows were written to {self.name} just now: {evidence} is no longer empty"
             raise ConsentError(
-                what if now.seen else f"{self.name} may hold rows by now: {now.evidence}",
+                what if seen else f"{self.name} may hold rows by now: {evidence}",
                 where=str(self.target),
                 hint="Stop what writes there, or run the command again and agree to lose the rows.",
             )
@@ -451,14 +452,16 @@ class Operator:
         silent: list[int] = []
 
         def listen(diag: psycopg.errors.Diagnostic) -> None:
-            silent.extend(int(pid) for pid in re.findall(r"PID (\d+)", diag.message_primary or ""))
+            if diag.severity_nonlocalized == "LOG":
+                silent.extend(int(pid) for pid in re.findall(r"PID (\d+)", diag.message_primary or ""))
 
         force = True
         self.connection.add_notice_handler(listen)
         try:
+            if not self.bound:
+                self.connection.execute("; ".join(_limiting(max(self.timeout, LEAST_DROP_TIMEOUT))).encode())
+                self.bound = True
             while True:
-                left = round(1000 * max(deadline - time.monotonic(), LEAST_DROP_TIMEOUT))
-                self.connection.execute(f"SET statement_timeout = {left}; SET client_min_messages = log")
                 option = sql.SQL(" WITH (FORCE)" if force else "")
                 statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + option
                 try:
@@ -481,9 +484,12 @@ class Operator:
                         self._end_sessions(deadline)
         finally:
             self.connection.remove_notice_handler(listen)
-            if self._is_usable():
-                limit = round(CREATE_TIMEOUT * 1000)
-                self.connection.execute(f"SET statement_timeout = {limit}; SET client_min_messages = notice")
+
+    def built(self, new: New) -> Database:
+        """Return a new database as it is now; from here on each statement is bound by the timeout."""
+        self.bound = True
+        limits = _limiting(max(self.timeout, LEAST_DROP_TIMEOUT))
+        return self._run_and_find([], new.name, self.report, before=limits)
 
     def drop_scratch(self, name: str) -> str:
         """Drop a database that is not in use; return why that was not possible, or nothing."""
@@ -565,6 +571,30 @@ class Operator:
             connection.rollback()
         return connection.info.transaction_status == TransactionStatus.IDLE
 
+    def _begin(self, statements: Sequence[sql.Composable], name: str, report: Report | None = None) -> Database:
+        """Begin a transaction with statements, in one round trip, and return a database as it is then."""
+        return self._run_and_find(statements, name, report or self.report, before=("BEGIN",))
+
+    def _run_and_find(
+        self, statements: Sequence[sql.Composable], name: str, report: Report, *, before: tuple[str, ...] = ()
+    ) -> Database:
+        """Run statements in one round trip, all or none, and return a database as it is then."""
+        texts = [statement.as_string(self.connection) for statement in statements]
+        cursor = self.connection.execute("; ".join([*before, *texts, properties.find_query(name)]).encode())
+        while cursor.nextset():
+            pass
+        for text in texts:
+            report(Statement(text, None, self.connection.info.dbname))
+        rows = cursor.fetchall()
+        return properties.databases(rows)[0] if rows else self.find(name)
+
+    def _commit(self, statements: Sequence[sql.Composable] = (), *, before: str = "") -> None:
+        """Run statements in the open transaction and commit it, in one round trip."""
+        texts = [statement.as_string(self.connection) for statement in statements]
+        self.connection.execute("; ".join(filter(None, [before, *texts, "COMMIT"])).encode())
+        for text in texts:
+            self.report(Statement(text, None, self.connection.info.dbname))
+
     def find(self, name: str) -> Database:
         """Return a database that must be there."""
         found = properties.find(self.connection, name)
@@ -610,8 +640,10 @@ class _Custody:
         """Make the database the operator's again, in the open transaction, and keep the comment that it has now."""
         role = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.role))
         back = role if self.owner == self.role else role + sql.SQL("; ") + _owner_to(self.name, self.role)
-        inside.execute(back)
-        row: Any = inside.execute(_COMMENT).fetchone()
+        cursor = inside.execute(back + sql.SQL("; " + _COMMENT))
+        while cursor.nextset():
+            pass
+        row: Any = cursor.fetchone()
         if row[0] != self.marker.text():
             self.marker = replace(self.marker, comment=row[0])
             inside.execute(properties.marking(self.name, self.marker).as_string(inside).encode())
@@ -629,6 +661,11 @@ SCHEDULER_STOPPED = (
     "TimescaleDB's scheduler does not run in {}: the server may have no background worker left for it; "
     "raise max_worker_processes, and restart the server"
 )
+
+
+def _limiting(seconds: float) -> tuple[str, ...]:
+    """Return what lets each of the following statements take so many seconds, and hears what the server logs of it."""
+    return f"SET statement_timeout = {round(seconds * 1000)}", "SET client_min_messages = log"
 
 
 def _owner_to(name: str, owner: str) -> sql.Composed:

@@ -240,8 +240,13 @@ def databases(rows: Sequence[Any]) -> tuple[Database, ...]:
 
 def find(connection: Connection, name: str) -> Database | None:
     """Return the database of this name, or None."""
-    rows = connection.execute(_DATABASES, [[name], ""]).fetchall()
+    rows = connection.execute(find_query(name).encode()).fetchall()
     return databases(rows)[0] if rows else None
+
+
+def find_query(name: str) -> str:
+    """Return the query for one database; `databases` reads its row."""
+    return sql.SQL(_DATABASES.replace("ANY (%s)", "ANY (ARRAY[{}])").replace("%s", "''")).format(name).as_string()
 
 
 def _database(

@@ -192,9 +192,9 @@ def rebuild(
                 operator.drop(new.name)
         else:
             with steps.timed("swap") as outcome:
+                now = operator.built(new)
                 if found.exists:
                     operator.close(found)
-                now = operator.find(new.name)
                 old = operator.swap(found, now, properties.changed(new.before, now, new.wanted), keep=options.keep)
                 operator.start_scheduler()
                 outcome.append(_swapped(operator))

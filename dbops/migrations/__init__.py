@@ -6,7 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dbops.migrations.alone import MIGRATION_LOCK, migration_lock_holder, only_session, refuse_system_database
+    from dbops.migrations.alone import (
+        HOLDING_MIGRATION_LOCK,
+        MIGRATION_LOCK,
+        migration_lock_holder,
+        only_session,
+        refuse_system_database,
+    )
     from dbops.migrations.files import Migration, discover, new_file, renumber
     from dbops.migrations.ledger import LedgerStatus, State, read_status, status
     from dbops.migrations.reach import assert_limits, assert_within
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 
 # What a verb does not need is not imported: a fifth of the time that `db.status` takes to start.
 _MODULES = {
-    "alone": "MIGRATION_LOCK migration_lock_holder only_session refuse_system_database",
+    "alone": "HOLDING_MIGRATION_LOCK MIGRATION_LOCK migration_lock_holder only_session refuse_system_database",
     "files": "Migration discover new_file renumber",
     "ledger": "LedgerStatus State read_status status",
     "reach": "assert_limits assert_within",
@@ -49,6 +55,7 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "DEFAULTS",
+    "HOLDING_MIGRATION_LOCK",
     "MIGRATION_LOCK",
     "AppliedMigration",
     "Custody",

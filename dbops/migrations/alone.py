@@ -20,10 +20,12 @@ from dbops.postgres.sessions import sessions
 from dbops.settings import Target
 
 MIGRATION_LOCK = int.from_bytes(b"dbopsmig")
-_HOLDERS = (
+# The sessions (as `a`) that hold the migration lock of a database, as seen from any database of the server.
+HOLDING_MIGRATION_LOCK = (
+    "a.datname = %s AND a.pid IN ("
     "SELECT l.pid FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d ON d.oid = l.database"
     " WHERE d.datname = a.datname AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
-    " AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8"
+    f" AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = {MIGRATION_LOCK}::pg_catalog.int8)"
 )
 # Databases of the server itself, beside the one that operators connect to.
 SYSTEM_DATABASES = ("postgres", "template0", "template1")
@@ -41,7 +43,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_c
 
 def migration_lock_holder(connection: Connection, database: str) -> str:
     """Return who holds the migration lock of a database, seen from any other; nothing if it is free."""
-    found = sessions(connection, f"a.datname = %s AND a.pid IN ({_HOLDERS})", database, MIGRATION_LOCK)
+    found = sessions(connection, HOLDING_MIGRATION_LOCK, database)
     return "; ".join(str(session) for session in found)
 
 

@@ -39,7 +39,7 @@ from dbops.postgres.locks import (
     try_lock,
     unlock,
 )
-from dbops.postgres.pipeline import Answer, Query, ask, exchange, pipeline
+from dbops.postgres.pipeline import Answer, Query, ask, exchange, pipeline, read_together
 from dbops.postgres.restore_point import restore_point
 from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
@@ -73,6 +73,7 @@ __all__ = [
     "operator",
     "pipeline",
     "quoted",
+    "read_together",
     "reader",
     "reading",
     "redact",

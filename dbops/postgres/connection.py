@@ -208,6 +208,19 @@ def _escaped(value: str) -> str:
     return re.sub(r"([\\ ])", r"\\\1", value)
 
 
+BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+def reading_settings(statement_timeout: float, lock_timeout: float, row_security: str = "off") -> list[sql.Composable]:
+    """Return what sets SETTINGS and the limits of `reading` for a transaction."""
+    limits = {
+        "row_security": row_security,
+        "statement_timeout": str(round(statement_timeout * 1000)),
+        "lock_timeout": str(round(lock_timeout * 1000)),
+    }
+    return [_setting("SET LOCAL", key, value) for key, value in {**SETTINGS, **limits}.items()]
+
+
 @contextmanager
 def reading(
     connection: Connection, *, statement_timeout: float = 0.0, lock_timeout: float = 0.0, row_security: str = "off"
@@ -217,23 +230,14 @@ def reading(
     In a transaction that is open already, a savepoint does the same, and the snapshot is that transaction's. Timeouts
     are in seconds, 0 is none. With row security off, a policy that would hide rows is an error.
     """
-    limits = {
-        "row_security": row_security,
-        "statement_timeout": str(round(statement_timeout * 1000)),
-        "lock_timeout": str(round(lock_timeout * 1000)),
-    }
     alone = connection.info.transaction_status == TransactionStatus.IDLE
-    begin = (
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        if alone
-        else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
-    )
-    words = [_setting("SET LOCAL", key, value) for key, value in {**SETTINGS, **limits}.items()]
+    begin = BEGIN_READING if alone else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
+    settings = reading_settings(statement_timeout, lock_timeout, row_security)
     reader = connection if isinstance(connection, WatchedConnection) and not connection.in_force else None
     if reader:
         reader.in_force = True
     try:
-        connection.execute(sql.SQL("; ").join([sql.SQL(begin), *words]))
+        connection.execute(sql.SQL("; ").join([sql.SQL(begin), *settings]))
         yield
     finally:
         if not connection.closed:

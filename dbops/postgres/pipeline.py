@@ -11,11 +11,11 @@ import psycopg
 from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
-from dbops.postgres.connection import Connection
+from dbops.postgres.connection import BEGIN_READING, Connection, reading, reading_settings
 
 Command = TypeVar("Command")
 
@@ -51,10 +51,39 @@ def ask(connection: Connection, queries: Sequence[Query]) -> list[Answer]:
     Each has a savepoint of its own: what it changes is undone, and its error does not keep the others from running.
     Raises psycopg.Error only where the connection is lost.
     """
+    return [answers[-1] for answers in pipeline(connection, _apart(connection, queries))[::2]]
+
+
+def read_together(
+    connection: Connection,
+    queries: Sequence[Query],
+    *,
+    statement_timeout: float = 0.0,
+    lock_timeout: float = 0.0,
+    settings: Sequence[str] = (),
+) -> list[Answer]:
+    """Return the answers to queries as `ask` within `reading` does, with the transaction in the same round trip.
+
+    `settings` are statements that set more for that transaction.
+    """
+    if connection.info.transaction_status != TransactionStatus.IDLE or not getattr(connection, "in_force", True):
+        with reading(connection, statement_timeout=statement_timeout, lock_timeout=lock_timeout):
+            for setting in settings:
+                connection.execute(setting.encode())
+            return ask(connection, queries)
+    limits = [text.as_string(connection) for text in reading_settings(statement_timeout, lock_timeout)]
+    first = (BEGIN_READING, *limits, *settings)
+    begun, *answers, _ = pipeline(connection, [first, *_apart(connection, queries), ("ROLLBACK",)])
+    if error := begun[-1].error:
+        raise error
+    return [answer[-1] for answer in answers[::2]]
+
+
+def _apart(connection: Connection, queries: Sequence[Query]) -> list[tuple[str, ...]]:
+    """Return queries as groups of statements, each query with a savepoint of its own."""
     cursor = psycopg.ClientCursor(connection)
     texts = [cursor.mogrify(query, parameters or None) for query, parameters in queries]  # type: ignore[arg-type]
-    groups = [group for text in texts for group in (("SAVEPOINT ask", text), ("ROLLBACK TO SAVEPOINT ask",))]
-    return [answers[-1] for answers in pipeline(connection, groups)[::2]]
+    return [group for text in texts for group in (("SAVEPOINT ask", text), ("ROLLBACK TO SAVEPOINT ask",))]
 
 
 def pipeline(connection: Connection, groups: Sequence[Sequence[str]]) -> list[list[Answer]]:

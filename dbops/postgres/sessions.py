@@ -35,10 +35,14 @@ class Session:
         return f"process {self.pid} (role {self.user}{application}{address}, {self.state} since {self.since}{query})"
 
 
+def sessions_query(condition: str) -> str:
+    """Return the query for the sessions of pg_stat_activity (as `a`) for which a condition of ours holds."""
+    return sql_file("dbops.postgres", "sessions").replace("{condition}", condition)
+
+
 def sessions(connection: Connection, condition: str, *parameters: object) -> tuple[Session, ...]:
     """Return the sessions of pg_stat_activity (as `a`) for which a condition of ours holds, the oldest first."""
-    query = sql_file("dbops.postgres", "sessions").replace("{condition}", condition)
-    rows: list[Any] = connection.execute(query.encode(), parameters).fetchall()
+    rows: list[Any] = connection.execute(sessions_query(condition).encode(), parameters).fetchall()
     return tuple(Session(*row) for row in rows)
 
 
@@ -48,16 +52,17 @@ def session_of(connection: Connection, pid: int) -> str:
     return str(found[0]) if found else "a session that has just ended"
 
 
+# Of a database, but for some processes: without TimescaleDB's workers and autovacuum.
+IN_DATABASE = (
+    "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL (%s) AND a.usesysid IS NOT NULL"
+    " AND coalesce(a.backend_type, 'client backend') IN ('client backend', 'walsender', 'background worker')"
+    " AND a.application_name NOT LIKE 'TimescaleDB Background Worker%%'"
+)
+
+
 def sessions_in(connection: Connection, database: str, *, except_for: tuple[int, ...] = ()) -> tuple[Session, ...]:
     """Return the sessions in a database, without TimescaleDB's workers, autovacuum and some processes of ours."""
-    return sessions(
-        connection,
-        "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL (%s) AND a.usesysid IS NOT NULL"
-        " AND coalesce(a.backend_type, 'client backend') IN ('client backend', 'walsender', 'background worker')"
-        " AND a.application_name NOT LIKE 'TimescaleDB Background Worker%%'",
-        database,
-        list(except_for),
-    )
+    return sessions(connection, IN_DATABASE, database, list(except_for))
 
 
 def sessions_blocking(connection: Connection, pid: int) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ def inspection(
         database=database,
         scratch=(),
         sessions=(),
+        migrating=(),
         attached={},
         impact=impact if database else None,
     )
