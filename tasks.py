@@ -74,8 +74,7 @@ def rebuild(
     options = _options(run, timeout, yes=yes, confirm=confirm, check=check, keep=keep)
     if plan:
         planned = core.plan(target, options)
-        run.view.result(text.rebuild_plan, planned, json.rebuild_plan(planned))
-        run.view.github.rebuild_plan(planned)
+        run.view.show(planned)
         assert_passed(planned.findings, target)
         return
     header = partial(text.rebuild_header, details=run.details)
@@ -86,7 +85,7 @@ def rebuild(
         report=run.view.event,
         announce=lambda found: run.view.header(header, found, json.rebuild_plan(found)),
     )
-    run.view.result(text.rebuilt, results, json.rebuilt(results))
+    run.view.show(results)
 
 
 @task(klass=Verb)
@@ -114,7 +113,7 @@ def undo(
         report=run.view.event,
         announce=lambda found: run.view.header(header, found, json.impact(found)),
     )
-    run.view.result(text.undone, result)
+    run.view.show(result)
 
 
 @task(klass=Verb)
@@ -146,7 +145,7 @@ def drop(
         report=run.view.event,
         announce=lambda found: run.view.header(header, found, json.impact(found)),
     )
-    run.view.result(text.dropped, result)
+    run.view.show(result)
 
 
 @task(klass=Verb, makes_server=True)
@@ -159,10 +158,9 @@ def create(run: Run, target: "Target", timeout: Timeout = "30") -> None:
     Example: invoke db.create --env test
     """
     from dbops.database import rebuild as core
-    from dbops.report import text
 
     run.view.begin("Create", target)
-    run.view.result(text.created, core.create(target, _options(run, timeout), report=run.view.event))
+    run.view.show(core.create(target, _options(run, timeout), report=run.view.event))
 
 
 @task(klass=Verb)
@@ -231,14 +229,13 @@ def migrate(
         return
     planned = migrations.plan(target, files, options) if plan or check else None
     if planned and not check:
-        run.view.result(text.plan, planned)
-        run.view.github.plan(planned)
+        run.view.show(planned)
         return
     result = core.migrate(target, files, options, verify=verify, confirm=confirm, report=run.view.event)
     if planned:
         run.view.result(text.checked, (planned, result), {"plan": planned, "result": result})
     else:
-        run.view.result(text.migrated, result)
+        run.view.show(result)
 
 
 @task(klass=Verb, formats=("text", "json", "junit"), alone="list", deadline=300, state=READS)
@@ -290,9 +287,9 @@ def verify(
     write(document)
     if run.format == "junit" and not output:
         run.view.result(text.print_as_is, document)
+        run.view.github.verification(result)
     else:
-        run.view.result(text.verification, result, json.verification(result))
-    run.view.github.verification(result)
+        run.view.show(result)
     run.code = 0 if result.passed else 1
 
 
@@ -322,7 +319,7 @@ def upgrade(
 
     if plan:
         planned = core.plan(target)
-        run.view.result(text.upgrade_plan, planned)
+        run.view.show(planned)
         assert_passed(planned.findings, target)
         return
     options = core.Options(
@@ -337,7 +334,7 @@ def upgrade(
         report=run.view.event,
         announce=lambda found: run.view.header(text.upgrade_header, found, found),
     )
-    run.view.result(text.upgraded, result)
+    run.view.show(result)
 
 
 # db: look, describe, prepare
@@ -360,7 +357,6 @@ def status(
     from dbops import migrations
     from dbops.database import existing as core
     from dbops.events import Message
-    from dbops.report import text
     from dbops.settings import MIGRATIONS
 
     run.view.begin("Status of", target)
@@ -369,7 +365,7 @@ def status(
     if found.label and found.label.environment != target.environment:
         said = f"labelled {found.label.environment}, and the environment chosen is {target.environment}"
         run.view.event(Message("WARNING", said))
-    run.view.result(text.status, found)
+    run.view.show(found)
     if require_current:
         found.assert_current()
     run.code = 0 if found.consistent else 1
@@ -411,12 +407,10 @@ def lint(run: Run) -> None:
     Example: invoke db.lint --format json
     """
     from dbops.lint import check
-    from dbops.report import text
     from dbops.settings import MIGRATIONS
 
     result = check.check([MIGRATIONS], MIGRATIONS, partly=True)
-    run.view.result(text.lint, result)
-    run.view.github.lint(result)
+    run.view.show(result)
     run.code = 0 if result.passed else 1
 
 
@@ -438,7 +432,6 @@ def drift(
     from dbops import migrations
     from dbops.database import schema as core
     from dbops.errors import UsageError
-    from dbops.report import json, text
     from dbops.settings import MIGRATIONS, SCHEMA
 
     if build and against:
@@ -451,8 +444,7 @@ def drift(
     files = migrations.discover(MIGRATIONS, allow_empty=True)
     expected = None if build else Path(against) if against else SCHEMA
     result = core.drift(target, files, schema=expected, report=run.view.event)
-    run.view.result(text.drift, result, json.drift(result))
-    run.view.github.drift(result)
+    run.view.show(result)
     run.code = 1 if result.found else 0
 
 
@@ -489,7 +481,7 @@ def fingerprint(
         path = checkout() / "db" / "schema.txt"
         new = core.new_schema(target, migrations.discover(MIGRATIONS), path, report=run.view.event)
         opened(str(path))(new.content)
-        run.view.result(views.new_schema, new)
+        run.view.show(new)
         return
     with postgres.reader(target) as connection:
         schema = catalog.schema_text(connection)
@@ -547,10 +539,9 @@ def wait(run: Run, target: "Target", timeout: Annotated[str, "Seconds to wait; d
     Example: invoke db.wait --timeout 120
     """
     from dbops.database import wait as core
-    from dbops.report import text
     from dbops.settings import seconds
 
-    run.view.result(text.ready, core.wait(target, timeout=seconds("--timeout", timeout), report=run.view.event))
+    run.view.show(core.wait(target, timeout=seconds("--timeout", timeout), report=run.view.event))
 
 
 # server: the embedded one

@@ -27,6 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "GitHub", "View", "hush", "opened", "plain", "view", "writing"]
 
+# How the result of a type is called in `text`, in `json` and in GitHub, which draw it: in `json` and GitHub only where
+# it is more than its fields. Several results of one type are its name with [].
+DRAWN = {
+    "dbops.catalog.drift.Drift": "drift",
+    "dbops.database.rebuild.CreateResult": "created",
+    "dbops.database.rebuild.DropResult": "dropped",
+    "dbops.database.rebuild.Plan": "rebuild_plan",
+    "dbops.database.rebuild.RebuildResult[]": "rebuilt",
+    "dbops.database.rebuild.UndoResult": "undone",
+    "dbops.database.schema.NewSchema": "new_schema",
+    "dbops.database.upgrade.UpgradePlan": "upgrade_plan",
+    "dbops.database.upgrade.UpgradeResult": "upgraded",
+    "dbops.database.wait.Ready": "ready",
+    "dbops.lint.check.LintResult": "lint",
+    "dbops.migrations.ledger.LedgerStatus": "status",
+    "dbops.migrations.run.MigrationResult": "migrated",
+    "dbops.migrations.run.Plan": "plan",
+    "dbops.verification.Verification": "verification",
+}
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
 SILENT = 100
 Found = TypeVar("Found")
@@ -52,14 +71,26 @@ class View(ABC):
         level = getattr(event, "level", "DEBUG" if isinstance(event, Statement) else "INFO")
         if LEVELS[level] >= self.threshold:
             try:
-                self.show(event)
+                self.show_event(event)
             except OSError:
                 # The output cannot be written (a full disk, a closed terminal): the work goes on without output.
                 self.threshold = SILENT
 
     @abstractmethod
-    def show(self, event: Event) -> None:
+    def show_event(self, event: Event) -> None:
         """Show an event."""
+
+    def show(self, found: object) -> None:
+        """Print a result on stdout as its type is drawn, and show on GitHub what it has for GitHub."""
+        several = isinstance(found, tuple)
+        kind = type(found[0] if several else found)  # type: ignore[index]
+        name = DRAWN[f"{kind.__module__}.{kind.__qualname__}{'[]' * several}"]
+        self.show_as(name, found)
+        getattr(self.github, name, lambda _: None)(found)
+
+    @abstractmethod
+    def show_as(self, name: str, found: object) -> None:
+        """Print a result with the drawing of this name."""
 
     @abstractmethod
     def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:

@@ -35,12 +35,17 @@ NAMES = {
 class JsonView(View):
     """Prints JSON only, so that nothing needs to be scraped."""
 
-    def show(self, event: Event) -> None:
+    def show_event(self, event: Event) -> None:
         """Print an event as one line."""
         fields = plain(event)
         if isinstance(event, Message):
             fields["text"] = complete(event.text)
         self._line({"event": NAMES[type(event).__name__], **fields})
+
+    def show_as(self, name: str, found: object) -> None:
+        """Print a result as one JSON object: as the function of this name returns it, or its fields."""
+        with writing():
+            _write(plain(globals().get(name, plain)(found)), sys.stdout)
 
     def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
         """Print the result as one JSON object."""

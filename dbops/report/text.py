@@ -119,7 +119,7 @@ class TextView(View):
         self._stop = threading.Event()
         self._heart: threading.Thread | None = None
 
-    def show(self, event: events.Event) -> None:
+    def show_event(self, event: events.Event) -> None:
         """Show an event as a line, or in the live display."""
         with self._lock:
             match event:
@@ -144,6 +144,10 @@ class TextView(View):
         self.close()
         heading(self.err, verb, f"{target} ({target.environment})")
         return True
+
+    def show_as(self, name: str, found: object) -> None:
+        """Draw a result on stdout with the function of this name."""
+        self.result(globals()[name], found)
 
     def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
         """Draw the result on stdout."""

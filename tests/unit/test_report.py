@@ -1,5 +1,7 @@
+import inspect
 import json
 import time
+from importlib import import_module
 
 import pytest
 
@@ -90,3 +92,13 @@ def test_error_in_json_that_is_not_the_servers_has_neither(capsys: pytest.Captur
 
 def test_nothing_is_asked_without_a_terminal() -> None:
     assert report.view("text", "INFO").ask("Really?") is None
+
+
+@pytest.mark.parametrize("kind", report.DRAWN)
+def test_each_type_of_result_is_drawn_by_the_function_that_takes_it(kind: str) -> None:
+    module, _, name = kind.removesuffix("[]").rpartition(".")
+    assert getattr(import_module(module), name).__module__ == module
+    draw = getattr(text, report.DRAWN[kind])
+    taken = next(iter(inspect.signature(draw).parameters.values())).annotation
+    known = {"RebuildPlan": "Plan"}
+    assert known.get(taken, taken).removeprefix("tuple[").removesuffix(", ...]") == name
