@@ -804,20 +804,17 @@ def _counted(result: Verification) -> str:
 def _failures(failed: tuple[Check, ...], console: Console) -> None:
     """Draw what failed in one file: in columns where they fit, else one below the other; an extra object is one row."""
     others = [check for check in failed if not check.change]
+    fates = {
+        "missing": "is in {}, but does not exist",
+        "extra": "exists, but is not in {}",
+        "changed": "differs from {}:",
+    }
     for check in failed:
+        if check.change:
+            label = Text.assemble("    ", (f"{check.change:<8}", STYLES[check.change]), " ")
+            _flow(console, label, f"{check.name} {fates[check.change].format(check.file)}")
         if check.change == "changed":
-            _object(check.change, check.name, _signed("-", check.expected) + _signed("+", check.actual), console)
-        elif check.change:
-            fate = (
-                f"exists, but is not in {check.file}"
-                if check.change == "extra"
-                else f"is in {check.file}, but does not exist"
-            )
-            _flow(
-                console,
-                Text.assemble("    ", (f"{check.change:<8}", STYLES[check.change]), " "),
-                f"{check.name} {fate}",
-            )
+            _differing((*_signed("-", check.expected), *_signed("+", check.actual)), console, indent=6)
     cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
     width = sum(max(map(len, column)) for column in zip(*cells, strict=True)) + 8
     if cells and width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
@@ -887,15 +884,21 @@ def drift(result: Drift, console: Console) -> None:
 def _object(change: str, name: str, lines: tuple[str, ...], console: Console) -> None:
     """Draw an object that differs, with its lines."""
     heading(console, change, name)
+    _differing(lines, console)
+
+
+def _differing(lines: tuple[str, ...], console: Console, indent: int = 0) -> None:
+    """Draw lines of a diff in its colours."""
     for line in lines:
-        console.print(Text(shown(line), {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
+        colour = {"+": "green", "-": "red"}.get(line[:1], "")
+        console.print(Text(" " * indent + shown(line), colour), soft_wrap=True)
 
 
 def _signed(sign: str, text: str | None) -> tuple[str, ...]:
     """Return the lines of a text with a sign before each, none for what is not there."""
     from dbops.verification import NOTHING
 
-    return tuple(f"{sign}    {line}" for line in (text or "").split("\n") if text != NOTHING)
+    return tuple(f"{sign} {line}" for line in (text or "").split("\n") if text != NOTHING)
 
 
 def new_schema(found: NewSchema, console: Console) -> None:

@@ -82,7 +82,7 @@ def test_text_has_one_row_for_an_extra_object_and_the_lines_of_a_changed_one() -
     assert text.count("view public.v") == 1
     assert "    extra    view public.v exists, but is not in db/schema.txt\n" in text
     assert "    missing  view public.gone is in db/schema.txt, but does not exist\n" in text
-    assert "changed table public.t\n+    column isin: text\n" in text
+    assert "    changed  table public.t differs from db/schema.txt:\n      + column isin: text\n" in text
 
 
 def test_text_of_a_database_without_migrations_says_that_and_nothing_else() -> None:

@@ -48,10 +48,10 @@ GRANT SELECT ON pg_catalog.pg_authid TO pg_monitor;
 CREATE OR REPLACE FUNCTION public.hypertable_size(hypertable regclass) RETURNS bigint LANGUAGE sql
 AS 'SELECT 0::bigint';
 
--- trigger_function_of_timescaledb_replaced
--- drift: function _timescaledb_functions.restart_background_workers() => +    | AS $function$BEGIN RETURN NEW; END$function$
-CREATE OR REPLACE FUNCTION _timescaledb_functions.restart_background_workers() RETURNS trigger LANGUAGE plpgsql
-AS 'BEGIN RETURN NEW; END';
+-- function_in_schema_of_timescaledb_replaced
+-- drift: function _timescaledb_functions.restart_background_workers() => +    | AS $function$SELECT true$function$
+CREATE OR REPLACE FUNCTION _timescaledb_functions.restart_background_workers() RETURNS boolean LANGUAGE sql
+AS 'SELECT true';
 
 -- function_added_to_the_extension
 -- drift: function public.f() => +function public.f()
