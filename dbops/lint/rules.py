@@ -97,11 +97,6 @@ class File:
         return [Statement(read(statement.text, statement.start)) for statement in split(self.text)]
 
     @cached_property
-    def created(self) -> set[str]:
-        """Return the tables that the file itself creates."""
-        return {name for s in self.statements if (name := _named(s, _CREATES_TABLE)) is not None}
-
-    @cached_property
     def reaching(self) -> list[reach.Finding]:
         """Return what reaches beyond the database, or changes the runner's limits."""
         return reach.findings(self.text)
@@ -114,9 +109,9 @@ class File:
         volatile = {name for name, is_stable in made if not is_stable}
         return self.earlier.stable - volatile | stable, self.earlier.volatile - stable | volatile
 
-    def in_use(self, table: str | None) -> bool:
-        """Return whether a table is there before the file, and not made anew by it."""
-        return table in self.earlier.tables and table not in self.created
+    def in_use(self, table: str) -> bool:
+        """Return whether a table is there before the file; chunks are."""
+        return table in self.earlier.tables or table.startswith("_timescaledb_internal.")
 
     def actions(self, statement: Statement) -> tuple[str, list[list[Token]]]:
         """Return the table in use that an ALTER TABLE is about, and its actions; an empty name for other statements."""
@@ -290,6 +285,8 @@ def _elements(statement: Statement) -> Iterator[list[Token]]:
     if re.match(r"CREATE (?:\S+ )?(?:\S+ )?TABLE ", statement.form):
         for inside, _ in list(groups(statement.parts))[:1]:
             yield from split_at(inside, ",")
+    elif statement.form.startswith("CREATE DOMAIN "):
+        yield statement.parts[2:]
     elif found := _object(statement, _ALTERS_TABLE):
         for action in split_at(_without_end(statement.parts[found[2] :]), ","):
             if action and action[0].text == "ADD":
@@ -346,7 +343,13 @@ def _indexes(file: File) -> Iterator[Hit]:
             if not (file.in_use(table) or table in file.earlier.views):
                 continue
             per_chunk = PER_CHUNK.search(statement.nested)
-            if table not in hypertables:
+            if match["concurrently"] and not match["only"] and table in file.earlier.partitioned:
+                yield Hit(
+                    statement.offset,
+                    "PostgreSQL refuses CONCURRENTLY on a partitioned table.",
+                    "Build it ON ONLY the table, CONCURRENTLY on each partition, and attach these.",
+                )
+            elif table not in hypertables:
                 if not match["concurrently"] and not (match["only"] and table in file.earlier.partitioned):
                     yield Hit(statement.offset)
             elif match["unique"]:
@@ -371,14 +374,18 @@ def _indexes(file: File) -> Iterator[Hit]:
             if reindex["what"] == "TABLE" and table in hypertables:
                 why = "TimescaleDB refuses REINDEX CONCURRENTLY of a hypertable." if concurrently else ""
                 yield Hit(statement.offset, why, "Reindex its chunks one by one, outside a migration.")
-            elif not concurrently and not (reindex["what"] == "TABLE" and table in file.created):
+            elif not concurrently and (reindex["what"] != "TABLE" or file.in_use(table)):
                 yield Hit(
                     statement.offset, "", "Write REINDEX (CONCURRENTLY), in a file with -- migrate: no-transaction."
                 )
     for table, actions in file.altered():
         for action in actions:
             shown = form(action, nested=False)
-            if shown.startswith("ADD ") and re.search(r"\b(?:PRIMARY KEY|UNIQUE|EXCLUDE) (?!USING INDEX)", shown):
+            if shown.startswith("ADD ") and " USING INDEX " in shown and table in hypertables:
+                yield Hit(
+                    action[0].offset, "TimescaleDB refuses USING INDEX on a hypertable.", _UNIQUE_ON_HYPERTABLE[1]
+                )
+            elif shown.startswith("ADD ") and re.search(r"\b(?:PRIMARY KEY|UNIQUE|EXCLUDE) (?!USING INDEX)", shown):
                 using = (
                     "CREATE UNIQUE INDEX CONCURRENTLY in a file with -- migrate: no-transaction, and ADD CONSTRAINT ..."
                     " USING INDEX in the next."

@@ -88,9 +88,13 @@ def test_every_volatile_function_of_postgresql_is_known_as_such(connection: Conn
         "CREATE UNIQUE INDEX CONCURRENTLY i ON ohlcv (ticker_id, date, volume)",
         "CREATE UNIQUE INDEX i ON ohlcv (ticker_id, date, volume) WITH (timescaledb.transaction_per_chunk)",
         "REINDEX TABLE CONCURRENTLY ohlcv",
+        "ALTER TABLE ohlcv ADD CONSTRAINT i UNIQUE USING INDEX ohlcv_unique",
+        "CREATE INDEX CONCURRENTLY i ON parted (a)",
     ],
 )
-def test_form_that_a_hypertable_does_not_have_is_refused(connection: Connection, statement: str) -> None:
+def test_form_that_a_table_does_not_have_is_refused(connection: Connection, statement: str) -> None:
+    connection.execute("CREATE UNIQUE INDEX ohlcv_unique ON ohlcv (ticker_id, date)")
+    connection.execute("CREATE TABLE parted (a integer) PARTITION BY LIST (a)")
     with pytest.raises(psycopg.Error) as refused:
         connection.execute(statement.encode())
     # TimescaleDB 2.19 calls a refused REINDEX an internal error.

@@ -5,6 +5,9 @@ ALTER TABLE public.tickers ADD CHECK (symbol <> '');
 CREATE TABLE public.t (id uuid REFERENCES public.tickers (id));
 COMMENT ON TABLE public.t IS 'Test';
 
+-- bad: of a domain
+CREATE DOMAIN public.share AS numeric CHECK (value BETWEEN 0 AND 1);
+
 -- bad: in a list of columns
 CREATE TABLE public.t (a integer, UNIQUE (a));
 COMMENT ON TABLE public.t IS 'Test';

@@ -5,6 +5,17 @@ CREATE INDEX ohlcv_volume_idx ON public.ohlcv (volume);
 -- migrate: no-transaction
 CREATE INDEX CONCURRENTLY ohlcv_volume_idx ON public.ohlcv (volume);
 
+-- bad: refused, too
+ALTER TABLE public.ohlcv ADD CONSTRAINT ohlcv_key UNIQUE USING INDEX ohlcv_key_idx;
+
+-- bad: a chunk
+CREATE INDEX chunk_idx ON _timescaledb_internal._hyper_1_1_chunk (volume);
+
+-- bad: a table that IF NOT EXISTS does not make
+CREATE TABLE IF NOT EXISTS public.tickers (id uuid);
+COMMENT ON TABLE public.tickers IS 'x';
+CREATE INDEX tickers_sector_idx ON public.tickers (sector);
+
 -- bad: UNIQUE has neither form
 -- migrate: no-transaction
 CREATE UNIQUE INDEX ohlcv_volume_key ON public.ohlcv (ticker_id, date, volume) WITH (timescaledb.transaction_per_chunk);
