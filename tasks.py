@@ -92,6 +92,9 @@ def rebuild(
 def undo(
     run: Run,
     target: "Target",
+    restored: Annotated[
+        str, "Put the database of this name in place instead, as a backup that was restored beside."
+    ] = "",
     keep: Annotated[bool, "Keep the present database in its turn."] = False,
     yes: Yes = False,
     confirm: Confirm = "",
@@ -99,17 +102,22 @@ def undo(
 ) -> None:
     """Put the database back that a rebuild kept.
 
-    Asks before rows or objects of the present database are lost.
+    Or one that was restored beside, which gets the present one's owner,
+    privileges and settings. Asks before rows or objects of the present
+    database are lost.
 
     Example: invoke db.undo --keep
     """
     from dbops.database import rebuild as core
     from dbops.report import json, text
 
-    header = partial(text.impact, headed=run.view.begin("Undo the rebuild of", target), kept=keep)
+    header = partial(
+        text.impact, headed=run.view.begin("Replace" if restored else "Undo the rebuild of", target), kept=keep
+    )
     result = core.undo(
         target,
         _options(run, timeout, yes=yes, confirm=confirm, keep=keep),
+        restored=restored,
         report=run.view.event,
         announce=lambda found: run.view.header(header, found, json.impact(found)),
     )

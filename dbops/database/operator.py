@@ -361,6 +361,25 @@ class Operator:
         if left:
             raise self._given_up("sessions in it do not end", left)
 
+    def those_that_stay(self, name: str) -> tuple[Session, ...]:
+        """Return the sessions in another database; those that have just been closed get a moment to be gone."""
+        deadline = time.monotonic() + JOBS_TIMEOUT
+        while (left := sessions_in(self.connection, name)) and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+        return left
+
+    def prepare(self, new: Database, wanted: Properties) -> None:
+        """Give a database beside the target the wanted settings and security labels, in place of its own."""
+        if set(new.catalog.settings) == set(wanted.settings) and not wanted.security_labels:
+            return
+        database = sql.Identifier(new.name)
+        with self.connection.transaction():
+            run(self.connection, sql.SQL("ALTER DATABASE {} RESET ALL").format(database), self.report)
+            for role in sorted({setting.role for setting in new.catalog.settings if setting.role}):
+                reset = sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(sql.Identifier(role), database)
+                run(self.connection, reset, self.report)
+            properties.apply_settings(self.connection, new.name, wanted, self.report)
+
     def swap(self, found: Inspection, new: Database, wanted: Properties, *, keep: bool = False) -> str:
         """Give a database the target's name and the wanted properties, in one transaction; it is open then.
 

@@ -15,16 +15,17 @@ from psycopg import sql
 from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Required
-from dbops.database.inspection import Inspection, count_rows, impact, inspect, look_inside
+from dbops.database.existing import assert_environment
+from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import New, Operator, operating
-from dbops.database.preflight import Finding, assert_passed, judged, preflight
-from dbops.database.properties import Database, Kind
+from dbops.database.preflight import PROTECTED, Finding, assert_passed, judged, preflight
+from dbops.database.properties import Database, Kind, Properties, find
 from dbops.errors import CheckError, DbopsError, PreflightError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import TIMEOUT, Connection, Session, quoted
-from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target
+from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target, is_scratch_name
 from dbops.verification import CheckFile
 
 
@@ -491,6 +492,54 @@ def _kept(found: Inspection) -> Database:
     return found.kept
 
 
+def _restored(operator: Operator, found: Inspection, name: str) -> Database:
+    """Return the database beside the target that is to take its place; PreflightError if it cannot."""
+    database = find(operator.connection, name)
+    trusted = database is not None and (
+        found.server.trusts(database.catalog.owner) or database.catalog.owner == found.wanted.owner
+    )
+    if database is None:
+        why, hint = "does not exist", "Restore the backup into a database of that name: see docs/backup.md."
+    elif name == found.target.database:
+        why, hint = "is that database itself", "Name the database that is to take its place."
+    elif name in PROTECTED or database.template:
+        why, hint = "is a system database, or a template", "Name another database."
+    elif database.marker or is_scratch_name(name) or database.invalid or not database.accepts_connections:
+        why, hint = "is closed, or belongs to this tool", "`invoke db.status` names what a rebuild has kept."
+    elif not (trusted and found.server.may_act_for(database.catalog.owner)):
+        why, hint = f"belongs to {database.catalog.owner}", f"ALTER DATABASE {quoted(name)} OWNER TO the right role."
+    elif left := operator.those_that_stay(name):
+        why, hint = "is in use by " + "; ".join(str(session) for session in left), "End these sessions first."
+    else:
+        return database
+    raise PreflightError(
+        f"{name} cannot take the place of {found.target.database}: it {why}",
+        where=str(found.target),
+        hint=hint,
+        state="Nothing was changed.",
+    )
+
+
+def _assert_fits(found: Impact, beside: Target) -> None:
+    """Raise PreflightError if a restored database has no ledger, ConsentError if its label says another environment."""
+    if not found.has_ledger:
+        raise PreflightError(
+            f"{beside.database} has no ledger, so it is not a copy of a database of this tool",
+            where=str(beside),
+            hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
+            state="Nothing was changed.",
+        )
+    assert_environment(found.label, beside)
+
+
+def _with_properties_of(found: Inspection, database: Database) -> Properties:
+    """Return the properties that a restored database gets: the target's, but for what only CREATE DATABASE gives."""
+    if not found.exists and not found.successor:
+        return database.properties
+    made = ("encoding", "provider", "collate", "ctype", "locale", "icu_rules", "tablespace")
+    return replace(found.wanted, **{name: getattr(database.catalog, name) for name in made})
+
+
 def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
     """Create the target's database and open it, unless it is there.
 
@@ -549,39 +598,49 @@ def undo(
     target: Target,
     options: Options,
     *,
+    restored: str = "",
     report: Report = ignore,
     announce: Callable[[Inspection], None] = not_announced,
 ) -> UndoResult:
     """Put the database that a rebuild kept back in its place, with consent for what the present one holds.
 
-    With `options.keep` the present one is kept in its turn. Raises as `rebuild` does.
+    With `restored` it is the database of this name instead, such as a backup that was restored beside; it gets the
+    present one's properties. With `options.keep` the present one is kept in its turn. Raises as `rebuild` does.
     """
     began = time.monotonic()
     steps = Steps(report)
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
-        kept = _kept(found)
-        assert_passed(preflight(found, dropping=True, creating=False), target)
+        chosen = _restored(operator, found, restored) if restored else _kept(found)
+        keeping = bool(restored) and options.keep
+        assert_passed(preflight(found, dropping=True, creating=False, keeping=keeping), target)
         announce(found)
         consent.assert_possible(found, options.agreement)
-        with operator.look_into(kept) as inside:
+        beside = replace(target, database=restored)
+        with postgres.connect(beside) if restored else operator.look_into(chosen) as inside:
             lost = _lost(operator, found, catalog.schema_text(inside))
-            timescaledb = impact(inside).timescaledb
+            holds = impact(inside)
+        if restored:
+            _assert_fits(holds, beside)
         consent.agree(found, options.agreement, lost)
+        wanted = chosen.properties
+        if restored:
+            wanted = _with_properties_of(found, chosen)
+            operator.prepare(chosen, wanted)
         with steps.timed("swap") as outcome:
             if found.exists:
                 operator.close(found)
-            old = operator.swap(found, kept, kept.properties, keep=options.keep)
+            old = operator.swap(found, chosen, wanted, keep=options.keep)
             operator.start_scheduler()
             outcome.append(_swapped(operator))
         left = _drop_old(operator, old, steps) if old and not options.keep else ""
-        if timescaledb:
+        if holds.timescaledb:
             operator.assert_scheduler()
     return UndoResult(
         database=target.database,
         server=target.server,
         environment=target.environment,
-        replaced=kept.name,
+        replaced=chosen.name,
         lost=lost,
         ended=tuple(operator.ended.values()),
         unavailable=operator.unavailable,

@@ -30,7 +30,7 @@ from dbops.errors import DbopsError, Interrupted
 from dbops.report import LEVELS, Found, View, hush, writing
 from dbops.report.commands import complete
 from dbops.report.github import GitHub, guarded
-from dbops.settings import Target
+from dbops.settings import Target, is_scratch_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -528,7 +528,8 @@ def undone(result: UndoResult, console: Console) -> None:
     _sessions("ended", result.ended, console)
     if result.unavailable is not None:
         facts(console, {"outage": _outage(result.unavailable)})
-    say(console, "ok", f"{result.database} on {result.server} is again the database that was kept")
+    replaced = "the database that was kept" if is_scratch_name(result.replaced) else f"what {result.replaced} was"
+    say(console, "ok", f"{result.database} on {result.server} is {replaced}")
     _kept(result.kept, console)
 
 

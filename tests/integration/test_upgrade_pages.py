@@ -70,8 +70,16 @@ def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
     assert (has.items, has.label) == (had.items, had.label)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         servers.run(restored, ORPHAN)
+    before = content(built)
+    servers.run(built, "DELETE FROM public.ohlcv")
+    run(block("backup.md", "db.undo"), checkout, environ)
+    assert content(built) == before
+
+
+def test_copy_becomes_a_database_of_another_environment(built: Target, checkout: Path) -> None:
+    environ = {"RESTORED_URL": url_of(built), "RESTORED": built.database}
     run(block("backup.md", "COMMENT ON SCHEMA"), checkout, environ)
-    label = existing.status(restored, FILES).label
+    label = existing.status(built, FILES).label
     assert label
     assert (label.environment, label.native) == ("test", True)
 
