@@ -97,6 +97,8 @@ def plan(target: Target, migrations: tuple[Migration, ...], options: Options = D
     with postgres.reader(target) as connection, postgres.reading(connection):
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
+        if found.pending:
+            _assert_rights(connection, target, options.owner)
         if found.pending and code_of_others.possible(connection):
             code_of_others.refuse(connection, target)
     chosen = found.to_apply(options.to)
@@ -165,7 +167,7 @@ def apply(
         if not options.fresh:
             assert_limits(chosen)
             if chosen:
-                _assert_rights(connection, target, session.owner or connection.info.user)
+                _assert_rights(connection, target, options.owner)
                 session.guarded = code_of_others.possible(connection)
         alone = [migration for migration in chosen if not migration.header.transactional]
         if options.check and alone:
@@ -219,10 +221,10 @@ def apply(
     )
 
 
-def _assert_rights(connection: Connection, target: Target, role: str) -> None:
-    """Raise ServerError if a role lacks what a migration needs, whatever is in it."""
-    row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": role}).fetchone()
-    missing, owner = row
+def _assert_rights(connection: Connection, target: Target, owner: str) -> None:
+    """Raise ServerError if the role that acts as the owner, or as `owner`, lacks what any migration needs."""
+    row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": owner}).fetchone()
+    missing, role, owner = row
     if missing:
         grants = "; ".join(f"GRANT {what} TO {postgres.quoted(role)}" for what in missing)
         raise ServerError(
