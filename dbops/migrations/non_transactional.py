@@ -22,7 +22,7 @@ from dbops.migrations.files import IndexBuild, Migration
 from dbops.migrations.names import ALTER_TABLE, TABLE, qualified, stored
 from dbops.migrations.session import LOCK_TIMEOUT, Command, Session, texts
 from dbops.migrations.sqlsplit import split, without_comments
-from dbops.migrations.work import AppliedMigration, Attempts, Work
+from dbops.migrations.work import AppliedMigration, Work
 from dbops.postgres import Connection
 
 _MAY_BE_THERE = (
@@ -74,6 +74,7 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
     """Apply a file of one statement; `again` if an earlier run began it. Its row stays unfinished if it fails."""
     session = work.session
     statement = next(split(migration.text))
+    work.first_attempt()
     _record(work, migration, "NULL")
     work.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
     began = time.monotonic()
@@ -87,8 +88,8 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
     spent = time.monotonic() - began
     _record(work, migration, str(round(spent * 1000)))
     work.doubt = ""
-    session.clean = False
-    session.done += 1
+    session.outgoing.clean = False
+    session.incoming.done += 1
     work.committed.append(AppliedMigration(migration.version, migration.name, 1, spent))
 
 
@@ -120,10 +121,9 @@ def _build(work: Work, command: Command, *, again: bool) -> None:
     limit = session.options.statement_timeout_for(migration)
     theirs = f"SELECT {session.settings(migration, 'public', local=False, statement_timeout=limit)}"
     before = _invalid_indexes(session.connection, build)
-    attempts = Attempts(work)
     while True:
         try:
-            if again or attempts.count > 1:
+            if again or session.attempt > 1:
                 _drop_leftover(session, migration, build)
                 command = _finalizing(session, command)
             session.script(theirs)
@@ -136,13 +136,13 @@ def _build(work: Work, command: Command, *, again: bool) -> None:
                 raise work.error(failure) from None
             session.script(ours)
             left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
-            if (build or not left) and attempts.again(failure):
+            if (build or not left) and work.again(failure):
                 continue
             follows = "the next run drops and rebuilds it" if build else "drop it with DROP INDEX CONCURRENTLY"
             notes = [f"left behind: {index}, an invalid index; {follows}" for index in left]
             work.doubt = ""
             work.doubt = f"{work.state()} {migration.name} ran outside a transaction: the ledger has it as unfinished."
-            raise work.error(failure, attempts.count, (*notes, *([_MAY_BE_THERE] if again else []))) from None
+            raise work.error(failure, (*notes, *([_MAY_BE_THERE] if again else []))) from None
     # Those that IF NOT EXISTS passed over, and those that were valid before.
     invalid = _invalid_indexes(session.connection, build)
     if own := next((index for index in invalid if index.own), None):

@@ -25,7 +25,7 @@ from dbops.migrations.files import Migration, seconds
 from dbops.migrations.ledger import LedgerStatus, State
 from dbops.migrations.reach import assert_limits
 from dbops.migrations.session import LOCK_TIMEOUT, Command, Options, Session, opened, owner_to_act_as, texts
-from dbops.migrations.work import AppliedMigration, Attempts, Work
+from dbops.migrations.work import AppliedMigration, Work
 from dbops.postgres import Connection, sql_file
 from dbops.settings import Target, shortened
 
@@ -259,7 +259,7 @@ def _apply_in_transaction(
     which nothing of the transaction is applied unless it says so.
     """
     session = work.session
-    attempts = Attempts(work)
+    work.first_attempt()
     while True:
         try:
             _begin(work, files[0])
@@ -276,8 +276,8 @@ def _apply_in_transaction(
             return
         except StatementError as failure:
             work.roll_back()
-            if not attempts.again(failure):
-                raise work.error(failure, attempts.count) from None
+            if not work.again(failure):
+                raise work.error(failure) from None
         except CheckError as different:
             work.roll_back()
             different.state = work.state()
@@ -290,12 +290,12 @@ def _apply_in_transaction(
 def _begin(work: Work, first: Migration) -> None:
     """Begin a transaction as the database's owner, in a session that no earlier file has changed; create the ledger."""
     session = work.session
-    session.in_force = session.settings(first, "pg_catalog", local=True)
+    session.outgoing.in_force = session.settings(first, "pg_catalog", local=True)
     beginning = [
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         *(session.options.custody.hand_over() if session.options.custody else ()),
-        *(session.as_owner(local=True) if session.clean else session.resetting(local=True)),
-        f"SELECT {session.in_force}",
+        *(session.as_owner(local=True) if session.outgoing.clean else session.resetting(local=True)),
+        f"SELECT {session.outgoing.in_force}",
         # The migration lock is held for the transaction, whatever a file releases.
         f"SELECT pg_catalog.pg_try_advisory_xact_lock({MIGRATION_LOCK})",
     ]
@@ -310,7 +310,7 @@ def _begin(work: Work, first: Migration) -> None:
         if (failure := StatementError(first, error)).transient:
             raise failure from None
         raise
-    session.clean = True
+    session.outgoing.clean = True
 
 
 def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
@@ -321,8 +321,8 @@ def _run_files(work: Work, files: tuple[Migration, ...]) -> None:
     for migration in files:
         timeout = session.options.statement_timeout_for(migration)
         if migration is files[0]:
-            session.in_force = session.settings(migration, "public", local=True, statement_timeout=timeout)
-            first = f"SELECT ({ledger.DEFINITION}), {session.in_force}"
+            session.outgoing.in_force = session.settings(migration, "public", local=True, statement_timeout=timeout)
+            first = f"SELECT ({ledger.DEFINITION}), {session.outgoing.in_force}"
             parts.append(iter([Command(first, migration, done=lambda result: before.append(texts(result)[0][0]))]))
         parts += [session.putting_in_force(migration, "public", timeout), session.statements(migration)]
         work.defers |= _DEFERS.search(migration.text) is not None
@@ -359,14 +359,14 @@ def _bookkeeping(work: Work, migration: Migration) -> Iterator[Command]:
     if migration.touches_session:
         for text in session.resetting(local=True):
             yield Command(text, migration)
-        session.in_force = ""
+        session.outgoing.in_force = ""
     if migration.touches_session or seconds(session.options.statement_timeout_for(migration)):
         yield from session.putting_in_force(migration, "pg_catalog")
 
     def recorded(result: PGresult) -> None:
         milliseconds = ledger.assert_recorded(migration, texts(result))
         work.open.append(AppliedMigration(migration.version, migration.name, migration.statements, milliseconds / 1000))
-        session.done += 1
+        session.incoming.done += 1
 
     yield from session.preparing(migration)
     yield Command(ledger.executing(migration), migration, done=recorded)
@@ -377,9 +377,9 @@ def _check_constraints(session: Session, migration: Migration) -> None:
 
     Each is named, since ALL would go for those that are made later in the transaction as well.
     """
-    session.in_force = session.settings(migration, "pg_catalog", local=True)
+    session.outgoing.in_force = session.settings(migration, "pg_catalog", local=True)
     try:
-        session.script(f"SELECT {session.in_force}")
+        session.script(f"SELECT {session.outgoing.in_force}")
         found: list[Any] = session.connection.execute(_DEFERRABLE.encode()).fetchall()
         for mode, names in (
             ("IMMEDIATE", [name for name, _ in found]),

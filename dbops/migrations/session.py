@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from types import TracebackType
@@ -182,15 +182,39 @@ class Command:
 
 
 @dataclass(slots=True)
+class Outgoing:
+    """What holds in the session once all that was sent has run, which may be far ahead of what has happened.
+
+    `clean` is whether no file leaves anything in the session, `in_force` are the settings, empty if they are not known,
+    `prepared` those that the prepared statement puts into force again; `locks` counts how often the session takes the
+    migration lock.
+    """
+
+    clean: bool = False
+    in_force: str = ""
+    prepared: str = ""
+    locks: int = 1
+
+
+@dataclass(slots=True)
+class Incoming:
+    """What has happened: `command` is what the server works on since the client's monotonic clock `since`.
+
+    `done` is how many files it has done; `clock` is the server's, in seconds, when it was last read.
+    """
+
+    command: Command | None = None
+    since: float = 0.0
+    done: int = 0
+    clock: float = 0.0
+
+
+@dataclass(slots=True)
 class Session:
     """The one session that migrates a database, as `owner` where that is another role than its own.
 
-    `command` is what the server works on since the client's monotonic clock `since`, `done` how many files it has done.
-    `clean` is whether no file has left anything in the session, `in_force` are the settings that hold after the last
-    command that was sent, empty if that is not known, `prepared` those that the prepared statement puts into force
-    again; `locks` counts how often it has taken the migration lock;
-    `clock` is the server's, in seconds, when it was last read. `guarded` is whether a superuser migrates a database in
-    which other roles may have code; `attempt` counts those at the transaction that runs.
+    `guarded` is whether a superuser migrates a database in which other roles may have code; `attempt` counts those at
+    the transaction that runs.
     """
 
     connection: Connection
@@ -199,16 +223,10 @@ class Session:
     watch: LockWatch
     report: Report
     owner: str | None
-    command: Command | None = None
-    since: float = 0.0
-    done: int = 0
-    clean: bool = False
-    in_force: str = ""
-    prepared: str = ""
-    locks: int = 0
-    clock: float = 0.0
     guarded: bool = False
     attempt: int = 1
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    incoming: Incoming = field(default_factory=Incoming)
 
     def script(self, *statements: str | sql.Composable) -> None:
         """Run statements of the runner's own in one round trip."""
@@ -217,8 +235,8 @@ class Session:
 
     def resetting(self, *, local: bool) -> list[str]:
         """Return what takes back all that a file may have left in the session; `local` in a transaction."""
-        self.locks += 1
-        self.prepared = ""
+        self.outgoing.locks += 1
+        self.outgoing.prepared = ""
         return [
             "RESET SESSION AUTHORIZATION",
             "RESET ALL",
@@ -256,17 +274,17 @@ class Session:
     def putting_in_force(self, migration: Migration, path: str, statement_timeout: str = "0") -> Iterator[Command]:
         """Yield what puts a search path and a migration's limits into force for the transaction, unless they are."""
         settings = self.settings(migration, path, local=True, statement_timeout=statement_timeout)
-        if settings != self.in_force:
-            self.in_force = settings
+        if settings != self.outgoing.in_force:
+            self.outgoing.in_force = settings
             yield Command(f"SELECT {settings}", migration)
 
     def preparing(self, migration: Migration) -> Iterator[Command]:
         """Yield what prepares the statement that writes a migration's row, unless it is prepared for these settings."""
-        if self.prepared != self.in_force:
-            if self.prepared:
+        if self.outgoing.prepared != self.outgoing.in_force:
+            if self.outgoing.prepared:
                 yield Command("DEALLOCATE ALL", migration)
-            self.prepared = self.in_force
-            yield Command(ledger.preparing(self.prepared, ledger.tool(migration.path.parent)), migration)
+            self.outgoing.prepared = self.outgoing.in_force
+            yield Command(ledger.preparing(self.outgoing.prepared, ledger.tool(migration.path.parent)), migration)
 
     def statements(self, migration: Migration) -> Iterator[Command]:
         """Yield the statements of a file; the server is asked for its clock around each where times are wanted."""
@@ -280,16 +298,16 @@ class Session:
 
     def _tick(self, command: Command | None, result: PGresult) -> None:
         """Read the server's clock, and report the command that ran since it was read before."""
-        before, self.clock = self.clock, float(texts(result)[0][0] or 0)
+        before, self.incoming.clock = self.incoming.clock, float(texts(result)[0][0] or 0)
         if command:
-            self.report(events.Statement(command.sql, max(0.0, self.clock - before), command.where))
+            self.report(events.Statement(command.sql, max(0.0, self.incoming.clock - before), command.where))
 
     def begin(self, command: Command) -> None:
         """Note that the server turns to a command, and report when a file begins."""
-        if not self.command or command.migration is not self.command.migration:
-            self.report(events.Progress("migrate", self.done, command.migration.name))
-        self.command = command
-        self.since = time.monotonic()
+        if not self.incoming.command or command.migration is not self.incoming.command.migration:
+            self.report(events.Progress("migrate", self.incoming.done, command.migration.name))
+        self.incoming.command = command
+        self.incoming.since = time.monotonic()
         limit = self.options.attempt_seconds(command.migration, self.attempt)
         # Outside a transaction nobody waits behind this session; in a new database there is nobody.
         bounded = command.migration.header.transactional and not self.options.fresh
@@ -310,7 +328,7 @@ class Session:
         limit = seconds(self.options.statement_timeout_for(command.migration))
         # The message names the timeout in English only; in other languages the elapsed time is compared with the limit.
         message = error.diag.message_primary or ""
-        late = "statement timeout" in message or time.monotonic() - self.since >= 0.9 * limit
+        late = "statement timeout" in message or time.monotonic() - self.incoming.since >= 0.9 * limit
         return StatementError(
             command.migration,
             error,
@@ -331,7 +349,7 @@ class Session:
             raise self.failure(command, error) from None
         finally:
             self.watch.end()
-        self.report(events.Statement(command.sql, time.monotonic() - self.since, command.where))
+        self.report(events.Statement(command.sql, time.monotonic() - self.incoming.since, command.where))
 
     def stream(self, commands: Iterator[Command]) -> None:
         """Run commands in a pipeline: sent ahead of their results; StatementError for the first that fails.
@@ -377,7 +395,7 @@ class Session:
         """Report what the server says on the side, with the file that made it say so."""
         level = _LEVELS.get(diag.severity_nonlocalized or "", "DEBUG")
         detail = "".join(f" ({part})" for part in (diag.message_detail, diag.message_hint) if part)
-        where = self.command.where if self.command else ""
+        where = self.incoming.command.where if self.incoming.command else ""
         self.report(events.Message(level, f"{diag.severity}: {diag.message_primary}{detail}", where))
 
 
@@ -426,7 +444,7 @@ def opened(
         if connection.info.encoding != "utf-8":
             connection.execute("SET client_encoding = 'UTF8'")
         owner = owner_to_act_as(connection, options.owner)
-        session = Session(connection, target, options, watch, report, owner, locks=1)
+        session = Session(connection, target, options, watch, report, owner)
         connection.add_notice_handler(session.on_notice)
         try:
             yield session
@@ -434,9 +452,9 @@ def opened(
             connection.remove_notice_handler(session.on_notice)
             if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
                 reset = ["DEALLOCATE ALL"]
-                if not session.clean:
+                if not session.outgoing.clean:
                     reset = [*session.resetting(local=False), "RESET ROLE", "RESET client_min_messages"]
-                times = f"pg_catalog.generate_series(1, {session.locks})"
+                times = f"pg_catalog.generate_series(1, {session.outgoing.locks})"
                 with suppress(psycopg.Error):
                     session.script(*reset, f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM {times}")
 

@@ -1,4 +1,4 @@
-"""The state of a run: what is committed, what is open, when to retry, and the error when it fails."""
+"""The state of a run: what is committed, what is open, its attempts, and the error when it fails."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class Work:
         self.transactions = 0
         self.retries = 0
         self.doubt = ""
+        self._began = 0.0
 
     def state(self) -> str:
         """Return in a sentence what the database has of what this run was to apply."""
@@ -80,9 +81,9 @@ class Work:
         """End an open transaction; a connection that is still busy is closed."""
         connection = self.session.connection
         self.open = []
-        self.session.done = len(self.committed)
-        self.session.command = None
-        self.session.clean = False
+        self.session.incoming.done = len(self.committed)
+        self.session.incoming.command = None
+        self.session.outgoing.clean = False
         if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             connection.execute("ROLLBACK")
         elif connection.info.transaction_status == TransactionStatus.ACTIVE:
@@ -94,53 +95,48 @@ class Work:
         self.open = []
         self.has_ledger = True
 
-    def error(self, failure: StatementError, attempts: int = 1, notes: tuple[str, ...] = ()) -> MigrationError:
+    def error(self, failure: StatementError, notes: tuple[str, ...] = ()) -> MigrationError:
         """Return the operator's error for a failure that ends the run."""
         if self.session.connection.closed and not isinstance(failure.error, psycopg.errors.FeatureNotSupported):
             return errors.lost(failure, self.state())
         holders = self.session.watch.blockers
-        return errors.failed(failure, self.state(), holders=holders, attempts=attempts, notes=notes)
+        return errors.failed(failure, self.state(), holders=holders, attempts=self.session.attempt, notes=notes)
 
-
-class Attempts:
-    """The attempts to acquire what the statements of one transaction lock, within the lock budget."""
-
-    def __init__(self, work: Work) -> None:
-        self.count = 0
-        self._work = work
+    def first_attempt(self) -> None:
+        """Begin to try a transaction: its lock budget is counted from now."""
         self._began = time.monotonic()
-        work.session.watch.told = False
+        self.session.watch.told = False
         self._attempt(1)
 
-    def _attempt(self, number: int) -> None:
-        """Begin an attempt, which may wait for locks for longer than the one before."""
-        self.count = self._work.session.attempt = number
-        self._work.session.watch.new_attempt()
-
     def again(self, failure: StatementError) -> bool:
-        """Pause and return True; return False at once if the failure does not pass, or the budget is spent.
+        """Pause and begin another attempt; False at once if the failure does not pass, or the lock budget is spent.
 
         Sessions queued behind this one proceed meanwhile. Pauses grow and are randomized, so that attempts do not
         keep coinciding with the sessions that hold the lock.
         """
-        session = self._work.session
+        session, attempt = self.session, self.session.attempt
         if not failure.transient or session.connection.closed:
             return False
-        if failure.concurrent and self.count >= MOST_CONCURRENT:
+        if failure.concurrent and attempt >= MOST_CONCURRENT:
             return False
-        waited = session.options.attempt_seconds(failure.migration, self.count) or 1.0
-        pause = min(waited * PAUSE_GROWTH ** (self.count - 1), MAX_PAUSE_SECONDS)
+        waited = session.options.attempt_seconds(failure.migration, attempt) or 1.0
+        pause = min(waited * PAUSE_GROWTH ** (attempt - 1), MAX_PAUSE_SECONDS)
         pause *= random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311
         budget = seconds(session.options.lock_budget_for(failure.migration))
         if budget and time.monotonic() - self._began + pause > budget:
             return False
-        self._work.retries += 1
+        self.retries += 1
         blockers = session.watch.blockers
         holder = "still waiting" if session.watch.told else f"held by {'; '.join(blockers) or 'an unknown session'}"
         session.watch.told |= bool(blockers)
         holder = "by another session" if failure.concurrent else holder
-        text = f"{failure.words}; {holder}; attempt {self.count + 1} in {pause:.1f} s"
+        text = f"{failure.words}; {holder}; attempt {attempt + 1} in {pause:.1f} s"
         session.report(events.Message("WARNING", text, str(failure.location or failure.migration.label)))
         time.sleep(pause)
-        self._attempt(self.count + 1)
+        self._attempt(attempt + 1)
         return True
+
+    def _attempt(self, number: int) -> None:
+        """Begin an attempt, which may wait for locks for longer than the one before."""
+        self.session.attempt = number
+        self.session.watch.new_attempt()

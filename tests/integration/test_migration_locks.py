@@ -167,7 +167,7 @@ def test_attempt_as_a_whole_waits_no_longer_than_its_timeout(empty: Target, tmp_
 @pytest.mark.slow
 def test_block_that_switches_the_lock_timeout_off_does_not_wait_for_ever(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
-    hidden = f"DO $$ BEGIN PERFORM set_config('lock' || '_timeout', '0', true); {COLUMN} END $$;"
+    hidden = f"DO $$ BEGIN PERFORM set_config(reverse('tuoemit_kcol'), '0', true); {COLUMN} END $$;"
     with servers.connect(named(empty, "nightly report")) as holder:
         holder.execute("BEGIN; SELECT FROM public.t")
         with pytest.raises(MigrationError, match="could not acquire a lock after") as failure:

@@ -187,7 +187,7 @@ def test_file_that_changes_during_the_run_is_sent_as_it_was_validated(empty: Tar
 def test_each_file_runs_with_the_same_settings(server: TestServer, empty: Target, tmp_path: Path) -> None:
     leave = """
     SET search_path = pg_catalog; SET TimeZone = 'Asia/Tokyo'; SET my.own = 'left';
-    SELECT set_config('statement' || '_timeout', '1h', false);
+    SELECT set_config(reverse('tuoemit_tnemetats'), '1h', false);
     CREATE TEMP TABLE left_behind (); SET ROLE {role};
     """
     look = """
