@@ -468,14 +468,14 @@ def look_inside(target: Target) -> Impact:
     try:
         with postgres.reader(target) as connection:
             return impact(connection)
-    except UnreachableError:
-        raise
     except DbopsError as error:
         return unreadable(error)
 
 
 def unreadable(error: DbopsError) -> Impact:
-    """Return what counts as lost with a database that cannot be connected to."""
+    """Return what counts as lost with a database that lets nobody in; raise the error if no server answers."""
+    if isinstance(error, UnreachableError):
+        raise error
     return Impact(f"it cannot be connected to ({error.what})", readable=False)
 
 
