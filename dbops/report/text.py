@@ -394,7 +394,7 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
     facts(
         console,
         {
-            "engine": f"PostgreSQL {version}, TimescaleDB {server.timescaledb or 'missing'}",
+            "engine": f"PostgreSQL {version}, TimescaleDB {server.timescaledb or 'missing'}; role {server.role}",
             "migrations": to_run,
         },
     )

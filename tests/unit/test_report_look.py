@@ -115,6 +115,7 @@ def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, kee
         text.rebuild_header(planned, console)
     lines = capture.get().splitlines()
     assert [line.split()[0] for line in lines] == ["Rebuild", "engine", "migrations", "impact"]
+    assert lines[1].endswith(f"; role {found.server.role}")
     assert lines[2].startswith("  migrations   12, from 0001 to 0012")
 
 
