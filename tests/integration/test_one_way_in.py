@@ -86,6 +86,15 @@ def test_settings_are_in_force_through_what_drops_or_refuses_them(server: TestSe
                 assert in_force(connection) == dict(postgres.SETTINGS)
 
 
+@pytest.mark.parametrize("verb", [*READING, "migrate", "rebuild"])
+@pytest.mark.slow
+def test_each_verb_works_through_a_proxy_that_refuses_options(server: TestServer, built: Target, verb: str) -> None:
+    words = READING.get(verb, [f"db.{verb}"])
+    with forwarder(server, startup=refused("0A000", "no command-line options here")) as (far, _):
+        done = operators.invoke(*words, target=far.target(built.database))
+    assert done.returncode == 0, done.stderr
+
+
 def test_refused_password_is_tried_once(server: TestServer, empty: Target) -> None:
     asked: list[dict[str, str]] = []
 

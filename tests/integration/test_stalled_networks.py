@@ -78,7 +78,9 @@ def trials(boundaries: list[int], number: int) -> list[int]:
     return sorted({known[round(n * (len(known) - 1) / (number - 1))] for n in range(number)})
 
 
-def assert_ends(server: TestServer, target: Target, directory: Path, verb: str, number: int) -> None:
+def assert_ends(
+    server: TestServer, target: Target, directory: Path, verb: str, number: int, *, closes: bool = False
+) -> None:
     run = VERBS[verb]
     renew(server, target, verb)
     with forwarder(server) as (far, passed):
@@ -87,7 +89,7 @@ def assert_ends(server: TestServer, target: Target, directory: Path, verb: str, 
     wrong = []
     for limit in trials(passed.boundaries, number):
         renew(server, target, verb)
-        with forwarder(server, limit=limit) as (far, _):
+        with forwarder(server, limit=limit, closes=closes) as (far, _):
             reached = Target({**far.parameters, "connect_timeout": "2"}, target.database)
             began = time.monotonic()
             try:
@@ -122,6 +124,14 @@ def test_verb_ends_with_exit_code_3_wherever_the_network_stops(
     server: TestServer, built: Target, tmp_path: Path, verb: str
 ) -> None:
     assert_ends(server, built, tmp_path, verb, TRIALS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.slow
+def test_verb_ends_with_exit_code_3_wherever_the_server_goes_away(
+    server: TestServer, built: Target, tmp_path: Path, verb: str
+) -> None:
+    assert_ends(server, built, tmp_path, verb, 2 * TRIALS, closes=True)
 
 
 @pytest.mark.parametrize("verb", VERBS)

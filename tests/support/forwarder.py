@@ -22,6 +22,7 @@ class Passed:
     """How many bytes went over all connections, both ways, and how many after each part that was received."""
 
     limit: int | None = None
+    closes: bool = False
     total: int = 0
     boundaries: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,13 +56,15 @@ def refused(sqlstate: str, words: str, severity: str = "FATAL") -> Startup:
 
 @contextmanager
 def forwarder(
-    server: TestServer, *, limit: int | None = None, startup: Startup | None = None
+    server: TestServer, *, limit: int | None = None, closes: bool = False, startup: Startup | None = None
 ) -> Iterator[tuple[TestServer, Passed]]:
-    """Yield a server behind a forwarder that passes at most `limit` bytes, and keeps its connections open then.
+    """Yield a server behind a forwarder that passes at most `limit` bytes.
+
+    Then it keeps its connections open, or `closes` them and those that come later, as a server that is gone does.
 
     `startup` gets the parameters that a client connects with and returns others, or the answer to the client.
     """
-    passed = Passed(limit)
+    passed = Passed(limit, closes)
     open_ends: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_accept, args=(listener, server, passed, startup, open_ends), daemon=True).start()
@@ -125,5 +128,8 @@ def _pass(source: socket.socket, sink: socket.socket, passed: Passed) -> None:
             part = passed.take(data)
             sink.sendall(part)
             if len(part) < len(data):
-                return  # Both ends stay open, and hear nothing any more.
+                if not passed.closes:
+                    return  # Both ends stay open, and hear nothing any more.
+                source.shutdown(socket.SHUT_RDWR)
+                break
         sink.shutdown(socket.SHUT_RDWR)
