@@ -774,3 +774,22 @@ def test_leftovers_of_a_killed_install_do_not_prevent_a_start(fresh: server.Embe
     fresh.layout.lock.touch()
     server.up(fresh)
     assert query(fresh, "SELECT 1") == 1
+
+
+@pytest.mark.slow
+def test_variables_of_libpq_neither_name_nor_change_the_embedded_server(embedded: server.Embedded) -> None:
+    variables = {
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGREQUIREAUTH": "scram-sha-256",
+        "PGUSER": "somebody_else",
+        "PGPASSWORD": "s3kret-w0rd",
+        "PGSSLMODE": "verify-full",
+        "PGOPTIONS": "-c statement_timeout=1",
+        "PGCLIENTENCODING": "SJIS",
+    }
+    environ = {**variables, "KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    server.up(embedded)
+    done = processes.run_invoke("db.wait", "--timeout", "10", **environ)
+    assert done.returncode == 0, done.stderr
+    assert re.search("PGUSER.*: not used for the embedded server", done.stderr)
+    assert "s3kret" not in done.stderr + done.stdout
