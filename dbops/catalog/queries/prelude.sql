@@ -19,9 +19,9 @@ role AS (
     SELECT 0, 'public'
 ),
 -- What an extension's script makes becomes a member in the very command that creates it. An object that became a member
--- in a later transaction or command, by ALTER EXTENSION ... ADD, is the database's own; so is a function of
--- TimescaleDB's that was replaced since. pg_upgrade adds every member in a command of its own, and an update of
--- TimescaleDB replaces all of its functions in one transaction. A row's cmin means nothing once xmax is set.
+-- in a later transaction or command, by ALTER EXTENSION ... ADD, is the database's own; so is a function or
+-- view of TimescaleDB's that was replaced since. pg_upgrade adds every member in a command of its own, and an update of
+-- TimescaleDB replaces all of its functions and views in one transaction. A row's cmin means nothing once xmax is set.
 membership AS MATERIALIZED (
     SELECT
         d.classid, d.objid, d.refobjid AS extension, min(age(d.xmin)) AS age,
@@ -52,9 +52,11 @@ member AS MATERIALIZED (
     JOIN extension AS e ON e.oid = m.extension
     LEFT JOIN pg_namespace AS n ON m.classid = 'pg_namespace'::regclass AND n.oid = m.objid
     LEFT JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+    LEFT JOIN pg_rewrite AS w ON m.classid = 'pg_class'::regclass AND w.ev_class = m.objid AND w.rulename = '_RETURN'
     WHERE m.in_later_transaction IS NOT TRUE
     AND (m.in_later_command IS NOT TRUE OR e.is_upgraded)
     AND (n.oid IS NULL OR age(n.xmin) <= m.age)
+    AND (w.oid IS NULL OR e.name <> 'timescaledb' OR age(w.xmin) >= m.age OR w.xmin::text = e.updated_by)
     AND (
         p.oid IS NULL OR age(p.xmin) <= m.age AND (
             e.name <> 'timescaledb'

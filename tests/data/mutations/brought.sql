@@ -53,6 +53,13 @@ AS 'SELECT 0::bigint';
 CREATE OR REPLACE FUNCTION _timescaledb_functions.restart_background_workers() RETURNS boolean LANGUAGE sql
 AS 'SELECT true';
 
+-- view_of_timescaledb_replaced
+-- drift: view timescaledb_information.chunks => WHERE false
+DO $$ BEGIN
+    EXECUTE 'CREATE OR REPLACE VIEW timescaledb_information.chunks AS SELECT * FROM ('
+        || rtrim(pg_catalog.pg_get_viewdef('timescaledb_information.chunks'), ';') || ') AS c WHERE false';
+END $$;
+
 -- function_added_to_the_extension
 -- drift: function public.f() => +function public.f()
 CREATE FUNCTION public.f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
