@@ -332,7 +332,6 @@ _UNIQUE_ON_HYPERTABLE = (
     " timescaledb.transaction_per_chunk can build it.",
     "Create it together with the table, or plan a pause of the writers.",
 )
-_KEY = re.compile(r"(?:ADD )?(?:COLUMN .*|.*? )?\b(?P<kind>PRIMARY KEY|UNIQUE|EXCLUDE)\b(?! USING INDEX)")
 
 
 def _indexes(file: File) -> Iterator[Hit]:

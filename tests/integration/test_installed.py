@@ -50,6 +50,12 @@ def test_verbs_of_an_installed_package_work_in_any_directory(
     assert list(repository.iterdir()) == []
 
 
+def test_lint_of_an_installed_package_says_what_it_could_not_look_at(programs: Path, repository: Path) -> None:
+    said = run(programs / "kapman", "db.lint", directory=repository, url="postgresql://127.0.0.1:1/d", code=1)
+    assert "sqlfluff cannot be run, so its rules were not looked at" in said
+    assert "0 findings in" in said
+
+
 def test_settings_file_of_an_installed_package_is_that_of_the_current_directory(
     programs: Path, repository: Path
 ) -> None:

@@ -55,7 +55,7 @@ def test_file_that_is_applied_is_not_refused_again(
 ) -> None:
     directory = write(tmp_path, "CHECKPOINT;\n")
     with monkeypatch.context() as earlier:
-        earlier.setattr("dbops.migrations.ledger.assert_within", lambda files: None)
+        earlier.setattr("dbops.migrations.reach.assert_within", lambda files: None)
         migrations.migrate(empty, migrations.discover(directory))
     done = migrations.migrate(empty, migrations.discover(write(tmp_path, "CREATE TABLE public.t ();\n", first=2)))
     assert [migration.version for migration in done.applied] == [2]
