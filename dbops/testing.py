@@ -65,7 +65,9 @@ class Database:
 
     def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
         """Return a new connection, with further parameters as psycopg.connect takes them."""
-        return psycopg.connect(make_conninfo("", **{**self.target.parameters, "dbname": self.name}), **parameters)
+        # What the target leaves out is nothing that libpq's variables may say.
+        server = {**dict.fromkeys(("host", "hostaddr", "port"), ""), **self.target.parameters}
+        return psycopg.connect(make_conninfo("", **{**server, "dbname": self.name}), **parameters)
 
 
 @dataclass(slots=True)

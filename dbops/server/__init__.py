@@ -300,8 +300,8 @@ def _choose_port(layout: Layout, port: int | None, report: Report) -> int | None
     if port:
         access.check_usable(port)
         return port
-    before = layout.port.read_text().strip() if layout.port.exists() else ""
-    if re.fullmatch(r"\d{1,5}", before, re.ASCII):
+    before = layout.port.read_text(errors="replace").strip() if layout.port.exists() else ""
+    if re.fullmatch(r"\d{1,5}", before, re.ASCII) and 0 < int(before) <= 65535:
         try:
             access.check_usable(int(before))
             return int(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass
@@ -56,8 +57,9 @@ def preferred(layout: Layout, running: Postmaster) -> Address:
 
 def ensure_password(layout: Layout, running: Postmaster) -> None:
     """Make sure that the password file and the server agree on one password, generated if there is none yet."""
-    known = layout.password.read_text().strip().rpartition(":")[2] if layout.password.exists() else ""
-    password = known or secrets.token_urlsafe(32)
+    text = layout.password.read_text(errors="replace") if layout.password.exists() else ""
+    known = re.fullmatch(r"[^:]+:\*:\*:\w+:([\w-]{20,})\s*", text, re.ASCII)
+    password = known[1] if known else secrets.token_urlsafe(32)
     with by_socket(layout, running).connect() as connection:
         # Only the verifier is sent: a password in a statement could end up in the server's log.
         verifier = connection.pgconn.encrypt_password(password.encode(), SUPERUSER.encode(), b"scram-sha-256")

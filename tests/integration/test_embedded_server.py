@@ -286,6 +286,17 @@ def test_remembered_port_that_is_taken_by_now_does_not_keep_the_server_down(embe
     assert server.up(embedded).port == port
 
 
+@pytest.mark.parametrize("content", [b"99999", b"0", b"garbage", b"", b"\xff\xfe"], ids=repr)
+def test_garbage_in_the_files_of_port_and_password_is_as_if_they_were_not_there(
+    embedded: server.Embedded, content: bytes
+) -> None:
+    embedded.layout.port.write_bytes(content)
+    embedded.layout.password.write_bytes(content)
+    assert not server.up(embedded).listens
+    assert server.up(embedded, port=server.ANY_PORT).listens
+    psycopg.connect(address(embedded)).close()
+
+
 def test_taken_port_is_refused_before_anything_starts(fresh: server.Embedded) -> None:
     with servers.listening_port() as port, pytest.raises(ServerError, match="cannot be used"):
         server.up(fresh, port=port)

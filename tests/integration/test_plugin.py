@@ -150,9 +150,11 @@ def test_small_repository_that_installs_the_wheel_gets_databases_of_its_own(
 
 def test_fixtures_are_there_without_an_import(server: TestServer, tmp_path: Path) -> None:
     names = ("kapman_server", "kapman_template", "kapman_db")
-    (tmp_path / "test_it.py").write_text("".join(f"def test_{name}({name}):\n    assert {name}\n" for name in names))
-    done = run_pytest(sys.executable, tmp_path, server.url("postgres"))
-    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+    tests = "".join(f"def test_{name}({name}):\n    assert {name}\n" for name in names)
+    (tmp_path / "test_it.py").write_text(tests + TESTS)
+    # libpq's variables do not lead to another server.
+    done = run_pytest(sys.executable, tmp_path, server.url("postgres"), PGHOSTADDR="192.0.2.1", PGDATABASE="x")
+    assert (done.returncode, "5 passed" in done.stdout) == (0, True), done.stdout
 
 
 @pytest.mark.parametrize("builder", ["a superuser", "another role"])
