@@ -85,6 +85,10 @@ def _assert_no_tag_is_missing(directory: Path) -> None:
     """Raise UnknownHistoryError if the remote repository has version tags that are not here, or cannot be asked."""
     if "origin" not in _git(directory, "remote").splitlines():
         return
+    # Nothing was released since from a directory on this machine that is gone.
+    origin = _git(directory, "remote", "get-url", "origin")
+    if origin.startswith("/") and not Path(origin).exists():
+        return
     here = set(_git(directory, "tag", "--list", "v*").splitlines())
     there = [
         line.rpartition("/")[2] for line in _git(directory, "ls-remote", "--tags", "--refs", "origin").splitlines()

@@ -46,9 +46,13 @@ def run(base: Path) -> int:
         subprocess.run(["cp", "-a", f"{base}/.", name], check=True)
         root.chmod(0o755)
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
-        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, root / "root" / "clone"], check=True)
+        # With the repository that it was cloned from, which lint asks for tags.
+        origin, clone = root / "root" / "origin.git", root / "root" / "clone"
+        subprocess.run(["git", "clone", "--quiet", "--bare", "--no-hardlinks", ROOT, origin], check=True)
+        subprocess.run(["git", "clone", "--quiet", origin, clone], check=True)
+        subprocess.run(["git", "-C", clone, "remote", "set-url", "origin", "/root/origin.git"], check=True)
         proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
-        environ = {**engines.ENVIRONMENT, **proxies, "HOME": "/root", "CI": "true", "PIP_ROOT_USER_ACTION": "ignore"}
+        environ = {**engines.ENVIRONMENT, **proxies, "HOME": "/root", "PIP_ROOT_USER_ACTION": "ignore"}
         if trusted := os.environ.get("SSL_CERT_FILE"):
             # The certificate authorities that this machine trusts beside the usual ones.
             shutil.copy(trusted, root / CERTIFICATES.lstrip("/"))

@@ -243,7 +243,10 @@ def test_clone_whose_origin_cannot_be_asked_is_an_unknown_history_in_ci(
 ) -> None:
     monkeypatch.setenv("CI", "true")
     assert released.find(repository.directory).names == ()
+    # A directory of this machine that is gone has released nothing since.
     repository.git("remote", "add", "origin", str(repository.root / "gone"))
+    assert released.find(repository.directory).names == ()
+    repository.git("remote", "set-url", "origin", f"file://{repository.root}/gone")
     with pytest.raises(UnknownHistoryError, match="gone"):
         released.find(repository.directory)
 
