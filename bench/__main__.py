@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 
-from bench import jobs, peers, report, scale
+from bench import jobs, outage, peers, report, scale
 from bench.measure import BenchError, Row, say
 from bench.setting import Setting, started
 from dbops.errors import DbopsError
@@ -26,6 +26,8 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "rebuild": jobs.rebuilds,
     "slow": jobs.slow_rebuild,
     "verify": jobs.verification,
+    "outage": outage.outages,
+    "rows": jobs.rebuild_of_rows,
     "start": jobs.starting,
     "server": jobs.embedded_server,
     "tests": jobs.databases_for_tests,

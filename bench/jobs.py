@@ -59,6 +59,24 @@ def rebuilds(setting: Setting) -> Iterator[Row]:
         yield _rebuild(setting, key, job, project, rounds)
 
 
+def rebuild_of_rows(setting: Setting) -> Iterator[Row]:
+    """Rebuild a database that has rows to lose, against one that has none."""
+    rows, none = "with_rows", "without_rows"
+    for database in (rows, none):
+        setting.invoke("db.rebuild", database=database)()
+
+    def lose() -> Run:
+        with setting.connect(rows) as connection:
+            connection.execute(
+                "INSERT INTO public.tickers (symbol) SELECT 'S' || n FROM generate_series(1, 15000) AS n"
+            )
+        return setting.invoke("db.rebuild", "--yes", database=rows)()
+
+    contenders: dict[str, Contender] = {"without rows": setting.invoke("db.rebuild", database=none), "ours": lose}
+    rounds = 3 if setting.quick else 9
+    yield measure("rebuild-rows", "rebuild, 15,000 rows to lose", contenders, rounds, base="without rows")
+
+
 def slow_rebuild(setting: Setting) -> Iterator[Row]:
     """Rebuild with six files, on a server that is 20 ms away."""
     with slow_network(setting.server, DELAY) as (server, _):

@@ -107,6 +107,7 @@ class Setting:
                 (db / "migrations" / f"{n:04}_create_t{n}.sql").write_text(TABLE.format(n=n))
             (db / "verify" / "structure" / "tables.sql").write_text(TABLES_ARE_THERE.format(count=tables))
             (db / "verify" / "baseline" / "rows.sql").write_text(NO_ROWS)
+            self.invoke("db.fingerprint", "--write", database="postgres", project=directory)()
         return directory
 
     def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
