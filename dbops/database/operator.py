@@ -342,6 +342,8 @@ class Operator:
         """
         assert found.database  # noqa: S101
         self.began = True
+        if self.target.environment == "prod":
+            postgres.restore_point(self.connection, f"replace {self.name}", self.report)
         now = self._begin([], self.name)
         if replace(now, size=None) != replace(found.database, size=None):
             raise PreflightError(

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -235,3 +236,19 @@ def test_interruption_of_a_drop_that_hangs_is_answered(small: dict[str, Any]) ->
         assert spent < 10
         assert "kapman_dev is in place, and open" in err
         psycopg.connect(dsn(target)).close()
+
+
+@pytest.mark.slow
+def test_restore_point_is_made_before_a_prod_database_is_replaced_where_the_server_archives(
+    small: dict[str, Any],
+) -> None:
+    archiving = f"{servers.PRELOAD}wal_level = replica\narchive_mode = on\narchive_command = 'true'\n"
+    with servers.throwaway_server(archiving) as server:
+        said: list[Event] = []
+        for environment, points in (("dev", 0), ("prod", 1)):
+            target = replace(server.target(f"kapman_{environment}"), environment=environment)
+            rebuild.rebuild(target, options(**small), report=said.append)
+            rebuild.rebuild(target, options(confirm=target.database, **small), report=said.append)
+            found = [event.text for event in said if isinstance(event, Message) and "restore point" in event.text]
+            assert len(found) == points
+        assert "replace kapman_prod" in found[0]
