@@ -29,7 +29,15 @@ from dbops import postgres
 from dbops.database import properties
 from dbops.database.inspection import Impact, Inspection, impact, inspect, rows_in, unreadable
 from dbops.database.properties import Database, Kind, Marker, Properties
-from dbops.errors import ConsentError, DbopsError, Interrupted, NameTakenError, PreflightError, ServerError
+from dbops.errors import (
+    ConsentError,
+    DbopsError,
+    Interrupted,
+    NameTakenError,
+    PreflightError,
+    ServerError,
+    UnreachableError,
+)
 from dbops.events import Message, Report, Statement, ignore
 from dbops.migrations import Custody
 from dbops.postgres import TIMEOUT, Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock
@@ -204,6 +212,9 @@ class Operator:
                 return impact(self.inside)
         except DbopsError as error:
             self.leave()
+            # The server is gone, or ended the session: that says nothing of what is in the database.
+            if isinstance(error, UnreachableError) or error.sqlstate.startswith("57P"):
+                raise
             return unreadable(error)
 
     def _become(self, inside: Connection, role: str) -> None:
