@@ -150,6 +150,8 @@ def name_of_program() -> str:
     name = os.path.basename(typed)  # noqa: PTH119
     if name == "__main__.py":
         name = "invoke" if shutil.which("invoke") else "python -m invoke"
+    elif not shutil.which(name):
+        name = typed
     if "UV_RUN_RECURSION_DEPTH" not in os.environ:
         return name
     return f"uv run {name}" if shutil.which("uv") else f"python3 -m uv run {name}"
