@@ -123,6 +123,7 @@ def _begin(client: socket.socket, upstream: socket.socket, passed: Passed, start
 
 
 def _pass(source: socket.socket, sink: socket.socket, passed: Passed) -> None:
+    # A client that is killed while something for it is under way resets its connection.
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             part = passed.take(data)
@@ -132,4 +133,5 @@ def _pass(source: socket.socket, sink: socket.socket, passed: Passed) -> None:
                     return  # Both ends stay open, and hear nothing any more.
                 source.shutdown(socket.SHUT_RDWR)
                 break
+    with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_RDWR)
