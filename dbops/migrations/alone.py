@@ -51,7 +51,7 @@ def refuse_system_database(target: Target) -> None:
     """Raise PreflightError for a database that is part of the server: nothing is built in it."""
     if target.database in {*SYSTEM_DATABASES, target.maintenance_database}:
         raise PreflightError(
-            f"{target.database} is a system database, and not to be migrated",
+            f"{target.database} is a system database: nothing is migrated in it",
             where=str(target),
             hint="Name another database in DATABASE_URL.",
             state="Nothing was applied.",

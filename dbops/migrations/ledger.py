@@ -400,8 +400,8 @@ def tool(directory: Path) -> str:
     return f"{__version__} ({commit})" if done.returncode == 0 and commit.isalnum() else __version__
 
 
-def preparing(settings: str, tool_version: str) -> str:
-    """Return what prepares the statement that `executing` runs: planning it takes longer than writing a row.
+def prepare_sql(settings: str, tool_version: str) -> str:
+    """Return what prepares the statement that `execute_sql` runs: planning it takes longer than writing a row.
 
     It computes the file's duration itself, and evaluates `settings`, a select list, when the row is written.
     """
@@ -409,12 +409,12 @@ def preparing(settings: str, tool_version: str) -> str:
     return f"PREPARE dbops_record ({types}) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, tool_version, settings)}"
 
 
-def executing(migration: Migration) -> str:
+def execute_sql(migration: Migration) -> str:
     """Return what writes a migration's row with the prepared statement; it returns what `assert_recorded` takes."""
     return f"EXECUTE dbops_record ({migration.version}, '{migration.name}', '{migration.checksum}')"
 
 
-def record(migration: Migration, duration_ms: str) -> str:
+def record_sql(migration: Migration, duration_ms: str) -> str:
     """Return the statement that writes a migration's row, or completes the one of a run that did not finish.
 
     `duration_ms` is an expression. It returns what `assert_recorded` takes.
@@ -439,7 +439,7 @@ RETURNING version, name, checksum, duration_ms, (
 
 
 def assert_recorded(migration: Migration, rows: list[tuple[str | None, ...]]) -> int:
-    """Return the milliseconds in the row that `record` has written; MigrationError if it is not what was to be written.
+    """Return the milliseconds in the row that was written; MigrationError if it is not what was to be written.
 
     `rows` are the rows that the statement returned, as text.
     """

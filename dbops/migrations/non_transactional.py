@@ -79,12 +79,12 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
     work.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
     began = time.monotonic()
     # The statement runs as the database's owner, with no settings but ours; what it leaves behind is taken back.
-    session.script(*session.resetting(local=False))
+    session.script(*session.reset_sql(local=False))
     try:
         _build(work, Command(statement.text, migration, statement), again=again)
     finally:
         if not session.connection.closed:
-            session.script(*session.resetting(local=False), "RESET ROLE")
+            session.script(*session.reset_sql(local=False), "RESET ROLE")
     spent = time.monotonic() - began
     _record(work, migration, str(round(spent * 1000)))
     work.doubt = ""
@@ -98,8 +98,8 @@ def _record(work: Work, migration: Migration, duration_ms: str) -> None:
     session = work.session
     settings = f"SELECT {session.settings(migration, 'pg_catalog', local=True)}"
     try:
-        session.script("BEGIN READ WRITE", *session.as_owner(local=True), settings, *work.creating_ledger())
-        cursor = session.connection.execute(ledger.record(migration, duration_ms).encode())
+        session.script("BEGIN READ WRITE", *session.owner_sql(local=True), settings, *work.creating_ledger())
+        cursor = session.connection.execute(ledger.record_sql(migration, duration_ms).encode())
         ledger.assert_recorded(migration, texts(cursor.pgresult))
     except psycopg.Error as error:
         failure = StatementError(migration, error)

@@ -134,11 +134,11 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
             # What a file leaves in its session is taken back before the next one; only one that ends its transaction
             # leaves none.
             connection.execute("RESET SESSION AUTHORIZATION")
-            connection.execute(ledger.record(migration, "0").encode())
+            connection.execute(ledger.record_sql(migration, "0").encode())
             connection.execute("COMMIT")
         else:
             connection.execute("RESET SESSION AUTHORIZATION")
-            connection.execute(ledger.record(migration, "0").encode())
+            connection.execute(ledger.record_sql(migration, "0").encode())
         connection.execute("DISCARD ALL")
     except psycopg.Error as error:
         failure = StatementError(migration, error, statement)

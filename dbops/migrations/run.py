@@ -294,7 +294,7 @@ def _begin(work: Work, first: Migration) -> None:
     beginning = [
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         *(session.options.custody.hand_over() if session.options.custody else ()),
-        *(session.as_owner(local=True) if session.outgoing.clean else session.resetting(local=True)),
+        *(session.owner_sql(local=True) if session.outgoing.clean else session.reset_sql(local=True)),
         f"SELECT {session.outgoing.in_force}",
         # The migration lock is held for the transaction, whatever a file releases.
         f"SELECT pg_catalog.pg_try_advisory_xact_lock({MIGRATION_LOCK})",
@@ -303,7 +303,7 @@ def _begin(work: Work, first: Migration) -> None:
         if session.guarded:
             session.script(*beginning, "SET LOCAL ROLE NONE")
             code_of_others.keep_out(session.connection, session.target)
-            beginning = session.as_owner(local=True)
+            beginning = session.owner_sql(local=True)
         session.script(*beginning, *work.creating_ledger())
     except psycopg.Error as error:
         # Another session may hold a lock on the ledger's schema for a while; other errors are not the first file's.
@@ -357,7 +357,7 @@ def _bookkeeping(work: Work, migration: Migration) -> Iterator[Command]:
     """
     session = work.session
     if migration.touches_session:
-        for text in session.resetting(local=True):
+        for text in session.reset_sql(local=True):
             yield Command(text, migration)
         session.outgoing.in_force = ""
     if migration.touches_session or seconds(session.options.statement_timeout_for(migration)):
@@ -369,7 +369,7 @@ def _bookkeeping(work: Work, migration: Migration) -> Iterator[Command]:
         session.incoming.done += 1
 
     yield from session.preparing(migration)
-    yield Command(ledger.executing(migration), migration, done=recorded)
+    yield Command(ledger.execute_sql(migration), migration, done=recorded)
 
 
 def _check_constraints(session: Session, migration: Migration) -> None:

@@ -233,7 +233,7 @@ class Session:
         parts = [sql.SQL(part) if isinstance(part, str) else part for part in statements]
         self.connection.execute(sql.SQL("; ").join(parts))
 
-    def resetting(self, *, local: bool) -> list[str]:
+    def reset_sql(self, *, local: bool) -> list[str]:
         """Return what takes back all that a file may have left in the session; `local` in a transaction."""
         self.outgoing.locks += 1
         self.outgoing.prepared = ""
@@ -250,10 +250,10 @@ class Session:
             "DISCARD TEMP",
             _ADVISORY,
             _TRY_LOCK,
-            *self.as_owner(local=local),
+            *self.owner_sql(local=local),
         ]
 
-    def as_owner(self, *, local: bool) -> list[str]:
+    def owner_sql(self, *, local: bool) -> list[str]:
         """Return what makes the following act as the database's owner."""
         if not self.owner:
             return []
@@ -284,7 +284,7 @@ class Session:
             if self.outgoing.prepared:
                 yield Command("DEALLOCATE ALL", migration)
             self.outgoing.prepared = self.outgoing.in_force
-            yield Command(ledger.preparing(self.outgoing.prepared, ledger.tool(migration.path.parent)), migration)
+            yield Command(ledger.prepare_sql(self.outgoing.prepared, ledger.tool(migration.path.parent)), migration)
 
     def statements(self, migration: Migration) -> Iterator[Command]:
         """Yield the statements of a file; the server is asked for its clock around each where times are wanted."""
@@ -453,7 +453,7 @@ def opened(
             if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
                 reset = ["DEALLOCATE ALL"]
                 if not session.outgoing.clean:
-                    reset = [*session.resetting(local=False), "RESET ROLE", "RESET client_min_messages"]
+                    reset = [*session.reset_sql(local=False), "RESET ROLE", "RESET client_min_messages"]
                 times = f"pg_catalog.generate_series(1, {session.outgoing.locks})"
                 with suppress(psycopg.Error):
                     session.script(*reset, f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM {times}")
