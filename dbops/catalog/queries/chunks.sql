@@ -86,7 +86,7 @@ check_of_its_own AS (
     LEFT JOIN (
         SELECT p.oid, p.object, ARRAY[a.attnum] AS columns, d.column_name
         FROM parent AS p
-        JOIN timescaledb_information.dimensions AS d
+        JOIN dimension AS d
             ON p.object = format('table %I.%I', d.hypertable_schema, d.hypertable_name)
         JOIN pg_attribute AS a ON a.attrelid = p.oid AND a.attname = d.column_name
     ) AS d ON d.oid = c.parent AND (

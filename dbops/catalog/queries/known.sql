@@ -51,4 +51,8 @@ known_trigger AS MATERIALIZED (
     JOIN pg_trigger AS t ON t.tgrelid = k.oid AND t.tgname = 'ts_insert_blocker' AND t.tgenabled = 'O'
     JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.proname = 'insert_blocker'
     JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-)
+),
+-- TimescaleDB's own views, which take longer to plan than to read: each is read once.
+dimension AS MATERIALIZED (SELECT * FROM timescaledb_information.dimensions),
+continuous_aggregate AS MATERIALIZED (SELECT * FROM timescaledb_information.continuous_aggregates),
+job AS MATERIALIZED (SELECT * FROM timescaledb_information.jobs)

@@ -22,7 +22,7 @@ SELECT
     || coalesce(' chunk interval ' || d.time_interval::text, '')
     || coalesce(' chunk interval ' || d.integer_interval::text, '')
     || coalesce(' now by ' || d.integer_now_func::text, '') || coalesce(' partitions ' || d.num_partitions::text, '')
-FROM timescaledb_information.dimensions AS d
+FROM dimension AS d
 JOIN relation AS r ON r.name = format('%I.%I', d.hypertable_schema, d.hypertable_name)
 UNION ALL
 SELECT
@@ -46,10 +46,10 @@ SELECT
     'of ' || quote_ident(c.hypertable_schema) || '.'
     || regexp_replace(quote_ident(c.hypertable_name), '(_materialized_hypertable_)\d+', '\1')
     || CASE WHEN c.materialized_only THEN ' (materialized only)' ELSE '' END
-FROM timescaledb_information.continuous_aggregates AS c
+FROM continuous_aggregate AS c
 UNION ALL
 SELECT format('continuous aggregate %I.%I', c.view_schema, c.view_name), 8, l.number::integer, '| ' || l.line
-FROM timescaledb_information.continuous_aggregates AS c
+FROM continuous_aggregate AS c
 CROSS JOIN LATERAL regexp_split_to_table(c.view_definition, '\n') WITH ORDINALITY AS l (line, number)
 UNION ALL
 SELECT
@@ -66,14 +66,14 @@ SELECT
     || CASE WHEN j.scheduled THEN '' ELSE ' (not scheduled)' END
     || coalesce(' config ' || (j.config - 'hypertable_id' - 'mat_hypertable_id')::text, '')
     || CASE WHEN r.name = 'owner' THEN '' ELSE ' as ' || coalesce(r.name, 'a role that is gone') END
-FROM timescaledb_information.jobs AS j
+FROM job AS j
 LEFT JOIN pg_roles AS o ON o.rolname = j.owner::text
 LEFT JOIN role AS r ON r.oid = o.oid
 WHERE j.job_id >= 1000
 UNION ALL
 -- Those that the engine brings run its own functions: the telemetry, or one that has a check function of the same name.
 SELECT format('job %s of TimescaleDB', j.job_id), 0, 0, format('runs %I.%I', j.proc_schema, j.proc_name)
-FROM timescaledb_information.jobs AS j
+FROM job AS j
 LEFT JOIN pg_namespace AS n ON n.nspname = j.proc_schema
 WHERE j.job_id < 1000
 AND (
