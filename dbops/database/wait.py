@@ -47,7 +47,7 @@ def wait(target: Target, *, timeout: float, report: Report = ignore) -> Ready:
             time.sleep(PAUSE_SECONDS)
 
 
-def _look(target: Target) -> tuple[str, str] | ServerError:
+def _look(target: Target, *, again: bool = True) -> tuple[str, str] | ServerError:
     """Return the versions of PostgreSQL and TimescaleDB, or why the server is not ready yet.
 
     A role that may not connect to the maintenance database looks from the target. Raises ServerError only for a server
@@ -72,6 +72,9 @@ def _look(target: Target) -> tuple[str, str] | ServerError:
             if lacking:
                 return ServerError(lacking[0].reason, where=target.server, hint=lacking[0].remedy)
             return version[0], available
+    # It may have become ready since it refused.
+    if again:
+        return _look(target, again=False)
     raise refusals[0]
 
 
