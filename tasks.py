@@ -695,7 +695,7 @@ def _options(
         agreement=Agreement(
             yes=yes,
             confirm=confirm,
-            ask=(lambda found, lost: run.view.ask(text.question(found, lost))) if run.view.can_ask else None,
+            ask=(lambda found, _: run.view.ask(text.question(found))) if run.view.can_ask else None,
         ),
     )
 

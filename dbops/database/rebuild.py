@@ -58,6 +58,7 @@ class Plan:
     checks: tuple[CheckFile, ...]
     expected: catalog.ExpectedSchema | None
     keep: bool
+    check: bool = False
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
@@ -189,8 +190,9 @@ def rebuild(
 
         old = left = ""
         if options.check:
-            with steps.timed("drop"):
+            with steps.timed("drop") as outcome:
                 operator.drop(new.name)
+                outcome.append("the new database is gone again")
         else:
             with steps.timed("swap") as outcome:
                 now = operator.built(new)
@@ -285,6 +287,7 @@ def judge(found: Inspection, options: Options) -> Plan:
         checks=checks,
         expected=expected,
         keep=options.keep,
+        check=options.check,
     )
 
 

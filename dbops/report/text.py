@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
-    from dbops.database.consent import LostObject
     from dbops.database.inspection import Impact, Inspection
     from dbops.database.rebuild import CreateResult, DropResult, RebuildResult, UndoResult
     from dbops.database.rebuild import Plan as RebuildPlan
@@ -383,7 +382,7 @@ def drawn(draw: Callable[[Console], None]) -> str:
 # db.rebuild, db.drop, db.create, db.wait
 
 
-def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = False) -> None:
+def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = False, planned: bool = False) -> None:
     """Draw in four lines what a rebuild is about to work on, and below them what would be lost."""
     inspection = found.inspection
     server = inspection.server
@@ -402,12 +401,12 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
         rights = "superuser" if server.superuser else "CREATEDB" if server.createdb else "may not create databases"
         began = f"{found.began:%Y-%m-%d %H:%M:%S} UTC"
         facts(console, {"began": began, "role": f"{server.role} ({rights})"})
-    impact(inspection, console, headed=True, kept=found.keep)
+    impact(inspection, console, headed=True, kept=found.keep, would=planned or found.check)
 
 
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     """Draw what a rebuild would do, and every condition of the preflight."""
-    rebuild_header(found, console)
+    rebuild_header(found, console, planned=True)
     for finding in found.findings:
         more = "" if finding.passed else f": {finding.reason}. {finding.remedy}"
         say(console, "ok" if finding.passed else "FAIL", finding.name + more)
@@ -425,15 +424,19 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     say(console, "next", f"`invoke db.rebuild --check` tries all but the swap, `invoke db.rebuild{agreed}` does it")
 
 
-def impact(found: Inspection, console: Console, *, headed: bool, kept: bool = False) -> None:
-    """Draw what would be lost; `headed` is whether the database is named above, `kept` whether it is kept."""
+def impact(found: Inspection, console: Console, *, headed: bool, kept: bool = False, would: bool = False) -> None:
+    """Draw what would be lost; `headed` is whether the database is named above, `kept` whether it is kept.
+
+    `would` is whether nothing of that happens now.
+    """
     lost = found.impact
     if lost is None or not (lost.rows or lost.foreign):
         name = found.target.database
         why = f"there are no rows in {name}" if found.exists else f"there is no database {name}"
         facts(console, {"impact": f"no rows would be lost: {why}" if found.exists else f"nothing would be lost: {why}"})
     else:
-        what = "This replaces, and keeps:" if kept else "This deletes, for good:"
+        what = "replaces, and keeps:" if kept else "deletes, for good:"
+        what = f"A rebuild {what}" if would else f"This {what}"
         console.print(Text(what, "bold red"), soft_wrap=True)
         about = {} if headed else {"database": f"{found.target} ({found.target.environment})"}
         if lost.label:
@@ -478,10 +481,9 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
         _flow(console, Text("    "), f"and {len(sessions) - SHOWN_SESSIONS:,} more")
 
 
-def question(found: Inspection, lost: tuple[LostObject, ...]) -> str:
+def question(found: Inspection) -> str:
     """Return what an operator at a terminal is asked."""
-    objects = "".join(f"  not built again: {shown(str(item))}\n" for item in lost)
-    return f"{objects}Type the database name to confirm ({shown(found.target.database)}):"
+    return f"Type the database name to confirm ({shown(found.target.database)}):"
 
 
 def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
