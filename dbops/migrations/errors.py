@@ -11,36 +11,36 @@ from dbops.errors import Location, LostConnectionError, MigrationError
 from dbops.migrations.files import Migration
 from dbops.migrations.sqlsplit import Statement, location_at
 
-_AGAIN = "Fix the file and run `invoke db.migrate` again."
+_AGAIN = "Fix the file and run the command again."
 _HINTS = {
     "53200": "One transaction of so many files needs more locks than the server has room for: "
     "raise max_locks_per_transaction, or commit each file with `invoke db.migrate --commit file`.",
-    "57014": "Another session canceled it, as with pg_cancel_backend: ask why, then run `invoke db.migrate` again.",
+    "57014": "Another session canceled it, as with pg_cancel_backend: ask why, then run the command again.",
     "55P04": "A value that ALTER TYPE adds can be used only after a commit: put the ALTER TYPE in a file of its own, "
     "with `-- migrate: own-transaction` in the header, or commit each file with `invoke db.migrate --commit file`. "
     "`--check` commits nothing, so it cannot try the files that use the value.",
     "42501": "The file may be right: the role lacks a privilege. Connect as the owner of the database and of what the "
-    "file changes, or grant the privilege, and run `invoke db.migrate` again.",
+    "file changes, or grant the privilege, and run the command again.",
     "25006": "Nothing can be written here: the server is a standby, or the role or the database is set to read only. "
-    "Connect to the primary server, and run `invoke db.migrate` again.",
-    "53100": "Make room on the server's disk, and run `invoke db.migrate` again.",
-    "53300": "Wait for sessions to end, or raise the limit on connections, and run `invoke db.migrate` again.",
+    "Connect to the primary server, and run the command again.",
+    "53100": "Make room on the server's disk, and run the command again.",
+    "53300": "Wait for sessions to end, or raise the limit on connections, and run the command again.",
     "25001": "If it cannot run in a transaction, put it in a file of its own with `-- migrate: no-transaction` "
-    "in the header, and run `invoke db.migrate` again.",
+    "in the header, and run the command again.",
 }
 _TIMED_OUT = (
     "If it needs longer, say so with --statement-timeout or in the file's header "
-    "(`-- statement-timeout: 10min`), and run `invoke db.migrate` again."
+    "(`-- statement-timeout: 10min`), and run the command again."
 )
 # The first letters of SQLSTATEs of which the file is not, or not alone, the cause.
 _HINTS_BY_CLASS = {
-    "23": "If the rows that are there do not fit, correct them; else fix the file. Then run `invoke db.migrate` again.",
-    "58": "The server's log has more: correct that, and run `invoke db.migrate` again.",
+    "23": "If the rows that are there do not fit, correct them; else fix the file. Then run the command again.",
+    "58": "The server's log has more: correct that, and run the command again.",
     "XX": "This is a fault of the server or of an extension, and its log has more: correct that, or find "
-    "another way to write the file, and run `invoke db.migrate` again.",
+    "another way to write the file, and run the command again.",
 }
 _CONCURRENT = (
-    "Another session was changing the same objects: let it end, and run `invoke db.migrate` again. Nothing is wrong "
+    "Another session was changing the same objects: let it end, and run the command again. Nothing is wrong "
     "with the file."
 )
 _NO_LOCK = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
@@ -155,7 +155,7 @@ def lost(failure: StatementError, state: str, *, commit: bool = False) -> LostCo
         notes=tuple(f"server: {line}" for line in str(failure.error).strip().split("\n")),
         sqlstate=failure.error.sqlstate or "",
         state=state,
-        hint="When the server is back (`invoke db.wait`), run `invoke db.migrate` again.",
+        hint="When the server is back (`invoke db.wait`), run the command again.",
     )
 
 

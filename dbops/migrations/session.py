@@ -426,7 +426,7 @@ def owner_to_act_as(connection: Connection, named: str = "") -> str | None:
             f"another migration of this database is running: {postgres.lock_holder(connection, MIGRATION_LOCK)}",
             where=f"database {connection.info.dbname}",
             state="Nothing was applied.",
-            hint="Wait for it to end, then run `invoke db.migrate` again.",
+            hint="Wait for it to end, then run the command again.",
         )
     return str(owner) if owner else None
 
