@@ -39,7 +39,7 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
             cluster.stop("immediate")
 
 
-def wait_for(standby: TestServer, primary: TestServer, *, timeout: float = 30.0) -> float:
+def wait_for(standby: TestServer, primary: TestServer, *, timeout: float = 60.0) -> float:
     """Wait until a standby has all that its primary has written by now, and return how many seconds that took."""
     [[position]] = primary.execute("SELECT pg_current_wal_flush_lsn()")
     began = time.monotonic()
