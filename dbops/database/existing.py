@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +63,10 @@ def migrate(
 
     files_of_checks = verification.list_checks(checks) if verify else ()
     expected = catalog.read_expected(schema) if verify else None
-    with migrations.only_session(target, patience=options.patience, report=report) as inside:
+    with (
+        _explained(target),
+        migrations.only_session(target, patience=options.patience, report=report) as inside,
+    ):
         with postgres.translated(target):
             refuse_closed(find(inside, target.database), target)
             found = migrations.read_status(inside, target, files)
@@ -140,27 +145,31 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
     Reports if the database is closed, and which collations have changed. Raises ServerError if it cannot be connected
     to, which names the successor if it was dropped.
     """
+    with _explained(target), postgres.reader(target) as connection, postgres.reading(connection):
+        (answer,) = postgres.ask(connection, [databases_query(target.database)])
+        there = {database.name: database for database in databases(answer.fetched())}
+        own = there.get(target.database)
+        try:
+            refuse_closed(own, target)
+        except PreflightError as closed:
+            report(Message("WARNING", f"{closed.what}. {closed.hint}"))
+        for sentence in collations.changed(connection):
+            report(Message("WARNING", sentence))
+        found = migrations.read_status(connection, target, files)
+        kept = tuple(
+            label.KeptDatabase(database.name, database.marker.since, database.size)
+            for database in there.values()
+            if database.marker and own and database.is_a(Kind.KEPT, own.name)
+            if database.catalog.owner == own.catalog.owner
+        )
+        return replace(found, newer_timescaledb=newer_timescaledb(connection), kept=kept)
+
+
+@contextmanager
+def _explained(target: Target) -> Iterator[None]:
+    """Say of a database that cannot be connected to whether it is missing, closed or dropped, and what to do then."""
     try:
-        with postgres.reader(target) as connection, postgres.reading(connection):
-            (answer,) = postgres.ask(connection, [databases_query(target.database)])
-            there = {database.name: database for database in databases(answer.fetched())}
-            own = there.get(target.database)
-            try:
-                refuse_closed(own, target)
-            except PreflightError as closed:
-                report(Message("WARNING", f"{closed.what}. {closed.hint}"))
-            for sentence in collations.changed(connection):
-                report(Message("WARNING", sentence))
-            found = migrations.read_status(connection, target, files)
-            kept = tuple(
-                label.KeptDatabase(database.name, database.marker.since, database.size)
-                for database in there.values()
-                if database.marker and own and database.is_a(Kind.KEPT, own.name)
-                if database.catalog.owner == own.catalog.owner
-            )
-            return replace(found, newer_timescaledb=newer_timescaledb(connection), kept=kept)
+        yield
     except ServerError as error:
-        explanation = explain_missing(target)
-        if explanation:
-            error.hint = explanation
+        error.hint = explain_missing(target) or error.hint
         raise

@@ -25,7 +25,8 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
         access.write_text(access.read_text() + REPLICATION)
         primary.execute("SELECT pg_reload_conf()")
     with servers.reachable_directory() as directory, servers.outlived_by(servers.LAST_WILL, directory):
-        configuration = servers.LIMITS + servers.PRELOAD
+        # Replay waits so long for a reader's snapshot: less than by default, which is 30 s.
+        configuration = f"{servers.LIMITS}{servers.PRELOAD}max_standby_streaming_delay = 5s\n"
         cluster = Cluster(Layout(directory), installation, durable=False, configuration=configuration)
         account.own(directory)
         program = installation.binaries / "pg_basebackup"

@@ -91,6 +91,7 @@ class Screen:
 def steady(text: str) -> str:
     """Return a screen's text without what varies between runs and servers: times, sizes, versions, counts of checks."""
     text = html.unescape(re.sub(r"<[^>]*>", " ", text)).replace("\xa0", " ")
+    text = re.sub(r"kapman_scratch_[0-9a-f]{12}", "SCRATCH", text)
     text = re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?", "DATE", text)
     text = re.sub(r"(PostgreSQL|TimescaleDB) \d[\w.]*", r"\1 VERSION", text)
     text = re.sub(r"\b\d+(\.\d+)?\s+(s|ms|bytes|kB|MB|GB)\b|\b\d+\.\d\d\b", "NUMBER", text)
