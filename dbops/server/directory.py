@@ -140,7 +140,7 @@ def claim(layout: Layout) -> None:
     try:
         layout.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         names = {path.name for path in layout.directory.iterdir()} - {path.name for path in layout.unusable()}
-        if names - {layout.lock.name} and layout.marker.name not in names:
+        if names - {layout.lock.name, layout.install_log.name} and layout.marker.name not in names:
             raise layout.foreign()
         _assert_private(layout)
         layout.marker.touch()
