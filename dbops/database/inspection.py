@@ -15,7 +15,7 @@ from dbops.database.properties import Database, Kind, Properties, databases, dat
 from dbops.errors import DbopsError, UnreachableError
 from dbops.label import Label
 from dbops.migrations import HOLDING_MIGRATION_LOCK
-from dbops.postgres import Connection, Session, ask, read_together, reading
+from dbops.postgres import Connection, Session, ask, read_together, reading, sql_file
 from dbops.postgres.sessions import IN_DATABASE, sessions_query
 from dbops.settings import Target, is_scratch_name
 
@@ -23,100 +23,18 @@ from dbops.settings import Target, is_scratch_name
 STATEMENT_TIMEOUT = 10.0
 LOCK_TIMEOUT = 1.0
 
-# Of a setting that only stands in a file or was made by hand, the server knows no type: the library defines this one.
-TIMESCALEDB = """
-SELECT v.version, v.trusted,
-       EXISTS (SELECT FROM pg_catalog.pg_settings AS s
-               WHERE s.name = 'timescaledb.max_background_workers' AND s.vartype = 'integer')
-FROM pg_catalog.pg_available_extensions AS e
-JOIN pg_catalog.pg_available_extension_versions AS v ON v.name = e.name AND v.version = e.default_version
-WHERE e.name = 'timescaledb'
-"""
+TIMESCALEDB = sql_file("dbops.database", "timescaledb")
 _VERSIONS = """
 SELECT e.extversion, a.default_version
 FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_available_extensions AS a ON a.name = e.extname
 WHERE e.extname = 'timescaledb'
 """
-_SERVER = """
-SELECT pg_catalog.current_setting('server_version'), r.rolname, r.rolsuper, r.rolcreatedb,
-       pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()
-FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
-"""
-# What the role may do with the roles that own databases.
-_ROLES = """
-SELECT r.rolname, pg_catalog.pg_has_role(r.oid, 'USAGE'),
-       pg_catalog.pg_has_role(
-           r.oid,
-           CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
-       r.rolsuper, r.rolcreatedb
-FROM pg_catalog.pg_roles AS r
-WHERE r.oid IN (SELECT d.datdba FROM pg_catalog.pg_database AS d)
-"""
-_ATTACHED = """
-SELECT 'prepared transactions', p.gid FROM pg_catalog.pg_prepared_xacts AS p WHERE p.database = %s
-UNION ALL
-SELECT 'replication slots', s.slot_name FROM pg_catalog.pg_replication_slots AS s WHERE s.database = %s
-UNION ALL
-SELECT 'subscriptions', s.subname FROM pg_catalog.pg_subscription AS s
-JOIN pg_catalog.pg_database AS d ON d.oid = s.subdbid WHERE d.datname = %s
-ORDER BY 1, 2
-"""
-# How many more sessions there may be: as the login role may have, and as the server has.
-_ROOM = """
-SELECT CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit - (
-           SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.usesysid = r.oid) END,
-       pg_catalog.current_setting('max_connections')::int
-       - CASE WHEN r.rolsuper THEN 0 ELSE
-             pg_catalog.current_setting('superuser_reserved_connections')::int
-             + coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0) END
-       - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a
-          WHERE a.datid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend')
-FROM pg_catalog.pg_roles AS r WHERE r.rolname = session_user
-"""
+_SERVER = sql_file("dbops.database", "server")
+_ROLES = sql_file("dbops.database", "roles")
+_ATTACHED = sql_file("dbops.database", "attached")
+_ROOM = sql_file("dbops.database", "room")
 
-# Objects of a database that neither PostgreSQL nor an extension made, and what of them says who built it.
-_OBJECTS = """
-WITH member AS (
-    SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
-    WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-), own AS (
-    SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-      AND n.nspname NOT LIKE 'pg\\_temp\\_%%' AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%%'
-      AND NOT EXISTS (SELECT FROM member AS m
-                      WHERE m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND m.objid = n.oid)
-), thing AS (
-    SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
-                          WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind,
-           'pg_catalog.pg_class'::pg_catalog.regclass AS class, c.oid, o.nspname, c.relname AS name
-    FROM pg_catalog.pg_class AS c JOIN own AS o ON o.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-    UNION ALL
-    SELECT 'function', 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, o.nspname, p.proname
-    FROM pg_catalog.pg_proc AS p JOIN own AS o ON o.oid = p.pronamespace
-    UNION ALL
-    SELECT 'type', 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, o.nspname, t.typname
-    FROM pg_catalog.pg_type AS t JOIN own AS o ON o.oid = t.typnamespace
-    WHERE t.typrelid = 0 AND t.typelem = 0
-    UNION ALL
-    SELECT 'schema', 'pg_catalog.pg_namespace'::pg_catalog.regclass, o.oid, o.nspname, o.nspname
-    FROM own AS o WHERE o.nspname <> 'public'
-    UNION ALL
-    SELECT 'extension', NULL, NULL, '', e.extname
-    FROM pg_catalog.pg_extension AS e WHERE e.extname NOT IN ('plpgsql', 'timescaledb')
-    UNION ALL
-    SELECT 'publication', NULL, NULL, '', p.pubname FROM pg_catalog.pg_publication AS p
-    UNION ALL
-    SELECT 'event trigger', 'pg_catalog.pg_event_trigger'::pg_catalog.regclass, t.oid, '', t.evtname
-    FROM pg_catalog.pg_event_trigger AS t
-)
-SELECT t.kind, pg_catalog.count(*),
-       pg_catalog.array_agg(t.name::text) FILTER (WHERE t.kind = 'table'
-           AND t.name = ANY (%s))
-FROM thing AS t
-WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = t.class AND m.objid = t.oid)
-GROUP BY t.kind ORDER BY t.kind = 'table' DESC, t.kind
-"""
+_OBJECTS = sql_file("dbops.database", "objects")
 MAKERS = {
     "ar_internal_metadata": "Rails",
     "alembic_version": "Alembic",
@@ -128,49 +46,7 @@ MAKERS = {
     "schema_migrations": "dbmate, Rails or golang-migrate",
 }
 
-# The tables and materialized views whose rows could be lost, each with the table that people know it by: a chunk's
-# hypertable, a partition's parent. The ledger is not one of them (a rebuild writes it again), nor is what TimescaleDB
-# keeps for itself. A table that would run code of its owner is never queried.
-_RELATIONS = """
-WITH RECURSIVE timescale AS (
-    SELECT d.objid FROM pg_catalog.pg_depend AS d
-    JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
-    WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-      AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-), leaf AS (
-    SELECT c.oid, n.nspname, c.relname, c.reltuples
-    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND (n.nspname, c.relname) <> ('dbops', 'schema_migrations')
-      AND NOT EXISTS (SELECT FROM timescale AS t WHERE t.objid = c.oid)
-), part AS (
-    SELECT l.oid AS leaf, coalesce(k.main, l.oid) AS root FROM leaf AS l LEFT JOIN {chunks} AS k ON k.chunk = l.oid
-    UNION ALL
-    SELECT p.leaf, i.inhparent FROM part AS p JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = p.root
-), root AS (
-    SELECT DISTINCT ON (p.leaf) p.leaf, p.root FROM part AS p
-    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = p.root)
-    ORDER BY p.leaf, p.root
-), untrusted_code AS MATERIALIZED ({untrusted_code}
-)
-SELECT l.nspname, l.relname, n.nspname, r.relname,
-       greatest(l.reltuples, pg_catalog.pg_stat_get_live_tuples(l.oid), 0)::int8,
-       l.oid, pg_catalog.pg_relation_size(l.oid) > 0,
-       (SELECT f.reason FROM untrusted_code AS f WHERE f.relation IN (l.oid, r.oid) LIMIT 1),
-       (SELECT a.attname FROM pg_catalog.pg_index AS i
-        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-        WHERE i.indrelid = r.oid AND i.indisvalid
-          AND a.atttypid IN ('pg_catalog.date'::pg_catalog.regtype, 'pg_catalog.timestamp'::pg_catalog.regtype,
-                             'pg_catalog.timestamptz'::pg_catalog.regtype)
-        ORDER BY a.attnum LIMIT 1),
-       {compressed}
-FROM leaf AS l
-JOIN root AS o ON o.leaf = l.oid
-JOIN pg_catalog.pg_class AS r ON r.oid = o.root
-JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
-ORDER BY l.reltuples DESC, 1, 2
-"""
+_RELATIONS = sql_file("dbops.database", "relations")
 _PLAIN = {"{chunks}": "(SELECT NULL::oid AS chunk, NULL::oid AS main WHERE false)", "{compressed}": "false"}
 # The catalog names a chunk's table by schema and name, from TimescaleDB 2.31 on by relid.
 _TIMESCALE = {
@@ -201,17 +77,7 @@ _LEDGER = """
 SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = 'dbops' AND c.relname = 'schema_migrations'
 """
-# The schema of one of TimescaleDB's functions. The owner of an extension can add functions to it: only a superuser's
-# count.
-TIMESCALEDB_FUNCTION = """
-SELECT n.nspname FROM pg_catalog.pg_proc AS p
-JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner AND r.rolsuper
-JOIN pg_catalog.pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e'
-     AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
-WHERE p.proname = %s
-"""
+TIMESCALEDB_FUNCTION = sql_file("dbops.database", "timescaledb_function")
 _SIZES = """
 SELECT coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(o)), 0)
 FROM pg_catalog.unnest(%s::pg_catalog.oid[]) AS o
