@@ -74,11 +74,12 @@ _BUILDS = re.compile(
 
 
 class InvalidMigrationError(Exception):
-    """What is wrong with one file, for people, and where in it if that is known."""
+    """What is wrong with one file, for people, where in it if that is known, and what to do."""
 
-    def __init__(self, what: str, location: Location | None = None) -> None:
+    def __init__(self, what: str, location: Location | None = None, hint: str = "") -> None:
         super().__init__(what)
         self.location = location
+        self.hint = hint or _HINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +418,9 @@ def order_problems(found: list[Migration]) -> list[tuple[Path, InvalidMigrationE
     problems = []
     for expected, (before, migration) in enumerate(zip([None, *found], found, strict=False), start=1):
         if before and before.version == migration.version:
-            problems.append((migration.path, InvalidMigrationError(f"has the same number as {before.name}")))
+            hint = f"If it is not released, `invoke db.new {migration.path.name} --renumber` gives it the next number."
+            problem = InvalidMigrationError(f"has the same number as {before.name}", hint=hint)
+            problems.append((migration.path, problem))
         elif migration.version != (before.version + 1 if before else expected):
             gap = before.version + 1 if before else 1
             problems.append((migration.path, InvalidMigrationError(f"leaves a gap: {gap:04} is missing")))
@@ -428,7 +431,7 @@ def _error(directory: Path, problems: list[tuple[Path, InvalidMigrationError]]) 
     """Return one error for all problems: a single one with its location, many as a list."""
     if len(problems) == 1:
         path, problem = problems[0]
-        return UsageError(f"{path.name} {problem}", where=label(path), location=problem.location, hint=_HINT)
+        return UsageError(f"{path.name} {problem}", where=label(path), location=problem.location, hint=problem.hint)
     return UsageError(
         f"{len(problems)} problems with the migration files",
         where=label(directory),

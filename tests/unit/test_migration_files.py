@@ -71,7 +71,10 @@ def test_first_number_is_one(tmp_path: Path) -> None:
 def test_duplicate_number_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "SELECT 1;")
     (tmp_path / "0001_do_other.sql").write_text("SELECT 1;")
-    assert "0001_do_step1.sql has the same number as 0001_do_other" in refusal(tmp_path)
+    with pytest.raises(UsageError) as refused:
+        discover(tmp_path)
+    assert refused.value.what == "0001_do_step1.sql has the same number as 0001_do_other"
+    assert "`invoke db.new 0001_do_step1.sql --renumber`" in refused.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "\ufeff", "-- only a comment\n", "/* a */ ;"])
