@@ -54,15 +54,21 @@ def assert_let_go(server: TestServer, database: str) -> None:
     assert left == []
 
 
-def until_active(server: TestServer, database: str, query: str) -> None:
+def until_active(
+    server: TestServer, database: str, query: str, process: subprocess.Popen[bytes] | None = None
+) -> bool:
+    """Wait until a statement runs; return False if the process that was to run it ended before that was seen."""
     deadline = time.monotonic() + 60
     looking = (
         f"SELECT 1 FROM pg_stat_activity WHERE datname = '{database}' AND state = 'active'"
         f" AND query LIKE '%{query}%' AND application_name LIKE 'kapman-dbops%'"
     )
     while not server.execute(looking):
+        if process and process.poll() is not None:
+            return False
         assert time.monotonic() < deadline, "the statement does not run"
         time.sleep(0.05)
+    return True
 
 
 @pytest.mark.parametrize("way", ["socket", "TCP"])
@@ -102,15 +108,20 @@ def test_killed_reader_that_waits_for_a_lock_goes_away(server: TestServer, built
     words, query = WAITING[verb]
     with servers.connect(built) as holder, holder.transaction():
         holder.execute("LOCK TABLE public.ohlcv, public.tickers, dbops.schema_migrations IN ACCESS EXCLUSIVE MODE")
-        command = [sys.executable, "-m", "invoke", *words]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=operators.surroundings(built),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        until_active(server, built.database, query)
+        # A verification gives up a locked table after a fraction of a second: it is started until it is seen to wait.
+        for _ in range(20):
+            command = [sys.executable, "-m", "invoke", *words]
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=operators.surroundings(built),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            if until_active(server, built.database, query, process):
+                break
+        else:
+            pytest.fail("the statement does not run")
         process.kill()
         process.wait()
         deadline = time.monotonic() + PATIENCE
