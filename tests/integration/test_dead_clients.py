@@ -54,9 +54,7 @@ def assert_let_go(server: TestServer, database: str) -> None:
     assert left == []
 
 
-def until_active(
-    server: TestServer, database: str, query: str, process: subprocess.Popen[bytes] | None = None
-) -> bool:
+def until_active(server: TestServer, database: str, query: str, process: subprocess.Popen[bytes] | None = None) -> bool:
     """Wait until a statement runs; return False if the process that was to run it ended before that was seen."""
     deadline = time.monotonic() + 60
     looking = (
