@@ -330,7 +330,10 @@ def is_newer(version: str, than: str) -> bool:
 
 
 def look_inside(target: Target) -> Impact:
-    """Return what is in a database; one that lets nobody in counts as full. UnreachableError if no server answers."""
+    """Return what is in a database; one that cannot be connected to counts as full.
+
+    Raises UnreachableError if no server answers.
+    """
     try:
         with postgres.reader(target) as connection:
             return impact(connection)
@@ -339,7 +342,7 @@ def look_inside(target: Target) -> Impact:
 
 
 def unreadable(error: DbopsError) -> Impact:
-    """Return what counts as lost with a database that lets nobody in; raise the error if no server answers."""
+    """Return what counts as lost with a database that cannot be connected to; raise the error if no server answers."""
     if isinstance(error, UnreachableError):
         raise error
     return Impact(f"it cannot be connected to ({error.what})", readable=False)

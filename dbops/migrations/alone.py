@@ -128,7 +128,7 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
 
 
 def _operator_outside(target: Target, key: int) -> str:
-    """Return who works on a database that cannot be connected to; empty if there is nobody, or that is not known."""
+    """Return who works on a database that cannot be connected to; empty if there is no one, or that is not known."""
     try:
         with postgres.maintenance(target) as connection:
             cursor = connection.execute(_TAKE.partition(";")[2].format(operator=key).encode())

@@ -60,7 +60,7 @@ def refuse(connection: Connection, target: Target) -> None:
         where=str(target),
         notes=first_of(tuple(f"{what} of role {role}" for role, what, *_ in found)) if more else (),
         state="Nothing of it ran, and nothing more was applied.",
-        hint="Let a superuser own it or drop it: nobody else may have code in a superuser's database."
+        hint="Let a superuser own it or drop it: no other role may have code in a superuser's database."
         if trusted
         else f"Connect as {owner}, who owns the database, or as a member of that role.",
     )

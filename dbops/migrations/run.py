@@ -163,7 +163,7 @@ def apply(
     with postgres.translated(target), opened(connection, target, options, observer, report) as session:
         found = found or ledger.read_status(connection, target, migrations)
         chosen = found.to_apply(options.to)
-        # Nobody waits in a database that this run has created, and released files may be older than this rule.
+        # No session waits in a database that this run has created, and released files may be older than this rule.
         if not options.fresh:
             assert_limits(chosen)
             if chosen:

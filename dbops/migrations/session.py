@@ -150,7 +150,7 @@ class Options:
     def attempt_seconds(self, migration: Migration, attempt: int) -> float:
         """Return how long an attempt (from 1) may wait for locks in all, and for one of them; 0 is no limit.
 
-        It grows up to the lock timeout, unless that was chosen, or nobody can be waiting.
+        It grows up to the lock timeout, unless that was chosen, or no session can be waiting.
         """
         limit = seconds(self.lock_timeout_for(migration))
         chosen = self.fresh or self.lock_timeout or migration.header.lock_timeout or not migration.header.transactional
@@ -309,7 +309,7 @@ class Session:
         self.incoming.command = command
         self.incoming.since = time.monotonic()
         limit = self.options.attempt_seconds(command.migration, self.attempt)
-        # Outside a transaction nobody waits behind this session; in a new database there is nobody.
+        # Outside a transaction no session waits behind this one; in a new database there is no other.
         bounded = command.migration.header.transactional and not self.options.fresh
         self.watch.begin(command.where, command.sql, limit, bounded=bounded)
 

@@ -40,8 +40,8 @@ _limit: ContextVar[tuple[float, float] | None] = ContextVar("limit", default=Non
 def deadline(seconds: float) -> Iterator[None]:
     """End the connections that wait for their server when so many seconds have passed since this was entered.
 
-    Whoever waits gets psycopg.OperationalError, as for a connection that was lost. A deadline inside another one does
-    not prolong it.
+    The code that waits gets psycopg.OperationalError, as for a connection that was lost. A deadline inside another one
+    does not prolong it.
     """
     ends = time.monotonic() + seconds
     outer = _limit.get()
@@ -110,7 +110,7 @@ class WatchedConnection(psycopg.Connection[tuple[object, ...]]):
             return result
 
     def _give_up(self, reason: str) -> None:
-        """End the connection below libpq, which then reports a lost one to whoever waits."""
+        """End the connection below libpq, which then reports a lost one to the code that waits."""
         if not self.given_up:
             self.given_up = reason
             with suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as end:
