@@ -267,6 +267,8 @@ class Operator:
             limiting = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
             self._commit([properties.marking(name, marker), limiting], before="ROLLBACK; BEGIN")
         except psycopg.Error as error:
+            if self.connection.closed:
+                raise  # The server or the session is gone: no property is to blame.
             why = postgres.translate(error, self.target, self.target.maintenance_database)
             raise PreflightError(
                 f"{self.role} could not create {self.name}{' again as it is' if found.database else ''}: {why.what}",

@@ -15,7 +15,7 @@ import pytest
 
 from dbops import migrations
 from dbops.database import existing, rebuild
-from dbops.errors import PreflightError
+from dbops.errors import DbopsError, PreflightError
 from dbops.events import Event, Message
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
@@ -252,3 +252,20 @@ def test_restore_point_is_made_before_a_prod_database_is_replaced_where_the_serv
             found = [event.text for event in said if isinstance(event, Message) and "restore point" in event.text]
             assert len(found) == points
         assert "replace kapman_prod" in found[0]
+
+
+@pytest.mark.parametrize("moment", ["CREATE DATABASE", "ALLOW_CONNECTIONS true", "StepFinished(step='verify'"])
+def test_session_that_is_lost_blames_no_property_and_leaves_nothing(
+    server: TestServer, precious: Target, small: dict[str, Any], moment: str
+) -> None:
+    def end_operator(event: Event) -> None:
+        if moment in str(event):
+            holders = f"application_name LIKE 'kapman-dbops %:{os.getpid()}'"
+            server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {holders}")
+
+    with pytest.raises(DbopsError, match="terminating connection") as lost:
+        rebuild.rebuild(precious, options(yes=True, **small), report=end_operator)
+    assert "again as it is" not in lost.value.what
+    assert lost.value.state == f"{precious.database} was not changed."
+    assert operators.works(server, precious)
+    assert operators.scratch_databases(server) == []
