@@ -27,7 +27,7 @@ from tests.support.servers import TestServer
 
 # How long a verb may take when its network stops, with the times of `quick`.
 PATIENCE = 45.0
-TRIALS = 6
+TRIALS = 3
 
 
 @pytest.fixture
