@@ -450,7 +450,9 @@ def opened(
             yield session
         finally:
             connection.remove_notice_handler(session.on_notice)
-            if not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
+            # A database that this run has created is its own: nothing waits for its lock.
+            left = not (options.fresh and session.outgoing.clean)
+            if left and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
                 reset = ["DEALLOCATE ALL"]
                 if not session.outgoing.clean:
                     reset = [*session.reset_sql(local=False), "RESET ROLE", "RESET client_min_messages"]
