@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from dbops.migrations.alone import (
         HOLDING_MIGRATION_LOCK,
         MIGRATION_LOCK,
-        migration_lock_holder,
         only_session,
         refuse_system_database,
     )
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 # What a verb does not need is not imported: a fifth of the time that `db.status` takes to start.
 _MODULES = {
-    "alone": "HOLDING_MIGRATION_LOCK MIGRATION_LOCK migration_lock_holder only_session refuse_system_database",
+    "alone": "HOLDING_MIGRATION_LOCK MIGRATION_LOCK only_session refuse_system_database",
     "files": "Migration discover new_file renumber",
     "ledger": "LedgerStatus State read_status status",
     "reach": "assert_limits assert_within",
@@ -74,7 +73,6 @@ __all__ = [
     "assert_within",
     "discover",
     "migrate",
-    "migration_lock_holder",
     "new_file",
     "only_session",
     "plan",

@@ -16,7 +16,6 @@ from dbops import postgres
 from dbops.errors import DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
 from dbops.postgres import Connection
-from dbops.postgres.sessions import sessions
 from dbops.settings import Target
 
 MIGRATION_LOCK = int.from_bytes(b"dbopsmig")
@@ -39,12 +38,6 @@ SELECT l.pid FROM pg_catalog.pg_locks AS l
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid()
   AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = {operator}
 """
-
-
-def migration_lock_holder(connection: Connection, database: str) -> str:
-    """Return who holds the migration lock of a database, seen from any other; nothing if it is free."""
-    found = sessions(connection, HOLDING_MIGRATION_LOCK, database)
-    return "; ".join(str(session) for session in found)
 
 
 def refuse_system_database(target: Target) -> None:
