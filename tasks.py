@@ -30,7 +30,7 @@ from dbops import cli
 from dbops.verb import Run, Verb, verbs
 
 if TYPE_CHECKING:
-    from dbops.database.rebuild import Options
+    from dbops.database.rebuild import RebuildOptions
     from dbops.settings import Target
 
 NOT_RUNNING = 3
@@ -75,7 +75,7 @@ def rebuild(
     if plan:
         planned = core.plan(target, options)
         run.view.show(planned)
-        assert_passed(planned.findings, target)
+        assert_passed(planned.conditions, target)
         return
     header = partial(text.rebuild_header, details=run.details)
     results = core.repeat(
@@ -328,9 +328,9 @@ def upgrade(
     if plan:
         planned = core.plan(target)
         run.view.show(planned)
-        assert_passed(planned.findings, target)
+        assert_passed(planned.conditions, target)
         return
-    options = core.Options(
+    options = core.UpgradeOptions(
         timeout=seconds("--timeout", timeout),
         verify=verify,
         yes=yes,
@@ -681,14 +681,14 @@ def server_destroy(
 
 def _options(
     run: Run, timeout: str, *, yes: bool = False, confirm: str = "", check: bool = False, keep: bool = False
-) -> "Options":
+) -> "RebuildOptions":
     """Return what drop, create, rebuild and undo take from the command line."""
     from dbops.database.consent import Agreement
-    from dbops.database.rebuild import Options
+    from dbops.database.rebuild import RebuildOptions
     from dbops.report import text
     from dbops.settings import seconds
 
-    return Options(
+    return RebuildOptions(
         timeout=seconds("--timeout", timeout),
         check=check,
         keep=keep,

@@ -24,7 +24,7 @@ FROM used AS u WHERE u.version IS NOT NULL AND u.version IS DISTINCT FROM u.actu
 """
 
 
-def changed(connection: Connection) -> tuple[str, ...]:
+def changed_collations(connection: Connection) -> tuple[str, ...]:
     """Return a sentence for each collation whose version has changed since the connected database's indexes were built.
 
     Each says what to run; a version that the server cannot tell any more counts as changed.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbops import catalog, label, migrations, postgres, verification
-from dbops.database import collations
+from dbops.database.collations import changed_collations
 from dbops.database.inspection import newer_timescaledb
 from dbops.database.operator import explain_missing, refuse_closed, scratch_database
-from dbops.database.properties import Kind, databases, databases_query, find
+from dbops.database.properties import Kind, databases, databases_query, find_database
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
 from dbops.migrations.files import first_of
@@ -68,7 +68,7 @@ def migrate(
         migrations.only_session(target, patience=options.patience, report=report) as inside,
     ):
         with postgres.translated(target):
-            refuse_closed(find(inside, target.database), target)
+            refuse_closed(find_database(inside, target.database), target)
             found = migrations.read_status(inside, target, files)
         assert_environment(found.label, target)
         assert_labelled(found, target, confirm)
@@ -153,7 +153,7 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
             refuse_closed(own, target)
         except PreflightError as closed:
             report(Message("WARNING", f"{closed.what}. {closed.hint}"))
-        for sentence in collations.changed(connection):
+        for sentence in changed_collations(connection):
             report(Message("WARNING", sentence))
         found = migrations.read_status(connection, target, files)
         kept = tuple(

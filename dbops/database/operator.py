@@ -78,7 +78,7 @@ def operating(target: Target, *, timeout: float = TIMEOUT, report: Report = igno
 
     If the body fails or is interrupted, everything that is not complete is undone, and the error says what is left.
     """
-    with postgres.operator(target, timeout=timeout, report=report) as connection:
+    with postgres.operator_session(target, timeout=timeout, report=report) as connection:
         operator = Operator(connection, target, timeout, report)
         try:
             with postgres.translated(target):
@@ -176,7 +176,7 @@ class Operator:
     def _reopen(self) -> None:
         """Open the target as its marker says, in one transaction."""
         with self.connection.transaction():
-            found = self.find(self.name)
+            found = self.require(self.name)
             if found.marker:
                 statements = properties.putting_in_place(self.name, found.catalog, found.properties, self.role)
                 run_together(self.connection, statements, self.report)
@@ -190,7 +190,7 @@ class Operator:
         if not try_lock(self.connection, key):
             return False
         try:
-            now = properties.find(self.connection, scratch.name)
+            now = properties.find_database(self.connection, scratch.name)
             if now is None or replace(now, size=None) != replace(scratch, size=None):
                 return False
             if trouble := self.drop_scratch(scratch.name):
@@ -581,7 +581,7 @@ class Operator:
                 now = self._undone(self.connection)
             else:
                 self.connection.close()
-                with postgres.operator(self.target, timeout=self.timeout) as another:
+                with postgres.operator_session(self.target, timeout=self.timeout) as another:
                     now = self._undone(another)
         except (DbopsError, psycopg.Error, Interrupted) as error:
             what = str(error) or "interrupted"
@@ -620,7 +620,7 @@ class Operator:
         for text in texts:
             report(Statement(text, None, self.connection.info.dbname))
         rows = cursor.fetchall()
-        return properties.databases(rows)[0] if rows else self.find(name)
+        return properties.databases(rows)[0] if rows else self.require(name)
 
     def _commit(self, statements: Sequence[sql.Composable] = (), *, before: str = "") -> None:
         """Run statements in the open transaction and commit it, in one round trip."""
@@ -629,9 +629,9 @@ class Operator:
         for text in texts:
             self.report(Statement(text, None, self.connection.info.dbname))
 
-    def find(self, name: str) -> Database:
+    def require(self, name: str) -> Database:
         """Return a database that must be there."""
-        found = properties.find(self.connection, name)
+        found = properties.find_database(self.connection, name)
         if found is None:
             raise ServerError(
                 f"the database {name} was dropped by another session",
@@ -642,7 +642,7 @@ class Operator:
 
     def _assert_equal(self, found: Properties, wanted: Properties) -> None:
         """Raise ServerError if a database does not have the properties that it should have."""
-        if different := properties.differences(found, wanted):
+        if different := properties.different_properties(found, wanted):
             raise ServerError(
                 f"the new {self.name} would differ in: {', '.join(different)}",
                 where=str(self.target),

@@ -25,7 +25,7 @@ ATTACHED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Condition:
     """One condition; one that is not met has a reason, and a remedy as a full sentence."""
 
     name: str
@@ -34,14 +34,14 @@ class Finding:
     remedy: str = ""
 
 
-def judged(name: str, passed: bool, reason: str, remedy: str) -> Finding:
-    """Return a finding, with its reason and remedy only if the condition is not met."""
-    return Finding(name, True) if passed else Finding(name, False, reason, remedy)
+def judged(name: str, passed: bool, reason: str, remedy: str) -> Condition:
+    """Return a condition, with its reason and remedy only if the condition is not met."""
+    return Condition(name, True) if passed else Condition(name, False, reason, remedy)
 
 
-def assert_passed(findings: tuple[Finding, ...], target: Target) -> None:
+def assert_passed(conditions: tuple[Condition, ...], target: Target) -> None:
     """Raise PreflightError with every condition that is not met, if there is one."""
-    refused = [finding for finding in findings if not finding.passed]
+    refused = [condition for condition in conditions if not condition.passed]
     if not refused:
         return
     first = refused[0]
@@ -49,15 +49,17 @@ def assert_passed(findings: tuple[Finding, ...], target: Target) -> None:
     raise PreflightError(
         f"preflight refused: {first.reason}{more}",
         where=str(target),
-        notes=tuple(f"{finding.name}: {finding.reason}. {finding.remedy}" for finding in refused if more),
+        notes=tuple(f"{condition.name}: {condition.reason}. {condition.remedy}" for condition in refused if more),
         hint=first.remedy,
         state="Nothing was changed.",
     )
 
 
-def preflight(inspection: Inspection, *, dropping: bool, creating: bool, keeping: bool = False) -> tuple[Finding, ...]:
+def preflight(
+    inspection: Inspection, *, dropping: bool, creating: bool, keeping: bool = False
+) -> tuple[Condition, ...]:
     """Return the conditions for dropping, creating or both, met or not; `keeping` keeps the old database."""
-    findings = [
+    conditions = [
         judged(
             "database name",
             inspection.target.database not in {*PROTECTED, inspection.target.maintenance_database},
@@ -78,19 +80,19 @@ def preflight(inspection: Inspection, *, dropping: bool, creating: bool, keeping
         ),
     ]
     if dropping and inspection.database:
-        findings += _dropping(inspection)
+        conditions += _dropping(inspection)
     if creating and dropping:
-        findings.append(_room(inspection))
+        conditions.append(_room(inspection))
     if keeping and (kept := inspection.kept):
         reason = f"{kept.name} is kept for {inspection.target.database} already"
         remedy = "Put it back with `invoke db.undo`, or drop it with `invoke db.drop --kept`."
-        findings.append(Finding("no database kept", False, reason, remedy))
+        conditions.append(Condition("no database kept", False, reason, remedy))
     if creating:
-        findings += [_may_create(inspection), *_timescaledb(inspection)]
-    return tuple(findings)
+        conditions += [_may_create(inspection), *_timescaledb(inspection)]
+    return tuple(conditions)
 
 
-def _dropping(inspection: Inspection) -> Iterator[Finding]:
+def _dropping(inspection: Inspection) -> Iterator[Condition]:
     """Yield whether the database can be dropped."""
     assert inspection.database  # noqa: S101
     name, role = inspection.target.database, inspection.server.role
@@ -119,7 +121,7 @@ def _dropping(inspection: Inspection) -> Iterator[Finding]:
     )
 
 
-def _may_create(inspection: Inspection) -> Finding:
+def _may_create(inspection: Inspection) -> Condition:
     """Return whether the role may create a database and give it to its owner."""
     server, owner = inspection.server, inspection.wanted.owner
     if server.better_role(owner):
@@ -131,7 +133,7 @@ def _may_create(inspection: Inspection) -> Finding:
         )
     if not server.may_create_databases:
         remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
-        return Finding("right to create", False, f"{server.role} may not create databases", remedy)
+        return Condition("right to create", False, f"{server.role} may not create databases", remedy)
     return judged(
         "right to create",
         server.may_give_to(owner),
@@ -140,13 +142,13 @@ def _may_create(inspection: Inspection) -> Finding:
     )
 
 
-def _room(inspection: Inspection) -> Finding:
+def _room(inspection: Inspection) -> Condition:
     """Return whether there is room for the sessions that a rebuild opens beside the one that it has."""
     server, more = inspection.server, SESSIONS - 1
     of_role, of_server = server.room
     if of_role is not None and of_role < more:
         reason = f"{server.role} may open {max(of_role, 0)} more, and a rebuild needs {more} more"
-        return Finding("connections", False, reason, f"End sessions of {server.role}, or raise its CONNECTION LIMIT.")
+        return Condition("connections", False, reason, f"End sessions of {server.role}, or raise its CONNECTION LIMIT.")
     return judged(
         "connections",
         of_server >= more,
@@ -161,7 +163,7 @@ def is_supported(version: str) -> bool:
     return OLDEST_TIMESCALEDB <= number < NEXT_TIMESCALEDB
 
 
-def timescaledb(version: str, *, preloaded: bool) -> Iterator[Finding]:
+def timescaledb(version: str, *, preloaded: bool) -> Iterator[Condition]:
     """Yield whether the version of TimescaleDB that a server has, empty for none, is supported and loaded."""
     yield judged("TimescaleDB available", bool(version), "TimescaleDB is not installed on the server", INSTALL)
     if not version:
@@ -177,7 +179,7 @@ def timescaledb(version: str, *, preloaded: bool) -> Iterator[Finding]:
     )
 
 
-def _timescaledb(inspection: Inspection) -> Iterator[Finding]:
+def _timescaledb(inspection: Inspection) -> Iterator[Condition]:
     """Yield whether TimescaleDB is installed, supported and loaded, and may be created."""
     server = inspection.server
     yield from timescaledb(server.timescaledb, preloaded=server.timescaledb_preloaded)

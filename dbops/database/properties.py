@@ -209,7 +209,7 @@ def databases(rows: Sequence[Any]) -> tuple[Database, ...]:
     return tuple(_database(*row) for row in rows)
 
 
-def find(connection: Connection, name: str) -> Database | None:
+def find_database(connection: Connection, name: str) -> Database | None:
     """Return the database of this name, or None."""
     rows = connection.execute(find_query(name).encode()).fetchall()
     return databases(rows)[0] if rows else None
@@ -355,7 +355,7 @@ def _grantee(name: str) -> sql.Composable:
     return sql.Identifier(name) if name else sql.SQL("PUBLIC")
 
 
-def changed(before: Properties, now: Database, wanted: Properties) -> Properties:
+def with_changes(before: Properties, now: Database, wanted: Properties) -> Properties:
     """Return the wanted properties, with what migrations set on a new database since it had those of `before`.
 
     Comment, connection limit, settings, security labels and privileges that a migration sets stay.
@@ -380,7 +380,7 @@ def _ordered(found: Properties) -> list[Grant]:
     return list(found.acl) if found.acl is not None else sorted(found.effective_acl(), key=lambda grant: grant.grantee)
 
 
-def differences(found: Properties, wanted: Properties) -> tuple[str, ...]:
+def different_properties(found: Properties, wanted: Properties) -> tuple[str, ...]:
     """Return the names of the properties in which two databases differ."""
     names = [field.name for field in fields(Properties) if field.name not in ("acl", "settings")]
     different = [name for name in names if getattr(found, name) != getattr(wanted, name)]

@@ -18,8 +18,8 @@ from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Required
 from dbops.database.existing import assert_environment
 from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import New, Operator, operating
-from dbops.database.preflight import PROTECTED, Finding, assert_passed, judged, preflight
-from dbops.database.properties import Database, Kind, Properties, find
+from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight
+from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import Migration
@@ -30,7 +30,7 @@ from dbops.verification import CheckFile
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RebuildOptions:
     """How to rebuild: where the SQL is, how many seconds to wait for others, what the operator agreed to.
 
     `schema` is the file with the expected schema; None leaves the comparison out. With `check` the new database is
@@ -47,12 +47,12 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RebuildPlan:
     """What a rebuild is about to do, judged before anything is done; `began` is in UTC."""
 
     began: datetime
     inspection: Inspection
-    findings: tuple[Finding, ...]
+    conditions: tuple[Condition, ...]
     consent: Required
     migrations: tuple[Migration, ...]
     checks: tuple[CheckFile, ...]
@@ -61,9 +61,9 @@ class Plan:
     check: bool = False
 
     @property
-    def refusals(self) -> tuple[Finding, ...]:
+    def refusals(self) -> tuple[Condition, ...]:
         """Return the conditions that are not met."""
-        return tuple(finding for finding in self.findings if not finding.passed)
+        return tuple(condition for condition in self.conditions if not condition.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class UndoResult:
     seconds: float
 
 
-Announce = Callable[[Plan], None]
+Announce = Callable[[RebuildPlan], None]
 
 
 def not_announced(plan: object) -> None:
@@ -157,7 +157,7 @@ def not_announced(plan: object) -> None:
 
 
 def rebuild(
-    target: Target, options: Options, *, report: Report = ignore, announce: Announce = not_announced
+    target: Target, options: RebuildOptions, *, report: Report = ignore, announce: Announce = not_announced
 ) -> RebuildResult:
     """Replace the target's database by a new one, built from the migrations and verified, or leave it as it is.
 
@@ -171,8 +171,8 @@ def rebuild(
             found = operator.clean_up_and_inspect()
             planned = judge(found, options)
             announce(planned)
-            outcome.append(f"{len(planned.findings)} conditions met")
-            assert_passed(planned.findings, target)
+            outcome.append(f"{len(planned.conditions)} conditions met")
+            assert_passed(planned.conditions, target)
         if not options.check:
             consent.assert_possible(found, options.agreement)
 
@@ -198,7 +198,7 @@ def rebuild(
                 now = operator.built(new)
                 if found.exists:
                     operator.close(found)
-                old = operator.swap(found, now, properties.changed(new.before, now, new.wanted), keep=options.keep)
+                old = operator.swap(found, now, properties.with_changes(new.before, now, new.wanted), keep=options.keep)
                 operator.start_scheduler()
                 outcome.append(_swapped(operator))
             if old and not options.keep:
@@ -228,7 +228,7 @@ def rebuild(
 
 
 def repeat(
-    target: Target, options: Options, times: int, *, report: Report = ignore, announce: Announce = not_announced
+    target: Target, options: RebuildOptions, times: int, *, report: Report = ignore, announce: Announce = not_announced
 ) -> tuple[RebuildResult, ...]:
     """Rebuild several times; CheckError as soon as a fingerprint differs from the first."""
     results: list[RebuildResult] = []
@@ -246,7 +246,7 @@ def repeat(
     return tuple(results)
 
 
-def plan(target: Target, options: Options) -> Plan:
+def plan(target: Target, options: RebuildOptions) -> RebuildPlan:
     """Return what a rebuild would do, and which conditions are not met; everything is only read.
 
     Raises ServerError if the server cannot be reached.
@@ -255,33 +255,33 @@ def plan(target: Target, options: Options) -> Plan:
         return judge(inspect(connection, target, look_inside), options)
 
 
-def judge(found: Inspection, options: Options) -> Plan:
+def judge(found: Inspection, options: RebuildOptions) -> RebuildPlan:
     """Return what an inspection, the migration files and the check files mean for a rebuild."""
     files: tuple[Migration, ...] = ()
     checks: tuple[CheckFile, ...] = ()
-    findings = [*preflight(found, dropping=True, creating=True, keeping=options.keep)]
+    conditions = [*preflight(found, dropping=True, creating=True, keeping=options.keep)]
     try:
         files = migrations.discover(options.migrations)
         migrations.assert_within(files)
         missing = f"there are none in {options.migrations}"
-        findings.append(judged("migration files", bool(files), missing, "Write one with `invoke db.new`."))
+        conditions.append(judged("migration files", bool(files), missing, "Write one with `invoke db.new`."))
     except DbopsError as error:
-        findings.append(_unreadable("migration files", error))
+        conditions.append(_unreadable("migration files", error))
     try:
         checks = verification.list_checks(options.checks, baseline=True)
-        findings.append(Finding("check files", True))
+        conditions.append(Condition("check files", True))
     except DbopsError as error:
-        findings.append(_unreadable("check files", error))
+        conditions.append(_unreadable("check files", error))
     expected = None
     try:
         expected = catalog.read_expected(options.schema) if options.schema else None
-        findings.append(Finding("expected schema", True))
+        conditions.append(Condition("expected schema", True))
     except DbopsError as error:
-        findings.append(_unreadable("expected schema", error))
-    return Plan(
+        conditions.append(_unreadable("expected schema", error))
+    return RebuildPlan(
         began=datetime.now(UTC),
         inspection=found,
-        findings=tuple(findings),
+        conditions=tuple(conditions),
         consent=consent.required(found),
         migrations=files,
         checks=checks,
@@ -291,10 +291,10 @@ def judge(found: Inspection, options: Options) -> Plan:
     )
 
 
-def _unreadable(name: str, error: DbopsError) -> Finding:
-    """Return the finding that files cannot be used."""
+def _unreadable(name: str, error: DbopsError) -> Condition:
+    """Return the condition that files cannot be used."""
     reason = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
-    return Finding(name, False, reason, error.hint)
+    return Condition(name, False, reason, error.hint)
 
 
 # The parts of a rebuild.
@@ -333,7 +333,7 @@ class _Built:
     timescaledb: bool
 
 
-def _build(operator: Operator, new: New, inside: Connection, planned: Plan, steps: Steps) -> _Built:
+def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPlan, steps: Steps) -> _Built:
     """Migrate and verify a new database over the one session in it.
 
     Raises MigrationError if a migration fails, CheckError if a check does.
@@ -413,7 +413,7 @@ def _drop_old(operator: Operator, old: str, steps: Steps) -> str:
 
 def drop(
     target: Target,
-    options: Options,
+    options: RebuildOptions,
     *,
     forget: bool = False,
     report: Report = ignore,
@@ -460,7 +460,7 @@ def drop(
 
 def drop_kept(
     target: Target,
-    options: Options,
+    options: RebuildOptions,
     *,
     report: Report = ignore,
     announce: Callable[[Inspection], None] = not_announced,
@@ -497,7 +497,7 @@ def _kept(found: Inspection) -> Database:
 
 def _restored(operator: Operator, found: Inspection, name: str) -> Database:
     """Return the database beside the target that is to take its place; PreflightError if it cannot."""
-    database = find(operator.connection, name)
+    database = find_database(operator.connection, name)
     trusted = database is not None and (
         found.server.trusts(database.catalog.owner) or database.catalog.owner == found.wanted.owner
     )
@@ -543,7 +543,7 @@ def _with_properties_of(found: Inspection, database: Database) -> Properties:
     return replace(found.wanted, **{name: getattr(database.catalog, name) for name in made})
 
 
-def create(target: Target, options: Options, *, report: Report = ignore) -> CreateResult:
+def create(target: Target, options: RebuildOptions, *, report: Report = ignore) -> CreateResult:
     """Create the target's database and open it, unless it is there.
 
     It gets the properties of the database that was dropped before, if that left a successor, else the server's
@@ -563,7 +563,7 @@ def create(target: Target, options: Options, *, report: Report = ignore) -> Crea
             assert_passed(preflight(found, dropping=False, creating=True), target)
             if waiting and waiting.marker:
                 _assert_empty(operator, New(waiting.name, waiting.marker, waiting.properties, waiting.catalog))
-            new = operator.find(waiting.name if waiting else operator.create(found).name)
+            new = operator.require(waiting.name if waiting else operator.create(found).name)
             operator.swap(found, new, new.properties)
     return CreateResult(
         database=target.database,
@@ -599,7 +599,7 @@ def _assert_empty(operator: Operator, new: New) -> None:
 
 def undo(
     target: Target,
-    options: Options,
+    options: RebuildOptions,
     *,
     restored: str = "",
     report: Report = ignore,

@@ -20,7 +20,7 @@ from dbops import label, migrations, postgres
 from dbops.database import existing, schema
 from dbops.database.inspection import Server, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
-from dbops.database.preflight import INSTALL, PRELOAD, Finding, assert_passed, is_supported, judged, preflight
+from dbops.database.preflight import INSTALL, PRELOAD, Condition, assert_passed, is_supported, judged, preflight
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, Statement, StepFinished, StepStarted, ignore
 from dbops.migrations.files import first_of
@@ -53,7 +53,7 @@ class UpgradePlan:
     before: str
     after: str
     sessions: tuple[Session, ...]
-    findings: tuple[Finding, ...]
+    conditions: tuple[Condition, ...]
 
     @property
     def current(self) -> bool:
@@ -62,7 +62,7 @@ class UpgradePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class UpgradeOptions:
     """How to update: seconds to wait, whether to verify before, whether sessions may be ended without being asked.
 
     `ask` shows the plan and returns the name that was typed, or None where there is no terminal.
@@ -100,7 +100,7 @@ def plan(target: Target) -> UpgradePlan:
 
 def upgrade(
     target: Target,
-    options: Options,
+    options: UpgradeOptions,
     *,
     report: Report = ignore,
     announce: Callable[[UpgradePlan], None] = lambda _: None,
@@ -111,10 +111,10 @@ def upgrade(
     these and Interrupted say in their state which version the database has.
     """
     began = time.monotonic()
-    with postgres.operator(target, timeout=options.timeout, report=report) as connection:
+    with postgres.operator_session(target, timeout=options.timeout, report=report) as connection:
         planned = _plan(connection, target)
         announce(planned)
-        assert_passed(planned.findings, target)
+        assert_passed(planned.conditions, target)
         if planned.current:
             return _result(planned, began)
         with _state(target):
@@ -162,17 +162,17 @@ def _plan(connection: Connection, target: Target) -> UpgradePlan:
         )
     existing.assert_environment(labelled, target)
     before, owner, may_act, path = row
-    findings = preflight(found, dropping=False, creating=False)
+    conditions = preflight(found, dropping=False, creating=False)
     if before != server.timescaledb:
-        findings += tuple(_findings(target, server, before, owner, may_act, path, found.sessions))
+        conditions += tuple(_conditions(target, server, before, owner, may_act, path, found.sessions))
     sessions = found.sessions
     names = (target.database, target.server, target.environment)
-    return UpgradePlan(*names, before, server.timescaledb, sessions, findings)
+    return UpgradePlan(*names, before, server.timescaledb, sessions, conditions)
 
 
-def _findings(
+def _conditions(
     target: Target, server: Server, before: str, owner: str, may_act: bool, path: bool, sessions: tuple[Session, ...]
-) -> Iterator[Finding]:
+) -> Iterator[Condition]:
     """Yield the conditions for an update, up to the first one without which the others mean nothing."""
     after = server.timescaledb
     yield judged("TimescaleDB available", bool(after), "TimescaleDB is not installed on the server", INSTALL)
@@ -242,7 +242,7 @@ def _verify(target: Target, report: Report, when: str) -> int:
     return len(result.checks)
 
 
-def _agreed(connection: Connection, planned: UpgradePlan, options: Options) -> bool:
+def _agreed(connection: Connection, planned: UpgradePlan, options: UpgradeOptions) -> bool:
     """Return whether sessions may be ended; raise ConsentError if there are some, and that was not agreed to."""
     if options.yes:
         return True

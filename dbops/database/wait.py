@@ -68,7 +68,7 @@ def _look(target: Target, *, again: bool = True) -> tuple[str, str] | ServerErro
                 return error
         else:
             available, _, preloaded = row or ("", False, False)
-            lacking = [finding for finding in timescaledb(available, preloaded=preloaded) if not finding.passed]
+            lacking = [c for c in timescaledb(available, preloaded=preloaded) if not c.passed]
             if lacking:
                 return ServerError(lacking[0].reason, where=target.server, hint=lacking[0].remedy)
             return version[0], available

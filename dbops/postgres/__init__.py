@@ -29,11 +29,11 @@ from dbops.postgres.errors import (
     translate,
     translated,
 )
-from dbops.postgres.locks import (
+from dbops.postgres.operator_lock import (
     TIMEOUT,
     lock_holder,
     lock_key,
-    operator,
+    operator_session,
     refuse_standby,
     tables_locked_against_reading,
     try_lock,
@@ -70,7 +70,7 @@ __all__ = [
     "lock_holder",
     "lock_key",
     "maintenance",
-    "operator",
+    "operator_session",
     "pipeline",
     "quoted",
     "read_together",

@@ -33,7 +33,7 @@ DRAWN = {
     "dbops.catalog.drift.Drift": "drift",
     "dbops.database.rebuild.CreateResult": "created",
     "dbops.database.rebuild.DropResult": "dropped",
-    "dbops.database.rebuild.Plan": "rebuild_plan",
+    "dbops.database.rebuild.RebuildPlan": "rebuild_plan",
     "dbops.database.rebuild.RebuildResult[]": "rebuilt",
     "dbops.database.rebuild.UndoResult": "undone",
     "dbops.database.schema.NewSchema": "new_schema",

@@ -19,7 +19,7 @@ from dbops.report.commands import complete
 
 if TYPE_CHECKING:
     from dbops.catalog.drift import Drift
-    from dbops.database.rebuild import Plan as RebuildPlan
+    from dbops.database.rebuild import RebuildPlan
     from dbops.lint.check import LintResult
     from dbops.migrations import Plan
     from dbops.verification import Verification
@@ -84,7 +84,7 @@ class GitHub:
         """Show the conditions of the preflight as a table."""
         rows = [
             ("ok" if item.passed else "FAIL", item.name, complete(f"{item.reason} {item.remedy}".strip()))
-            for item in plan.findings
+            for item in plan.conditions
         ]
         verdict = "would be refused" if plan.refusals else "is possible"
         heading = f"db.rebuild --plan: a rebuild of {plan.inspection.target} {verdict}"

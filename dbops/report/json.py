@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
     from dbops.database.inspection import Inspection
-    from dbops.database.rebuild import Plan, RebuildResult
+    from dbops.database.rebuild import RebuildPlan, RebuildResult
     from dbops.server import Status
     from dbops.verification import CheckFile, Verification
 
@@ -90,7 +90,7 @@ def _write(fields: object, stream: TextIO) -> None:
         hush(stream)
 
 
-def rebuild_plan(plan: Plan) -> dict[str, object]:
+def rebuild_plan(plan: RebuildPlan) -> dict[str, object]:
     """Return what a rebuild would do."""
     found = plan.inspection
     return {
@@ -98,7 +98,7 @@ def rebuild_plan(plan: Plan) -> dict[str, object]:
         **impact(found),
         "postgresql": found.server.version_text,
         "timescaledb": found.server.timescaledb,
-        "preflight": [{**plain(item), "remedy": complete(item.remedy)} for item in plan.findings],
+        "preflight": [{**plain(item), "remedy": complete(item.remedy)} for item in plan.conditions],
         "refused": bool(plan.refusals),
         "consent": plain(plan.consent),
         "migrations": [migration.name for migration in plan.migrations],

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
     from dbops.database.inspection import Impact, Inspection
-    from dbops.database.rebuild import CreateResult, DropResult, RebuildResult, UndoResult
-    from dbops.database.rebuild import Plan as RebuildPlan
+    from dbops.database.rebuild import CreateResult, DropResult, RebuildPlan, RebuildResult, UndoResult
     from dbops.database.schema import NewSchema
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
     from dbops.database.wait import Ready
@@ -407,9 +406,9 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     """Draw what a rebuild would do, and every condition of the preflight."""
     rebuild_header(found, console, planned=True)
-    for finding in found.findings:
-        more = "" if finding.passed else f": {finding.reason}. {finding.remedy}"
-        say(console, "ok" if finding.passed else "FAIL", finding.name + more)
+    for condition in found.conditions:
+        more = "" if condition.passed else f": {condition.reason}. {condition.remedy}"
+        say(console, "ok" if condition.passed else "FAIL", condition.name + more)
     facts(console, {"consent": found.consent.words(found.inspection.target.database)})
     if found.refusals:
         say(console, "FAIL", "a rebuild would be refused; nothing was changed")
@@ -574,10 +573,10 @@ def ready(found: Ready, console: Console) -> None:
 def upgrade_plan(found: UpgradePlan, console: Console) -> None:
     """Draw what an update of TimescaleDB would do, and every condition for it."""
     upgrade_header(found, console)
-    for finding in found.findings:
-        more = "" if finding.passed else f": {finding.reason}. {finding.remedy}"
-        say(console, "ok" if finding.passed else "FAIL", finding.name + more)
-    if any(not finding.passed for finding in found.findings):
+    for condition in found.conditions:
+        more = "" if condition.passed else f": {condition.reason}. {condition.remedy}"
+        say(console, "ok" if condition.passed else "FAIL", condition.name + more)
+    if any(not condition.passed for condition in found.conditions):
         say(console, "FAIL", "an update would be refused; nothing was changed")
     elif not found.current:
         say(console, "ok", "an update would verify, update, verify; nothing was changed")

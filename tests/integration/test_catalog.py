@@ -201,7 +201,7 @@ ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati", "Eur
 def test_five_rebuilds_under_other_locales_zones_names_and_owners_have_one_fingerprint(
     server: TestServer,
 ) -> None:
-    options = rebuild.Options(ROOT / "db" / "migrations", ROOT / "db" / "verify")
+    options = rebuild.RebuildOptions(ROOT / "db" / "migrations", ROOT / "db" / "verify")
     found = set()
     for number, (locale, zone) in enumerate(zip(LOCALES, ZONES, strict=True)):
         role, name = servers.fresh_name("owner"), f"{servers.fresh_name('Größe')} {number}"

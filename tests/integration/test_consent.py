@@ -232,7 +232,7 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server:
             operators.fill(prod)
     typed = Agreement(yes=True, ask=lambda _, __: target.database)
     with pytest.raises(ConsentError, match="rows would be lost"):
-        rebuild.drop(prod, rebuild.Options(agreement=typed))
+        rebuild.drop(prod, rebuild.RebuildOptions(agreement=typed))
     assert operators.rows_left(prod) == operators.ROWS
     assert rebuild.drop(prod, options(confirm=target.database)).existed
 

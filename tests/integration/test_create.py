@@ -35,7 +35,7 @@ def leave_behind(server: TestServer, target: Target, kind: Kind = Kind.BUILDING,
     name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
     server.execute(f'CREATE DATABASE "{name}" OWNER {owner} TEMPLATE template0')
     with postgres.maintenance(target) as connection:
-        found = properties.find(connection, name)
+        found = properties.find_database(connection, name)
     assert found
     marker = properties.marker(kind, target.database, found.properties).text()
     server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker)))
@@ -106,7 +106,7 @@ def test_failed_create_leaves_no_scratch_database(server: TestServer, target: Ta
     before = operators.scratch_databases(server)
     with operators.role(server, "LOGIN") as other, pytest.raises(PreflightError, match="may not create databases"):
         create(as_role(target, other))
-    with operators.role(server) as owner, postgres.operator(as_role(target, owner)) as connection:
+    with operators.role(server) as owner, postgres.operator_session(as_role(target, owner)) as connection:
         operator = Operator(connection, as_role(target, owner), 30, ignore)
         found = operator.clean_up_and_inspect()
         strange = replace(found.server, template0=replace(found.server.template0, owner="postgres"))
@@ -160,7 +160,7 @@ def test_database_that_was_marked_since_it_was_inspected_is_no_leftover(server: 
         found = inspect(connection, target)
         name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
         properties.create(connection, name, found.wanted, found.server.template0, ignore)
-        unmarked = properties.find(connection, name)
+        unmarked = properties.find_database(connection, name)
         assert unmarked
         marker = properties.marker(Kind.SUCCESSOR, target.database, found.wanted)
         postgres.run(connection, properties.marking(name, marker), ignore)

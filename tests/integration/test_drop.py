@@ -151,7 +151,7 @@ def test_database_that_changes_while_consent_is_given_is_not_dropped(
         return precious.database
 
     with pytest.raises(PreflightError, match="by another session just now") as refused:
-        rebuild.drop(precious, rebuild.Options(agreement=Agreement(ask=typed)))
+        rebuild.drop(precious, rebuild.RebuildOptions(agreement=Agreement(ask=typed)))
     assert refused.value.state == f"{precious.database} was not changed."
     assert exists(server, precious.database)
     assert not operators.scratch_databases(server)

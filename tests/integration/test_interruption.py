@@ -54,7 +54,7 @@ def set_apart(server: TestServer, target: Target) -> properties.Properties:
     server.execute(f'ALTER DATABASE "{target.database}" CONNECTION LIMIT 23')
     server.execute(f"ALTER DATABASE \"{target.database}\" SET work_mem TO '7MB'")
     with postgres.maintenance(target) as connection:
-        found = properties.find(connection, target.database)
+        found = properties.find_database(connection, target.database)
     assert found
     return found.properties
 
@@ -63,7 +63,7 @@ def assert_as_new(server: TestServer, target: Target, had: properties.Properties
     """Assert that a rebuild, of whatever is there, ends in the same state and leaves nothing over."""
     result = rebuild.rebuild(target, options(yes=True, **scheduled))
     with postgres.maintenance(target) as connection:
-        found = properties.find(connection, target.database)
+        found = properties.find_database(connection, target.database)
     assert found
     assert found.properties == had
     assert result.rows == 0
@@ -175,7 +175,7 @@ def test_interruption_while_waiting_for_another_operator_changes_nothing(
     server: TestServer, precious: Target, small: dict[str, Any]
 ) -> None:
     command = [sys.executable, "-m", "invoke", "db.drop", "--yes", "--timeout", "60"]
-    with postgres.operator(precious):
+    with postgres.operator_session(precious):
         process = subprocess.Popen(
             command, cwd=ROOT, env=operators.surroundings(precious), stderr=subprocess.PIPE, text=True
         )
@@ -206,11 +206,11 @@ def test_owners_closed_database_is_opened_as_well(server: TestServer, target: Ta
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         own = operators.as_role(target, owner)
         with postgres.maintenance(own) as connection:
-            before = properties.find(connection, target.database)
+            before = properties.find_database(connection, target.database)
         kill(own, "RENAME TO", small)
         rebuild.rebuild(own, options(**small))
         with postgres.maintenance(own) as connection:
-            after = properties.find(connection, target.database)
+            after = properties.find_database(connection, target.database)
         assert before
         assert after
         assert after.properties.effective_acl() == before.properties.effective_acl()

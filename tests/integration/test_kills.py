@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dbops.database.properties import Properties, find
+from dbops.database.properties import Properties, find_database
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.odd_databases import odd_database, odd_database_of_an_owner
@@ -69,7 +69,7 @@ def fill(server: TestServer, target: Target) -> None:
 
 def assert_as_before(connection: Any, server: TestServer, target: Target, had: Properties) -> None:
     """Assert that the database is open and has its properties, and that nothing else is there."""
-    found = find(connection, target.database)
+    found = find_database(connection, target.database)
     assert found
     assert found.marker is None
     assert (found.catalog.effective_acl(), found.catalog.settings) == (had.effective_acl(), had.settings)

@@ -11,7 +11,7 @@ import pytest
 from dbops.database import rebuild
 from dbops.errors import DbopsError, PreflightError
 from dbops.events import Event
-from dbops.postgres import operator
+from dbops.postgres import operator_session
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.operators import options
@@ -21,9 +21,9 @@ from tests.support.servers import TestServer, renamed
 
 def test_second_operator_waits_and_then_names_the_holder(target: Target) -> None:
     said: list[Event] = []
-    with operator(target) as holding:
+    with operator_session(target) as holding:
         pid = holding.info.backend_pid
-        with pytest.raises(PreflightError) as refused, operator(target, timeout=0.5, report=said.append):
+        with pytest.raises(PreflightError) as refused, operator_session(target, timeout=0.5, report=said.append):
             pass
     assert "another operator is at work" in refused.value.what
     assert f":{os.getpid()}," in refused.value.notes[0]
@@ -32,14 +32,14 @@ def test_second_operator_waits_and_then_names_the_holder(target: Target) -> None
 
 
 def test_other_database_is_not_held_up(target: Target) -> None:
-    with operator(target), operator(renamed(target, f"{target.database}_other"), timeout=0.1):
+    with operator_session(target), operator_session(renamed(target, f"{target.database}_other"), timeout=0.1):
         pass
 
 
 def test_lock_is_free_again_after_its_session(target: Target) -> None:
-    with operator(target):
+    with operator_session(target):
         pass
-    with operator(target, timeout=0.1):
+    with operator_session(target, timeout=0.1):
         pass
 
 

@@ -48,7 +48,7 @@ def test_migration_waits_once_for_an_operator_and_is_not_in_his_way(
     def work() -> None:
         outcome.append(len(existing.migrate(empty, files, report=note).applied))
 
-    with postgres.operator(empty) as operator:
+    with postgres.operator_session(empty) as operator:
         thread = threading.Thread(target=work)
         thread.start()
         until = time.monotonic() + 30
@@ -75,7 +75,7 @@ def test_wait_for_operators_and_migrations_together_is_as_long_as_it_says(empty:
     began = time.monotonic()
     with postgres.connect(empty) as other:
         assert postgres.try_lock(other, migrations.MIGRATION_LOCK)
-        with postgres.operator(empty):
+        with postgres.operator_session(empty):
             release = threading.Timer(1, other.close)
             release.start()
             with pytest.raises(PreflightError, match="another operator is at work on") as refused:
@@ -86,7 +86,7 @@ def test_wait_for_operators_and_migrations_together_is_as_long_as_it_says(empty:
 
 
 def test_lock_is_free_where_a_migration_gave_up(empty: Target, tmp_path: Path) -> None:
-    with postgres.operator(empty):
+    with postgres.operator_session(empty):
         with pytest.raises(PreflightError):
             existing.migrate(empty, written(tmp_path, TABLE), Options(patience=0))
         with postgres.connect(empty) as connection:

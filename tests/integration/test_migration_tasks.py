@@ -104,7 +104,7 @@ def test_database_of_another_environment_is_refused(server: TestServer, built: T
 
 
 def test_second_operator_waits_and_is_told_who_holds_the_lock(server: TestServer, built: Target) -> None:
-    with postgres.operator(built):
+    with postgres.operator_session(built):
         ran = invoke(server, built, "db.migrate", "--timeout", "0.2")
     assert (ran.returncode, "another operator is at work" in ran.stderr) == (3, True)
 

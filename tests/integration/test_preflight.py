@@ -12,8 +12,8 @@ import pytest
 
 from dbops import postgres
 from dbops.database import rebuild
-from dbops.database.properties import find
-from dbops.database.rebuild import Plan
+from dbops.database.properties import find_database
+from dbops.database.rebuild import RebuildPlan
 from dbops.database.wait import wait
 from dbops.errors import ConsentError, PreflightError, ServerError
 from dbops.settings import Target
@@ -22,18 +22,18 @@ from tests.support.operators import as_role, dsn, options, works
 from tests.support.servers import TestServer
 
 
-def plan(target: Target, **changes: Any) -> Plan:
+def plan(target: Target, **changes: Any) -> RebuildPlan:
     return rebuild.plan(target, options(**changes))
 
 
-def refused(planned: Plan) -> set[str]:
+def refused(planned: RebuildPlan) -> set[str]:
     return {finding.name for finding in planned.refusals}
 
 
 def test_sound_target_passes_every_finding(built: Target) -> None:
     found = plan(built)
     assert not found.refusals
-    assert len(found.findings) > 12
+    assert len(found.conditions) > 12
     assert found.inspection.server.timescaledb.startswith("2.")
 
 
@@ -174,7 +174,7 @@ def test_marker_that_cannot_be_read_leaves_the_database_as_it_is(server: TestSer
     rebuild.drop(empty, options())
     assert rebuild.create(empty, options()).kept
     with postgres.maintenance(empty) as connection:
-        found = find(connection, empty.database)
+        found = find_database(connection, empty.database)
     assert found is not None
     assert (found.marker, found.properties.comment) == (None, broken)
 

@@ -177,5 +177,5 @@ def test_restoring_flag_of_a_restore_is_not_kept(server: TestServer, odd: Odd, s
 
 def test_lock_is_free_after_a_rebuild(target: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(target, options(**small))
-    with postgres.operator(target, timeout=0.1):
+    with postgres.operator_session(target, timeout=0.1):
         pass

@@ -27,7 +27,7 @@ from tests.support.versions import Packages, two_versions
 
 FILES = migrations.discover(MIGRATIONS)
 EXTENSION = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
-YES = core.Options(yes=True)
+YES = core.UpgradeOptions(yes=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_database_is_updated_verified_and_its_scheduler_runs(
 ) -> None:
     before = existing.status(aged, FILES).newer_timescaledb
     said: list[Event] = []
-    result = core.upgrade(aged, core.Options(), report=said.append)
+    result = core.upgrade(aged, core.UpgradeOptions(), report=said.append)
     assert (before, result.before, result.after) == (packages.new, packages.old, packages.new)
     assert version(aged) == packages.new
     assert result.checks > 100
@@ -78,7 +78,7 @@ def test_database_is_updated_verified_and_its_scheduler_runs(
     assert existing.status(aged, FILES).newer_timescaledb == ""
     assert servers.rows(aged, "SELECT symbol FROM public.tickers") == [("AAPL",)]
     assert scheduler_runs(both[0], aged.database)
-    again = core.upgrade(aged, core.Options())
+    again = core.upgrade(aged, core.UpgradeOptions())
     assert (again.before, again.after, again.checks) == (packages.new, packages.new, 0)
 
 
@@ -112,8 +112,8 @@ def test_typed_name_is_consent(aged: Target, packages: Packages) -> None:
     with closing(psycopg.connect(dsn(aged))) as client:
         client.execute("SELECT 1")
         with pytest.raises(ConsentError):
-            core.upgrade(aged, core.Options(ask=lambda _: "another"))
-        core.upgrade(aged, core.Options(ask=lambda planned: planned.database))
+            core.upgrade(aged, core.UpgradeOptions(ask=lambda _: "another"))
+        core.upgrade(aged, core.UpgradeOptions(ask=lambda planned: planned.database))
     assert version(aged) == packages.new
 
 
@@ -181,7 +181,7 @@ def test_where_the_version_of_a_database_is_gone_upgrade_is_the_way_out(
     plan = core.plan(aged)
     assert (plan.before, plan.after) == (packages.old, packages.new)
     said: list[Event] = []
-    result = core.upgrade(aged, core.Options(), report=said.append)
+    result = core.upgrade(aged, core.UpgradeOptions(), report=said.append)
     assert any(isinstance(event, Message) and event.text.startswith("not verified before") for event in said)
     assert (version(aged), result.scheduler) == (packages.new, True)
     assert scheduler_runs(both[0], aged.database)
@@ -293,10 +293,10 @@ def locked(both: tuple[TestServer, Packages], aged: Target) -> Iterator[Target]:
 @pytest.mark.slow
 def test_lock_that_is_not_released_ends_it_in_time_and_changes_nothing(locked: Target, packages: Packages) -> None:
     with pytest.raises(PreflightError, match="TimescaleDB could not be updated") as refused:
-        core.upgrade(locked, core.Options(timeout=1.0))
+        core.upgrade(locked, core.UpgradeOptions(timeout=1.0))
     assert refused.value.state == f"{locked.database} has TimescaleDB {packages.old}."
     servers.run(locked, "ROLLBACK PREPARED 'held'")
-    assert core.upgrade(locked, core.Options()).after == packages.new
+    assert core.upgrade(locked, core.UpgradeOptions()).after == packages.new
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ CLASSES = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.DbopsError)
 }
 # Functions and exceptions whose text becomes a part of an error's text, with the position of that argument.
-CARRIERS = {"Finding": 2, "judged": 2, "Required": 1, "InvalidMigrationError": 0, "ValueError": 0}
+CARRIERS = {"Condition": 2, "judged": 2, "Required": 1, "InvalidMigrationError": 0, "ValueError": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def texts() -> tuple[Text, ...]:
         for call in module.calls(CLASSES | set(CARRIERS)):
             position = CARRIERS.get(_name(call.func), 0)
             not_needed = any(_is(argument, "NONE") for argument in call.args[:1])
-            if _name(call.func) == "Finding":
+            if _name(call.func) == "Condition":
                 not_needed = len(call.args) > 1 and getattr(call.args[1], "value", None) is True
             if len(call.args) > position and not not_needed:
                 where = f"{module.path.relative_to(ROOT)}:{call.lineno}"

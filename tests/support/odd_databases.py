@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dbops import postgres
-from dbops.database.properties import Properties, find
+from dbops.database.properties import Properties, find_database
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.servers import TestServer
@@ -15,7 +15,7 @@ from tests.support.servers import TestServer
 def properties(target: Target) -> Properties:
     """Return the properties of a database that must be there, which must be open."""
     with postgres.maintenance(target) as connection:
-        found = find(connection, target.database)
+        found = find_database(connection, target.database)
     assert found
     assert found.marker is None
     return found.properties

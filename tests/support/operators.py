@@ -23,7 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 from dbops.database.consent import Agreement
 from dbops.database.operator import SCHEDULER
-from dbops.database.rebuild import Options
+from dbops.database.rebuild import RebuildOptions
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.processes import run_invoke
@@ -33,9 +33,9 @@ PASSWORD = "kn0wn-s3cret"
 ROWS = 1000
 
 
-def options(*, yes: bool = False, confirm: str = "", **changes: Any) -> Options:
+def options(*, yes: bool = False, confirm: str = "", **changes: Any) -> RebuildOptions:
     """Return how to rebuild from the repository's own SQL."""
-    return Options(agreement=Agreement(yes=yes, confirm=confirm), **changes)
+    return RebuildOptions(agreement=Agreement(yes=yes, confirm=confirm), **changes)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dbops.database.properties import (
     Marker,
     Properties,
     Setting,
-    differences,
+    different_properties,
     marker,
     parse_marker,
     split_list,
@@ -42,9 +42,9 @@ CHANGES: dict[str, Any] = {
 
 def test_difference_in_any_property_is_seen() -> None:
     assert set(CHANGES) == set(asdict(BASE))
-    assert differences(BASE, BASE) == ()
+    assert different_properties(BASE, BASE) == ()
     for name, value in CHANGES.items():
-        assert name in differences(replace(BASE, **{name: value}), BASE)
+        assert name in different_properties(replace(BASE, **{name: value}), BASE)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rich.console import Console
 from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift, compare_texts
 from dbops.database.consent import required
-from dbops.database.rebuild import Plan as RebuildPlan
+from dbops.database.rebuild import RebuildPlan
 from dbops.errors import Location, MigrationError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.migrations import AppliedMigration, LedgerStatus, MigrationResult, Plan, PlannedMigration

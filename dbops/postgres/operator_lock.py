@@ -53,7 +53,7 @@ def refuse_standby(connection: Connection, target: Target) -> None:
 
 
 @contextmanager
-def operator(target: Target, *, timeout: float = TIMEOUT, report: Report = ignore) -> Iterator[Connection]:
+def operator_session(target: Target, *, timeout: float = TIMEOUT, report: Report = ignore) -> Iterator[Connection]:
     """Yield the session that works on the target's database from outside, and that holds the operator's lock on it.
 
     The lock is held as long as the session lives, so losing the connection stops the operation. Waits up to `timeout`
