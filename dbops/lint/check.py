@@ -69,6 +69,8 @@ def find(sources: list[Path], *, partly: bool = False) -> tuple[list[Finding], l
     notes: list[str] = []
     for file in sources:
         try:
+            if not file.is_file():
+                raise OSError("it is not a regular file")
             texts[file] = files.normalise(file.read_bytes())
         except (OSError, UnicodeDecodeError) as error:
             found[file].append(Finding(label(file), 1, 1, "unreadable", f"The file cannot be read: {error}."))
@@ -94,7 +96,11 @@ def find(sources: list[Path], *, partly: bool = False) -> tuple[list[Finding], l
                 found[file].append(finding)
         invalid = {file for file in texts for finding in found[file] if finding.rule == SYNTAX_ERROR}
         notes += [note for file, note in dict.fromkeys(unparsed) if file not in invalid]
-    settled = [item for file in sources for item in settle(label(file), texts.get(file, ""), found[file])]
+    settled = [
+        item
+        for file in dict.fromkeys([*sources, *found])
+        for item in settle(label(file), texts.get(file, ""), found[file])
+    ]
     return settled, notes
 
 
@@ -120,8 +126,8 @@ def own(path: Path, text: str) -> Iterator[Finding]:
 
 
 def _sql_files(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*.sql")) if path.is_dir() else [path]
-    if not found or not all(file.is_file() for file in found):
+    found = sorted(path.rglob("*.sql")) if path.is_dir() else [path] if path.is_file() else []
+    if not found:
         raise UsageError(
             f"there is no SQL in {label(path)}", where=label(path), hint="Name a file or a directory with SQL."
         )
@@ -129,12 +135,16 @@ def _sql_files(path: Path) -> list[Path]:
 
 
 def _refused_by_the_runner(texts: dict[Path, str]) -> Iterator[tuple[Path, Finding]]:
-    """Yield what `invoke db.migrate` would refuse, by itself, in files that are migrations."""
+    """Yield what `invoke db.migrate` would refuse, by itself, in files that are migrations, and what lies beside them.
+
+    What is not named `.sql` is never given to a linter: it may be a misspelt migration.
+    """
     for directory in {file.parent for file in texts if schema.number(file)}:
         by_place = {file.resolve(): file for file in texts}
         found, problems = files.examine(directory)
         for path, problem in problems or files.order_problems(found):
-            if file := by_place.get(path.resolve()):
+            file = by_place.get(path.resolve(), path)
+            if file in texts or path.suffix != ".sql":
                 line, column = (problem.location.line, problem.location.column) if problem.location else (1, 1)
                 why = f"`invoke db.migrate` refuses this file: it {problem}."
                 yield file, Finding(label(file), line, column, "migration", why)

@@ -18,7 +18,7 @@ from dbops.migrations.sqlsplit import comments, location_at, split
 SYNTAX_ERROR = "syntax-error"
 _MEANT = re.compile(r"--\s*lint\s*:", re.IGNORECASE)
 _ALLOW = re.compile(r"--\s*lint\s*:\s*allow\s+(?P<rule>[A-Za-z][\w-]*)(?:\s+because\b(?P<reason>.*))?", re.IGNORECASE)
-_OTHER_WAYS = re.compile(r"--\s*(?:noqa\b|squawk-|sqlfluff:)", re.IGNORECASE)
+_OTHER_WAYS = re.compile(r"(?:--|/\*)\s*(?:noqa\b|squawk-|sqlfluff:)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,7 +81,7 @@ def _comments(text: str) -> Iterator[tuple[int, int, int, str]]:
         return
     for start, end, following in comments(text):
         comment = text[start:end].strip()
-        if comment.startswith("--") and (_MEANT.match(comment) or _OTHER_WAYS.match(comment)):
+        if _MEANT.match(comment) or _OTHER_WAYS.match(comment):
             place = location_at(text, start, "")
             alone = not place.text[: place.column - 1].strip()
             yield place.line, place.column, location_at(text, following, "").line if alone else place.line, comment

@@ -187,7 +187,9 @@ _DATA = re.compile(
     r"|CREATE (?:\S+ )?(?:\S+ )?TABLE .*\bAS (?:SELECT|WITH|VALUES|TABLE|EXECUTE|; |\Z)"
 )
 _DATA_IN_WITH = re.compile(rf"\b(?:INSERT INTO|DELETE FROM|MERGE INTO|UPDATE (?:ONLY )?{_QUALIFIED} (?:AS \S+ )?SET) ")
-_DATA_CALLS = re.compile(r"drop_chunks?|refresh_continuous_aggregate|run_job|delete_job")
+_DATA_CALLS = re.compile(
+    r"drop_chunks?|refresh_continuous_aggregate|run_job|delete_job|setval|lo_(?:creat|create|from_bytea|put|unlink)"
+)
 
 
 def _data(file: File) -> Iterator[Hit]:
@@ -319,9 +321,13 @@ def _constraints(file: File) -> Iterator[Hit]:
                     break
 
 
+_RUNS_ANOTHER = re.compile(r"(?:PREPARE|EXECUTE|DECLARE|EXPLAIN) ")
+
+
 def _blocks(file: File) -> Iterator[Hit]:
     for statement in file.statements:
         hidden = statement.form.startswith("DO ") and not reach.is_about_own_database(statement.parts)
+        hidden |= _RUNS_ANOTHER.match(statement.form) is not None
         if hidden or (statement.form.startswith("CALL ") and not list(statement.calls(_JOBS))):
             yield Hit(statement.offset)
 
@@ -640,7 +646,7 @@ def _names(file: File) -> Iterator[Hit]:
 _LOCKS = re.compile(rf"(?:LOCK (?:TABLE )?(?:ONLY )?|CLUSTER (?:VERBOSE )?(?:{_N} ON )?){_LIST} |CLUSTER\b")
 _CHUNK_CALLS = re.compile(
     r"(?:re|de)?compress_chunk|convert_to_(?:columnstore|rowstore)|move_chunk|reorder_chunk|merge_chunks|split_chunk"
-    r"|attach_chunk|detach_chunk|rebuild_columnstore|pg_sleep\w*"
+    r"|attach_chunk|detach_chunk|rebuild_columnstore|pg_sleep\w*|pg_(?:try_)?advisory_\w*lock\w*"
 )
 _DOMAIN_SCANS = re.compile(
     r"ALTER DOMAIN \S+(?: \. \S+)? (?:SET NOT NULL|VALIDATE CONSTRAINT|ADD (?!.*NOT VALID))"
@@ -695,6 +701,7 @@ _STORAGE = re.compile(r"ALTER (?:INDEX|MATERIALIZED VIEW) (?:.* )?SET (?:TABLESP
 _BEHAVIOUR = re.compile(
     r"(?:ALTER|DROP) (?:POLICY|TRIGGER|RULE|EVENT TRIGGER) "
     r"|DROP (?:MATERIALIZED VIEW|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR|CAST|PUBLICATION) "
+    r"|SET (?:SESSION |LOCAL )?SESSION_REPLICATION_ROLE "
 )
 
 
@@ -831,11 +838,10 @@ RULES = (
     Rule(
         code="KM09",
         name="block",
-        about="A migration hides nothing in a block or a procedure: neither lint nor a reviewer can tell what it does."
-        " The"
-        " exception is a block that only executes statements about its own database, whose name a migration cannot"
-        " know.",
-        why="It cannot be checked what DO and CALL run.",
+        about="A migration hides nothing in a block, a procedure, a prepared statement, a cursor or EXPLAIN: neither"
+        " lint nor a reviewer can tell what it does. The exception is a block that only executes statements about its"
+        " own database, whose name a migration cannot know.",
+        why="It cannot be checked what is run here.",
         instead="Write the statements themselves.",
         find=_blocks,
         bad=("code", "DO $$ BEGIN DELETE FROM public.tickers; END $$;\n"),
@@ -968,7 +974,7 @@ RULES = (
         " as long"
         " as it has rows: LOCK, CLUSTER, VACUUM FULL, REFRESH MATERIALIZED VIEW without CONCURRENTLY, constraints of a"
         " domain"
-        " that tables use, rows locked by FOR UPDATE, the compression of chunks.",
+        " that tables use, rows locked by FOR UPDATE, advisory locks, the compression of chunks.",
         why="This keeps others out until the migration ends.",
         instead="Do it outside a migration, when no client needs the table.",
         find=_held_locks,

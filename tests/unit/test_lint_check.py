@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os import mkfifo
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_configuration_of_others_changes_nothing(
     }.get(name, "[sqlfluff]\nrules = LT12\nlarge_file_skip_byte_limit = 1\nignore = linting,parsing\n")
     (directories[place] / name).write_text(text)
     (tmp_path / "home" / ".config" / "sqlfluff" / name).write_text(text)
-    assert rules(path) == [RULE, "KM17", "ban-drop-table"]
+    # What is not hidden is refused beside migrations.
+    assert [rule for rule in rules(path) if rule != "migration"] == [RULE, "KM17", "ban-drop-table"]
 
 
 def test_setting_in_a_comment_is_found(tmp_path: Path) -> None:
@@ -79,6 +81,28 @@ def test_file_that_is_not_utf8_is_found(tmp_path: Path) -> None:
     path = put(tmp_path / "a", "")
     path.write_bytes(HEADER.encode() + "-- Größe\nSELECT 1 AS one;\n".encode("latin-1"))
     assert "unreadable" in rules(path)
+
+
+@pytest.mark.parametrize("name", ["0007_lint_case.SQL", "0007_lint_case.psql", "0007_lint_case", "later/"])
+def test_what_lies_beside_the_files_and_the_runner_refuses_is_a_finding(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "", "0007_lint_case.SQL").unlink()
+    (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text(BAD)
+    (finding,) = check.check([tmp_path], tmp_path).findings
+    assert (finding.rule, Path(finding.path).name) == ("migration", name.strip("/"))
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "fifo"])
+def test_what_is_named_as_a_file_and_is_none_is_a_finding(tmp_path: Path, kind: str) -> None:
+    path = put(tmp_path, "")
+    path.unlink()
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(tmp_path / "nowhere")
+    else:
+        mkfifo(path)
+    (finding,) = check.check([tmp_path], tmp_path).findings
+    assert (finding.rule, Path(finding.path).name) == ("unreadable", path.name)
 
 
 @pytest.mark.parametrize(

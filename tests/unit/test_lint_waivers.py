@@ -68,6 +68,9 @@ def test_waiver_of_another_line_waives_nothing_and_is_an_error(text: str, line: 
         "-- squawk-ignore ban-drop-column",
         "-- squawk-ignore-file",
         "-- sqlfluff:exclude_rules:KM10",
+        "/* squawk-ignore ban-drop-column */",
+        "/*squawk-ignore-file*/",
+        "/* noqa */",
     ],
 )
 def test_other_waiver_waives_nothing_and_is_an_error(comment: str) -> None:

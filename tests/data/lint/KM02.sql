@@ -24,3 +24,12 @@ FOREIGN KEY (id) REFERENCES public.recommendations (id) ON DELETE CASCADE NOT VA
 
 -- good: a name that contains the word
 COMMENT ON COLUMN public.tickers.created_at IS 'Set by INSERT, kept by UPDATE';
+
+-- bad: large objects are rows
+SELECT pg_catalog.lo_create(0);
+
+-- bad: stays when the transaction is rolled back
+SELECT setval('public.numbers', 5);
+
+-- good: a sequence that is restarted with the transaction
+ALTER SEQUENCE public.numbers RESTART WITH 5;

@@ -15,3 +15,18 @@ CREATE VIEW public.v AS SELECT 'DO' AS word;
 
 -- good: in a comment
 COMMENT ON TABLE public.tickers IS 'DO $$ BEGIN END $$';
+
+-- bad: a prepared statement
+PREPARE fill AS UPDATE public.tickers SET sector = 'Unknown';
+
+-- bad: runs one
+EXECUTE fill;
+
+-- bad: a cursor
+DECLARE rows_of CURSOR FOR SELECT t.id FROM public.tickers AS t FOR UPDATE;
+
+-- bad: ANALYZE runs what is explained
+EXPLAIN ANALYZE CREATE TABLE public.copied AS SELECT t.id FROM public.tickers AS t;
+
+-- good: the right to execute
+GRANT EXECUTE ON FUNCTION public.touch() TO reader;

@@ -13,3 +13,6 @@ VACUUM (ANALYZE) public.tickers;
 
 -- good: only marks the index
 ALTER TABLE public.tickers CLUSTER ON tickers_symbol_key;
+
+-- bad: an advisory lock
+SELECT pg_advisory_xact_lock(1);

@@ -14,3 +14,9 @@ ALTER TABLE public.splits ENABLE ROW LEVEL SECURITY;
 
 -- good: the right to read
 GRANT SELECT ON public.tickers TO reader;
+
+-- bad: no trigger and no foreign key is checked for the rest of the session
+SET session_replication_role = replica;
+
+-- bad: for the rest of the transaction
+SET LOCAL session_replication_role TO 'replica';
