@@ -84,7 +84,7 @@ def apply(work: Work, migration: Migration, *, again: bool) -> None:
         _build(work, Command(statement.text, migration, statement), again=again)
     finally:
         if not session.connection.closed:
-            session.script(*session.reset_sql(local=False), "RESET ROLE")
+            session.script(*session.reset_sql(local=False), "SET ROLE NONE")
     spent = time.monotonic() - began
     _record(work, migration, str(round(spent * 1000)))
     work.doubt = ""

@@ -455,7 +455,7 @@ def opened(
             if left and not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE:
                 reset = ["DEALLOCATE ALL"]
                 if not session.outgoing.clean:
-                    reset = [*session.reset_sql(local=False), "RESET ROLE", "RESET client_min_messages"]
+                    reset = [*session.reset_sql(local=False), "SET ROLE NONE", "RESET client_min_messages"]
                 times = f"pg_catalog.generate_series(1, {session.outgoing.locks})"
                 with suppress(psycopg.Error):
                     session.script(*reset, f"SELECT pg_catalog.pg_advisory_unlock({MIGRATION_LOCK}) FROM {times}")

@@ -53,6 +53,9 @@ SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "0",
     "jit": "off",
 }
+# What holds when a session begins, and later is the session's own affair: it acts as the role that connected, and loads
+# nothing. A role that an owner has set for its database is no barrier: code of that owner's says SET ROLE NONE.
+AT_FIRST: Mapping[str, str] = {"role": "none", "local_preload_libraries": ""}
 # A statement ends soon after its client has gone, and so do its locks. Not every server's system can notice that: see
 # client_connection_check_interval in PostgreSQL's documentation.
 NOTICED = {"client_connection_check_interval": "1s"}
@@ -89,7 +92,7 @@ def connect(
     connection = _open(target, database, connect_timeout, application, settings)
     try:
         with translated(target, connection.info.dbname):
-            _put_in_force(connection, target, {**SETTINGS, **NOTICED, **settings})
+            _put_in_force(connection, target, {**SETTINGS, **AT_FIRST, **NOTICED, **settings})
     except BaseException:
         connection.close()
         raise
@@ -145,7 +148,8 @@ def _open(
         "dbname": name,
     }
     parameters["connect_timeout"] = seconds_left(parameters["connect_timeout"])
-    own = " ".join(f"-c {key}={_escaped(value)}" for key, value in {**SETTINGS, **NOTICED, **settings}.items())
+    all_settings = {**SETTINGS, **AT_FIRST, **NOTICED, **settings}
+    own = " ".join(f"-c {key}={_escaped(value)}" for key, value in all_settings.items())
     try:
         try:
             return _connected(target, {**parameters, "options": f"{parameters['options']} {own}".strip()})
@@ -235,6 +239,7 @@ def reading(
     settings = reading_settings(statement_timeout, lock_timeout, row_security)
     reader = connection if isinstance(connection, WatchedConnection) and not connection.in_force else None
     if reader:
+        settings.append(_setting("SET LOCAL", "role", AT_FIRST["role"]))
         reader.in_force = True
     try:
         connection.execute(sql.SQL("; ").join([sql.SQL(begin), *settings]))

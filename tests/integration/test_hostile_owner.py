@@ -75,13 +75,14 @@ def close(server: TestServer, name: str) -> None:
 
 @contextmanager
 def copied(hostile: Hostile, *, as_owner: bool = False) -> Iterator[Target]:
-    """Yield a copy of a database with traps, in which sessions find what is in the schema public first.
+    """Yield a copy of a database with traps, in which sessions find what is in the schema public first, as its owner.
 
     An owner may not keep the settings of other roles in it.
     """
     name, server = servers.fresh_name(), hostile.server
     server.execute(f'CREATE DATABASE "{name}" OWNER {hostile.owner} TEMPLATE "{hostile.template}"')
     server.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+    server.execute(f'ALTER DATABASE "{name}" SET role = {hostile.owner}')
     if not as_owner:
         server.execute(f'ALTER ROLE postgres IN DATABASE "{name}" SET search_path = public, pg_catalog')
     try:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dbops import postgres
@@ -84,6 +85,37 @@ def test_settings_are_in_force_through_what_drops_or_refuses_them(server: TestSe
                 connection.execute("SHOW search_path")
             with postgres.reading(connection, row_security="on"):
                 assert in_force(connection) == dict(postgres.SETTINGS)
+
+
+@pytest.mark.parametrize("kind", [*BETWEEN, "nothing"])
+def test_session_is_the_connecting_role_whatever_role_the_database_sets(
+    server: TestServer, empty: Target, kind: str
+) -> None:
+    def acts_as(connection: postgres.Connection) -> str:
+        (row,) = connection.execute("SELECT current_user::text").fetchall()
+        return str(row[0])
+
+    with operators.role(server) as other, forwarder(server, startup=BETWEEN.get(kind, dict)) as (far, _):
+        target = far.target(empty.database)
+        server.execute(f'ALTER DATABASE "{empty.database}" SET role = {other}')
+        with servers.connect(target) as connection:
+            assert acts_as(connection) == other, "the trial is of no use"
+        with postgres.connect(target) as connection:
+            assert acts_as(connection) == "postgres"
+        with postgres.reader(target) as connection, postgres.reading(connection):
+            assert acts_as(connection) == "postgres"
+            with postgres.reading(connection):
+                assert acts_as(connection) == "postgres"
+
+
+def test_library_that_an_owner_makes_sessions_load_does_not_keep_the_operator_out(
+    server: TestServer, empty: Target
+) -> None:
+    server.execute(f"ALTER DATABASE \"{empty.database}\" SET local_preload_libraries = 'nowhere'")
+    with pytest.raises(psycopg.OperationalError, match="nowhere"), servers.connect(empty):
+        pass
+    with postgres.connect(empty) as connection:
+        assert connection.execute("SHOW local_preload_libraries").fetchone() == ("",)
 
 
 @pytest.mark.parametrize("verb", [*READING, "migrate", "rebuild"])

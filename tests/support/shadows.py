@@ -1,7 +1,8 @@
 """Plant in a database, as its owner, everything that could run in another role's session: run as that owner.
 
-Each planted object calls `public.caught`, which writes to the server's log who ran it: a transaction that only reads
-can do no more, and what an error would show may be lost in a handler. `public.allowed()` counts what could be planted.
+Each planted object calls `public.caught`, which writes to the server's log in whose session it ran, whatever role that
+had become, since SET ROLE NONE undoes it: a transaction that only reads can do no more, and what an error would show may
+be lost in a handler. `public.allowed()` counts what could be planted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.support.servers import TestServer
 CAUGHT = """
 CREATE FUNCTION public.caught(what text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    RAISE LOG 'planted: % ran as % in %', what, current_user, pg_catalog.current_database();
+    RAISE LOG 'planted: % ran as % in %', what, session_user, pg_catalog.current_database();
     RETURN true;
 END $$
 """
@@ -161,7 +162,7 @@ class Log:
         return cls(path, path.stat().st_size)
 
     def planted(self, target: Target) -> set[str]:
-        """Return what ran since then in a database as the role of a target."""
+        """Return what ran since then in a database in sessions of the role of a target."""
         with self.path.open("rb") as file:
             file.seek(self.begin)
             text = file.read().decode(errors="replace")
