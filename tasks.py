@@ -18,8 +18,6 @@ atexit.register(gc.freeze)
 if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
     sys.dont_write_bytecode = False
 
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,16 +28,17 @@ from dbops import cli
 from dbops.verb import Run, Verb, verbs
 
 if TYPE_CHECKING:
-    from dbops.database.rebuild import RebuildOptions
     from dbops.settings import Target
 
 NOT_RUNNING = 3
 SERVER = "the task did not finish; `invoke server.status` shows how things stand, and the same task goes on from there."
 READS = "nothing was changed: the task only reads."
 
+Plan = Annotated[bool, "Check what could go wrong, and say what would happen; only reads."]
+Keep = Annotated[bool, "Keep the database that is replaced, closed; db.undo puts it back."]
 Yes = Annotated[bool, "Agree to lose the rows in it, without being asked; not enough in prod."]
 Confirm = Annotated[str, "Agree to lose the rows in the database of this name; the only way in prod."]
-Timeout = Annotated[str, "Seconds to wait for other operators, and for sessions to end; default 30."]
+Timeout = Annotated[float, "Seconds to wait for other operators, and for sessions to end; default 30.", "seconds"]
 
 
 # db: the four steps, alone and as one
@@ -49,15 +48,17 @@ Timeout = Annotated[str, "Seconds to wait for other operators, and for sessions 
 def rebuild(
     run: Run,
     target: "Target",
-    plan: Annotated[bool, "Check what could go wrong, and say what would happen; only reads."] = False,
+    plan: Plan = False,
     check: Annotated[
         bool, "Build and verify the new database beside, say what a rebuild would lose, and drop it again."
     ] = False,
-    keep: Annotated[bool, "Keep the old database, closed; db.undo puts it back."] = False,
+    keep: Keep = False,
     yes: Yes = False,
     confirm: Confirm = "",
-    repeat: Annotated[str, "Rebuild this many times, and fail if two fingerprints differ; default 1."] = "1",
-    timeout: Timeout = "30",
+    repeat: Annotated[
+        int, "Rebuild this many times, and fail if two fingerprints differ; default 1.", "positive_integer"
+    ] = 1,
+    timeout: Timeout = 30,
 ) -> None:
     """Build a new database, verify it, swap it in.
 
@@ -66,26 +67,16 @@ def rebuild(
 
     Example: invoke db.rebuild --plan
     """
-    from dbops.database import rebuild as core
-    from dbops.database.preflight import assert_passed
-    from dbops.report import json, text
-    from dbops.settings import positive_integer
+    from dbops.database import consent, preflight, rebuild
 
-    options = _options(run, timeout, yes=yes, confirm=confirm, check=check, keep=keep)
+    agreement = consent.Agreement(yes, confirm, run.ask)
+    options = rebuild.RebuildOptions(timeout=timeout, check=check, keep=keep, agreement=agreement)
     if plan:
-        planned = core.plan(target, options)
-        run.view.show(planned)
-        assert_passed(planned.conditions, target)
-        return
-    header = partial(text.rebuild_header, details=run.details)
-    results = core.repeat(
-        target,
-        options,
-        positive_integer("--repeat", repeat),
-        report=run.view.event,
-        announce=lambda found: run.view.header(header, found, json.rebuild_plan(found)),
-    )
-    run.view.show(results)
+        planned = rebuild.plan(target, options)
+        run.show(planned)
+        preflight.assert_passed(planned.conditions, target)
+    else:
+        run.show(rebuild.repeat(target, options, repeat, report=run.report))
 
 
 @task(klass=Verb)
@@ -95,10 +86,10 @@ def undo(
     restored: Annotated[
         str, "Put the database of this name in place instead, as a backup that was restored beside."
     ] = "",
-    keep: Annotated[bool, "Keep the present database in its turn."] = False,
+    keep: Keep = False,
     yes: Yes = False,
     confirm: Confirm = "",
-    timeout: Timeout = "30",
+    timeout: Timeout = 30,
 ) -> None:
     """Put the database back that a rebuild kept.
 
@@ -108,23 +99,13 @@ def undo(
 
     Example: invoke db.undo --keep
     """
-    from dbops.database import rebuild as core
-    from dbops.report import json, text
+    from dbops.database import consent, rebuild
 
-    header = partial(
-        text.impact, headed=run.view.begin("Replace" if restored else "Undo the rebuild of", target), kept=keep
-    )
-    result = core.undo(
-        target,
-        _options(run, timeout, yes=yes, confirm=confirm, keep=keep),
-        restored=restored,
-        report=run.view.event,
-        announce=lambda found: run.view.header(header, found, json.impact(found)),
-    )
-    run.view.show(result)
+    options = rebuild.RebuildOptions(timeout=timeout, keep=keep, agreement=consent.Agreement(yes, confirm, run.ask))
+    run.show(rebuild.undo(target, options, restored=restored, report=run.report))
 
 
-@task(klass=Verb)
+@task(klass=Verb, apart=(("forget", "kept"),))
 def drop(
     run: Run,
     target: "Target",
@@ -134,7 +115,7 @@ def drop(
         bool, "Leave nothing behind: lose owner, privileges, settings and comment of the database too."
     ] = False,
     kept: Annotated[bool, "Drop the database that db.rebuild --keep kept, not the present one."] = False,
-    timeout: Timeout = "30",
+    timeout: Timeout = 30,
 ) -> None:
     """Drop the database; its properties are kept for db.create.
 
@@ -143,21 +124,17 @@ def drop(
 
     Example: invoke db.drop --url postgresql://owner@localhost/kapman_dev
     """
-    from dbops.database import rebuild as core
-    from dbops.report import json, text
+    from dbops.database import consent, rebuild
 
-    header = partial(text.impact, headed=run.view.begin("Drop", target))
-    result = (core.drop_kept if kept else partial(core.drop, forget=forget))(
-        target,
-        _options(run, timeout, yes=yes, confirm=confirm),
-        report=run.view.event,
-        announce=lambda found: run.view.header(header, found, json.impact(found)),
-    )
-    run.view.show(result)
+    options = rebuild.RebuildOptions(timeout=timeout, agreement=consent.Agreement(yes, confirm, run.ask))
+    if kept:
+        run.show(rebuild.drop_kept(target, options, report=run.report))
+    else:
+        run.show(rebuild.drop(target, options, forget=forget, report=run.report))
 
 
-@task(klass=Verb, makes_server=True)
-def create(run: Run, target: "Target", timeout: Timeout = "30") -> None:
+@task(klass=Verb, begins="Create", makes_server=True)
+def create(run: Run, target: "Target", timeout: Timeout = 30) -> None:
     """Create the empty database, unless it exists.
 
     It gets the properties that the database had before it was dropped: owner,
@@ -165,13 +142,12 @@ def create(run: Run, target: "Target", timeout: Timeout = "30") -> None:
 
     Example: invoke db.create --env test
     """
-    from dbops.database import rebuild as core
+    from dbops.database import rebuild
 
-    run.view.begin("Create", target)
-    run.view.show(core.create(target, _options(run, timeout), report=run.view.event))
+    run.show(rebuild.create(target, rebuild.RebuildOptions(timeout=timeout), report=run.report))
 
 
-@task(klass=Verb)
+@task(klass=Verb, begins="Migrate", apart=(("rehearse", "plan"), ("rehearse", "check"), ("rehearse", "verify")))
 def migrate(
     run: Run,
     target: "Target",
@@ -182,15 +158,21 @@ def migrate(
         "Apply it in a scratch database, and show what each statement locks, rewrites and scans; fail if a header says"
         " less.",
     ] = False,
-    to: Annotated[str, "Last migration to apply, as in 0007."] = "",
+    to: Annotated[int | None, "Last migration to apply, as in 0007.", "version"] = None,
     lock_timeout: Annotated[
-        str, "How long an attempt waits for locks before letting others pass, as in 2s; overrides headers; default 1s."
+        str,
+        "How long an attempt waits for locks before letting others pass, as in 2s; overrides headers; default 1s.",
+        "duration",
     ] = "",
     lock_budget: Annotated[
-        str, "How long to go on trying to acquire locks, as in 30min; overrides the files' headers; default 5min."
+        str,
+        "How long to go on trying to acquire locks, as in 30min; overrides the files' headers; default 5min.",
+        "duration",
     ] = "",
     statement_timeout: Annotated[
-        str, "How long one statement may take, as in 10min; overrides the files' headers; default no limit."
+        str,
+        "How long one statement may take, as in 10min; overrides the files' headers; default no limit.",
+        "duration",
     ] = "",
     commit: Annotated[
         str, "all commits once, at the end; file commits after each file; default all.", ("all", "file")
@@ -202,8 +184,10 @@ def migrate(
         str, "Agree that a database without a label is of the chosen environment: the database's name."
     ] = "",
     timeout: Annotated[
-        str, "Seconds to wait for another operator, or another migration, of the same database; default 60."
-    ] = "60",
+        float,
+        "Seconds to wait for another operator, or another migration, of the same database; default 60.",
+        "seconds",
+    ] = 60,
 ) -> None:
     """Apply pending migrations, all or nothing.
 
@@ -214,47 +198,42 @@ def migrate(
     Example: invoke db.migrate --plan --check
     """
     from dbops import migrations
-    from dbops.database import existing as core
-    from dbops.report import text
-    from dbops.settings import MIGRATIONS, duration, seconds
+    from dbops.database import existing
+    from dbops.settings import MIGRATIONS
 
-    options = migrations.Options(
-        to=migrations.version_of(to),
-        lock_timeout=duration(lock_timeout),
-        lock_budget=duration(lock_budget),
-        statement_timeout=duration(statement_timeout),
-        commit=commit,
-        check=check,
-        with_times=run.details,
-        patience=seconds("--timeout", timeout),
-    )
-    run.view.begin("Migrate", target)
     files = migrations.discover(MIGRATIONS)
     if rehearse:
-        measured = core.rehearse(target, files, to=options.to, report=run.view.event)
-        run.view.result(text.rehearsed, measured)
-        migrations.assert_declared(measured)
+        rehearsal = existing.rehearse(target, files, to=to, report=run.report)
+        run.show(rehearsal)
+        migrations.assert_declared(rehearsal.migrations)
         return
-    planned = migrations.plan(target, files, options) if plan or check else None
-    if planned and not check:
-        run.view.show(planned)
-        return
-    result = core.migrate(target, files, options, verify=verify, confirm=confirm, report=run.view.event)
-    if planned:
-        run.view.result(text.checked, (planned, result), {"plan": planned, "result": result})
+    options = migrations.Options(
+        to=to,
+        lock_timeout=lock_timeout,
+        lock_budget=lock_budget,
+        statement_timeout=statement_timeout,
+        commit=commit,
+        with_times=run.details,
+        patience=timeout,
+    )
+    if check:
+        run.show(existing.try_out(target, files, options, verify=verify, confirm=confirm, report=run.report))
+    elif plan:
+        run.show(migrations.plan(target, files, options))
     else:
-        run.view.show(result)
+        run.show(existing.migrate(target, files, options, verify=verify, confirm=confirm, report=run.report))
 
 
-@task(klass=Verb, formats=("text", "json", "junit"), alone="list", deadline=300, state=READS)
+@task(klass=Verb, begins="Verify", formats=("text", "json", "junit"), alone="list", deadline=300, state=READS)
 def verify(
     run: Run,
     target: "Target",
     empty: Annotated[bool, "Also run the baseline suite: no row anywhere, and nothing left uncounted."] = False,
     only: Annotated[
-        str,
+        tuple[str, ...],
         "Run only the check files of these names, separated by commas; --list shows them; schema is the comparison.",
-    ] = "",
+        "names",
+    ] = (),
     list: Annotated[bool, "Show the check files instead of running them."] = False,
     output: Annotated[str, "Write the result to this file too, in the chosen format."] = "",
 ) -> None:
@@ -265,40 +244,17 @@ def verify(
 
     Example: invoke db.verify --format junit --output report.xml
     """
-    from dbops import catalog, migrations, settings, verification
-    from dbops.database import schema as core
-    from dbops.report import json, opened, text
-    from dbops.settings import CHECKS, MIGRATIONS, SCHEMA
+    from dbops import migrations, report
+    from dbops.database import schema
+    from dbops.settings import MIGRATIONS
 
-    names = tuple(name.strip() for name in only.split(",") if name.strip())
-    if only and not names:
-        raise settings.empty("--only")
+    write = report.opened(output) if output else None
     if list:
-        suites = verification.list_checks(CHECKS, baseline=empty)
-        chosen = verification.select(suites, names, catalog.read_expected(SCHEMA))
-        run.view.result(text.check_files, chosen, json.check_files(*chosen))
+        run.show(schema.list_checks(baseline=empty, only=only), write=write)
         return
-    run.view.begin("Verify", target)
-    write = opened(output)
-    started = datetime.now(UTC)
-    discovered = migrations.discover(MIGRATIONS, allow_empty=True)
-    result = core.verify(target, discovered, baseline=empty, only=names, report=run.view.event)
-    document = ""
-    if run.format == "junit":
-        from dbops.report import junit
-
-        document = junit.xml(result, server=target.server, started=started)
-    elif output and run.format == "json":
-        document = json.verification_document(result)
-    elif output:
-        document = text.drawn(lambda console: text.verification(result, console))
-    write(document)
-    if run.format == "junit" and not output:
-        run.view.result(text.print_as_is, document)
-        run.view.github.verification(result)
-    else:
-        run.view.show(result)
-    run.code = 0 if result.passed else 1
+    files = migrations.discover(MIGRATIONS, allow_empty=True)
+    found = schema.verify(target, files, baseline=empty, only=only, report=run.report)
+    run.show(found, passed=found.passed, write=write)
 
 
 @task(klass=Verb)
@@ -310,7 +266,7 @@ def upgrade(
     verify: Annotated[
         bool, "Verify before too, and change nothing if a check fails; --no-verify does so only afterwards."
     ] = True,
-    timeout: Timeout = "30",
+    timeout: Timeout = 30,
 ) -> None:
     """Update TimescaleDB in the database.
 
@@ -320,35 +276,21 @@ def upgrade(
 
     Example: invoke db.upgrade --plan
     """
-    from dbops.database import upgrade as core
-    from dbops.database.preflight import assert_passed
-    from dbops.report import text
-    from dbops.settings import seconds
+    from dbops.database import preflight, upgrade
 
     if plan:
-        planned = core.plan(target)
-        run.view.show(planned)
-        assert_passed(planned.conditions, target)
-        return
-    options = core.UpgradeOptions(
-        timeout=seconds("--timeout", timeout),
-        verify=verify,
-        yes=yes,
-        ask=lambda found: run.view.ask(text.upgrade_question(found)),
-    )
-    result = core.upgrade(
-        target,
-        options,
-        report=run.view.event,
-        announce=lambda found: run.view.header(text.upgrade_header, found, found),
-    )
-    run.view.show(result)
+        planned = upgrade.plan(target)
+        run.show(planned)
+        preflight.assert_passed(planned.conditions, target)
+    else:
+        options = upgrade.UpgradeOptions(timeout=timeout, verify=verify, yes=yes, ask=run.ask)
+        run.show(upgrade.upgrade(target, options, report=run.report))
 
 
 # db: look, describe, prepare
 
 
-@task(klass=Verb, deadline=60, state=READS)
+@task(klass=Verb, begins="Status of", deadline=60, state=READS)
 def status(
     run: Run,
     target: "Target",
@@ -363,20 +305,13 @@ def status(
     Example: invoke db.status --env test
     """
     from dbops import migrations
-    from dbops.database import existing as core
-    from dbops.events import Message
+    from dbops.database import existing
     from dbops.settings import MIGRATIONS
 
-    run.view.begin("Status of", target)
-    files = migrations.discover(MIGRATIONS, allow_empty=True)
-    found = core.status(target, files, report=run.view.event)
-    if found.label and found.label.environment != target.environment:
-        said = f"labelled {found.label.environment}, and the environment chosen is {target.environment}"
-        run.view.event(Message("WARNING", said))
-    run.view.show(found)
+    found = existing.status(target, migrations.discover(MIGRATIONS, allow_empty=True), report=run.report)
+    run.show(found, passed=found.consistent)
     if require_current:
         found.assert_current()
-    run.code = 0 if found.consistent else 1
 
 
 @task(klass=Verb)
@@ -390,18 +325,13 @@ def new(
     Example: invoke db.new add_tickers_exchange
     """
     from dbops import migrations
-    from dbops.report.text import print_as_is
     from dbops.settings import MIGRATIONS, checkout
 
     checkout()
     if renumber:
-        renamed = migrations.renumber(MIGRATIONS, name, released=migrations.released_names(MIGRATIONS))
-        lines = [f"{old.name} -> {new.name}\n" for old, new in renamed] or [f"{name} is the last file already.\n"]
-        data = [{"from": old, "to": new} for old, new in renamed]
-        run.view.result(print_as_is, "".join(lines), {"renamed": data})
-        return
-    path = migrations.new_file(MIGRATIONS, name)
-    run.view.result(print_as_is, f"{path}\n", {"path": path})
+        run.show(migrations.renumber(MIGRATIONS, name, released=migrations.released_names(MIGRATIONS)))
+    else:
+        run.show(migrations.new_file(MIGRATIONS, name))
 
 
 @task(klass=Verb, state=READS)
@@ -417,12 +347,11 @@ def lint(run: Run) -> None:
     from dbops.lint import check
     from dbops.settings import MIGRATIONS
 
-    result = check.check([MIGRATIONS], MIGRATIONS, partly=True)
-    run.view.show(result)
-    run.code = 0 if result.passed else 1
+    found = check.check([MIGRATIONS], MIGRATIONS, partly=True)
+    run.show(found, passed=found.passed)
 
 
-@task(klass=Verb, deadline=300, state=READS)
+@task(klass=Verb, begins="Drift of", apart=(("build", "against"),), deadline=300, state=READS)
 def drift(
     run: Run,
     target: "Target",
@@ -438,25 +367,16 @@ def drift(
     Example: invoke db.drift --build
     """
     from dbops import migrations
-    from dbops.database import schema as core
-    from dbops.errors import UsageError
+    from dbops.database import schema
     from dbops.settings import MIGRATIONS, SCHEMA
 
-    if build and against:
-        raise UsageError(
-            "the schema is compared with a build or with a file, not with both",
-            where="--build --against",
-            hint="Leave one of the two out.",
-        )
-    run.view.begin("Drift of", target)
-    files = migrations.discover(MIGRATIONS, allow_empty=True)
     expected = None if build else Path(against) if against else SCHEMA
-    result = core.drift(target, files, schema=expected, report=run.view.event)
-    run.view.show(result)
-    run.code = 1 if result.found else 0
+    files = migrations.discover(MIGRATIONS, allow_empty=True)
+    found = schema.drift(target, files, schema=expected, report=run.report)
+    run.show(found, passed=not found.found)
 
 
-@task(klass=Verb, deadline=300, state=READS)
+@task(klass=Verb, apart=(("write", "text"),), deadline=300, state=READS)
 def fingerprint(
     run: Run,
     target: "Target",
@@ -472,30 +392,17 @@ def fingerprint(
 
     Example: invoke db.fingerprint --write
     """
-    from dbops import catalog, migrations, postgres
-    from dbops.database import schema as core
-    from dbops.errors import UsageError
-    from dbops.report import opened
-    from dbops.report import text as views
+    from dbops import migrations, report
+    from dbops.database import schema
     from dbops.settings import MIGRATIONS, checkout
 
-    if write and text:
-        raise UsageError(
-            "--write writes the text to db/schema.txt, and does not print it",
-            where="--write --text",
-            hint="Leave one of the two out.",
-        )
     if write:
         path = checkout() / "db" / "schema.txt"
-        new = core.new_schema(target, migrations.discover(MIGRATIONS), path, report=run.view.event)
-        opened(str(path))(new.content)
-        run.view.show(new)
-        return
-    with postgres.reader(target) as connection:
-        schema = catalog.schema_text(connection)
-    value = catalog.fingerprint(schema)
-    data = {"database": target.database, "fingerprint": value, **({"text": schema} if text else {})}
-    run.view.result(views.print_as_is, schema if text else f"{value}\n", data)
+        built = schema.new_schema(target, migrations.discover(MIGRATIONS), path, report=run.report)
+        report.opened(str(path))(built.content)
+        run.show(built)
+    else:
+        run.show(schema.fingerprint(target, with_text=text))
 
 
 @task(klass=Verb)
@@ -511,16 +418,14 @@ def diagram(
 
     Example: invoke db.diagram --output /tmp/schema.md
     """
-    from dbops import migrations
-    from dbops.database import schema as core
-    from dbops.report import opened
-    from dbops.report.text import print_as_is
+    from dbops import migrations, report
+    from dbops.database import schema
     from dbops.settings import MIGRATIONS, checkout
 
     path = output or str(checkout() / "docs" / "schema.md")
-    document = core.diagram_of(target, migrations.discover(MIGRATIONS), report=run.view.event)
-    opened(path)(document)
-    run.view.result(print_as_is, f"Written: {path}\n", {"output": path})
+    built = schema.diagram(target, migrations.discover(MIGRATIONS), path, report=run.report)
+    report.opened(path)(built.content)
+    run.show(built)
 
 
 @task(klass=Verb)
@@ -531,25 +436,24 @@ def psql(run: Run, target: "Target", command: Annotated[str, "Run this SQL and e
 
     Example: invoke db.psql --command 'SELECT count(*) FROM ohlcv'
     """
-    from dbops import psql as core
+    from dbops import psql
 
-    arguments, environ = core.command(target, run.environ, sql=command)
-    core.check(target, ask=sys.stdin.isatty())
+    arguments, environ = psql.command(target, run.environ, sql=command)
+    psql.check(target, ask=sys.stdin.isatty())
     os.execve(arguments[0], arguments, environ)  # noqa: S606
 
 
 @task(klass=Verb, state=READS)
-def wait(run: Run, target: "Target", timeout: Annotated[str, "Seconds to wait; default 60."] = "60") -> None:
+def wait(run: Run, target: "Target", timeout: Annotated[float, "Seconds to wait; default 60.", "seconds"] = 60) -> None:
     """Wait until the server and TimescaleDB are ready.
 
     The database need not exist.
 
     Example: invoke db.wait --timeout 120
     """
-    from dbops.database import wait as core
-    from dbops.settings import seconds
+    from dbops.database import wait
 
-    run.view.show(core.wait(target, timeout=seconds("--timeout", timeout), report=run.view.event))
+    run.show(wait.wait(target, timeout=timeout, report=run.report))
 
 
 # server: the embedded one
@@ -566,21 +470,19 @@ def server_install(run: Run) -> None:
     Example: invoke server.install
     """
     from dbops import server
-    from dbops.report.text import print_as_is
 
-    found = server.install(server.Embedded.of(run.environ), ask=sys.stdin.isatty(), report=run.view.event)
-    said = f"PostgreSQL {found.version} with TimescaleDB {found.timescaledb} is installed in {found.binaries}.\n"
-    run.view.result(print_as_is, said, found)
+    run.show(server.install(server.Embedded.of(run.environ), ask=sys.stdin.isatty(), report=run.report))
 
 
 @task(klass=Verb, name="up", state=SERVER)
 def server_up(
     run: Run,
     port: Annotated[
-        str,
+        int | None,
         "Listen on this loopback port too, with a generated password, from now on; `auto` chooses a free port, `none`"
         " ends it.",
-    ] = "",
+        "port_number",
+    ] = None,
 ) -> None:
     """Start the embedded server, and say how to reach it.
 
@@ -589,10 +491,11 @@ def server_up(
     Example: invoke server.up --port auto
     """
     from dbops import server
-    from dbops.settings import port_number
+    from dbops.settings import default_database
 
-    server.up(server.Embedded.of(run.environ), port=port_number("--port", port), report=run.view.event)
-    _show_server(run)
+    embedded = server.Embedded.of(run.environ)
+    server.up(embedded, port=port, report=run.report)
+    run.show(server.status(embedded, default_database(run.environ)))
 
 
 @task(klass=Verb, name="down", state=SERVER)
@@ -602,11 +505,8 @@ def server_down(run: Run) -> None:
     Example: invoke server.down
     """
     from dbops import server
-    from dbops.report.text import print_as_is
 
-    ran = server.down(server.Embedded.of(run.environ), report=run.view.event)
-    said = "The embedded server is stopped; its data stays.\n" if ran else "The embedded server was not running.\n"
-    run.view.result(print_as_is, said, {"stopped": ran})
+    run.show(server.down(server.Embedded.of(run.environ), report=run.report))
 
 
 @task(klass=Verb, name="status")
@@ -617,13 +517,18 @@ def server_status(run: Run) -> None:
 
     Example: invoke server.status --format json
     """
-    run.code = 0 if _show_server(run) == "running" else NOT_RUNNING
+    from dbops import server
+    from dbops.settings import default_database
+
+    found = server.status(server.Embedded.of(run.environ), default_database(run.environ))
+    run.show(found)
+    run.code = 0 if found.running else NOT_RUNNING
 
 
 @task(klass=Verb, name="logs")
 def server_logs(
     run: Run,
-    lines: Annotated[str, "How many lines to show; default 50."] = "50",
+    lines: Annotated[int, "How many lines to show; default 50.", "positive_integer"] = 50,
     follow: Annotated[bool, "Go on showing new lines until Ctrl-C."] = False,
 ) -> None:
     """Show the end of the embedded server's log.
@@ -631,17 +536,14 @@ def server_logs(
     Example: invoke server.logs -f -n 100
     """
     from dbops import server
-    from dbops.report import text
-    from dbops.settings import positive_integer
 
-    run.quiet = follow
     embedded = server.Embedded.of(run.environ)
-    last = positive_integer("--lines", lines)
+    run.quiet = follow
     if not follow:
-        text.log_lines(server.log_lines(embedded, last), run.view)
+        run.show(server.log_lines(embedded, lines))
         return
-    for line in server.follow_log(embedded, last):
-        text.log_lines((line,), run.view)
+    for added in server.follow_log(embedded, lines):
+        run.show(added)
 
 
 @task(klass=Verb, name="destroy", state=SERVER)
@@ -657,59 +559,10 @@ def server_destroy(
     Example: invoke server.destroy
     """
     from dbops import server
-    from dbops.database import whole_server
-    from dbops.report import text
+    from dbops.database import consent, whole_server
 
-    embedded = server.Embedded.of(run.environ)
-    found = server.status(embedded)
-    if found.size:
-        whole_server.agree(
-            whole_server.inspect(embedded, report=run.view.event),
-            yes=yes,
-            confirm=confirm,
-            ask=lambda loss: run.view.ask(text.server_question(loss, found.size)),
-        )
-    gone = server.destroy(embedded, report=run.view.event)
-    said = (
-        f"Removed the embedded server in {found.directory}.\n" if gone else "There is no embedded server to remove.\n"
-    )
-    run.view.result(text.print_as_is, said, {"removed": gone, "directory": found.directory})
-
-
-# What several verbs share
-
-
-def _options(
-    run: Run, timeout: str, *, yes: bool = False, confirm: str = "", check: bool = False, keep: bool = False
-) -> "RebuildOptions":
-    """Return what drop, create, rebuild and undo take from the command line."""
-    from dbops.database.consent import Agreement
-    from dbops.database.rebuild import RebuildOptions
-    from dbops.report import text
-    from dbops.settings import seconds
-
-    return RebuildOptions(
-        timeout=seconds("--timeout", timeout),
-        check=check,
-        keep=keep,
-        agreement=Agreement(
-            yes=yes,
-            confirm=confirm,
-            ask=(lambda found, _: run.view.ask(text.question(found))) if run.view.can_ask else None,
-        ),
-    )
-
-
-def _show_server(run: Run) -> str:
-    """Print what there is of the embedded server and return its state."""
-    from dbops import server
-    from dbops.report import json, text
-    from dbops.settings import choose_environment
-
-    found = server.status(server.Embedded.of(run.environ))
-    url = found.address.url(f"kapman_{choose_environment(run.environ)}") if found.address else ""
-    run.view.result(text.server_status, json.server_status(found, url))
-    return found.state
+    agreement = consent.Agreement(yes, confirm, run.ask)
+    run.show(whole_server.destroy(server.Embedded.of(run.environ), agreement, report=run.report))
 
 
 db = Collection(

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A task began to work on a database: `task` is its name in words, as in Verify."""
+
+    task: str
+    database: str
+    server: str
+    environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a task is about to do, reported before anything is changed; views draw it by the type of `about`."""
+
+    level: ClassVar[str] = "WARNING"
+    about: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +65,13 @@ class Message:
 class Statement:
     """A statement of SQL ran; `seconds` is its time, where it is known."""
 
+    level: ClassVar[str] = "DEBUG"
     sql: str
     seconds: float | None
     where: str = ""
 
 
-Event = StepStarted | Progress | StepFinished | Message | Statement
+Event = Began | Header | StepStarted | Progress | StepFinished | Message | Statement
 Report = Callable[[Event], None]
 
 

@@ -399,9 +399,9 @@ def target_words(url: str | None, env: str | None) -> str:
     return shlex.join(words)
 
 
-def choose_environment(environ: Mapping[str, str], env: str | None = None) -> str:
-    """Return the environment that the option, KAPMAN_ENV or ENV names, else dev; UsageError for an unknown one."""
-    return _environment(environ, env)[0]
+def default_database(environ: Mapping[str, str]) -> str:
+    """Return the name of the embedded server's database in the environment that the variables name."""
+    return f"kapman_{_environment(environ, None)[0]}"
 
 
 def _environment(environ: Mapping[str, str], env: str | None) -> tuple[str, bool]:
@@ -486,7 +486,7 @@ def seconds(option: str, value: str) -> float:
     )
 
 
-def duration(value: str) -> str:
+def duration(_option: str, value: str) -> str:
     """Return an option's time as PostgreSQL takes it, with its unit: a number alone is seconds, as everywhere here."""
     plain = value.strip()
     return f"{plain}s" if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", plain, re.ASCII) and float(plain) else value
@@ -508,12 +508,25 @@ def positive_integer(option: str, value: str) -> int:
     )
 
 
-def port_number(option: str, value: str) -> int | None:
-    """Return an option's TCP port: None if it is empty, 0 for `auto`, -1 for `none`.
+def version(option: str, value: str) -> int:
+    """Return the version of a migration that an option names, as in 0007 or 7, else raise UsageError."""
+    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        return int(value)
+    raise UsageError(
+        f'invalid version "{shortened(value)}"', where=option, hint=f"Give a number, as in `{option} 0007`."
+    )
 
-    Raises UsageError if it is invalid.
-    """
-    words = {"": None, "auto": 0, "none": -1}
+
+def names(option: str, value: str) -> tuple[str, ...]:
+    """Return an option's names, which commas separate; UsageError if there are none."""
+    if found := tuple(name.strip() for name in value.split(",") if name.strip()):
+        return found
+    raise empty(option)
+
+
+def port_number(option: str, value: str) -> int:
+    """Return an option's TCP port: 0 for `auto`, -1 for `none`. Raises UsageError if it is invalid."""
+    words = {"auto": 0, "none": -1}
     if value in words:
         return words[value]
     if re.fullmatch(r"\d{1,5}", value, re.ASCII) and int(value) <= 65535:

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from invoke.collection import Collection
 
     from dbops.errors import DbopsError
+    from dbops.events import Report
     from dbops.report import View
     from dbops.report.commands import CommandLine
     from dbops.settings import Target
 
+CHECK_FAILED = 1
 FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 ENVIRONMENTS = ("dev", "test", "prod")
@@ -50,11 +52,14 @@ SHORT = {"yes": "y", "url": "u", "env": "e", "plan": "p", "follow": "f", "lines"
 class Verb(Task):  # type: ignore[type-arg]
     """A task whose body takes a Run, and options, each with its help as the annotation: `Annotated[str, "help"]`.
 
-    A second annotation is the tuple of all values of an option. All verbs have --format, which is one of `formats`, and
-    --log-level. Those whose body has a parameter `target` have --url and --env too, and get the database that these
-    name, unless the option `alone` is given, which needs none. A verb that `makes_server` makes and starts the embedded
-    server where no other is named, but for --plan. One that only reads has a `deadline` in seconds, which --timeout
-    changes; with --plan its own --timeout is one. `state` says what an interruption leaves behind if nothing else does.
+    A second annotation is the tuple of all values of an option, or the name of the function in `dbops.settings` that
+    reads what is given; the default value is what it would return. All verbs have --format, which is one of `formats`,
+    and --log-level. Those whose body has a parameter `target` have --url and --env too, and get the database that these
+    name, unless the option `alone` is given, which needs none; `begins` is what is said of it before the body runs, as
+    in Verify. A verb that `makes_server` makes and starts the embedded server where no other is named, but for --plan.
+    One that only reads has a `deadline` in seconds, which --timeout changes; with --plan its own --timeout is one.
+    `apart` are pairs of options of which only one can be given. `state` says what an interruption leaves behind if
+    nothing else does.
     """
 
     def __init__(
@@ -62,14 +67,18 @@ class Verb(Task):  # type: ignore[type-arg]
         body: Callable[..., None],
         name: str | None = None,
         formats: tuple[str, ...] = FORMATS,
+        begins: str = "",
         makes_server: bool = False,
         alone: str = "",
+        apart: tuple[tuple[str, str], ...] = (),
         deadline: int = 0,
         state: str = "",
     ) -> None:
         super().__init__(body, name=name, positional=())
+        self.begins = begins
         self.makes_server = makes_server
         self.alone = alone
+        self.apart = apart
         self.deadline = deadline
         self.state = state
         # What the verb is called on the command line of this project.
@@ -80,9 +89,13 @@ class Verb(Task):  # type: ignore[type-arg]
         self.choices = {"format": formats, "log_level": LOG_LEVELS} | (
             {"env": ENVIRONMENTS} if self.on_database else {}
         )
+        self.readers = {"timeout": "seconds"} if deadline else {}
         for option, own in self.own.items():
-            if more := own.annotation.__metadata__[1:]:
-                self.choices[option] = more[0]
+            for more in own.annotation.__metadata__[1:]:
+                if isinstance(more, str):
+                    self.readers[option] = more
+                else:
+                    self.choices[option] = more
 
     def __eq__(self, other: object) -> bool:
         """Return False: each verb that is named runs, and Invoke leaves out calls that are equal."""
@@ -97,7 +110,7 @@ class Verb(Task):  # type: ignore[type-arg]
         if self.on_database:
             options += [_argument("url", URL, ""), _argument("env", ENV, "")]
         if self.deadline:
-            options.append(_argument("timeout", DEADLINE.format(self.deadline), str(self.deadline)))
+            options.append(_argument("timeout", DEADLINE.format(self.deadline), self.deadline))
         options.append(_argument("format", f"How results are printed: {formats}; default text.", "text"))
         options.append(_argument("log_level", LOG_LEVEL, "INFO"))
         return options
@@ -113,6 +126,7 @@ class Verb(Task):  # type: ignore[type-arg]
         with running(format, log_level, formats=self.choices["format"], state=self.state) as run:
             from dbops import settings
             from dbops.errors import UsageError
+            from dbops.events import Began
             from dbops.report import commands
 
             commands.use(line.commands())
@@ -122,6 +136,15 @@ class Verb(Task):  # type: ignore[type-arg]
                     raise settings.empty(name.upper() if positional else _flag(name))
                 if name in self.choices and value is not None:
                     settings.choice({"env": "environment"}.get(name, name), value, self.choices[name], _flag(name))
+                if name in self.readers and value is not None:
+                    given[name] = getattr(settings, self.readers[name])(_flag(name), value)
+            for pair in self.apart:
+                if all(given[name] for name in pair):
+                    raise UsageError(
+                        f"{_flag(pair[0])} and {_flag(pair[1])} cannot be given together",
+                        where=" ".join(map(_flag, pair)),
+                        hint="Leave one of the two out.",
+                    )
             if context.config.run.dry:
                 raise UsageError(
                     "Invoke's dry run does not reach the tasks of this project",
@@ -132,21 +155,22 @@ class Verb(Task):  # type: ignore[type-arg]
             if self.on_database:
                 url, env = line.target(given)
                 commands.use(line.commands(url, env))
+                own["target"] = None
                 if not own.get(self.alone):
-                    run.choose(url, env, make=self.makes_server and not own.get("plan"))
-                    commands.use(line.commands(url, env, run.target))
-                own["target"] = run.target
-            with self._deadline(own, given):
+                    target = own["target"] = run.choose(url, env, make=self.makes_server and not own.get("plan"))
+                    commands.use(line.commands(url, env, target))
+                    if self.begins:
+                        run.report(Began(self.begins, target.database, target.server, target.environment))
+            with self._limit(own, own.get("timeout", given.get("timeout"))):
                 self.body(run, **own)
 
-    def _deadline(self, own: Mapping[str, Any], given: Mapping[str, Any]) -> AbstractContextManager[None]:
+    def _limit(self, own: Mapping[str, Any], timeout: float | None) -> AbstractContextManager[None]:
         """Return what ends the verb's connections when its time is up, for one that only reads."""
         if not (self.deadline or own.get("plan")) or any(own.get(option) for option in WORKING):
             return nullcontext()
         from dbops.postgres import deadline
-        from dbops.settings import seconds
 
-        return deadline(seconds("--timeout", given["timeout"]))
+        return deadline(self.deadline if timeout is None else timeout)
 
 
 def verbs(collection: Collection) -> Iterator[tuple[str, Verb]]:
@@ -160,14 +184,14 @@ def verbs(collection: Collection) -> Iterator[tuple[str, Verb]]:
 def _argument(name: str, text: str, default: object) -> Argument:
     """Return an option; one without a default value is given by its position.
 
-    One that is empty by default has None, so that one that is given and empty is an error.
+    One that is empty by default, or read, has None, so that what is given and empty is an error.
     """
     positional = default is inspect.Parameter.empty
     return Argument(
         names=(name.replace("_", "-"), *SHORT.get(name, "")),
         attr_name=name if "_" in name else None,
         kind=bool if isinstance(default, bool) else str,
-        default=None if positional or default == "" else default,
+        default=None if positional or default == "" or not isinstance(default, bool | str) else default,
         help=text,
         positional=positional,
     )
@@ -242,6 +266,22 @@ class Run:
     quiet: bool = False
     code: int = 0
 
+    @property
+    def report(self) -> Report:
+        """Return what shows the events of a task."""
+        return self.view.event
+
+    @property
+    def ask(self) -> Callable[[str], str | None] | None:
+        """Return what puts a question at a terminal; None where there is no terminal to ask on."""
+        return self.view.ask if self.view.can_ask else None
+
+    def show(self, found: object, *, passed: bool = True, write: Callable[[str], None] | None = None) -> None:
+        """Show a result, and end with exit code 1 unless it `passed`; `write` gets it as a document."""
+        self.view.show(found, write)
+        if not passed:
+            self.code = CHECK_FAILED
+
     def choose(self, url: str | None, env: str | None, *, make: bool = True) -> Target:
         """Return the database to work on.
 
@@ -255,14 +295,14 @@ class Run:
             from dbops import server
 
             if make:
-                return server.ensure_running(self.environ, ask=sys.stdin.isatty(), report=self.view.event)
+                return server.ensure_running(self.environ, ask=sys.stdin.isatty(), report=self.report)
             return server.find_running(self.environ)
 
         for text in getattr(self.environ, "unread", ()):
-            self.view.event(Message("WARNING", text))
+            self.report(Message("WARNING", text))
         self.target = settings.choose_target(self.environ, embedded, url=url, env=env)
         if self.target.embedded and (unused := settings.unused_variables(self.environ)):
-            self.view.event(Message("INFO", f"{', '.join(unused)}: not used for the embedded server"))
+            self.report(Message("INFO", f"{', '.join(unused)}: not used for the embedded server"))
         return self.target
 
 

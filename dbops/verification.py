@@ -10,6 +10,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -78,13 +79,16 @@ class Verification:
     """Every check of one run, in the order of the files, then of the objects of the expected schema.
 
     `seconds` is the wall time of the run, `schema` the canonical text of the schema as it was read with the checks;
-    empty if it was not, or could not be, read. `advice` is what to do about what failed, by cause.
+    empty if it was not, or could not be, read. `advice` is what to do about what failed, by cause. `server` says where
+    the run was, and `began` when (UTC).
     """
 
     checks: tuple[Check, ...]
     seconds: float
     schema: str = field(default="", repr=False)
     advice: tuple[str, ...] = ()
+    server: str = ""
+    began: datetime | None = None
 
     @property
     def failed(self) -> tuple[Check, ...]:

@@ -10,6 +10,7 @@ from dbops.database.inspection import Impact, Inspection
 from dbops.errors import ConsentError
 from dbops.migrations.files import first_of
 
+Ask = Callable[[str], str | None]
 NONE, ANY, BY_NAME = "none", "any", "by name"
 
 
@@ -24,19 +25,25 @@ class LostObject:
         return f"{self.name}: {'; '.join(self.attributes)}" if self.attributes else self.name
 
 
-Question = Callable[[Inspection, tuple[LostObject, ...]], str | None]
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a task is about to do to a database, in words as in Drop, and whether it keeps what it takes away."""
+
+    task: str
+    inspection: Inspection
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """What the operator agreed to: `confirm` is the name given with --confirm, or empty.
 
-    `ask` shows what would be lost and returns the name that was typed, or None; it is None without a terminal.
+    `ask` puts a question and returns what was typed, or None; it is None without a terminal.
     """
 
     yes: bool = False
     confirm: str = ""
-    ask: Question | None = None
+    ask: Ask | None = None
 
 
 NOT_AGREED = Agreement()
@@ -148,13 +155,18 @@ def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, 
         raise _missing(inspection, needed.reason, _by_name_hint(inspection), lost)
     if agreement.yes:
         return
-    typed = agreement.ask(inspection, lost) if agreement.ask else None
+    typed = agreement.ask(question(name)) if agreement.ask else None
     if typed is None:
         hint = f"If that is what you want, add --yes or --confirm {name}."
         raise _missing(inspection, needed.reason, hint, lost)
     if name not in (typed, typed.strip()):
         what = "the name typed is not the database's name" if typed else "no name was typed"
         raise _missing(inspection, what, "Run the command again if you want to drop it.")
+
+
+def question(database: str) -> str:
+    """Return what an operator at a terminal is asked, who has seen what would be lost."""
+    return f"Type the database name to confirm ({database}):"
 
 
 def _by_name_hint(inspection: Inspection) -> str:

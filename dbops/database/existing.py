@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,22 @@ from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target
 
 if TYPE_CHECKING:
-    from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult
+    from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What pending migrations would do, and what they did before they were rolled back."""
+
+    plan: Plan
+    result: MigrationResult
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What each pending migration locked, rewrote and scanned in a scratch database."""
+
+    migrations: tuple[MeasuredMigration, ...]
 
 
 def migrate(
@@ -83,9 +98,24 @@ def migrate(
         )
 
 
+def try_out(
+    target: Target,
+    files: tuple[Migration, ...],
+    options: migrations.Options,
+    *,
+    verify: bool = False,
+    confirm: str = "",
+    report: Report = ignore,
+) -> Trial:
+    """Plan, and apply pending migrations on the target itself, to be rolled back. Raises as `migrate` does."""
+    planned = migrations.plan(target, files, options)
+    options = replace(options, check=True)
+    return Trial(planned, migrate(target, files, options, verify=verify, confirm=confirm, report=report))
+
+
 def rehearse(
     target: Target, files: tuple[Migration, ...], *, to: int | None = None, report: Report = ignore
-) -> tuple[MeasuredMigration, ...]:
+) -> Rehearsal:
     """Measure in a scratch database what the pending migrations lock, rewrite and scan; the target is only read.
 
     Raises what `migrate` would raise before it begins, and PreflightError if the role may not create databases.
@@ -94,7 +124,7 @@ def rehearse(
     with postgres.reader(target) as connection, postgres.reading(connection):
         pending = migrations.read_status(connection, target, files).to_apply(to)
     with scratch_database(target, report) as scratch:
-        return migrations.rehearse(scratch, files, pending, report=report)
+        return Rehearsal(migrations.rehearse(scratch, files, pending, report=report))
 
 
 def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> None:
@@ -142,8 +172,8 @@ def assert_environment(found: label.Label | None, target: Target) -> None:
 def status(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> LedgerStatus:
     """Return how the target's database compares with the migration files.
 
-    Reports if the database is closed, and which collations have changed. Raises ServerError if it cannot be connected
-    to, which names the successor if it was dropped.
+    Reports if the database is closed, or another environment's, and which collations have changed. Raises ServerError
+    if it cannot be connected to, which names the successor if it was dropped.
     """
     with _explained(target), postgres.reader(target) as connection, postgres.reading(connection):
         (answer,) = postgres.ask(connection, [databases_query(target.database)])
@@ -156,6 +186,9 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
         for sentence in changed_collations(connection):
             report(Message("WARNING", sentence))
         found = migrations.read_status(connection, target, files)
+        if found.label and found.label.environment != target.environment:
+            said = f"labelled {found.label.environment}, and the environment chosen is {target.environment}"
+            report(Message("WARNING", said))
         kept = tuple(
             label.KeptDatabase(database.name, database.marker.since, database.size)
             for database in there.values()

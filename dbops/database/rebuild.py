@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,14 +14,14 @@ from psycopg import sql
 
 from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import consent, properties
-from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Required
+from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
 from dbops.database.existing import assert_environment
 from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import New, Operator, operating
 from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
-from dbops.events import Message, Report, StepFinished, StepStarted, ignore
+from dbops.events import Header, Message, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import TIMEOUT, Connection, Session, quoted
@@ -149,20 +149,11 @@ class UndoResult:
     seconds: float
 
 
-Announce = Callable[[RebuildPlan], None]
-
-
-def not_announced(plan: object) -> None:
-    """Show nothing before the work begins."""
-
-
-def rebuild(
-    target: Target, options: RebuildOptions, *, report: Report = ignore, announce: Announce = not_announced
-) -> RebuildResult:
+def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore) -> RebuildResult:
     """Replace the target's database by a new one, built from the migrations and verified, or leave it as it is.
 
-    `announce` gets the plan before anything is changed. Raises PreflightError, ConsentError, MigrationError,
-    CheckError or ServerError; these and Interrupted say in their state what is left.
+    The plan is reported before anything is changed. Raises PreflightError, ConsentError, MigrationError, CheckError or
+    ServerError; these and Interrupted say in their state what is left.
     """
     began = time.monotonic()
     steps = Steps(report)
@@ -170,7 +161,7 @@ def rebuild(
         with steps.timed("preflight") as outcome:
             found = operator.clean_up_and_inspect()
             planned = judge(found, options)
-            announce(planned)
+            report(Header(planned))
             outcome.append(f"{len(planned.conditions)} conditions met")
             assert_passed(planned.conditions, target)
         if not options.check:
@@ -228,12 +219,12 @@ def rebuild(
 
 
 def repeat(
-    target: Target, options: RebuildOptions, times: int, *, report: Report = ignore, announce: Announce = not_announced
+    target: Target, options: RebuildOptions, times: int, *, report: Report = ignore
 ) -> tuple[RebuildResult, ...]:
     """Rebuild several times; CheckError as soon as a fingerprint differs from the first."""
     results: list[RebuildResult] = []
     for _ in range(times):
-        results.append(rebuild(target, options, report=report, announce=announce))
+        results.append(rebuild(target, options, report=report))
         if results[-1].fingerprint != results[0].fingerprint:
             first, last = results[0].fingerprint, results[-1].fingerprint
             raise CheckError(
@@ -242,7 +233,6 @@ def repeat(
                 hint="Look with `invoke db.drift --build` for what differs.",
                 state=f"{target.database} is the database that was built last.",
             )
-        announce = not_announced
     return tuple(results)
 
 
@@ -411,17 +401,10 @@ def _drop_old(operator: Operator, old: str, steps: Steps) -> str:
 # The steps alone.
 
 
-def drop(
-    target: Target,
-    options: RebuildOptions,
-    *,
-    forget: bool = False,
-    report: Report = ignore,
-    announce: Callable[[Inspection], None] = not_announced,
-) -> DropResult:
+def drop(target: Target, options: RebuildOptions, *, forget: bool = False, report: Report = ignore) -> DropResult:
     """Drop the target's database with consent; a successor keeps its properties for `create`, unless `forget`.
 
-    `announce` gets the inspection, which says what would be lost. Raises as `rebuild` does.
+    What would be lost is reported first. Raises as `rebuild` does.
     """
     began = time.monotonic()
     with operating(target, timeout=options.timeout, report=report) as operator:
@@ -435,7 +418,7 @@ def drop(
                 hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {quoted(role)} CREATEDB.",
                 state="Nothing was dropped.",
             )
-        announce(found)
+        report(Header(Replacement("Drop", found)))
         consent.agree(found, options.agreement)
         waiting = found.successor
         successor = waiting.name if waiting and not forget else ""
@@ -458,13 +441,7 @@ def drop(
     )
 
 
-def drop_kept(
-    target: Target,
-    options: RebuildOptions,
-    *,
-    report: Report = ignore,
-    announce: Callable[[Inspection], None] = not_announced,
-) -> DropResult:
+def drop_kept(target: Target, options: RebuildOptions, *, report: Report = ignore) -> DropResult:
     """Drop the database that is kept for the target, with consent for what it holds. Raises as `drop` does."""
     began = time.monotonic()
     with operating(target, timeout=options.timeout, report=report) as operator:
@@ -472,7 +449,7 @@ def drop_kept(
         kept = _kept(found)
         with operator.look_into(kept) as inside:
             found = replace(found, database=kept, impact=impact(inside), sessions=())
-        announce(found)
+        report(Header(Replacement("Drop what is kept of", found)))
         consent.agree(found, options.agreement)
         operator.drop(kept.name)
     return DropResult(
@@ -597,14 +574,7 @@ def _assert_empty(operator: Operator, new: New) -> None:
         )
 
 
-def undo(
-    target: Target,
-    options: RebuildOptions,
-    *,
-    restored: str = "",
-    report: Report = ignore,
-    announce: Callable[[Inspection], None] = not_announced,
-) -> UndoResult:
+def undo(target: Target, options: RebuildOptions, *, restored: str = "", report: Report = ignore) -> UndoResult:
     """Put the database that a rebuild kept back in its place, with consent for what the present one holds.
 
     With `restored` it is the database of this name instead, such as a backup that was restored beside; it gets the
@@ -617,7 +587,7 @@ def undo(
         chosen = _restored(operator, found, restored) if restored else _kept(found)
         keeping = bool(restored) and options.keep
         assert_passed(preflight(found, dropping=True, creating=False, keeping=keeping), target)
-        announce(found)
+        report(Header(Replacement("Replace" if restored else "Undo the rebuild of", found, options.keep)))
         consent.assert_possible(found, options.agreement)
         beside = replace(target, database=restored)
         with postgres.connect(beside) if restored else operator.look_into(chosen) as inside:

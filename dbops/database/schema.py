@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dbops import catalog, migrations, postgres, verification
@@ -24,7 +25,7 @@ from dbops.migrations import LedgerStatus, Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target, shown_path
-from dbops.verification import Verification
+from dbops.verification import CheckFile, Verification
 
 GRANT = re.compile(r"GRANT \S+ TO .+$")
 
@@ -61,12 +62,20 @@ def new_schema(
     )
 
 
-def diagram_of(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> str:
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    """The page on the schema that the migrations build, as the content of a file."""
+
+    output: str
+    content: str = field(repr=False)
+
+
+def diagram(target: Target, files: tuple[Migration, ...], output: str, *, report: Report = ignore) -> Diagram:
     """Return the page on the schema of migrations that are built in a scratch database; raises as `new_schema`."""
-    from dbops.catalog.diagram import diagram
+    from dbops.catalog import diagram
 
     with building(target, files, report) as connection:
-        return diagram(connection)
+        return Diagram(output, diagram.diagram(connection))
 
 
 @contextmanager
@@ -95,6 +104,38 @@ def built_from(files: tuple[Migration, ...]) -> str:
 # What a database has.
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The fingerprint of a database's schema, and the canonical text that is hashed if that was asked for."""
+
+    database: str
+    fingerprint: str
+    text: str = ""
+
+
+def fingerprint(target: Target, *, with_text: bool = False) -> Fingerprint:
+    """Return the fingerprint of the target's schema; ServerError without a connection."""
+    with postgres.reader(target) as connection:
+        text = catalog.schema_text(connection)
+    return Fingerprint(target.database, catalog.fingerprint(text), text if with_text else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The check files that a verification runs, and what it compares the schema with, None for no comparison."""
+
+    files: tuple[CheckFile, ...]
+    expected: ExpectedSchema | None
+
+
+def list_checks(
+    *, checks: Path = CHECKS, schema: Path = SCHEMA, baseline: bool = False, only: tuple[str, ...] = ()
+) -> Checks:
+    """Return what `verify` would run; `only` names files as `verification.select` takes them. Raises as `verify`."""
+    suites = verification.list_checks(checks, baseline=baseline)
+    return Checks(*verification.select(suites, only, catalog.read_expected(schema)))
+
+
 def verify(
     target: Target,
     files: tuple[Migration, ...],
@@ -110,14 +151,16 @@ def verify(
     `only` names files as `verification.select` takes them. Raises UsageError for a suite without files, a name that
     fits nothing, or an expected schema that cannot be read; ServerError without a connection.
     """
-    suites = verification.list_checks(checks, baseline=baseline)
-    chosen, expected = verification.select(suites, only, catalog.read_expected(schema))
+    began = datetime.now(UTC)
+    chosen = list_checks(checks=checks, schema=schema, baseline=baseline, only=only)
+    expected = chosen.expected
     with postgres.reader(target) as connection:
-        found = verification.run(connection, chosen, expected=expected, with_schema=expected is not None, report=report)
-        if found.passed:
-            return found
-        ledger = _ledger(connection, target, files)
-    return replace(found, advice=(*_advice_on_checks(found), *_advice_on_schema(found, expected, files, ledger)))
+        found = verification.run(
+            connection, chosen.files, expected=expected, with_schema=expected is not None, report=report
+        )
+        ledger = None if found.passed else _ledger(connection, target, files)
+    advice = (*_advice_on_checks(found), *_advice_on_schema(found, expected, files, ledger))
+    return replace(found, server=target.server, began=began, advice=advice)
 
 
 def drift(

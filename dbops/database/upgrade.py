@@ -8,7 +8,7 @@ session of its own, and the other sessions are ended. The update is one statemen
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +18,12 @@ from psycopg import sql
 
 from dbops import label, migrations, postgres
 from dbops.database import existing, schema
+from dbops.database.consent import Ask, question
 from dbops.database.inspection import Server, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import INSTALL, PRELOAD, Condition, assert_passed, is_supported, judged, preflight
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
-from dbops.events import Message, Report, Statement, StepFinished, StepStarted, ignore
+from dbops.events import Header, Message, Report, Statement, StepFinished, StepStarted, ignore
 from dbops.migrations.files import first_of
 from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
 from dbops.settings import MIGRATIONS, Target
@@ -65,13 +66,13 @@ class UpgradePlan:
 class UpgradeOptions:
     """How to update: seconds to wait, whether to verify before, whether sessions may be ended without being asked.
 
-    `ask` shows the plan and returns the name that was typed, or None where there is no terminal.
+    `ask` puts a question and returns what was typed, or None; it is None without a terminal.
     """
 
     timeout: float = TIMEOUT
     verify: bool = True
     yes: bool = False
-    ask: Callable[[UpgradePlan], str | None] = lambda _: None
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +99,16 @@ def plan(target: Target) -> UpgradePlan:
         return _plan(connection, target)
 
 
-def upgrade(
-    target: Target,
-    options: UpgradeOptions,
-    *,
-    report: Report = ignore,
-    announce: Callable[[UpgradePlan], None] = lambda _: None,
-) -> UpgradeResult:
+def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore) -> UpgradeResult:
     """Update TimescaleDB in the target's database, verified before and after.
 
-    `announce` gets the plan before anything is done. Raises PreflightError, ConsentError, CheckError or ServerError;
+    The plan is reported before anything is done. Raises PreflightError, ConsentError, CheckError or ServerError;
     these and Interrupted say in their state which version the database has.
     """
     began = time.monotonic()
     with postgres.operator_session(target, timeout=options.timeout, report=report) as connection:
         planned = _plan(connection, target)
-        announce(planned)
+        report(Header(planned))
         assert_passed(planned.conditions, target)
         if planned.current:
             return _result(planned, began)
@@ -247,7 +242,8 @@ def _agreed(connection: Connection, planned: UpgradePlan, options: UpgradeOption
     if options.yes:
         return True
     left = _those_that_stay(connection, planned.database) if planned.sessions else ()
-    if left and options.ask(planned) != planned.database:
+    asked = f"This ends the sessions above.\n{question(planned.database)}"
+    if left and (options.ask is None or options.ask(asked) != planned.database):
         raise _not_agreed(planned.database, planned.server, left)
     return bool(left)
 

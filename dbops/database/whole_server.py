@@ -1,16 +1,17 @@
-"""What would be lost with the whole embedded server, and the consent that removing it needs."""
+"""Remove the whole embedded server: what would be lost with it, and the consent that this needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dbops import postgres, server
-from dbops.database.consent import BY_NAME, required_for
+from dbops.database.consent import BY_NAME, NOT_AGREED, Agreement, required_for
 from dbops.database.inspection import Impact, look_inside
 from dbops.errors import ConsentError, ServerError
-from dbops.events import Report, ignore
+from dbops.events import Header, Report, ignore
 from dbops.settings import SCRATCH_PREFIX, Target, parse_url
 
 # Databases that this tool made, as their names and comments say: they hold nothing that is not elsewhere.
@@ -23,9 +24,10 @@ WHERE (pg_catalog.starts_with(d.datname, %s) OR pg_catalog.starts_with(d.datname
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a server holds, by database; `unreadable` says why that could not be found out."""
+    """What a server holds, by database, in `size` bytes; `unreadable` says why that could not be found out."""
 
     directory: str
+    size: int
     databases: Mapping[str, Impact]
     unreadable: str = ""
 
@@ -56,7 +58,27 @@ class Loss:
         return {name: consent.reason for name, consent in needed.items() if consent.kind == BY_NAME}
 
 
-def inspect(embedded: server.Embedded, *, report: Report = ignore) -> Loss:
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """Whether there was a server to remove, and where."""
+
+    removed: bool
+    directory: Path
+
+
+def destroy(embedded: server.Embedded, agreement: Agreement = NOT_AGREED, *, report: Report = ignore) -> Destroyed:
+    """Remove the embedded server with all of its databases, if that is agreed to.
+
+    What it holds is reported first. Raises ConsentError, and ServerError for a directory that this tool did not make.
+    """
+    if size := server.status(embedded).size:
+        loss = inspect(embedded, size, report=report)
+        report(Header(loss))
+        agree(loss, agreement)
+    return Destroyed(server.destroy(embedded, report=report), embedded.layout.directory)
+
+
+def inspect(embedded: server.Embedded, size: int, *, report: Report = ignore) -> Loss:
     """Return what the embedded server holds; a server that is stopped is started for that, and stopped again."""
     directory = str(embedded.layout.directory)
     try:
@@ -64,23 +86,23 @@ def inspect(embedded: server.Embedded, *, report: Report = ignore) -> Loss:
             own = _own(urls["postgres"])
             found = {name: look_inside(_target(url)) for name, url in urls.items() if name not in own}
     except ServerError as error:
-        return Loss(directory, {}, unreadable=error.what)
+        return Loss(directory, size, {}, unreadable=error.what)
     # Every server has the database postgres.
-    return Loss(directory, {name: impact for name, impact in found.items() if name != "postgres" or impact.rows})
+    return Loss(directory, size, {name: impact for name, impact in found.items() if name != "postgres" or impact.rows})
 
 
-def agree(loss: Loss, *, yes: bool, confirm: str, ask: Callable[[Loss], str | None]) -> None:
-    """Return if the server may be removed, else raise ConsentError.
-
-    `ask` shows the loss and returns what is typed, or None where there is no terminal.
-    """
-    names = loss.names_to_confirm
+def agree(loss: Loss, agreement: Agreement) -> None:
+    """Return if the server may be removed, else raise ConsentError; asks where that is possible."""
+    names, confirm = loss.names_to_confirm, agreement.confirm
     if confirm and confirm != (names or confirm):
         raise _missing(loss, f'--confirm names something else: "{confirm}"', f"Give --confirm {names}.")
     if names and not confirm:
         why = "; ".join(loss.reasons)
         raise _missing(loss, f"removing the embedded server was not confirmed: {why}", f"Add --confirm {names}.")
-    if not (yes or names or (ask(loss) or "").strip().lower() == "yes"):
+    if agreement.yes or names:
+        return
+    typed = agreement.ask("Remove it? Type yes:") if agreement.ask else None
+    if (typed or "").strip().lower() != "yes":
         raise _missing(
             loss,
             "removing the embedded server's databases was not confirmed",
@@ -114,4 +136,4 @@ def _rows(impact: Impact) -> str:
 
 
 def _missing(loss: Loss, what: str, hint: str) -> ConsentError:
-    return ConsentError(what, where=loss.directory, notes=loss.lines, hint=hint, state="Nothing was removed.")
+    return ConsentError(what, where=loss.directory, hint=hint, state="Nothing was removed.")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         only_session,
         refuse_system_database,
     )
-    from dbops.migrations.files import Migration, discover, new_file, renumber
+    from dbops.migrations.files import Migration, NewFile, Renumbered, discover, new_file, renumber
     from dbops.migrations.ledger import LedgerStatus, State, read_status, status
     from dbops.migrations.reach import assert_limits, assert_within
     from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         as_owner,
         migrate,
         plan,
-        version_of,
     )
     from dbops.migrations.session import Custody, Options
     from dbops.migrations.work import AppliedMigration
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 # What a verb does not need is not imported: a fifth of the time that `db.status` takes to start.
 _MODULES = {
     "alone": "HOLDING_MIGRATION_LOCK MIGRATION_LOCK only_session refuse_system_database",
-    "files": "Migration discover new_file renumber",
+    "files": "Migration NewFile Renumbered discover new_file renumber",
     "ledger": "LedgerStatus State read_status status",
     "reach": "assert_limits assert_within",
     "rehearsal": "MeasuredMigration assert_declared rehearse",
     "released": "released_names",
-    "run": "DEFAULTS MigrationResult Plan PlannedMigration apply as_owner migrate plan version_of",
+    "run": "DEFAULTS MigrationResult Plan PlannedMigration apply as_owner migrate plan",
     "session": "Custody Options",
     "work": "AppliedMigration",
 }
@@ -62,9 +61,11 @@ __all__ = [
     "MeasuredMigration",
     "Migration",
     "MigrationResult",
+    "NewFile",
     "Options",
     "Plan",
     "PlannedMigration",
+    "Renumbered",
     "State",
     "apply",
     "as_owner",
@@ -82,5 +83,4 @@ __all__ = [
     "released_names",
     "renumber",
     "status",
-    "version_of",
 ]

@@ -159,8 +159,23 @@ def refuse_empty(migrations: tuple[Migration, ...]) -> None:
         raise _error(problems[0][0].parent, problems)
 
 
-def new_file(directory: Path, name: str) -> Path:
-    """Write the next migration, a header to fill in, and return its path; UsageError for a bad name."""
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """The next migration, which was just written."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """The migrations that were renamed, old and new path; none where the file `name` was the last already."""
+
+    name: str
+    renamed: tuple[tuple[Path, Path], ...]
+
+
+def new_file(directory: Path, name: str) -> NewFile:
+    """Write the next migration, a header to fill in; UsageError for a bad name."""
     stem = re.sub(r"[\s-]+", "_", name.strip().lower())
     if not _WORDS.fullmatch(stem) or len(stem) > LONGEST_NAME:
         raise UsageError(
@@ -173,11 +188,11 @@ def new_file(directory: Path, name: str) -> Path:
     path = directory / f"{migrations[-1].version + 1 if migrations else 1:04}_{stem}.sql"
     with path.open("x", encoding="utf-8", newline="\n") as file:
         file.write(_NEW)
-    return path
+    return NewFile(path)
 
 
-def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> tuple[tuple[Path, Path], ...]:
-    """Give a file the number after all others, as is needed after a merge; return what was renamed, old and new path.
+def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> Renumbered:
+    """Give a file the number after all others, as is needed after a merge.
 
     `name` is the file's name or path. If its old number is then missing, the files above it move down by one. Nothing
     is renamed where the file is the last already. Raises UsageError if there is no such migration, or a file would be
@@ -209,7 +224,7 @@ def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> t
         path.rename(path.with_name(f".{path.name}"))
     for path, new in renamed:
         path.with_name(f".{path.name}").rename(new)
-    return tuple(renamed)
+    return Renumbered(name, tuple(renamed))
 
 
 def seconds(duration: str) -> float:

@@ -27,7 +27,7 @@ from dbops.migrations.reach import assert_limits
 from dbops.migrations.session import LOCK_TIMEOUT, Command, Options, Session, opened, owner_to_act_as, texts
 from dbops.migrations.work import AppliedMigration, Work
 from dbops.postgres import Connection, sql_file
-from dbops.settings import Target, shortened
+from dbops.settings import Target
 
 DEFAULTS = Options()
 # Few enough that even a server with default settings has locks for what such a transaction creates.
@@ -427,15 +427,6 @@ def _settle(work: Work, version: int) -> None:
     else:
         work.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
     work.open = []
-
-
-def version_of(text: str) -> int | None:
-    """Return the version that an option names, as in `0007` or `7`; None for no text, UsageError for anything else."""
-    if not text:
-        return None
-    if re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        return int(text)
-    raise UsageError(f'invalid version "{shortened(text)}"', where="--to", hint="Give a number, as in `--to 0007`.")
 
 
 def batches(pending: tuple[Migration, ...], options: Options) -> Iterator[tuple[Migration, ...]]:

@@ -9,46 +9,60 @@ import dataclasses
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO, TypeVar
+from typing import Any, Self, TextIO
 
 from dbops.errors import DbopsError, UsageError
-from dbops.events import Event, Statement
+from dbops.events import Event
 from dbops.report.github import GitHub
-from dbops.settings import Target
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-__all__ = ["LEVELS", "GitHub", "View", "hush", "opened", "plain", "view", "writing"]
+__all__ = ["DRAWN", "HEADERS", "LEVELS", "GitHub", "View", "drawing", "hush", "opened", "plain", "view", "writing"]
 
 # How the result of a type is called in `text`, in `json` and in GitHub, which draw it: in `json` and GitHub only where
 # it is more than its fields. Several results of one type are its name with [].
 DRAWN = {
     "dbops.catalog.drift.Drift": "drift",
+    "dbops.database.existing.Rehearsal": "rehearsed",
+    "dbops.database.existing.Trial": "tried",
     "dbops.database.rebuild.CreateResult": "created",
     "dbops.database.rebuild.DropResult": "dropped",
     "dbops.database.rebuild.RebuildPlan": "rebuild_plan",
     "dbops.database.rebuild.RebuildResult[]": "rebuilt",
     "dbops.database.rebuild.UndoResult": "undone",
+    "dbops.database.schema.Checks": "checks",
+    "dbops.database.schema.Diagram": "diagram",
+    "dbops.database.schema.Fingerprint": "fingerprint",
     "dbops.database.schema.NewSchema": "new_schema",
     "dbops.database.upgrade.UpgradePlan": "upgrade_plan",
     "dbops.database.upgrade.UpgradeResult": "upgraded",
     "dbops.database.wait.Ready": "ready",
+    "dbops.database.whole_server.Destroyed": "destroyed",
     "dbops.lint.check.LintResult": "lint",
+    "dbops.migrations.files.NewFile": "new_file",
+    "dbops.migrations.files.Renumbered": "renumbered",
     "dbops.migrations.ledger.LedgerStatus": "status",
     "dbops.migrations.run.MigrationResult": "migrated",
     "dbops.migrations.run.Plan": "plan",
+    "dbops.server.LogLines": "log_lines",
+    "dbops.server.Status": "server_status",
+    "dbops.server.Stopped": "stopped",
+    "dbops.server.find.Installation": "installed",
     "dbops.verification.Verification": "verification",
+}
+# The same for what the event Header is about.
+HEADERS = {
+    "dbops.database.consent.Replacement": "replacement",
+    "dbops.database.rebuild.RebuildPlan": "rebuild_header",
+    "dbops.database.upgrade.UpgradePlan": "upgrade_header",
+    "dbops.database.whole_server.Loss": "server_loss",
 }
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
 SILENT = 100
-Found = TypeVar("Found")
 
 
 class View(ABC):
@@ -68,8 +82,7 @@ class View(ABC):
 
     def event(self, event: Event) -> None:
         """Show an event, if the log level lets it through."""
-        level = getattr(event, "level", "DEBUG" if isinstance(event, Statement) else "INFO")
-        if LEVELS[level] >= self.threshold:
+        if LEVELS[getattr(event, "level", "INFO")] >= self.threshold:
             try:
                 self.show_event(event)
             except OSError:
@@ -80,11 +93,14 @@ class View(ABC):
     def show_event(self, event: Event) -> None:
         """Show an event."""
 
-    def show(self, found: object) -> None:
-        """Print a result on stdout as its type is drawn, and show on GitHub what it has for GitHub."""
-        several = isinstance(found, tuple)
-        kind = type(found[0] if several else found)  # type: ignore[index]
-        name = DRAWN[f"{kind.__module__}.{kind.__qualname__}{'[]' * several}"]
+    def show(self, found: object, write: Callable[[str], None] | None = None) -> None:
+        """Print a result on stdout as its type is drawn, and show on GitHub what it has for GitHub.
+
+        `write` gets the result as a document.
+        """
+        name = drawing(found, DRAWN)
+        if write:
+            write(self.document(name, found))
         self.show_as(name, found)
         getattr(self.github, name, lambda _: None)(found)
 
@@ -93,16 +109,8 @@ class View(ABC):
         """Print a result with the drawing of this name."""
 
     @abstractmethod
-    def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
-        """Print a result on stdout: `draw` shows it to people; machines get `data`, or the result as it is."""
-
-    @abstractmethod
-    def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
-        """Print on stderr what is about to happen: `draw` shows it to people, `data` is what machines get."""
-
-    def begin(self, verb: str, target: Target) -> bool:
-        """Say on stderr what a verb is about to work on, where people read; return whether it was said."""
-        return False
+    def document(self, name: str, found: object) -> str:
+        """Return a result as the text of a file, with the drawing of this name."""
 
     def error(self, error: DbopsError) -> int:
         """Print an error on stderr and return its exit code."""
@@ -130,6 +138,13 @@ class View(ABC):
 
     def close(self) -> None:  # noqa: B027
         """Stop whatever is drawn live."""
+
+
+def drawing(found: object, names: Mapping[str, str]) -> str:
+    """Return what the type of a result, or of several, is called in DRAWN or HEADERS."""
+    several = isinstance(found, tuple)
+    kind = type(found[0] if several else found)  # type: ignore[index]
+    return names[f"{kind.__module__}.{kind.__qualname__}{'[]' * several}"]
 
 
 def plain(value: object) -> Any:
@@ -162,10 +177,10 @@ def hush(stream: TextIO) -> None:
 def opened(path: str) -> Callable[[str], None]:
     """Empty the file at a path, so that no older result can be taken for this one, and return what writes it.
 
-    Without a path, the document is discarded. Raises UsageError if it cannot be written.
+    Raises UsageError if it cannot be written.
     """
     with _refused(path):
-        file = Path(path or os.devnull).open("w", encoding="utf-8", errors="replace")  # noqa: SIM115
+        file = Path(path).open("w", encoding="utf-8", errors="replace")  # noqa: SIM115
 
     def write(document: str) -> None:
         with _refused(path), file:
@@ -203,12 +218,16 @@ def writing() -> Iterator[None]:
 
 
 def view(output_format: str, log_level: str, github: GitHub | None = None) -> View:
-    """Return the view for a format (json, or anything else for people) and a log level; `github` adds what it shows."""
+    """Return the view for a format (json, junit, or anything else for people); `github` adds what it shows."""
     github = github or GitHub(active=False)
     if output_format == "json":
         from dbops.report.json import JsonView
 
         return JsonView(log_level, github)
+    if output_format == "junit":
+        from dbops.report.junit import JUnitView
+
+        return JUnitView(log_level, github)
     from dbops.report.text import TextView
 
     return TextView(log_level, github)

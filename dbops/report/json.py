@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dbops.errors import DbopsError
-from dbops.events import Event, Message
-from dbops.report import Found, View, hush, plain, writing
+from dbops.events import Event, Header, Message
+from dbops.report import HEADERS, View, drawing, hush, plain, writing
 from dbops.report.commands import complete
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
+    from dbops.database.consent import Replacement
+    from dbops.database.existing import Rehearsal
     from dbops.database.inspection import Inspection
     from dbops.database.rebuild import RebuildPlan, RebuildResult
+    from dbops.database.schema import Checks, Fingerprint
+    from dbops.migrations import Renumbered
     from dbops.server import Status
-    from dbops.verification import CheckFile, Verification
+    from dbops.verification import Verification
 
 NAMES = {
+    "Began": "began",
+    "Header": "header",
     "StepStarted": "step_started",
     "Progress": "progress",
     "StepFinished": "step_finished",
@@ -37,7 +39,10 @@ class JsonView(View):
 
     def show_event(self, event: Event) -> None:
         """Print an event as one line."""
-        fields = plain(event)
+        if isinstance(event, Header):
+            fields = {"about": _drawn(drawing(event.about, HEADERS), event.about)}
+        else:
+            fields = plain(event)
         if isinstance(event, Message):
             fields["text"] = complete(event.text)
         self._line({"event": NAMES[type(event).__name__], **fields})
@@ -45,16 +50,11 @@ class JsonView(View):
     def show_as(self, name: str, found: object) -> None:
         """Print a result as one JSON object: as the function of this name returns it, or its fields."""
         with writing():
-            _write(plain(globals().get(name, plain)(found)), sys.stdout)
+            _write(_drawn(name, found), sys.stdout)
 
-    def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
-        """Print the result as one JSON object."""
-        with writing():
-            _write(plain(found if data is None else data), sys.stdout)
-
-    def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
-        """Print what is about to happen as one line."""
-        self._line({"event": "header", "about": plain(data)})
+    def document(self, name: str, found: object) -> str:
+        """Return a result as one JSON object, indented."""
+        return json.dumps(_drawn(name, found), ensure_ascii=False, indent=2) + "\n"
 
     def show_error(self, error: DbopsError) -> None:
         """Print an error as one line."""
@@ -82,6 +82,11 @@ class JsonView(View):
         _write({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}, sys.stderr)
 
 
+def _drawn(name: str, found: object) -> Any:
+    """Return what JSON has of a result: what the function of this name returns, else its fields."""
+    return plain(globals().get(name, plain)(found))
+
+
 def _write(fields: object, stream: TextIO) -> None:
     try:
         # GitHub takes a line with ##[ for a command.
@@ -95,7 +100,7 @@ def rebuild_plan(plan: RebuildPlan) -> dict[str, object]:
     found = plan.inspection
     return {
         "began": plain(plan.began),
-        **impact(found),
+        **_impact(found),
         "postgresql": found.server.version_text,
         "timescaledb": found.server.timescaledb,
         "preflight": [{**plain(item), "remedy": complete(item.remedy)} for item in plan.conditions],
@@ -106,8 +111,15 @@ def rebuild_plan(plan: RebuildPlan) -> dict[str, object]:
     }
 
 
-def impact(found: Inspection) -> dict[str, object]:
+rebuild_header = rebuild_plan
+
+
+def replacement(found: Replacement) -> dict[str, object]:
     """Return what would be lost."""
+    return _impact(found.inspection)
+
+
+def _impact(found: Inspection) -> dict[str, object]:
     lost = found.impact
     return {
         "database": found.target.database,
@@ -129,50 +141,57 @@ def rebuilt(results: tuple[RebuildResult, ...]) -> object:
 
 def verification(result: Verification) -> dict[str, object]:
     """Return the result as docs/verify.schema.json describes it."""
-    data: dict[str, object] = plain(
-        {
-            "passed": result.passed,
-            "summary": {
-                "total": len(result.checks),
-                "passed": len(result.checks) - len(result.failed),
-                "failed": len(result.failed),
-                "seconds": result.seconds,
-            },
-            "checks": [*result.failed, *(check for check in result.checks if check.passed)],
-            "advice": result.advice,
-        }
-    )
-    return data
+    return {
+        "passed": result.passed,
+        "summary": {
+            "total": len(result.checks),
+            "passed": len(result.checks) - len(result.failed),
+            "failed": len(result.failed),
+            "seconds": result.seconds,
+        },
+        "checks": [*result.failed, *(check for check in result.checks if check.passed)],
+        "advice": result.advice,
+    }
 
 
-def verification_document(result: Verification) -> str:
-    """Return the result as the text of a file."""
-    return json.dumps(verification(result), ensure_ascii=False, indent=2) + "\n"
-
-
-def check_files(files: tuple[CheckFile, ...], expected: ExpectedSchema | None) -> dict[str, object]:
+def checks(found: Checks) -> dict[str, object]:
     """Return the names of check files, and what each says it is about; and what the schema is compared with."""
-    about = [{"name": file.name, "about": file.about} for file in files]
-    return {"files": about, "compared_with": expected.source if expected else None}
+    about = [{"name": file.name, "about": file.about} for file in found.files]
+    return {"files": about, "compared_with": found.expected.source if found.expected else None}
+
+
+def rehearsed(found: Rehearsal) -> object:
+    """Return what each migration did."""
+    return found.migrations
+
+
+def fingerprint(found: Fingerprint) -> dict[str, object]:
+    """Return the fingerprint, and the text if it was asked for."""
+    text = {"text": found.text} if found.text else {}
+    return {"database": found.database, "fingerprint": found.fingerprint, **text}
+
+
+def renumbered(found: Renumbered) -> dict[str, object]:
+    """Return what was renamed."""
+    return {"renamed": [{"from": old, "to": new} for old, new in found.renamed]}
 
 
 def drift(result: Drift) -> dict[str, object]:
     """Return the result as docs/drift.schema.json describes it."""
-    fields: dict[str, object] = plain(result)
-    return {"drift": result.found, **fields}
+    return {"drift": result.found, **plain(result)}
 
 
-def server_status(found: Status, url: str) -> dict[str, object]:
-    """Return what there is of the embedded server; `url` is empty where it does not run."""
+def server_status(found: Status) -> dict[str, object]:
+    """Return what there is of the embedded server; its URL is empty where it does not run."""
     return {
         "state": found.state,
         "problem": found.problem,
         "postgresql": found.installation.version if found.installation else "",
         "timescaledb": found.installation.timescaledb if found.installation else "",
-        "programs": str(found.installation.binaries) if found.installation else "",
-        "directory": str(found.directory),
+        "programs": found.installation.binaries if found.installation else "",
+        "directory": found.directory,
         "pid": found.running.pid if found.running else None,
         "size_bytes": found.size,
-        "database_url": url,
-        "tests": server_status(found.tests, "") if found.tests else None,
+        "database_url": found.database_url,
+        "tests": server_status(found.tests) if found.tests else None,
     }

@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from collections.abc import Callable
 from itertools import groupby
 from xml.etree import ElementTree as ET
 
+from dbops.report import writing
+from dbops.report.text import TextView, print_as_is
 from dbops.verification import Check, Verification
 
 # Characters that XML 1.0 cannot contain, not even escaped.
 INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def xml(result: Verification, *, server: str, started: datetime) -> str:
+class JUnitView(TextView):
+    """Prints the result as a JUnit document, and the rest for people; the result too if the document has a file."""
+
+    def show(self, found: object, write: Callable[[str], None] | None = None) -> None:
+        """Print a document, unless `write` gets it."""
+        self.in_a_file = write is not None
+        super().show(found, write)
+
+    def show_as(self, name: str, found: object) -> None:
+        """Print a document of a verification, or draw the result."""
+        if self.in_a_file or name != "verification":
+            super().show_as(name, found)
+            return
+        self.close()
+        with writing():
+            print_as_is(self.document(name, found), self.out)
+
+    def document(self, name: str, found: object) -> str:
+        """Return the result of a verification as XML, any other as it is drawn."""
+        return xml(found) if isinstance(found, Verification) else super().document(name, found)
+
+
+def xml(result: Verification) -> str:
     """Return the result as a JUnit document: a failing check is a failure, a file at fault an error."""
     root = ET.Element("testsuites")
     for number, (name, checks) in enumerate(groupby(result.checks, key=lambda check: check.file)):
-        root.append(_suite(number, name, tuple(checks), server, started))
+        root.append(_suite(number, name, tuple(checks), result))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(number: int, name: str, checks: tuple[Check, ...], server: str, started: datetime) -> ET.Element:
+def _suite(number: int, name: str, checks: tuple[Check, ...], result: Verification) -> ET.Element:
     failed = [check for check in checks if not check.passed]
     errors = sum(check.location is not None for check in failed)
     package = name.removesuffix(".sql").replace("/", ".")
@@ -30,8 +54,8 @@ def _suite(number: int, name: str, checks: tuple[Check, ...], server: str, start
         "id": str(number),
         "name": name,
         "package": package,
-        "timestamp": started.strftime("%Y-%m-%dT%H:%M:%S"),
-        "hostname": server,
+        "timestamp": f"{result.began:%Y-%m-%dT%H:%M:%S}" if result.began else "",
+        "hostname": result.server,
         "tests": str(len(checks)),
         "failures": str(len(failed) - errors),
         "errors": str(errors),

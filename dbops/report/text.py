@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import IO, TYPE_CHECKING, Literal, TextIO, cast
 
 from rich.console import Console, Group
 from rich.filesize import decimal
@@ -27,26 +27,29 @@ from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError, Interrupted
-from dbops.report import LEVELS, Found, View, hush, writing
+from dbops.report import HEADERS, View, drawing, hush, writing
 from dbops.report.commands import complete
 from dbops.report.github import GitHub, guarded
-from dbops.settings import Target, is_scratch_name
+from dbops.settings import is_scratch_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dbops.catalog import ExpectedSchema
     from dbops.catalog.drift import Drift
+    from dbops.database.consent import Replacement
+    from dbops.database.existing import Rehearsal, Trial
     from dbops.database.inspection import Impact, Inspection
     from dbops.database.rebuild import CreateResult, DropResult, RebuildPlan, RebuildResult, UndoResult
-    from dbops.database.schema import NewSchema
+    from dbops.database.schema import Checks, Diagram, Fingerprint, NewSchema
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
     from dbops.database.wait import Ready
-    from dbops.database.whole_server import Loss
+    from dbops.database.whole_server import Destroyed, Loss
     from dbops.lint.check import LintResult
-    from dbops.migrations import LedgerStatus, MeasuredMigration, MigrationResult, Plan
+    from dbops.migrations import LedgerStatus, MigrationResult, NewFile, Plan, Renumbered
     from dbops.postgres import Session
-    from dbops.verification import Check, CheckFile, Verification
+    from dbops.server import LogLines, Status, Stopped
+    from dbops.server.find import Installation
+    from dbops.verification import Check, Verification
 
 HEARTBEAT_SECONDS = 5.0
 # The width of a pipe or a file, where text is not wrapped.
@@ -121,6 +124,12 @@ class TextView(View):
         """Show an event as a line, or in the live display."""
         with self._lock:
             match event:
+                case events.Began():
+                    self.close()
+                    heading(self.err, event.task, f"{event.database} on {event.server} ({event.environment})")
+                case events.Header():
+                    self.close()
+                    globals()[drawing(event.about, HEADERS)](event.about, self.err)
                 case events.StepStarted():
                     self._begin(event)
                 case events.Progress():
@@ -135,28 +144,15 @@ class TextView(View):
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
                     say(self.err, "sql", f"{spent:<9} {' '.join(event.sql.split())}")
 
-    def begin(self, verb: str, target: Target) -> bool:
-        """Print what a verb is about to work on, unless only warnings are shown."""
-        if self.threshold > LEVELS["INFO"]:
-            return False
-        self.close()
-        heading(self.err, verb, f"{target} ({target.environment})")
-        return True
-
     def show_as(self, name: str, found: object) -> None:
         """Draw a result on stdout with the function of this name."""
-        self.result(globals()[name], found)
-
-    def result(self, draw: Callable[[Found, Console], None], found: Found, data: object = None) -> None:
-        """Draw the result on stdout."""
         self.close()
         with writing():
-            draw(found, self.out)
+            globals()[name](found, self.out)
 
-    def header(self, draw: Callable[[Found, Console], None], found: Found, data: object) -> None:
-        """Draw on stderr what is about to happen."""
-        self.close()
-        draw(found, self.err)
+    def document(self, name: str, found: object) -> str:
+        """Return a result as it is drawn in a pipe."""
+        return drawn(lambda console: globals()[name](found, console))
 
     def show_error(self, error: DbopsError) -> None:
         """Print an error, its first word in colour."""
@@ -185,7 +181,7 @@ class TextView(View):
         self.close()
         if not self.can_ask:
             return None
-        self.err.print(Text(question), end=" ", soft_wrap=True)
+        self.err.print(Text(shown(question)), end=" ", soft_wrap=True)
         try:
             return input()
         except EOFError:
@@ -381,11 +377,11 @@ def drawn(draw: Callable[[Console], None]) -> str:
 # db.rebuild, db.drop, db.create, db.wait
 
 
-def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = False, planned: bool = False) -> None:
+def rebuild_header(found: RebuildPlan, console: Console, *, planned: bool = False) -> None:
     """Draw in four lines what a rebuild is about to work on, and below them what would be lost."""
     inspection = found.inspection
     server = inspection.server
-    version = server.version_text if details else server.version_text.partition(" ")[0]
+    version = server.version_text.partition(" ")[0]
     numbers = [migration.name.partition("_")[0] for migration in found.migrations]
     to_run = f"{len(numbers):,}, from {numbers[0]} to {numbers[-1]}" if numbers else "none that can be read"
     heading(console, "Rebuild", f"{inspection.target} ({inspection.target.environment})")
@@ -396,11 +392,7 @@ def rebuild_header(found: RebuildPlan, console: Console, *, details: bool = Fals
             "migrations": to_run,
         },
     )
-    if details:
-        rights = "superuser" if server.superuser else "CREATEDB" if server.createdb else "may not create databases"
-        began = f"{found.began:%Y-%m-%d %H:%M:%S} UTC"
-        facts(console, {"began": began, "role": f"{server.role} ({rights})"})
-    impact(inspection, console, headed=True, kept=found.keep, would=planned or found.check)
+    _impact(inspection, console, kept=found.keep, would=planned or found.check)
 
 
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
@@ -423,11 +415,15 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     say(console, "next", f"`invoke db.rebuild --check` tries all but the swap, `invoke db.rebuild{agreed}` does it")
 
 
-def impact(found: Inspection, console: Console, *, headed: bool, kept: bool = False, would: bool = False) -> None:
-    """Draw what would be lost; `headed` is whether the database is named above, `kept` whether it is kept.
+def replacement(found: Replacement, console: Console) -> None:
+    """Draw which database a task is about to take away, and what would be lost."""
+    target = found.inspection.target
+    heading(console, found.task, f"{target} ({target.environment})")
+    _impact(found.inspection, console, kept=found.keep)
 
-    `would` is whether nothing of that happens now.
-    """
+
+def _impact(found: Inspection, console: Console, *, kept: bool, would: bool = False) -> None:
+    """Draw what would be lost; `kept` is whether it is kept, `would` whether nothing of that happens now."""
     lost = found.impact
     if lost is None or not (lost.rows or lost.foreign):
         name = found.target.database
@@ -437,7 +433,7 @@ def impact(found: Inspection, console: Console, *, headed: bool, kept: bool = Fa
         what = "replaces, and keeps:" if kept else "deletes, for good:"
         what = f"A rebuild {what}" if would else f"This {what}"
         console.print(Text(what, "bold red"), soft_wrap=True)
-        about = {} if headed else {"database": f"{found.target} ({found.target.environment})"}
+        about = {}
         if lost.label:
             about["label"] = lost.label.environment
         size = found.database.size if found.database else None
@@ -478,11 +474,6 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
         _flow(console, Text("    "), str(session))
     if len(sessions) > SHOWN_SESSIONS:
         _flow(console, Text("    "), f"and {len(sessions) - SHOWN_SESSIONS:,} more")
-
-
-def question(found: Inspection) -> str:
-    """Return what an operator at a terminal is asked."""
-    return f"Type the database name to confirm ({shown(found.target.database)}):"
 
 
 def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
@@ -592,11 +583,6 @@ def upgrade_header(found: UpgradePlan, console: Console) -> None:
         _sessions("to be ended", found.sessions, console)
 
 
-def upgrade_question(found: UpgradePlan) -> str:
-    """Return what an operator at a terminal is asked."""
-    return f"This ends the sessions above.\nType the database name to confirm ({shown(found.database)}):"
-
-
 def upgraded(result: UpgradeResult, console: Console) -> None:
     """Draw what an update did."""
     _sessions("ended", result.ended, console)
@@ -642,19 +628,32 @@ def plan(found: Plan, console: Console, *, tried: bool = False) -> None:
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
 
 
-def checked(found: tuple[Plan, MigrationResult], console: Console) -> None:
+def tried(found: Trial, console: Console) -> None:
     """Draw what db.migrate would run, and what it did before it was rolled back."""
-    plan(found[0], console, tried=True)
-    migrated(found[1], console)
+    plan(found.plan, console, tried=True)
+    migrated(found.result, console)
 
 
-def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
+def new_file(found: NewFile, console: Console) -> None:
+    """Draw the path of the next migration."""
+    print_as_is(f"{found.path}\n", console)
+
+
+def renumbered(found: Renumbered, console: Console) -> None:
+    """Draw which migrations were renamed."""
+    lines = [f"{old.name} -> {new.name}\n" for old, new in found.renamed] or [
+        f"{found.name} is the last file already.\n"
+    ]
+    print_as_is("".join(lines), console)
+
+
+def rehearsed(found: Rehearsal, console: Console) -> None:
     """Draw what pending migrations lock, rewrite and scan, statement by statement."""
     from dbops.migrations.locks import described
 
     rows = []
     free = 0
-    for migration in found:
+    for migration in found.migrations:
         for statement in migration.statements:
             if not (statement.locks or statement.rewritten or statement.scanned):
                 free += 1
@@ -668,16 +667,16 @@ def rehearsed(found: tuple[MeasuredMigration, ...], console: Console) -> None:
         table(console, {"file:line": "left", "locks on existing tables": "text", "ms": "right"}, rows)
     if free:
         say(console, "info", f"{count(free, 'statement')} {'locks' if free == 1 else 'lock'} no existing table")
-    for migration in found:
+    for migration in found.migrations:
         if migration.problem:
             say(console, "warning", f"{migration.name}: {migration.problem}")
         for line in migration.unmeasured:
             where = f"{migration.name}:{line}"
             say(console, "warning", f"{where} may lock more where there are rows: the scratch database has none")
-    if not found:
+    if not found.migrations:
         say(console, "ok", "no migration is pending: nothing was measured")
         return
-    say(console, "ok", f"{count(len(found), 'pending migration')} measured in a scratch database")
+    say(console, "ok", f"{count(len(found.migrations), 'pending migration')} measured in a scratch database")
 
 
 def _transactions(found: Plan) -> str:
@@ -840,15 +839,12 @@ def lint(result: LintResult, console: Console) -> None:
     say(console, "ok" if result.passed else "FAIL", f"{found}{released}")
 
 
-def check_files(found: tuple[tuple[CheckFile, ...], ExpectedSchema | None], console: Console) -> None:
+def checks(found: Checks, console: Console) -> None:
     """Draw the names of check files and of the comparison, and what each is about."""
-    files, expected = found
-    compared = [("schema", f"Each object of the database is as in {expected.source}")] if expected else []
-    table(
-        console,
-        {"file": "left", "about": "text"},
-        [(file.name, file.about or (file.flaw[0] if file.flaw else "")) for file in files] + compared,
-    )
+    rows = [(file.name, file.about or (file.flaw[0] if file.flaw else "")) for file in found.files]
+    if found.expected:
+        rows.append(("schema", f"Each object of the database is as in {found.expected.source}"))
+    table(console, {"file": "left", "about": "text"}, rows)
 
 
 def drift(result: Drift, console: Console) -> None:
@@ -913,29 +909,70 @@ def new_schema(found: NewSchema, console: Console) -> None:
         say(console, "next", "look at the difference, commit it; `invoke db.diagram` writes docs/schema.md")
 
 
+def fingerprint(found: Fingerprint, console: Console) -> None:
+    """Draw the fingerprint, or the text that is hashed."""
+    print_as_is(found.text or f"{found.fingerprint}\n", console)
+
+
+def diagram(found: Diagram, console: Console) -> None:
+    """Draw where the page was written to."""
+    print_as_is(f"Written: {found.output}\n", console)
+
+
 # server
 
 
-def server_status(found: dict[str, Any], console: Console) -> None:
+def installed(found: Installation, console: Console) -> None:
+    """Draw what is installed, and where."""
+    engine = f"PostgreSQL {found.version} with TimescaleDB {found.timescaledb}"
+    print_as_is(f"{engine} is installed in {found.binaries}.\n", console)
+
+
+def server_status(found: Status, console: Console) -> None:
     """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
-    names = ("state", "problem", "postgresql", "timescaledb", "programs", "directory", "pid")
-    lines = {name: str(found[name] or "") for name in names}
-    lines["size"] = decimal(found["size_bytes"]) if found["size_bytes"] else ""
-    if tests := found["tests"]:
-        lines["tests"] = f"a server for tests, {tests['state']}, {decimal(tests['size_bytes'])} in {tests['directory']}"
+    programs, tests = found.installation, found.tests
+    lines = {
+        "state": found.state,
+        "problem": found.problem,
+        "postgresql": programs.version if programs else "",
+        "timescaledb": programs.timescaledb if programs else "",
+        "programs": str(programs.binaries) if programs else "",
+        "directory": str(found.directory),
+        "pid": str(found.running.pid) if found.running else "",
+        "size": decimal(found.size) if found.size else "",
+        "tests": f"a server for tests, {tests.state}, {decimal(tests.size)} in {tests.directory}" if tests else "",
+    }
     facts(console, {name: text for name, text in lines.items() if text})
-    if url := found["database_url"]:
+    if url := found.database_url:
         console.out(f"DATABASE_URL='{url}'")
         console.out(f"psql '{url}'")
 
 
-def server_question(found: Loss, size: int) -> str:
-    """Return what an operator at a terminal is asked before a server is removed."""
-    databases = "\n".join(f"  {line}" for line in found.lines or ("no databases",))
-    return f"The embedded server in {found.directory} ({decimal(size)}) holds:\n{databases}\nRemove it? Type yes:"
+def stopped(found: Stopped, console: Console) -> None:
+    """Draw whether a server was stopped."""
+    said = "is stopped; its data stays" if found.stopped else "was not running"
+    print_as_is(f"The embedded server {said}.\n", console)
 
 
-def log_lines(lines: tuple[str, ...], view: View) -> None:
-    """Print lines of a log as they are."""
-    if lines:
-        view.result(print_as_is, "\n".join(lines) + "\n", {"lines": lines})
+def server_loss(found: Loss, console: Console) -> None:
+    """Draw what would be lost with the whole server."""
+    console.print(
+        Text(shown(f"The embedded server in {found.directory} ({decimal(found.size)}) holds:")), soft_wrap=True
+    )
+    for line in found.lines or ("no databases",):
+        _flow(console, Text("  "), line)
+
+
+def destroyed(found: Destroyed, console: Console) -> None:
+    """Draw what was removed."""
+    said = (
+        f"Removed the embedded server in {found.directory}."
+        if found.removed
+        else "There is no embedded server to remove."
+    )
+    print_as_is(f"{said}\n", console)
+
+
+def log_lines(found: LogLines, console: Console) -> None:
+    """Draw lines of a log as they are."""
+    print_as_is("".join(f"{line}\n" for line in found.lines), console)

@@ -55,7 +55,8 @@ class Embedded:
 class Status:
     """What there is: state is `not installed`, `no data`, `stopped`, `running` or `unusable`; size in bytes.
 
-    `problem` says why no server can start on the data. `tests` is the server for tests, if there is one.
+    `problem` says why no server can start on the data, `database_url` how to reach the database that was asked for on
+    a server that runs. `tests` is the server for tests, if there is one.
     """
 
     state: str
@@ -65,7 +66,22 @@ class Status:
     address: access.Address | None = None
     size: int = 0
     problem: str = ""
+    database_url: str = ""
     tests: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Whether a server was running."""
+
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """Lines of the server's log, without their newlines."""
+
+    lines: tuple[str, ...]
 
 
 def ensure_running(
@@ -187,18 +203,18 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
         return running
 
 
-def down(server: Embedded, *, report: Report = ignore) -> bool:
-    """Stop the server, and that for tests; return whether one of them was running."""
+def down(server: Embedded, *, report: Report = ignore) -> Stopped:
+    """Stop the server, and that for tests."""
     stopped = False
     for each in (server, server.for_tests()):
         if each.layout.ours:
             with locked(each.layout, report):
                 stopped |= _stop(each)
-    return stopped
+    return Stopped(stopped)
 
 
-def status(server: Embedded) -> Status:
-    """Return what there is, changing nothing."""
+def status(server: Embedded, database: str = "") -> Status:
+    """Return what there is, and how to reach a database on it; changes nothing."""
     layout = server.layout
     found = server.installations()
     tests = server.for_tests() if server.durable else None
@@ -209,14 +225,16 @@ def status(server: Embedded) -> Status:
     installation = next((i for i in found if i.major == layout.major), None)
     running = postmaster(layout.data)
     problem = "" if installation else _unusable(layout, found).what
+    address = access.preferred(layout, running) if running else None
     return Status(
         state="running" if running else "unusable" if problem else "stopped",
         directory=layout.directory,
         installation=installation,
         running=running,
-        address=access.preferred(layout, running) if running else None,
+        address=address,
         size=_size(layout.data),
         problem=problem,
+        database_url=address.url(database) if address else "",
         tests=of_tests,
     )
 
@@ -262,24 +280,24 @@ def destroy(server: Embedded, *, report: Report = ignore) -> bool:
     return True
 
 
-def log_lines(server: Embedded, lines: int) -> tuple[str, ...]:
+def log_lines(server: Embedded, lines: int) -> LogLines:
     """Return the last lines of the log; none if the server has never run."""
-    return tail(server.layout.log, lines)
+    return LogLines(tail(server.layout.log, lines))
 
 
-def follow_log(server: Embedded, lines: int) -> Iterator[str]:
-    """Yield the last lines of the log, then each line that is added, without end."""
+def follow_log(server: Embedded, lines: int) -> Iterator[LogLines]:
+    """Yield the last lines of the log one by one, then each line that is added, without end."""
     while not os.path.lexists(server.layout.log):
         time.sleep(POLL_SECONDS)
     with io.TextIOWrapper(open_regular(server.layout.log), errors="replace") as file:
         *added, rest = file.read().split("\n")
-        yield from added[-lines:]
+        added = added[-lines:]
         while True:
-            rest += file.read()
-            *added, rest = rest.split("\n")
-            yield from added
+            yield from (LogLines((line,)) for line in added)
             if not added:
                 time.sleep(POLL_SECONDS)
+            rest += file.read()
+            *added, rest = rest.split("\n")
 
 
 def _listens_as_wanted(running: Postmaster, port: int | None) -> bool:

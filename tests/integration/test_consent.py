@@ -230,7 +230,7 @@ def test_prod_database_is_refused_through_dev_and_in_prod_wants_its_name(server:
             assert rebuild.plan(chosen, options()).consent.kind == BY_NAME
         if not filled:
             operators.fill(prod)
-    typed = Agreement(yes=True, ask=lambda _, __: target.database)
+    typed = Agreement(yes=True, ask=lambda _: target.database)
     with pytest.raises(ConsentError, match="rows would be lost"):
         rebuild.drop(prod, rebuild.RebuildOptions(agreement=typed))
     assert operators.rows_left(prod) == operators.ROWS

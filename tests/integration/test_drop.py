@@ -15,7 +15,7 @@ from dbops.database.inspection import inspect, look_inside
 from dbops.database.operator import operating
 from dbops.database.rebuild import DropResult
 from dbops.errors import ConsentError, PreflightError
-from dbops.events import Event
+from dbops.events import Event, Header
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.operators import Clients, as_role, dsn, exists, options, scheduler_runs
@@ -98,8 +98,12 @@ def test_owner_gives_up_on_a_superusers_session_and_names_it(server: TestServer,
 
 
 def test_row_that_is_written_after_the_inspection_is_not_dropped(server: TestServer, served: Target) -> None:
+    def fill(event: Event) -> None:
+        if isinstance(event, Header):
+            operators.fill(served, 1)
+
     with pytest.raises(ConsentError, match="precious") as refused:
-        rebuild.drop(served, options(), announce=lambda _: operators.fill(served, 1))
+        rebuild.drop(served, options(), report=fill)
     assert refused.value.state == f"{served.database} was not dropped and works as before."
     assert operators.rows_left(served) == 1
     assert scheduler_runs(server, served.database)
@@ -145,7 +149,7 @@ def test_partly_dropped_database_is_dropped_for_good(server: TestServer, empty: 
 def test_database_that_changes_while_consent_is_given_is_not_dropped(
     server: TestServer, precious: Target, changes: tuple[str, ...]
 ) -> None:
-    def typed(_: object, __: object) -> str:
+    def typed(_: str) -> str:
         for change in changes:
             server.execute(change.format(precious.database))
         return precious.database

@@ -346,9 +346,9 @@ def test_status_says_whether_the_server_runs(embedded: server.Embedded) -> None:
     running = server.status(embedded)
     assert (running.state, running.size > 10_000_000) == ("running", True)
     assert processes.run_invoke("server.status", **environ).returncode == 0
-    assert server.down(embedded)
+    assert server.down(embedded).stopped
     assert server.status(embedded).state == "stopped"
-    assert not server.down(embedded)
+    assert not server.down(embedded).stopped
 
 
 def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> None:
@@ -359,7 +359,7 @@ def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> N
     assert following.stdout
     assert following.stderr
     try:
-        assert following.stdout.readline().rstrip() in server.log_lines(embedded, 5)
+        assert following.stdout.readline().rstrip() in server.log_lines(embedded, 5).lines
         query(embedded, "DO $$ BEGIN RAISE LOG 'a line for the log'; END $$")
         assert "a line for the log" in next(line for line in following.stdout if "the log" in line)
         following.send_signal(signal.SIGINT)
@@ -374,7 +374,7 @@ def test_log_of_a_server_that_has_never_run_is_followed_from_its_first_line(embe
     following = server.follow_log(embedded, 1000)
     starting = threading.Timer(0.3, server.up, [embedded])
     starting.start()
-    assert "starting PostgreSQL" in next(line for line in following if "starting" in line)
+    assert "starting PostgreSQL" in next(line for found in following for line in found.lines if "starting" in line)
     starting.join()
 
 
@@ -588,7 +588,7 @@ def test_data_directory_that_no_server_here_can_use_is_explained_with_both_ways_
     assert "To keep the data, " in refused.value.hint
     assert "`invoke server.destroy`, then `invoke server.up`" in refused.value.hint
     assert "server.install" not in refused.value.hint
-    assert not server.down(embedded)
+    assert not server.down(embedded).stopped
     assert version.exists() == (text is not None)
 
 
@@ -608,7 +608,7 @@ def test_damaged_version_file_of_a_running_server_does_not_keep_it_from_being_st
 ) -> None:
     server.up(embedded)
     (embedded.layout.data / "PG_VERSION").write_text("garbage")
-    assert server.down(embedded)
+    assert server.down(embedded).stopped
     assert not postmaster(embedded.layout.data)
 
 

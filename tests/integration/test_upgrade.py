@@ -113,7 +113,7 @@ def test_typed_name_is_consent(aged: Target, packages: Packages) -> None:
         client.execute("SELECT 1")
         with pytest.raises(ConsentError):
             core.upgrade(aged, core.UpgradeOptions(ask=lambda _: "another"))
-        core.upgrade(aged, core.UpgradeOptions(ask=lambda planned: planned.database))
+        core.upgrade(aged, core.UpgradeOptions(ask=lambda _: aged.database))
     assert version(aged) == packages.new
 
 

@@ -10,8 +10,8 @@ from dbops.database.consent import (
     BY_NAME,
     NONE,
     Agreement,
+    Ask,
     LostObject,
-    Question,
     agree,
     assert_possible,
     lost_objects,
@@ -37,11 +37,11 @@ def having(found: Inspection, **changes: Any) -> Inspection:
     return replace(found, impact=replace(found.impact, **changes))
 
 
-def answer(text: str | None) -> Question:
-    return lambda _found, _lost: text
+def answer(text: str | None) -> Ask:
+    return lambda _question: text
 
 
-def never(_found: Inspection, _lost: object) -> str | None:
+def never(_question: str) -> str | None:
     raise AssertionError("the operator should not be asked")
 
 

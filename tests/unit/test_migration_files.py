@@ -358,7 +358,7 @@ def test_duration_that_would_round_to_no_limit_is_refused(text: str) -> None:
 
 def test_new_file_follows_the_last_and_is_not_a_migration_until_it_is_filled_in(tmp_path: Path) -> None:
     write(tmp_path, "SELECT 1;")
-    path = new_file(tmp_path, "Add tickers-exchange")
+    path = new_file(tmp_path, "Add tickers-exchange").path
     assert path.name == "0002_add_tickers_exchange.sql"
     assert parse_header(path.read_text()).locks
     assert "has comments only" in refusal(tmp_path)
@@ -375,7 +375,7 @@ def test_new_file_refuses_a_bad_name(tmp_path: Path, name: str) -> None:
 
 
 def test_new_file_in_a_new_directory_is_the_first(tmp_path: Path) -> None:
-    assert new_file(tmp_path / "migrations", "create_tickers").name == "0001_create_tickers.sql"
+    assert new_file(tmp_path / "migrations", "create_tickers").path.name == "0001_create_tickers.sql"
 
 
 def test_directive_below_the_first_statement_is_refused_where_lines_end_in_carriage_returns(tmp_path: Path) -> None:

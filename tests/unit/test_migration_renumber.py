@@ -30,7 +30,7 @@ def changed(directory: Path) -> dict[str, str]:
 
 def test_file_that_shares_a_number_comes_after_all_others(tmp_path: Path) -> None:
     files(tmp_path, "0001_do_a", "0002_do_mine", "0002_do_theirs", "0003_do_theirs")
-    renamed = renumber(tmp_path, "0002_do_mine.sql")
+    renamed = renumber(tmp_path, "0002_do_mine.sql").renamed
     assert renamed == ((tmp_path / "0002_do_mine.sql", tmp_path / "0004_do_mine.sql"),)
     assert changed(tmp_path) == {"0002_do_mine": "0004_do_mine"}
     assert len(discover(tmp_path)) == 4
@@ -54,7 +54,7 @@ def test_two_files_beside_two_of_theirs_keep_their_order(tmp_path: Path) -> None
 
 def test_last_file_stays(tmp_path: Path) -> None:
     files(tmp_path, "0001_do_a", "0002_do_mine")
-    assert renumber(tmp_path, "0002_do_mine.sql") == ()
+    assert renumber(tmp_path, "0002_do_mine.sql").renamed == ()
     assert changed(tmp_path) == {}
 
 

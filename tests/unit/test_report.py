@@ -2,12 +2,14 @@ import inspect
 import json
 import time
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from dbops import report
 from dbops.errors import Location, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
+from dbops.migrations import NewFile
 from dbops.report import text
 
 EVENTS: list[Event] = [
@@ -23,7 +25,7 @@ def play(output_format: str, log_level: str = "INFO") -> None:
     with report.view(output_format, log_level) as view:
         for event in EVENTS:
             view.event(event)
-        view.result(lambda found, console: console.print("done [1]"), None, {"applied": 6})
+        view.show(NewFile(Path("done [1]")))
 
 
 def test_text_view_prints_results_on_stdout_and_the_rest_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +43,7 @@ def test_debug_level_shows_statements_with_their_time(capsys: pytest.CaptureFixt
 def test_json_view_prints_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     play("json", "DEBUG")
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"applied": 6}
+    assert json.loads(out) == {"path": "done [1]"}
     lines = [json.loads(line) for line in err.splitlines()]
     assert [line["event"] for line in lines] == [
         "step_started",
@@ -94,10 +96,10 @@ def test_nothing_is_asked_without_a_terminal() -> None:
     assert report.view("text", "INFO").ask("Really?") is None
 
 
-@pytest.mark.parametrize("kind", report.DRAWN)
-def test_each_type_of_result_is_drawn_by_the_function_that_takes_it(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "drawing"), [*report.DRAWN.items(), *report.HEADERS.items()])
+def test_each_type_of_result_is_drawn_by_the_function_that_takes_it(kind: str, drawing: str) -> None:
     module, _, name = kind.removesuffix("[]").rpartition(".")
     assert getattr(import_module(module), name).__module__ == module
-    draw = getattr(text, report.DRAWN[kind])
+    draw = getattr(text, drawing)
     taken = next(iter(inspect.signature(draw).parameters.values())).annotation
     assert taken.removeprefix("tuple[").removesuffix(", ...]") == name

@@ -10,12 +10,14 @@ import pytest
 
 from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift
+from dbops.database.schema import Checks, Fingerprint
 from dbops.errors import Location, UsageError
 from dbops.events import Message, StepFinished
 from dbops.events import Statement as SqlStatement
 from dbops.migrations import Plan, PlannedMigration
-from dbops.report import GitHub, text
-from dbops.verification import Check, Verification
+from dbops.report import GitHub
+from dbops.server import LogLines
+from dbops.verification import Check, CheckFile, Verification
 
 LOCATION = Location("db/migrations/0003_a,b.sql", 14, 11, "    open numeric,")
 ERROR = UsageError("100% wrong,\nreally", where="here", hint="Do this.", location=LOCATION, notes=("SQLSTATE 42601",))
@@ -135,8 +137,8 @@ def test_text_of_others_is_never_a_command(output_format: str, capsys: pytest.Ca
     view.event(SqlStatement(HOSTILE, None))
     view.interrupted(HOSTILE)
     view.show_error(UsageError(HOSTILE, where=HOSTILE, hint=HOSTILE, location=location, notes=(HOSTILE,)))
-    view.result(text.print_as_is, HOSTILE, {"text": HOSTILE})
-    view.result(lambda found, console: text.table(console, {"a": "text"}, [(found,)]), HOSTILE, {HOSTILE: 1})
+    view.show(LogLines((HOSTILE,)))
+    view.show(Checks((CheckFile(Path(), HOSTILE, HOSTILE),), None))
     said = "".join(capsys.readouterr())
     assert [line for line in said.splitlines() if RUNNER.search(line)] == []
     assert said.count("error") >= 10
@@ -145,5 +147,5 @@ def test_text_of_others_is_never_a_command(output_format: str, capsys: pytest.Ca
 def test_file_gets_a_document_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "out").open("w") as file:
         monkeypatch.setattr(sys, "stdout", file)
-        report.view("text", "INFO", GitHub()).result(text.print_as_is, HOSTILE)
+        report.view("text", "INFO", GitHub()).show(Fingerprint("d", "0", HOSTILE))
     assert (tmp_path / "out").read_text() == HOSTILE

@@ -16,7 +16,9 @@ from rich.console import Console
 from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift, compare_texts
 from dbops.database.consent import required
+from dbops.database.existing import Rehearsal, Trial
 from dbops.database.rebuild import RebuildPlan
+from dbops.database.wait import Ready
 from dbops.errors import Location, MigrationError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.migrations import AppliedMigration, LedgerStatus, MigrationResult, Plan, PlannedMigration
@@ -162,7 +164,7 @@ def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:
     free = MeasuredStatement("CREATE TABLE public.s ()", 1, 0.1, {}, (), ())
     locking = MeasuredStatement("ALTER TABLE public.t", 9, 0.002, {"public.t": "SHARE"}, (), ("public.t",))
     measured = MeasuredMigration(1, NAMES[0], "p", "", "", "", (free, free, locking))
-    assert printed(lambda console: text.rehearsed((measured,), console)) == [
+    assert printed(lambda console: text.rehearsed(Rehearsal((measured,)), console)) == [
         "  file:line  locks on existing tables   ms",
         "  0001:9     SHARE on public.t         2.0",
         "               scans public.t",
@@ -172,7 +174,7 @@ def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:
 
 
 def test_rehearsal_of_nothing_says_that_nothing_is_pending() -> None:
-    assert printed(lambda console: text.rehearsed((), console)) == [
+    assert printed(lambda console: text.rehearsed(Rehearsal(()), console)) == [
         "  ok      no migration is pending: nothing was measured"
     ]
 
@@ -183,8 +185,8 @@ def test_state_of_a_check_file_stays_in_its_column_on_a_narrow_terminal() -> Non
 
 def test_advice_after_a_check_names_the_next_step_only() -> None:
     result = MigrationResult("d", APPLIED, 0, 3, 1, 0, True, 0.5)
-    found = (Plan("d", "s", 0, PLANNED, 0, 1), result)
-    advice = [line for line in printed(lambda console: text.checked(found, console)) if line.startswith("  next")]
+    found = Trial(Plan("d", "s", 0, PLANNED, 0, 1), result)
+    advice = [line for line in printed(lambda console: text.tried(found, console)) if line.startswith("  next")]
     assert advice == ["  next    `invoke db.migrate` applies it"]
 
 
@@ -231,7 +233,7 @@ def test_step_without_an_estimate_shows_the_time_so_far(
 def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
     with report.view("json", "INFO") as view:
         view.event(StepFinished("migrate", "", 0.123456))
-        view.result(lambda found, console: None, {"seconds": [1.0004, 2]})
+        view.show(Ready("s", "15", "2.19", 1.0004))
     out, err = capsys.readouterr()
     assert json.loads(err)["seconds"] == 0.123
-    assert json.loads(out) == {"seconds": [1.0, 2]}
+    assert json.loads(out)["seconds"] == 1.0

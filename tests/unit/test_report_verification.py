@@ -12,8 +12,8 @@ import pytest
 import xmlschema
 from rich.console import Console
 
+from dbops import report
 from dbops.errors import Location
-from dbops.report import json as machine
 from dbops.report import junit, text
 from dbops.settings import ROOT
 from dbops.verification import Check, Verification
@@ -37,15 +37,13 @@ RESULT = Verification(
     ),
     1.5,
     advice=("a check file is broken: correct db/verify/structure/b.sql:2:8",),
+    server="host:5432",
+    began=STARTED,
 )
 
 
 def document(output_format: str, result: Verification = RESULT) -> str:
-    if output_format == "json":
-        return machine.verification_document(result)
-    if output_format == "junit":
-        return junit.xml(result, server="host:5432", started=STARTED)
-    return text.drawn(lambda console: text.verification(result, console))
+    return report.view(output_format, "INFO").document("verification", result)
 
 
 def test_text_shows_failures_first_and_counts_what_passed() -> None:
@@ -173,7 +171,7 @@ def test_junit_validates_against_the_common_schema() -> None:
 
 
 def test_junit_time_is_in_utc_without_a_zone() -> None:
-    assert 'timestamp="2026-03-04T05:06:07"' in junit.xml(RESULT, server="", started=STARTED)
+    assert 'timestamp="2026-03-04T05:06:07"' in junit.xml(RESULT)
 
 
 def test_nothing_checked_is_not_a_success() -> None:

@@ -17,6 +17,7 @@ from invoke.parser import Parser
 
 import dbops
 import tasks
+from dbops import settings
 from dbops.cli import SIGNALS
 from dbops.settings import ROOT
 from dbops.verb import running
@@ -155,6 +156,30 @@ WRONG_WORDS = {
 }
 
 
+APART = [(task, pair) for task in TASKS for pair in tasks.namespace[task].apart]
+
+
+@pytest.mark.parametrize(("task", "pair"), APART)
+def test_options_that_exclude_each_other_are_wrong_usage(task: str, pair: tuple[str, str]) -> None:
+    first, second = (("--" + option, *(["x"] if option == "against" else [])) for option in pair)
+    done = run_invoke(task, *first, *second, DATABASE_URL="postgresql://h/d")
+    assert done.stderr.startswith(f"error: {first[0]} and {second[0]} cannot be given together\n")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_each_option_that_is_read_has_its_default_value_as_it_would_be_read() -> None:
+    read = {
+        f"{task} {option}": (getattr(settings, reader), verb.own[option].default)
+        for task in TASKS
+        for verb in [tasks.namespace[task]]
+        for option, reader in verb.readers.items()
+        if option in verb.own
+    }
+    assert len(read) > 10
+    for option, (reader, default) in read.items():
+        assert default in (None, "", ()) or reader(option, str(default)) == default
+
+
 @pytest.mark.parametrize("words", WRONG_WORDS)
 def test_unknown_task_or_option_is_wrong_usage_with_a_suggestion(words: str) -> None:
     what, hint = WRONG_WORDS[words]
@@ -231,7 +256,7 @@ class Watcher:
 sys.meta_path.insert(0, Watcher())
 from invoke.main import program
 sys.argv[0] = "invoke"
-program.run(["invoke", "db.status"])
+program.run(["invoke", "db.status", "--log-level", "WARNING"])
 """
 
 
