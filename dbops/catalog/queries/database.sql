@@ -62,6 +62,21 @@ FROM pg_cast AS c CROSS JOIN LATERAL pg_identify_object('pg_cast'::regclass, c.o
 WHERE c.oid >= 16384 AND i.identity !~ '\mpg_temp(_\d+)?\.'
 AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_cast'::regclass AND m.objid = c.oid)
 UNION ALL
+-- The column with an ICU locale has another name in each version.
+SELECT
+    i.type || ' ' || i.identity, 0, 2,
+    concat_ws(
+        ', ', 'provider ' || c.collprovider::text,
+        'locale ' || coalesce(v.fields ->> 'colllocale', v.fields ->> 'colliculocale'),
+        'collate ' || c.collcollate, 'ctype ' || c.collctype, 'rules ' || (v.fields ->> 'collicurules'),
+        CASE WHEN NOT c.collisdeterministic THEN 'not deterministic' END
+    )
+FROM pg_collation AS c
+CROSS JOIN LATERAL to_jsonb(c) AS v (fields)
+CROSS JOIN LATERAL pg_identify_object('pg_collation'::regclass, c.oid, 0) AS i
+WHERE c.oid >= 16384
+AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_collation'::regclass AND m.objid = c.oid)
+UNION ALL
 SELECT i.type || ' ' || i.identity, 0, 0, NULL
 FROM rare AS r CROSS JOIN LATERAL pg_identify_object(r.tableoid, r.oid, 0) AS i
 WHERE r.oid >= 16384

@@ -49,7 +49,8 @@ WITH part AS (
     UNION ALL
     SELECT
         r.object, 8, 'pg_statistic_ext', s.oid,
-        'statistics ' || quote_ident(s.stxname), pg_get_statisticsobjdef(s.oid)
+        'statistics ' || quote_ident(s.stxname),
+        pg_get_statisticsobjdef(s.oid) || coalesce(' target ' || nullif(s.stxstattarget, -1), '')
     FROM relation AS r JOIN pg_statistic_ext AS s ON s.stxrelid = r.oid
 )
 SELECT p.object, p.section, 0, p.name || ': ' || p.definition FROM part AS p

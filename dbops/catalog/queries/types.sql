@@ -20,8 +20,23 @@ FROM type AS y
 JOIN pg_type AS t ON t.oid = y.oid AND t.typtype = 'c'
 JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
 UNION ALL
-SELECT y.object, 0, 2, 'range of ' || format_type(g.rngsubtype, NULL)
-FROM type AS y JOIN pg_range AS g ON g.rngtypid = y.oid
+SELECT y.object, 2, a.attnum, 'attribute ' || quote_ident(a.attname) || ' comment ' || to_json(d.description)
+FROM type AS y
+JOIN pg_type AS t ON t.oid = y.oid AND t.typtype = 'c'
+JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum
+UNION ALL
+SELECT
+    y.object, 0, 2,
+    'range of ' || format_type(g.rngsubtype, NULL)
+    || CASE WHEN g.rngcollation <> b.typcollation THEN ' collate ' || g.rngcollation::regcollation::text ELSE '' END
+    || CASE WHEN o.opcdefault THEN '' ELSE ' operator class ' || quote_ident(o.opcname) END
+    || CASE WHEN g.rngcanonical <> 0 THEN ' canonical ' || g.rngcanonical::text ELSE '' END
+    || CASE WHEN g.rngsubdiff <> 0 THEN ' difference ' || g.rngsubdiff::text ELSE '' END
+FROM type AS y
+JOIN pg_range AS g ON g.rngtypid = y.oid
+JOIN pg_type AS b ON b.oid = g.rngsubtype
+JOIN pg_opclass AS o ON o.oid = g.rngsubopc
 UNION ALL
 SELECT y.object, 0, 2, format('base type: input %s, output %s, length %s', t.typinput, t.typoutput, t.typlen)
 FROM type AS y JOIN pg_type AS t ON t.oid = y.oid AND t.typtype = 'b'

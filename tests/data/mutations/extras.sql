@@ -98,3 +98,16 @@ SELECT public.create_hypertable('public.stowaway', 'time');
 -- drift: table public.daily_snapshots => +    hypertable
 ALTER TABLE public.recommendations DROP CONSTRAINT recommendations_snapshot_time_ticker_id_fkey;
 SELECT public.create_hypertable('public.daily_snapshots', 'time');
+
+-- collation_says_how_it_sorts
+-- drift: collation public.german => +    provider i, locale de, not deterministic
+CREATE COLLATION public.german (provider = icu, locale = 'de', deterministic = false);
+
+-- collation_of_the_c_library
+-- drift: collation public.plain => +    provider c, collate C, ctype POSIX
+CREATE COLLATION public.plain (lc_collate = 'C', lc_ctype = 'POSIX');
+
+-- target_of_statistics
+-- drift: table public.tickers => FROM public.tickers target 77
+CREATE STATISTICS public.tickers_stats ON symbol, name FROM public.tickers;
+ALTER STATISTICS public.tickers_stats SET STATISTICS 77;

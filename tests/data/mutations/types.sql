@@ -56,3 +56,16 @@ CREATE DOMAIN public.price AS numeric;
 -- add_domain_over_array
 -- drift: domain public.events => +domain public.events
 CREATE DOMAIN public.events AS text[];
+
+-- comment_on_attribute
+-- drift: type public.pair => +    attribute b comment "second"
+CREATE TYPE public.pair AS (a integer, b integer);
+COMMENT ON COLUMN public.pair.b IS 'second';
+
+-- range_with_functions_and_collation
+-- drift: type public.words => +    range of text collate "C" operator class text_pattern_ops
+CREATE TYPE public.words AS RANGE (subtype = text, collation = "C", subtype_opclass = text_pattern_ops);
+
+-- range_with_difference
+-- drift: type public.prices => +    range of double precision difference float8mi
+CREATE TYPE public.prices AS RANGE (subtype = float8, subtype_diff = float8mi);
