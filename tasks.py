@@ -347,7 +347,7 @@ def lint(run: Run) -> None:
     from dbops.lint import check
     from dbops.settings import MIGRATIONS
 
-    found = check.check([MIGRATIONS], MIGRATIONS, partly=True)
+    found = check.lint([MIGRATIONS], MIGRATIONS, partly=True)
     run.show(found, passed=found.passed)
 
 

@@ -142,8 +142,11 @@ def checkout() -> Path:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as people read it: from the repository's root if it is in there."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+    """Return a path as people read it: from the working directory if it is below that."""
+    try:
+        return path.absolute().relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):
+        return path.as_posix()
 
 
 def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> Environ:
@@ -154,7 +157,7 @@ def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> E
     variable in it that is not set: a setting in it must not be replaced by a default.
     """
     path = (directory or (ROOT if CHECKOUT else Path.cwd())) / ".env"
-    shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    shown = shown_path(path)
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
     used: set[str] = set()

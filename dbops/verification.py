@@ -21,6 +21,8 @@ from dbops.catalog.expected import ExpectedSchema
 from dbops.catalog.text import HAS_TIMESCALEDB, composed, statement
 from dbops.errors import Location, UsageError
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
+from dbops.migrations.files import InvalidFileError, read_sql
+from dbops.migrations.sqlsplit import location_at
 from dbops.postgres import (
     UNTRUSTED_CODE,
     Answer,
@@ -150,7 +152,7 @@ class CheckFile:
 
     def failure(self, what: str, location: Location | None = None, *, expected: str = SHAPE) -> Check:
         """Return the failure of the file as a whole, at a location in it, else at its begin."""
-        where = location or _location(self.path, self.text, 0)
+        where = location or location_at(self.text, 0, shown_path(self.path))
         return Check(self.name, f"file {self.name}", False, expected, what, 0.0, where)
 
 
@@ -168,7 +170,15 @@ def list_checks(directory: Path, *, baseline: bool = False) -> tuple[CheckFile, 
                 where=shown_path(directory / suite),
                 hint="Restore the directory db/verify of the repository: an empty suite proves nothing.",
             )
-        files += [_read(path, f"{suite}/{path.name}") for path in paths]
+        for path in paths:
+            name = f"{suite}/{path.name}"
+            try:
+                text = read_sql(path)
+                flaw = None if text.strip() else ("the file is empty", location_at(text, 0, shown_path(path)))
+                files.append(CheckFile(path, name, text, flaw))
+            except InvalidFileError as problem:
+                at = problem.location or Location(shown_path(path), 1, 1, "")
+                files.append(CheckFile(path, name, "", (f"the file {problem}", at)))
     return tuple(files)
 
 
@@ -332,7 +342,7 @@ def _refusal(file: CheckFile, untrusted: dict[str, str]) -> Check | None:
         if name in untrusted:
             return file.failure(
                 f"not run: {name} depends on {untrusted[name]}, and what is another role's would run with your rights",
-                _location(file.path, file.text, match.start(1)),
+                location_at(file.text, match.start(1), shown_path(file.path)),
                 expected="to read tables without running another role's code",
             )
     return None
@@ -357,7 +367,7 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], ro
         if isinstance(given.error, errors.InsufficientPrivilege):
             words.append(f"as a superuser, run GRANT pg_read_all_data TO {role}")
         offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
-        location = _location(file.path, file.text, max(0, offset))
+        location = location_at(file.text, offset, shown_path(file.path))
         return (file.failure("; ".join(words), location, expected=expected),)
     columns = tuple(zip(given.columns, map(_type, given.types), strict=True))
     if columns != COLUMNS:
@@ -377,31 +387,3 @@ def _type(number: int) -> str:
     """Return the name of a type of PostgreSQL's own."""
     known = psycopg.adapters.types.get(number)
     return known.name if known else f"of type {number}"
-
-
-def _location(path: Path, text: str, offset: int) -> Location:
-    """Return the position of a character of a file's text, counted from 0."""
-    before = text[:offset]
-    line = before.count("\n") + 1
-    column = len(before) - (before.rfind("\n") + 1) + 1
-    return Location(shown_path(path), line, column, text.split("\n")[line - 1].rstrip("\r"))
-
-
-def _read(path: Path, name: str) -> CheckFile:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        return CheckFile(
-            path, name, "", (f"cannot read the file: {error.strerror}", Location(shown_path(path), 1, 1, ""))
-        )
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        offset = len(error.object[: error.start].decode("utf-8"))
-        location = _location(path, raw.decode("utf-8", "replace"), offset)
-        return CheckFile(path, name, "", (f"the file is not UTF-8: byte 0x{raw[error.start]:02x}", location))
-    if "\0" in text:
-        return CheckFile(path, name, "", ("the file has a NUL character", _location(path, text, text.index("\0"))))
-    if not text.strip():
-        return CheckFile(path, name, text, ("the file is empty", _location(path, text, 0)))
-    return CheckFile(path, name, text)

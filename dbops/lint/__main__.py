@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+from dbops import report
 from dbops.errors import DbopsError
-from dbops.lint.check import check
-from dbops.report.github import GitHub
+from dbops.lint.check import lint
 from dbops.settings import ROOT
 
 
@@ -29,21 +29,13 @@ def main(arguments: list[str]) -> int:
         help="directory whose released files must not change",
     )
     chosen = parser.parse_args(arguments)
+    view = report.view("text", "INFO", report.GitHub.of(os.environ))
     try:
-        report = check(chosen.paths, chosen.migrations)
+        result = lint(chosen.paths, chosen.migrations)
     except DbopsError as error:
-        print(error.render(), file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    for note in report.notes:
-        print(f"{'warning' if report.complete else 'error'}: {note}.", file=sys.stderr)  # noqa: T201
-    if report.released:
-        print(f"Released migrations: {report.released}.")  # noqa: T201
-    for finding in report.findings:
-        print(finding)  # noqa: T201
-    GitHub.of(os.environ).lint(report)
-    count = len(report.findings)
-    print(f"{count} finding{'' if count == 1 else 's'}.")  # noqa: T201
-    return 0 if report.passed else 1
+        return view.error(error)
+    view.show(result)
+    return 0 if result.passed else 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from itertools import pairwise
 
-from dbops.migrations.tokens import Token, groups, split_at
+from dbops.migrations.tokens import Token, groups, outside, split_at
 
 LIST = "With a list on a varchar column, PostgreSQL writes this in other words after a restore."
 ARRAY = "PostgreSQL writes an array of varchar in other words after a restore."
@@ -103,7 +103,7 @@ def _between(term: list[Token], *, negated: bool) -> Token | None:
         if len(_split(inside, {"OR"})) > 1 or len(_terms(inside)) > 1:
             return None
         term = inside
-    for before, part in pairwise([Token("other", "", 0), *_outside(term)]):
+    for before, part in pairwise([Token("other", "", 0), *outside(term)]):
         if part.kind == "word" and part.text == "BETWEEN":
             makes_or = (before.text == "NOT") != any(other.text == "SYMMETRIC" for other in term)
             return part if makes_or == negated else None
@@ -119,7 +119,7 @@ def _terms(parts: list[Token]) -> list[list[Token]]:
             found[-1] = [*found[-1], *piece]
         else:
             found.append(piece)
-        is_open = not is_open and any(part.kind == "word" and part.text == "BETWEEN" for part in _outside(piece))
+        is_open = not is_open and any(part.kind == "word" and part.text == "BETWEEN" for part in outside(piece))
     return found
 
 
@@ -135,15 +135,4 @@ def _split(parts: list[Token], words: Set[str]) -> list[list[Token]]:
             found.append([])
         else:
             found[-1].append(part)
-    return found
-
-
-def _outside(parts: list[Token]) -> list[Token]:
-    """Return what is outside of parentheses."""
-    depth, found = 0, []
-    for part in parts:
-        if part.kind == "other" and part.text in "()":
-            depth += 1 if part.text == "(" else -1
-        elif not depth:
-            found.append(part)
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 from dbops.errors import Location, UsageError
 from dbops.migrations.names import NAME
 from dbops.migrations.sqlsplit import Statement, leading, location_at, split, without_comments
-from dbops.settings import shortened
+from dbops.settings import shortened, shown_path
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
 # File systems take 255 bytes, the number and the suffix among them.
@@ -73,7 +73,7 @@ _BUILDS = re.compile(
 )
 
 
-class InvalidMigrationError(Exception):
+class InvalidFileError(Exception):
     """What is wrong with one file, for people, where in it if that is known, and what to do."""
 
     def __init__(self, what: str, location: Location | None = None, hint: str = "") -> None:
@@ -139,14 +139,14 @@ def discover(directory: Path, *, allow_empty: bool = False) -> tuple[Migration, 
     return tuple(found)
 
 
-def examine(directory: Path) -> tuple[list[Migration], list[tuple[Path, InvalidMigrationError]]]:
+def examine(directory: Path) -> tuple[list[Migration], list[tuple[Path, InvalidFileError]]]:
     """Return a directory's valid migrations in order, and what is wrong with the other files, each by itself."""
-    problems: list[tuple[Path, InvalidMigrationError]] = []
+    problems: list[tuple[Path, InvalidFileError]] = []
     found: list[Migration] = []
     for path in _entries(directory):
         try:
             found.append(_validated(path, directory))
-        except InvalidMigrationError as problem:
+        except InvalidFileError as problem:
             problems.append((path, problem))
     found.sort(key=lambda migration: (migration.version, migration.name))
     return found, problems
@@ -203,7 +203,7 @@ def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> R
     if chosen not in numbers:
         raise UsageError(
             f'no migration "{shortened(name)}"',
-            where=label(directory),
+            where=shown_path(directory),
             hint="Name a file of this directory, as in `invoke db.new --renumber 0007_add_splits_table.sql`.",
         )
     old = numbers.pop(chosen)
@@ -216,7 +216,7 @@ def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> R
     if fixed := [path.name for path, _ in renamed if path.name in released]:
         raise UsageError(
             f"{fixed[0]} is released and keeps its number",
-            where=label(directory / fixed[0]),
+            where=shown_path(directory / fixed[0]),
             hint="Renumber the files that are not released.",
         )
     # By way of hidden names, since a new name may be that of a file that is still to be renamed.
@@ -280,6 +280,30 @@ def _header_values(text: str) -> dict[str, str]:
     return values
 
 
+def read_sql(path: Path) -> str:
+    """Return the normalised text of a file of SQL; InvalidFileError if it is not a text file that can be read."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InvalidFileError("is a directory, not a file")
+        if not stat.S_ISREG(mode):
+            raise InvalidFileError("is not a regular file")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidFileError(f"cannot be read: {error.strerror}") from None
+    try:
+        text = normalise(content)
+    except UnicodeDecodeError as error:
+        offset = len(error.object[: error.start].decode())
+        found = location_at(error.object.decode("utf-8", "replace"), offset, shown_path(path))
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        byte = f"byte 0x{error.object[error.start]:02x} in line {found.line}"
+        raise InvalidFileError(f"is not UTF-8: {'it looks like UTF-16' if utf16 else byte}", found) from None
+    if "\0" in text:
+        raise InvalidFileError("contains a NUL character", location_at(text, text.index("\0"), shown_path(path)))
+    return text
+
+
 def normalise(content: bytes) -> str:
     """Return a file's text without BOM and with LF line ends: what is hashed, and what is sent."""
     return content.removeprefix(codecs.BOM_UTF8).decode("utf-8").replace("\r\n", "\n")
@@ -289,14 +313,6 @@ def first_of(notes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the first notes, and how many more there are."""
     more = len(notes) - _MOST_NOTES
     return notes if more <= 0 else (*notes[:_MOST_NOTES], f"and {more} more")
-
-
-def label(path: Path) -> str:
-    """Return a path relative to the working directory, or as it is for a file elsewhere."""
-    try:
-        return path.absolute().relative_to(Path.cwd()).as_posix()
-    except (ValueError, OSError):
-        return path.as_posix()
 
 
 def index_build(statement: str) -> IndexBuild | None:
@@ -312,22 +328,23 @@ def _entries(directory: Path) -> list[Path]:
     except OSError as error:
         raise UsageError(
             f"cannot read the migrations directory: {error.strerror}",
-            where=label(directory),
+            where=shown_path(directory),
             hint="Create it with `invoke db.new NAME`, or run from a checkout of the repository.",
         ) from None
 
 
 def _validated(path: Path, directory: Path) -> Migration:
-    """Return the migration in a file; raise InvalidMigrationError if it is not one."""
-    content = _content(path, directory)
+    """Return the migration in a file; raise InvalidFileError if it is not one."""
+    text = read_sql(path)
+    if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
+        raise InvalidFileError(f"is a symlink out of the migrations directory, to {path.resolve()}")
     match = _NAME.fullmatch(path.name)
     if not match or int(match["version"]) == 0:
-        raise InvalidMigrationError("must be named NNNN_verb_object.sql, in lower case")
-    text = _text(path, content)
+        raise InvalidFileError("must be named NNNN_verb_object.sql, in lower case")
     try:
         header = parse_header(text)
     except ValueError as error:
-        raise InvalidMigrationError(str(error)) from None
+        raise InvalidFileError(str(error)) from None
     count, end, adds_enum_value, touches_session = 0, -1, False, _TOUCHES.search(text) is not None
     for statement in split(text):
         if count:
@@ -340,56 +357,25 @@ def _validated(path: Path, directory: Path) -> Migration:
     if count:
         _validate_gap(path, text, end, len(text))
     if count > 1 and not header.transactional:
-        raise InvalidMigrationError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
-    checksum = hashlib.sha256(text.encode()).hexdigest()
-    version = int(match["version"])
+        raise InvalidFileError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
+    content = text.encode()
     return Migration(
-        version=version,
+        version=int(match["version"]),
         name=path.stem,
         path=path,
-        checksum=checksum,
+        checksum=hashlib.sha256(content).hexdigest(),
         size=len(content),
         statements=count,
         header=header,
         adds_enum_value=adds_enum_value,
         text=text,
-        label=label(path),
+        label=shown_path(path),
         touches_session=touches_session,
     )
 
 
-def _content(path: Path, directory: Path) -> bytes:
-    """Return the bytes of a regular file of this directory."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise InvalidMigrationError("is a directory: every migration must be a file")
-        if not stat.S_ISREG(mode):
-            raise InvalidMigrationError("is not a regular file")
-        if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
-            raise InvalidMigrationError(f"is a symlink out of the migrations directory, to {path.resolve()}")
-        with path.open("rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InvalidMigrationError(f"cannot be read: {error.strerror}") from None
-
-
-def _text(path: Path, content: bytes) -> str:
-    """Return the normalised text of bytes that are UTF-8 without NUL."""
-    try:
-        text = normalise(content)
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{error.object[error.start]:02x} in line {line}"
-        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        raise InvalidMigrationError(f"is not UTF-8: {'it looks like UTF-16' if utf16 else byte}") from None
-    if "\0" in text:
-        raise InvalidMigrationError("contains a NUL character", location_at(text, text.index("\0"), label(path)))
-    return text
-
-
 def _validate_statement(path: Path, text: str, statement: Statement, header: Header) -> None:
-    """Raise InvalidMigrationError for what a migration must not contain."""
+    """Raise InvalidFileError for what a migration must not contain."""
     words = statement.words
     offset = statement.start
     if statement.psql >= 0:
@@ -404,7 +390,7 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
         what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"
     else:
         return
-    raise InvalidMigrationError(what, location_at(text, offset, label(path)))
+    raise InvalidFileError(what, location_at(text, offset, shown_path(path)))
 
 
 def _builds_unnamed_index(statement: Statement) -> bool:
@@ -414,42 +400,44 @@ def _builds_unnamed_index(statement: Statement) -> bool:
 
 
 def _validate_gap(path: Path, text: str, start: int, end: int) -> None:
-    """Raise InvalidMigrationError for a directive between statements or after the last one."""
+    """Raise InvalidFileError for a directive between statements or after the last one."""
     if late := _DIRECTIVE.search(text, start, end):
-        raise InvalidMigrationError(
+        raise InvalidFileError(
             "has a directive below its first statement, where it has no effect",
-            location_at(text, late.start(), label(path)),
+            location_at(text, late.start(), shown_path(path)),
         )
 
 
-def _empty(migration: Migration) -> InvalidMigrationError:
+def _empty(migration: Migration) -> InvalidFileError:
     if migration.text.strip():
-        return InvalidMigrationError("has comments only, and no statement")
-    return InvalidMigrationError("is empty")
+        return InvalidFileError("has comments only, and no statement")
+    return InvalidFileError("is empty")
 
 
-def order_problems(found: list[Migration]) -> list[tuple[Path, InvalidMigrationError]]:
+def order_problems(found: list[Migration]) -> list[tuple[Path, InvalidFileError]]:
     """Return what is wrong with the numbers of files that are valid each by itself."""
     problems = []
     for expected, (before, migration) in enumerate(zip([None, *found], found, strict=False), start=1):
         if before and before.version == migration.version:
             hint = f"If it is not released, `invoke db.new {migration.path.name} --renumber` gives it the next number."
-            problem = InvalidMigrationError(f"has the same number as {before.name}", hint=hint)
+            problem = InvalidFileError(f"has the same number as {before.name}", hint=hint)
             problems.append((migration.path, problem))
         elif migration.version != (before.version + 1 if before else expected):
             gap = before.version + 1 if before else 1
-            problems.append((migration.path, InvalidMigrationError(f"leaves a gap: {gap:04} is missing")))
+            problems.append((migration.path, InvalidFileError(f"leaves a gap: {gap:04} is missing")))
     return problems
 
 
-def _error(directory: Path, problems: list[tuple[Path, InvalidMigrationError]]) -> UsageError:
+def _error(directory: Path, problems: list[tuple[Path, InvalidFileError]]) -> UsageError:
     """Return one error for all problems: a single one with its location, many as a list."""
     if len(problems) == 1:
         path, problem = problems[0]
-        return UsageError(f"{path.name} {problem}", where=label(path), location=problem.location, hint=problem.hint)
+        return UsageError(
+            f"{path.name} {problem}", where=shown_path(path), location=problem.location, hint=problem.hint
+        )
     return UsageError(
         f"{len(problems)} problems with the migration files",
-        where=label(directory),
-        notes=first_of(tuple(f"{p.location or label(path)} {p}" for path, p in problems)),
+        where=shown_path(directory),
+        notes=first_of(tuple(f"{p.location or shown_path(path)} {p}" for path, p in problems)),
         hint=_HINT,
     )

@@ -16,9 +16,10 @@ from itertools import chain
 from typing import Any
 
 from dbops.errors import UsageError
-from dbops.migrations.files import Migration, first_of, label
+from dbops.migrations.files import Migration, first_of
 from dbops.migrations.sqlsplit import Statement, location_at, split
 from dbops.migrations.tokens import Token, form, groups, read, split_at
+from dbops.settings import shown_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def _found(files: Iterable[Migration], *, limits: bool) -> list[tuple[Migration,
 
 def _details(found: list[tuple[Migration, Finding]]) -> dict[str, Any]:
     """Return where findings are and what to do about the first, as arguments of an error."""
-    places = [location_at(file.text, finding.offset, label(file.path)) for file, finding in found]
+    places = [location_at(file.text, finding.offset, shown_path(file.path)) for file, finding in found]
     notes = [f"{place} {finding}" for place, (_, finding) in zip(places, found, strict=True)]
     return {
         "where": places[0].path,

@@ -86,16 +86,22 @@ def form(parts: list[Token], *, nested: bool) -> str:
 
     What stands in parentheses is left out, unless it is asked for.
     """
-    depth = 0
-    shown: list[str] = []
+    shown = []
+    for part in parts if nested else outside(parts):
+        quoted = '"' + re.sub(r"\s", "_", part.text) + '"'
+        shown.append({"string": "'", "quoted": quoted}.get(part.kind, part.text))
+    return " ".join([*shown, ""])
+
+
+def outside(parts: list[Token]) -> list[Token]:
+    """Return the tokens that do not stand in parentheses, without these."""
+    depth, found = 0, []
     for part in parts:
         if part.kind == "other" and part.text in "()":
             depth += 1 if part.text == "(" else -1
-            shown += [part.text] * nested
-        elif nested or not depth:
-            quoted = '"' + re.sub(r"\s", "_", part.text) + '"'
-            shown.append({"string": "'", "quoted": quoted}.get(part.kind, part.text))
-    return " ".join([*shown, ""])
+        elif not depth:
+            found.append(part)
+    return found
 
 
 def groups(parts: list[Token]) -> Iterator[tuple[list[Token], str]]:

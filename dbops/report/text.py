@@ -833,7 +833,7 @@ def lint(result: LintResult, console: Console) -> None:
     for finding in result.findings:
         say(console, "FAIL", str(finding))
     for note in result.notes:
-        say(console, "warning", note)
+        say(console, "warning" if result.complete else "FAIL", note)
     released = f"; released: {result.released}" if result.released else ""
     found = f"{count(len(result.findings), 'finding')} in {count(result.files, 'file')}"
     say(console, "ok" if result.passed else "FAIL", f"{found}{released}")

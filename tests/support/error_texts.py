@@ -17,7 +17,7 @@ CLASSES = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.DbopsError)
 }
 # Functions and exceptions whose text becomes a part of an error's text, with the position of that argument.
-CARRIERS = {"Condition": 2, "judged": 2, "Required": 1, "InvalidMigrationError": 0, "ValueError": 0}
+CARRIERS = {"Condition": 2, "judged": 2, "Required": 1, "InvalidFileError": 0, "ValueError": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def put(directory: Path, text: str, name: str = "0007_lint_case.sql") -> Path:
 
 
 def rules(path: Path) -> list[str]:
-    return [finding.rule for finding in check.find([path])[0]]
+    return [finding.rule for finding in check.lint_files([path])[0]]
 
 
 def test_file_of_any_size_is_read_to_its_end(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_file_that_is_not_utf8_is_found(tmp_path: Path) -> None:
 def test_what_lies_beside_the_files_and_the_runner_refuses_is_a_finding(tmp_path: Path, name: str) -> None:
     put(tmp_path, "", "0007_lint_case.SQL").unlink()
     (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text(BAD)
-    (finding,) = check.check([tmp_path], tmp_path).findings
+    (finding,) = check.lint([tmp_path], tmp_path).findings
     assert (finding.rule, Path(finding.path).name) == ("migration", name.strip("/"))
 
 
@@ -101,7 +101,7 @@ def test_what_is_named_as_a_file_and_is_none_is_a_finding(tmp_path: Path, kind: 
         path.symlink_to(tmp_path / "nowhere")
     else:
         mkfifo(path)
-    (finding,) = check.check([tmp_path], tmp_path).findings
+    (finding,) = check.lint([tmp_path], tmp_path).findings
     assert (finding.rule, Path(finding.path).name) == ("unreadable", path.name)
 
 
@@ -122,19 +122,19 @@ def test_what_is_named_as_a_file_and_is_none_is_a_finding(tmp_path: Path, kind: 
 )
 def test_what_the_runner_refuses_is_a_finding(tmp_path: Path, name: str, text: str, said: str) -> None:
     path = put(tmp_path / "a", text, name)
-    (finding,) = [finding for finding in check.find([path])[0] if finding.rule == "migration"]
+    (finding,) = [finding for finding in check.lint_files([path])[0] if finding.rule == "migration"]
     assert said in finding.why
 
 
 def test_sql_that_one_linter_cannot_parse_is_a_note_and_other_statements_are_looked_at(tmp_path: Path) -> None:
     text = f"{HEADER}\nALTER TABLE public.t DETACH PARTITION public.part;\nLOCK TABLE public.tickers;\n"
-    findings, notes = check.find([put(tmp_path / "a", text)])
+    findings, notes = check.lint_files([put(tmp_path / "a", text)])
     assert [finding.rule for finding in findings if not finding.rule.startswith("require")] == ["KM17"]
     assert [note.split(":")[0].split(" ")[0] for note in notes] == ["sqlfluff"]
 
 
 def test_sql_that_no_linter_can_parse_is_a_finding(tmp_path: Path) -> None:
-    findings, notes = check.find([put(tmp_path / "a", f"{HEADER}\nALTER TABLE public.tickers ADD ADD;\n")])
+    findings, notes = check.lint_files([put(tmp_path / "a", f"{HEADER}\nALTER TABLE public.tickers ADD ADD;\n")])
     assert "syntax-error" in {finding.rule for finding in findings}
     assert notes == []
 
@@ -144,15 +144,15 @@ def test_missing_linters_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(squawk, "program", lambda: None)
     monkeypatch.setattr(check, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="sqlfluff and squawk cannot be run"):
-        check.find([path])
-    findings, notes = check.find([path], partly=True)
+        check.lint_files([path])
+    findings, notes = check.lint_files([path], partly=True)
     assert [finding.rule for finding in findings] == ["KM17"]
     assert [note.split()[0] for note in notes] == ["sqlfluff", "squawk"]
 
 
 def test_verb_shows_findings_and_what_is_not_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(tmp_path / "a", f"{HEADER}\nLOCK TABLE public.tickers;\n")
-    result = check.check([tmp_path / "a"], ROOT / "db" / "migrations", partly=True)
+    result = check.lint([tmp_path / "a"], ROOT / "db" / "migrations", partly=True)
     shown = text.drawn(lambda console: text.lint(result, console))
     assert "0007_lint_case.sql:5:1: KM17 This keeps others out until the migration ends." in shown
     assert "1 finding in 7 files" in shown
@@ -163,7 +163,7 @@ def test_verb_fails_where_a_linter_is_missing(monkeypatch: pytest.MonkeyPatch, i
     if not installed:
         monkeypatch.setattr(squawk, "program", lambda: None)
     migrations = ROOT / "db" / "migrations"
-    result = check.check([migrations], migrations, partly=True)
+    result = check.lint([migrations], migrations, partly=True)
     assert (result.passed, result.findings) == (installed, ())
     assert [note.split(" cannot")[0] for note in result.notes] == ([] if installed else ["squawk"])
 

@@ -49,7 +49,7 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "--message=Change something")
 
     def findings(self) -> list[tuple[str, int, str]]:
-        found = unchanged.check(self.directory, released.find(self.directory))
+        found = unchanged.findings(self.directory, released.find(self.directory))
         return [(Path(finding.path).name, finding.line, finding.rule) for finding in found]
 
     def known(self) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ def test_file_that_is_gone_or_renamed_is_found(repository: Repository) -> None:
     (repository.directory / "0001_create_a.sql").unlink()
     (repository.directory / "0002_create_b.sql").rename(repository.directory / "0003_create_b.sql")
     release = released.find(repository.directory)
-    found = list(unchanged.check(repository.directory, release))
+    found = list(unchanged.findings(repository.directory, release))
     assert [finding.rule for finding in found] == ["released-removed", "released-removed"]
     assert "was removed" in found[0].why
     assert "was renamed to 0003_create_b.sql" in found[1].why
@@ -327,14 +327,13 @@ def test_command_prints_findings_of_all_kinds_and_fails(
     (copy.directory / name).write_text(f"{HEADER}SELECT 1 AS one;\n")
     assert run(copy, name, "0007_drop_sector.sql") == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" ")[:2] for line in lines[1:-1]] == [
+    assert [line.split()[1:3] for line in lines[:-1]] == [
         [f"db/migrations/{name}:1:1:", "migration"],
         ["db/migrations/0007_drop_sector.sql:5:13:", "KM07"],
         ["db/migrations/0007_drop_sector.sql:5:21:", "ban-drop-column"],
         [f"db/migrations/{name}:1:1:", "released-number"],
     ]
-    assert lines[0] == "Released migrations: 6, tag v1.0.0."
-    assert lines[-1] == "4 findings."
+    assert " ".join(lines[-1].split()) == "FAIL 4 findings in 2 files; released: 6, tag v1.0.0"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert run(copy, name, "0007_drop_sector.sql") == 1
     annotations = [line for line in capsys.readouterr().err.splitlines() if line.startswith("::error ")]
@@ -347,7 +346,8 @@ def test_command_passes_on_main_without_a_tag_in_ci(
 ) -> None:
     monkeypatch.setenv("CI", "true")
     assert run(copy, "0001_create_timescaledb_extension.sql") == 0
-    assert capsys.readouterr().out.endswith("0 findings.\n")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == "ok 0 findings in 1 file; released: 0, nothing is released: there is no version tag"
 
 
 @pytest.mark.parametrize("in_ci", [False, True])
@@ -358,6 +358,6 @@ def test_command_says_that_history_is_unknown_and_fails_in_ci(
     if in_ci:
         monkeypatch.setenv("CI", "true")
     assert run(copy, "0001_create_timescaledb_extension.sql") == int(in_ci)
-    said = capsys.readouterr().err
-    assert said.startswith("error: " if in_ci else "warning: ")
+    said = capsys.readouterr().out
+    assert said.split()[0] == ("FAIL" if in_ci else "warning")
     assert "it is not known whether released migrations are unchanged" in said

@@ -17,7 +17,7 @@ HEADER = "-- Why: a test.\n-- Needs: nothing.\n-- Locks: none.\n\n"
 
 
 def codes(sql: str, path: Path = lint_cases.CASE) -> set[str]:
-    return {finding.rule for finding in check.own(path, sql)}
+    return {finding.rule for _, finding in check.own_findings({path: sql})}
 
 
 FORBIDDEN = [
@@ -139,8 +139,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         files[directory / "0008_do_case.sql"] = case
         (directory / "0008_do_case.sql").write_text(case.text)
     texts = {path: case.text for path, case in files.items()}
-    rules = {case.sql: {finding.rule for finding in check.own(path, case.text)} for path, case in files.items()}
-    for path, finding in squawk.check(texts):
+    rules = {
+        case.sql: {finding.rule for _, finding in check.own_findings({path: case.text})} for path, case in files.items()
+    }
+    for path, finding in squawk.findings(texts):
         rules[files[path].sql].add(finding.rule)
     return rules
 
@@ -174,4 +176,4 @@ def test_baseline_passes_without_a_waiver() -> None:
     files = sorted((ROOT / "db" / "migrations").glob("*.sql"))[: schema.BASELINE]
     assert [file.name for file in files if "lint:" in file.read_text() or "noqa" in file.read_text()] == []
     assert len(files) == schema.BASELINE
-    assert check.find(files) == ([], [])
+    assert check.lint_files(files) == ([], [])

@@ -9,8 +9,7 @@ import pytest
 from dbops.errors import UsageError
 from dbops.lint import squawk
 from dbops.lint.findings import Finding
-from dbops.migrations.files import label
-from dbops.settings import ROOT
+from dbops.settings import ROOT, shown_path
 from tests.support.lint_cases import HEADER
 
 TICKERS = "ALTER TABLE public.tickers"
@@ -65,7 +64,7 @@ def put(directory: Path, text: str) -> Path:
 
 
 def check(path: Path) -> list[Finding]:
-    return [finding for _, finding in squawk.check({path: path.read_text()})]
+    return [finding for _, finding in squawk.findings({path: path.read_text()})]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
     root = tmp_path_factory.mktemp("cases")
     texts = {put(root / str(n), f"{HEADER}\n{sql}\n"): sql for n, sql in enumerate([*FOUND.values(), *PASSED])}
     by_text: dict[str, list[Finding]] = {sql: [] for sql in texts.values()}
-    for path, finding in squawk.check({path: path.read_text() for path in texts}):
+    for path, finding in squawk.findings({path: path.read_text() for path in texts}):
         by_text[texts[path]].append(finding)
     return by_text
 
@@ -95,7 +94,7 @@ def test_finding_has_its_line_and_column_in_characters(tmp_path: Path) -> None:
     path = put(tmp_path / "a", text)
     found = check(path)
     assert [(f.line, f.column, f.rule) for f in found] == [(6, 1, "ban-drop-column"), (6, 21, "ban-drop-column")]
-    assert all(f.why.endswith(".") and f.path == label(path) for f in found)
+    assert all(f.why.endswith(".") and f.path == shown_path(path) for f in found)
 
 
 def test_only_syntax_counts_in_the_baseline_and_in_other_files(tmp_path: Path) -> None:
@@ -117,4 +116,4 @@ def test_failure_of_squawk_is_an_error(tmp_path: Path) -> None:
     text = path.read_text()
     path.unlink()
     with pytest.raises(UsageError, match="squawk failed"):
-        list(squawk.check({path: text}))
+        list(squawk.findings({path: text}))

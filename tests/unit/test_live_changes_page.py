@@ -20,7 +20,7 @@ def test_sequence_passes_lint(title: str, tmp_path: Path) -> None:
     files = {step.name: step.sql for step in SECTIONS[title] if step.name}
     for name, text in {**{path.name: path.read_text() for path in baseline}, **files}.items():
         (tmp_path / name).write_text(text)
-    assert check.find([tmp_path / name for name in files]) == ([], [])
+    assert check.lint_files([tmp_path / name for name in files]) == ([], [])
     assert [migration.path.name for migration in discover(tmp_path)][6:] == list(files)
 
 
