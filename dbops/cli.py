@@ -137,7 +137,7 @@ def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:
 
 
 def _end_with(what: str, hint: str) -> NoReturn:
-    sys.stderr.write(f"error: {what}\n  --> the command line\nhint: {hint}\n")
+    sys.stderr.write(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}\n")
     sys.exit(WRONG_USAGE)
 
 

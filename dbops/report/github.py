@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from threading import Thread
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from dbops.errors import DbopsError, Location
 from dbops.report.commands import complete
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 # GitHub shows no more errors than this of one step.
 SHOWN_ERRORS = 10
 CHECKS = "db/verify"
-_COMMANDS = re.compile(r"(^\s*(?=::)|##(?=\[))", re.MULTILINE)
+# A line begins after a carriage return too.
+_COMMANDS = re.compile(r"((?:^|(?<=\r))\s*(?=::)|##(?=\[))", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,40 @@ class GitHub:
     def of(cls, environ: Mapping[str, str]) -> GitHub:
         """Return the step that the environment tells of, which is not active outside of GitHub Actions."""
         return cls(environ.get("GITHUB_STEP_SUMMARY", ""), environ.get("GITHUB_ACTIONS") == "true")
+
+    def guarded(self, stream: TextIO) -> TextIO:
+        """Return what to write text to that is not ours: the stream itself, if it is one that GitHub does not read."""
+        if not self.active or stream.isatty():
+            return stream
+        try:
+            is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+        except (OSError, ValueError):
+            is_file = False
+        return stream if is_file else cast("TextIO", Log(stream))
+
+    def run(self, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+        """Run a program that prints text of others, and return its exit code; what GitHub reads of it is guarded.
+
+        Where GitHub reads nothing, the program takes this one's place.
+        """
+        streams = (sys.stdout, sys.stderr)
+        if all(self.guarded(stream) is stream for stream in streams):
+            os.execve(arguments[0], [*arguments], dict(environ))  # noqa: S606
+        out, err = (None if self.guarded(stream) is stream else subprocess.PIPE for stream in streams)
+        with subprocess.Popen(arguments, env=environ, stdout=out, stderr=err) as child:  # noqa: S603
+            piped = zip((child.stdout, child.stderr), streams, strict=True)
+            threads = [Thread(target=_copy, args=pair) for pair in piped if pair[0]]
+            for thread in threads:
+                thread.start()
+            try:
+                for thread in threads:
+                    thread.join()
+                code = child.wait()
+            except BaseException:
+                child.terminate()
+                raise
+        # Ended by a signal: as a shell has it.
+        return code if code >= 0 else 128 - code
 
     def error(self, error: DbopsError) -> None:
         """Show an error, at its line if it has one."""
@@ -138,14 +175,12 @@ class Log:
         return getattr(self._stream, name)
 
 
-def guarded(stream: TextIO) -> TextIO:
-    """Return a stream as it is to be written to where GitHub reads: a regular file gets what is written as it is."""
-    try:
-        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            return stream
-    except (OSError, ValueError):
-        pass
-    return cast("TextIO", Log(stream))
+def _copy(source: IO[bytes], stream: TextIO) -> None:
+    """Copy the lines that a program prints, without commands."""
+    for line in source:
+        text = _COMMANDS.sub(r"\1\\", line.decode("utf-8", "surrogateescape"))
+        stream.buffer.write(text.encode("utf-8", "surrogateescape"))
+        stream.buffer.flush()
 
 
 def command(name: str, properties: Mapping[str, str], message: str) -> str:

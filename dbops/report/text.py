@@ -29,7 +29,7 @@ from dbops import events
 from dbops.errors import DbopsError, Interrupted
 from dbops.report import HEADERS, View, drawing, hush, writing
 from dbops.report.commands import complete
-from dbops.report.github import GitHub, guarded
+from dbops.report.github import GitHub
 from dbops.settings import is_scratch_name
 
 if TYPE_CHECKING:
@@ -238,13 +238,12 @@ class _Console(Console):
     On GitHub, no text that is drawn on it is a command.
     """
 
-    on_github = False
+    github = GitHub(active=False)
 
     @property
     def file(self) -> IO[str]:
         """Return the stream to write to."""
-        stream = cast("TextIO", super().file)
-        return guarded(stream) if self.on_github else stream
+        return self.github.guarded(cast("TextIO", super().file))
 
     @file.setter
     def file(self, stream: IO[str]) -> None:
@@ -258,7 +257,7 @@ class _Console(Console):
 def _console(*, stderr: bool, github: GitHub) -> Console:
     """Return a console that wraps text on a terminal only, and never guesses at colours in text."""
     console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    console.on_github = github.active
+    console.github = github
     if not console.is_terminal:
         console.width = UNLIMITED
     return console

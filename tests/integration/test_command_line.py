@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,38 @@ def test_error_in_github_actions_is_an_annotation_too() -> None:
     assert (done.returncode, done.stdout, lines[0]) == (2, "", "error: DATABASE_URL is set, but empty")
     assert annotation.startswith("::error title=kapman-dbops::DATABASE_URL is set, but empty%0A")
     assert "::error" not in processes.run_invoke("db.status", DATABASE_URL="").stderr
+
+
+COMMAND = re.compile(r"^\s*::|##\[")
+HOSTILE = """DO $$ BEGIN RAISE NOTICE E'x\\n::error::1\\r::error::2\\n ::error::3\\n##[error]4'; END $$"""
+
+
+def psql(statement: str, server: TestServer, database: str, **environ: str) -> tuple[int, str, str]:
+    """Return how psql ends and what it prints; it may take the place of the process."""
+    url = server.url(database)
+    with processes.start_invoke("db.psql", "--command", statement, DATABASE_URL=url, **environ) as process:
+        return (*process.communicate(), process.returncode)[::-1]
+
+
+@pytest.mark.parametrize("statement", [HOSTILE, "SELECT E'x\n::error::1' AS a", 'SELECT 1 AS "::error::1"'])
+def test_output_of_psql_holds_no_command_for_github_actions(server: TestServer, built: Target, statement: str) -> None:
+    code, *printed = psql(statement, server, built.database, GITHUB_ACTIONS="true")
+    assert (code, [line for line in re.split(r"[\r\n]", "\n".join(printed)) if COMMAND.search(line)]) == (0, [])
+    plain = psql(statement, server, built.database)
+    assert any(COMMAND.search(line) for line in re.split(r"[\r\n]", "\n".join(plain[1:])))
+    assert [text.replace("\\", "") for text in printed] == [*plain[1:]]
+
+
+def test_psql_writes_to_a_file_as_it_is_and_ends_as_it_ended_in_github_actions(
+    server: TestServer, built: Target, tmp_path: Path
+) -> None:
+    environ = {**os.environ, "DATABASE_URL": server.url(built.database), "GITHUB_ACTIONS": "true"}
+    statement = "COPY (SELECT '::error::'::text) TO STDOUT"
+    command = [sys.executable, "-m", "invoke", "db.psql", "-c", statement]
+    with (tmp_path / "out").open("wb") as file:
+        done = subprocess.run(command, cwd=ROOT, env=environ, stdout=file, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr, (tmp_path / "out").read_bytes()) == (0, b"", b"::error::\n")
+    assert psql("SELECT 1 / 0", server, built.database, GITHUB_ACTIONS="true")[0] == 1
 
 
 def test_step_summary_of_github_actions_has_what_verify_found(

@@ -123,7 +123,7 @@ def test_summary_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().err == "::warning::cannot write the step summary: Is a directory\n"
 
 
-HOSTILE = "x\n::error::1\n \u00a0::add-mask::2\n##[error]3\nrow ##[group]4"
+HOSTILE = "x\n::error::1\n \u00a0::add-mask::2\n##[error]3\nrow ##[group]4\r::error::5"
 # How the runner recognises a command: TryParseV2 and TryParse of ActionCommand.cs.
 RUNNER = re.compile(r"^\s*::|##\[")
 
@@ -148,4 +148,4 @@ def test_file_gets_a_document_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     with (tmp_path / "out").open("w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         report.view("text", "INFO", GitHub()).show(Fingerprint("d", "0", HOSTILE))
-    assert (tmp_path / "out").read_text() == HOSTILE
+    assert (tmp_path / "out").read_bytes().decode() == HOSTILE

@@ -156,6 +156,11 @@ WRONG_WORDS = {
 }
 
 
+def test_error_of_the_command_line_is_three_lines_whatever_a_word_holds() -> None:
+    said = run_invoke("db.x\n::error::y").stderr.splitlines()
+    assert [line.partition(" ")[0] for line in said] == ["error:", "", "hint:"]
+
+
 APART = [(task, pair) for task in TASKS for pair in tasks.namespace[task].apart]
 
 
