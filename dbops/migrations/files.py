@@ -38,6 +38,8 @@ _MORE = re.compile(r"--[ \t]{2,}(?P<value>\S.*)")
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SHORTEST = 0.001
+# PostgreSQL keeps timeouts as milliseconds, in an integer of 32 bits.
+_LONGEST = (2**31 - 1) / 1000
 _LIMITS = ("lock-timeout", "lock-budget", "statement-timeout")
 _DIRECTIVES = ("migrate", *_LIMITS)
 _MODES = ("", "own-transaction", "no-transaction")
@@ -234,11 +236,13 @@ def seconds(duration: str) -> float:
     match = _DURATION.fullmatch(duration.strip())
     if not match:
         raise ValueError(
-            f'invalid duration "{duration}": write a number and ms, s, min or h, as in 2s, or 0 for no limit'
+            f'invalid duration "{duration}": write a number and ms, s, min, h or d, as in 2s, or 0 for no limit'
         )
     length = float(match["number"]) * _SECONDS[match["unit"]]
     if 0 < length < _SHORTEST:
         raise ValueError(f'"{duration}" is less than 1ms, which PostgreSQL would round to no limit at all')
+    if length > _LONGEST:
+        raise ValueError(f'"{shortened(duration)}" is longer than PostgreSQL allows: at most 24d, or 0 for no limit')
     return length
 
 
@@ -269,7 +273,7 @@ def _header_values(text: str) -> dict[str, str]:
         if match := _LINE.fullmatch(part):
             last = match["key"].lower().replace("_", "-")
             if last in values and last in _DIRECTIVES:
-                raise ValueError(f'the header says "{last}" twice')
+                raise ValueError(f'"{last}" is given twice')
             values[last] = match["value"].strip(" \t")
         elif near := _NEAR.search(part):
             raise ValueError(f'"{near.group().strip()}" would have no effect: {_FORMS}')
@@ -344,7 +348,7 @@ def _validated(path: Path, directory: Path) -> Migration:
     try:
         header = parse_header(text)
     except ValueError as error:
-        raise InvalidFileError(str(error)) from None
+        raise InvalidFileError(f"has an error in its header: {error}") from None
     count, end, adds_enum_value, touches_session = 0, -1, False, _TOUCHES.search(text) is not None
     for statement in split(text):
         if count:

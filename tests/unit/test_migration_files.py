@@ -309,7 +309,7 @@ def test_text_that_looks_like_a_directive_is_ignored(tmp_path: Path, text: str) 
 
 def test_directive_given_twice_is_refused(tmp_path: Path) -> None:
     text = "-- lock-timeout: 1s\n-- lock-timeout: 2s\nSELECT 1;"
-    assert 'says "lock-timeout" twice' in refusal(write(tmp_path, text))
+    assert 'has an error in its header: "lock-timeout" is given twice' in refusal(write(tmp_path, text))
 
 
 def test_directive_below_the_first_statement_is_refused(tmp_path: Path) -> None:
@@ -353,6 +353,13 @@ def test_durations_are_read(text: str, length: float) -> None:
 @pytest.mark.parametrize("text", ["100us", "0.5ms", "999us"])
 def test_duration_that_would_round_to_no_limit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no limit at all"):
+        seconds(text)
+
+
+@pytest.mark.parametrize("text", ["2147483648ms", "25d", "9" * 5000 + "s"])
+def test_duration_that_postgresql_cannot_store_is_refused(text: str) -> None:
+    assert seconds("2147483647ms") > 0
+    with pytest.raises(ValueError, match="longer than PostgreSQL allows"):
         seconds(text)
 
 
