@@ -19,7 +19,8 @@ from pathlib import Path
 
 _GIT_SECONDS = 60
 MAIN = ("origin/main", "main")
-_VERSION = re.compile(r"v\d+(?:\.\d+)*(?:-?(?:a|alpha|b|beta|pre|rc)[.-]?\d*)?")
+# As in Semantic Versioning and PEP 440.
+_VERSION = re.compile(r"v\d+(?:\.\d+)*(?:[.-]?(?:a|alpha|b|beta|pre|rc|post|dev)(?:[.-]?\d+)*)*(?:\+[0-9A-Za-z.-]+)?")
 
 
 class UnknownHistoryError(Exception):
@@ -91,7 +92,8 @@ def _assert_no_tag_is_missing(directory: Path) -> None:
         return
     here = set(_git(directory, "tag", "--list", "v*").splitlines())
     there = [
-        line.rpartition("/")[2] for line in _git(directory, "ls-remote", "--tags", "--refs", "origin").splitlines()
+        line.partition("refs/tags/")[2]
+        for line in _git(directory, "ls-remote", "--tags", "--refs", "origin").splitlines()
     ]
     if missing := [tag for tag in there if _is_version(tag) and tag not in here]:
         raise UnknownHistoryError(f"this clone lacks the tags of origin, such as {missing[-1]}: run `git fetch --tags`")

@@ -93,7 +93,9 @@ def test_newest_tag_counts_as_versions_do(repository: Repository) -> None:
     assert len(repository.known()) == 3
 
 
-@pytest.mark.parametrize("tag", ["vNext", "v2-spike", "vendor-drop", "v", "v2.x", "v1.0.0-fix", "version-2"])
+@pytest.mark.parametrize(
+    "tag", ["vNext", "v2-spike", "vendor-drop", "v", "v2.x", "v1.0.0-fix", "version-2", "v1/x", "db/v1.0.0", "V1"]
+)
 def test_tag_that_is_no_version_releases_nothing_and_hides_none(repository: Repository, tag: str) -> None:
     repository.git("tag", tag)
     assert repository.known() == ()
@@ -103,10 +105,29 @@ def test_tag_that_is_no_version_releases_nothing_and_hides_none(repository: Repo
     assert repository.known() == ("0001_create_a.sql", "0002_create_b.sql")
 
 
-@pytest.mark.parametrize("tag", ["v2", "v1.0", "v1.0.0.1", "v1.0.0-rc1", "v1.0.0rc1", "v1.0.0-beta.2"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "v2",
+        "v1.0",
+        "v1.0.0.1",
+        "v1.0.0-rc1",
+        "v1.0.0rc1",
+        "v1.0.0-beta.2",
+        "v1.0.0.post1",
+        "v1.0.0+build.5",
+        "v1.0.0-rc.1.2",
+    ],
+)
 def test_tag_that_is_a_version_releases(repository: Repository, tag: str) -> None:
     repository.git("tag", tag)
     assert len(repository.known()) == 2
+
+
+@pytest.mark.parametrize("what", ["HEAD:db/migrations", "HEAD:db/migrations/0001_create_a.sql"])
+def test_version_tag_of_no_commit_releases_nothing(repository: Repository, what: str) -> None:
+    repository.git("tag", "v1.0.0", what)
+    assert repository.known() == ()
 
 
 def test_all_merged_versions_count_together(repository: Repository) -> None:
@@ -236,6 +257,16 @@ def test_clone_without_the_tags_of_its_origin_is_an_unknown_history_in_ci(
         released.find(directory)
     subprocess.run(["git", "-C", str(clone), "fetch", "--quiet", "--tags"], check=True)
     assert len(released.find(directory).names) == 2
+
+
+def test_clone_without_tags_that_are_no_versions_passes_in_ci(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.git("tag", "another/v1.0.0")
+    source, clone = str(repository.root), tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--no-tags", source, str(clone)], check=True)
+    monkeypatch.setenv("CI", "true")
+    assert released.find(clone / "db" / "migrations").names == ()
 
 
 def test_clone_whose_origin_cannot_be_asked_is_an_unknown_history_in_ci(
