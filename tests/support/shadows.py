@@ -1,8 +1,8 @@
 """Plant in a database, as its owner, everything that could run in another role's session: run as that owner.
 
 Each planted object calls `public.caught`, which writes to the server's log in whose session it ran, whatever role that
-had become, since SET ROLE NONE undoes it: a transaction that only reads can do no more, and what an error would show may
-be lost in a handler. `public.allowed()` counts what could be planted.
+had become, since SET ROLE NONE undoes it: a transaction that only reads can do no more, and what an error would show
+may be lost in a handler. `public.allowed()` counts what could be planted.
 """
 
 from __future__ import annotations
