@@ -428,7 +428,7 @@ def diagram(
     run.show(built)
 
 
-@task(klass=Verb)
+@task(klass=Verb, state=READS)
 def psql(run: Run, target: "Target", command: Annotated[str, "Run this SQL and end."] = "") -> None:
     """Open psql on the database.
 
@@ -509,7 +509,7 @@ def server_down(run: Run) -> None:
     run.show(server.down(server.Embedded.of(run.environ), report=run.report))
 
 
-@task(klass=Verb, name="status")
+@task(klass=Verb, name="status", state=READS)
 def server_status(run: Run) -> None:
     """Show whether the embedded server runs, and where.
 
@@ -525,7 +525,7 @@ def server_status(run: Run) -> None:
     run.code = 0 if found.running else NOT_RUNNING
 
 
-@task(klass=Verb, name="logs")
+@task(klass=Verb, name="logs", state=READS)
 def server_logs(
     run: Run,
     lines: Annotated[int, "How many lines to show; default 50.", "positive_integer"] = 50,

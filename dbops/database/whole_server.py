@@ -10,7 +10,7 @@ from typing import Any
 from dbops import postgres, server
 from dbops.database.consent import BY_NAME, NOT_AGREED, Agreement, required_for
 from dbops.database.inspection import Impact, look_inside
-from dbops.errors import ConsentError, ServerError
+from dbops.errors import ConsentError, Interrupted, ServerError
 from dbops.events import Header, Report, ignore
 from dbops.settings import SCRATCH_PREFIX, Target, parse_url
 
@@ -71,10 +71,17 @@ def destroy(embedded: server.Embedded, agreement: Agreement = NOT_AGREED, *, rep
 
     What it holds is reported first. Raises ConsentError, and ServerError for a directory that this tool did not make.
     """
-    if size := server.status(embedded).size:
-        loss = inspect(embedded, size, report=report)
-        report(Header(loss))
-        agree(loss, agreement)
+    before = server.status(embedded)
+    if size := before.size:
+        try:
+            loss = inspect(embedded, size, report=report)
+            report(Header(loss))
+            agree(loss, agreement)
+        except Interrupted as interrupt:
+            left = not before.running and server.status(embedded).running
+            runs = " The embedded server is left running." if left else ""
+            interrupt.state = f"nothing was removed; `invoke server.destroy` asks again.{runs}"
+            raise
     return Destroyed(server.destroy(embedded, report=report), embedded.layout.directory)
 
 

@@ -16,7 +16,7 @@ from dbops.errors import Interrupted, ServerError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access, packages
 from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, has_ended, postmaster
-from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail
+from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail, unusable_directory
 from dbops.server.find import OLDEST, Installation, find
 from dbops.server.packages import OTHER_WAYS
 
@@ -82,6 +82,28 @@ class LogLines:
     """Lines of the server's log, without their newlines."""
 
     lines: tuple[str, ...]
+
+
+@contextmanager
+def _changing(server: Embedded, task: str, report: Report) -> Iterator[None]:
+    """Hold the lock of a server's directory while the body changes what is there.
+
+    An interruption says how the server stands, and which task goes on from there. Raises ServerError for what the file
+    system refuses, as a full disk does.
+    """
+    try:
+        with locked(server.layout, report):
+            yield
+    except OSError as error:
+        raise unusable_directory(server.layout, error) from None
+    except Interrupted as interrupt:
+        running = postmaster(server.layout.data)
+        if running:
+            stands = "runs" if running.ready else "is starting or stopping"
+        else:
+            stands = "is stopped, and its data is kept" if server.layout.made else "has no data directory"
+        interrupt.state = f"the embedded server {stands}; `invoke {task}` goes on from there."
+        raise
 
 
 def ensure_running(
@@ -174,7 +196,7 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
     """
     cluster, layout = _cluster(server), server.layout
     claim(layout)
-    with locked(layout, report):
+    with _changing(server, "server.up", report):
         made = False
         running = cluster.start() if postmaster(layout.data) else None
         if not running or not _listens_as_wanted(running, port):
@@ -208,7 +230,7 @@ def down(server: Embedded, *, report: Report = ignore) -> Stopped:
     stopped = False
     for each in (server, server.for_tests()):
         if each.layout.ours:
-            with locked(each.layout, report):
+            with _changing(each, "server.down", report):
                 stopped |= _stop(each)
     return Stopped(stopped)
 
@@ -264,10 +286,10 @@ def destroy(server: Embedded, *, report: Report = ignore) -> bool:
     tests = server.for_tests() if server.durable else None
     gone = destroy(tests, report=report) if tests and tests.layout.ours else False
     if not layout.ours:
-        if layout.directory.exists() and set(layout.directory.iterdir()) - set(layout.unusable()):
+        if layout.holds_others:
             raise layout.foreign()
         return gone
-    with locked(layout, report):
+    with _changing(server, "server.destroy", report):
         _stop(server)
         linked = layout.data.resolve() if layout.data.is_symlink() else None
         kept = remove(layout)

@@ -30,6 +30,11 @@ LOCALES = ("C.UTF-8", "C")
 LOG_LINES = 8
 SERVER_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 PROC = Path("/proc")
+AGAIN = "Correct what it says and run the task again; no data was kept of the attempt."
+KEEP = (
+    "Correct what it says, or what `invoke server.logs` shows, and run the task again. To start anew without the data:"
+    " `invoke server.destroy`, then `invoke server.up`."
+)
 # How long the children of a postmaster that was killed may take to notice, in seconds.
 LEFTOVER_SECONDS = 30.0
 
@@ -169,7 +174,7 @@ class Cluster:
                 return True
             if "invalid locale" not in answer.stdout:
                 break
-        raise self._failed("initdb could not make the data directory", answer.stdout.splitlines())
+        raise self._failed("initdb could not make the data directory", answer.stdout.splitlines(), AGAIN)
 
     def start(self, port: int | None = None) -> Postmaster:
         """Start the server, on loopback too if a port is given, and wait until it takes connections.
@@ -258,12 +263,12 @@ class Cluster:
             path.write_text(content)
             path.chmod(0o644)
 
-    def _failed(self, what: str, lines: Sequence[str]) -> ServerError:
+    def _failed(self, what: str, lines: Sequence[str], hint: str = KEEP) -> ServerError:
         return ServerError(
             what,
             where=str(self.layout.directory),
             notes=tuple(line for line in lines[-LOG_LINES:] if line.strip()),
-            hint="`invoke server.logs` shows more; `invoke server.destroy`, then `invoke server.up`, starts anew.",
+            hint=hint,
         )
 
 

@@ -114,6 +114,11 @@ class Layout:
         """Rename what no server can start on, as it may hold data, and return its new path."""
         return self.data.rename(self.data.with_name(f"data.unusable-{int(time.time())}"))
 
+    @property
+    def holds_others(self) -> bool:
+        """Return whether the directory has what is not there before it is ours, or after it was removed."""
+        return bool(set(self._entries()) - {self.lock, self.install_log, *self.unusable()})
+
     def _entries(self) -> list[Path]:
         return sorted(self.directory.iterdir()) if self.directory.is_dir() else []
 
@@ -139,17 +144,21 @@ def claim(layout: Layout) -> None:
     """Make the directory and say that it is ours; raise ServerError if it holds files of another program."""
     try:
         layout.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        names = {path.name for path in layout.directory.iterdir()} - {path.name for path in layout.unusable()}
-        if names - {layout.lock.name, layout.install_log.name} and layout.marker.name not in names:
+        if layout.holds_others and not os.path.lexists(layout.marker):
             raise layout.foreign()
         _assert_private(layout)
         layout.marker.touch()
     except OSError as error:
-        raise ServerError(
-            f"cannot use the embedded server's directory: {error.strerror}",
-            where=str(layout.directory),
-            hint="Set KAPMAN_SERVER_DIR to a directory that you may write, or make this one writable.",
-        ) from None
+        raise unusable_directory(layout, error) from None
+
+
+def unusable_directory(layout: Layout, error: OSError) -> ServerError:
+    """Return what the file system refuses in the directory."""
+    return ServerError(
+        f"cannot use the embedded server's directory: {error.strerror}",
+        where=str(error.filename or layout.directory),
+        hint="Make room, or make it writable, and run the task again; or set KAPMAN_SERVER_DIR to another directory.",
+    )
 
 
 def _assert_private(layout: Layout) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -559,6 +560,57 @@ def test_unreachable_directory_is_reported_with_the_setting_that_moves_it(fresh:
     with pytest.raises(ServerError) as caught:
         server.up(fresh)
     assert "KAPMAN_SERVER_DIR" in caught.value.hint
+
+
+@pytest.fixture
+def small_disk(fresh: server.Embedded) -> Iterator[server.Embedded]:
+    """Return the server on a file system of its own that has room for one data directory, and hardly more."""
+    parent = fresh.layout.directory.parent
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=45m,mode=755", "tmpfs", str(parent)]
+    if os.geteuid() != 0 or subprocess.run(mounted, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield fresh
+    finally:
+        server.down(fresh)
+        subprocess.run(["umount", str(parent)], check=True)
+
+
+def fill(directory: Path) -> None:
+    """Take all room that the file system of a directory has."""
+    with suppress(OSError), (directory / "fill").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**20))
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_before_the_first_start_is_the_reason_that_is_shown(small_disk: server.Embedded) -> None:
+    fill(small_disk.layout.directory.parent)
+    (small_disk.layout.directory.parent / "fill").open("r+b").truncate(30 * 2**20)
+    with pytest.raises(ServerError, match="initdb could not make the data directory") as caught:
+        server.up(small_disk)
+    assert "No space left on device" in caught.value.render()
+    assert not small_disk.layout.data.exists()
+    (small_disk.layout.directory.parent / "fill").unlink()
+    server.up(small_disk)
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_costs_no_data_and_no_way_to_stop(small_disk: server.Embedded) -> None:
+    server.up(small_disk)
+    fill(small_disk.layout.directory.parent)
+    assert server.down(small_disk).stopped
+    for path in (small_disk.layout.configuration, small_disk.layout.access):
+        path.unlink()
+    fill(small_disk.layout.directory.parent)
+    with pytest.raises(ServerError) as caught:
+        server.up(small_disk)
+    assert "cannot use the embedded server's directory: No space left on device" in caught.value.render()
+    assert "destroy" not in caught.value.hint
+    done = processes.run_invoke("server.destroy", "--yes", KAPMAN_SERVER_DIR=str(small_disk.layout.directory))
+    assert (done.returncode, "Add --confirm" in done.stderr) == (5, True)
+    (small_disk.layout.directory.parent / "fill").unlink()
+    server.up(small_disk)
 
 
 OTHER_VERSIONS = {
