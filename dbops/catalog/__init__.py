@@ -1,6 +1,6 @@
 """The schema as text, read from the live catalogs: its fingerprint, its drift, its diagram."""
 
 from dbops.catalog.expected import ExpectedSchema, read_expected
-from dbops.catalog.text import fingerprint, schema_text
+from dbops.catalog.text import fingerprint, schema_asked, schema_text
 
-__all__ = ["ExpectedSchema", "fingerprint", "read_expected", "schema_text"]
+__all__ = ["ExpectedSchema", "fingerprint", "read_expected", "schema_asked", "schema_text"]

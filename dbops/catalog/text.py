@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 
 from dbops.errors import ServerError
-from dbops.postgres import Answer, Connection, read_together, reading, sql_file, tables_locked_against_reading
+from dbops.postgres import (
+    Answer,
+    Connection,
+    asked_together,
+    read_together,
+    reading,
+    sql_file,
+    tables_locked_against_reading,
+)
 
 Rows = tuple[Any, ...]
 
@@ -37,6 +45,21 @@ def schema_text(connection: Connection) -> str:
     """
     (rows,) = read(connection, (QUERIES,))
     return composed(rows)
+
+
+def schema_asked(connection: Connection, *, timescaledb: bool) -> Callable[[], str]:
+    """Have the server read the schema meanwhile, and return what waits for it and returns it as `schema_text` does.
+
+    `timescaledb` is whether the database has that extension. Not in a transaction.
+    """
+    query = (statement(timescaledb=timescaledb), ())
+    waited = asked_together(connection, [query], lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
+
+    def text() -> str:
+        (answer,) = waited()
+        return schema_text(connection) if answer.error else composed(answer.rows)
+
+    return text
 
 
 def composed(rows: Rows) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -173,7 +173,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
             outcome.append(f"{new.name}, beside {target.database}")
         with inside:
             built = _build(operator, new, inside, planned, steps)
-            lost = _lost(operator, found, built.schema)
+            lost = _lost(operator, found, built.replaced, built.schema)
             needed = consent.required(found, lost)
             if not options.check:
                 consent.agree(found, options.agreement, lost)
@@ -313,11 +313,15 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """What stands beside the target: numbers of migrations and checks, the schema's canonical text, rows."""
+    """What stands beside the target: numbers of migrations and checks, the schema's canonical text, rows.
+
+    `replaced` waits for the text of the target's schema, which the server reads at the same time.
+    """
 
     migrations: int
     checks: int
     schema: str
+    replaced: Callable[[], str] | None
     fingerprint: str
     rows: int
     timescaledb: bool
@@ -336,6 +340,7 @@ def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPla
                 inside, target, planned.migrations, how, observer=operator.connection, report=steps.report
             )
         with steps.timed("verify", quiet=True), operator.owned(new, inside):
+            replaced = _schema_asked(operator, planned.inspection)
             verified = verification.run(inside, planned.checks, expected=planned.expected, report=steps.report)
             rows = count_rows(inside)
     if failed := verified.failed:
@@ -351,19 +356,27 @@ def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPla
         migrations=len(migrated.applied),
         checks=len(verified.checks),
         schema=verified.schema,
+        replaced=replaced,
         fingerprint=catalog.fingerprint(verified.schema),
         rows=rows,
         timescaledb="extension timescaledb\n" in verified.schema,
     )
 
 
-def _lost(operator: Operator, found: Inspection, schema: str) -> tuple[LostObject, ...]:
-    """Return what the target has and a new schema has not, and report it."""
-    inside = operator.inside
-    if inside is None:
+def _schema_asked(operator: Operator, found: Inspection) -> Callable[[], str] | None:
+    """Have the server read the schema of the target's database, and return what waits for it; None if there is none."""
+    timescaledb = bool(found.impact and found.impact.timescaledb)
+    return catalog.schema_asked(operator.inside, timescaledb=timescaledb) if operator.inside else None
+
+
+def _lost(
+    operator: Operator, found: Inspection, replaced: Callable[[], str] | None, schema: str
+) -> tuple[LostObject, ...]:
+    """Return what the target has and a new schema has not, and report it; `replaced` waits for the target's schema."""
+    if replaced is None:
         return ()
     try:
-        lost = consent.lost_objects(catalog.schema_text(inside), schema)
+        lost = consent.lost_objects(replaced(), schema)
     except (DbopsError, psycopg.Error) as error:
         lost = (LostObject("what else there may be", (f"its schema could not be read: {error}",)),)
     if found.impact and not found.impact.foreign:
@@ -591,7 +604,8 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
         consent.assert_possible(found, options.agreement)
         beside = replace(target, database=restored)
         with postgres.connect(beside) if restored else operator.look_into(chosen) as inside:
-            lost = _lost(operator, found, catalog.schema_text(inside))
+            replaced = _schema_asked(operator, found)
+            lost = _lost(operator, found, replaced, catalog.schema_text(inside))
             holds = impact(inside)
         if restored:
             _assert_fits(holds, beside)

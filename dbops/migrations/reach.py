@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -183,22 +184,23 @@ _BEFORE_EXPRESSION = {
 
 def assert_within(files: Iterable[Migration]) -> None:
     """Raise UsageError, with each place and what to do, if files have statements that reach beyond their database."""
-    if found := _found(files, limits=False):
+    if found := [item for item in _found(tuple(files)) if item[1].kind is not LIMITS]:
         file, first = found[0]
         raise UsageError(f"{file.path.name} reaches beyond its database: {first}", **_details(found))
 
 
 def assert_limits(files: Iterable[Migration]) -> None:
     """Raise UsageError, with each place and what to do, if files change the settings that headers exist for."""
-    if found := _found(files, limits=True):
+    if found := [item for item in _found(tuple(files)) if item[1].kind is LIMITS]:
         file, first = found[0]
         raise UsageError(f"{file.path.name} overrides the runner: {first}", **_details(found))
 
 
-def _found(files: Iterable[Migration], *, limits: bool) -> list[tuple[Migration, Finding]]:
+@lru_cache(maxsize=1)
+def _found(files: tuple[Migration, ...]) -> tuple[tuple[Migration, Finding], ...]:
+    """Return what is found in files; a rebuild looks for it before it creates a database, and before it migrates."""
     routines: dict[str, Kind] = {}
-    found = ((file, finding) for file in files for finding in findings(file.text, routines))
-    return [(file, finding) for file, finding in found if (finding.kind is LIMITS) == limits]
+    return tuple((file, finding) for file in files for finding in findings(file.text, routines))
 
 
 def _details(found: list[tuple[Migration, Finding]]) -> dict[str, Any]:

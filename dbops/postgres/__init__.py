@@ -39,7 +39,7 @@ from dbops.postgres.operator_lock import (
     try_lock,
     unlock,
 )
-from dbops.postgres.pipeline import Answer, Query, ask, exchange, pipeline, read_together
+from dbops.postgres.pipeline import Answer, Query, ask, asked_together, exchange, pipeline, read_together
 from dbops.postgres.restore_point import restore_point
 from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
@@ -62,6 +62,7 @@ __all__ = [
     "Query",
     "Session",
     "ask",
+    "asked_together",
     "connect",
     "deadline",
     "end",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -215,14 +216,15 @@ def _escaped(value: str) -> str:
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
-def reading_settings(statement_timeout: float, lock_timeout: float, row_security: str = "off") -> list[sql.Composable]:
+@lru_cache
+def reading_settings(statement_timeout: float, lock_timeout: float, row_security: str = "off") -> tuple[str, ...]:
     """Return what sets SETTINGS and the limits of `reading` for a transaction."""
     limits = {
         "row_security": row_security,
         "statement_timeout": str(round(statement_timeout * 1000)),
         "lock_timeout": str(round(lock_timeout * 1000)),
     }
-    return [_setting("SET LOCAL", key, value) for key, value in {**SETTINGS, **limits}.items()]
+    return tuple(_setting("SET LOCAL", key, value).as_string() for key, value in {**SETTINGS, **limits}.items())
 
 
 @contextmanager
@@ -239,10 +241,10 @@ def reading(
     settings = reading_settings(statement_timeout, lock_timeout, row_security)
     reader = connection if isinstance(connection, WatchedConnection) and not connection.in_force else None
     if reader:
-        settings.append(_setting("SET LOCAL", "role", AT_FIRST["role"]))
+        settings += (_setting("SET LOCAL", "role", AT_FIRST["role"]).as_string(),)
         reader.in_force = True
     try:
-        connection.execute(sql.SQL("; ").join([sql.SQL(begin), *settings]))
+        connection.execute("; ".join([begin, *settings]).encode())
         yield
     finally:
         if not connection.closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,17 +67,34 @@ def read_together(
 
     `settings` are statements that set more for that transaction.
     """
-    if connection.info.transaction_status != TransactionStatus.IDLE or not getattr(connection, "in_force", True):
-        with reading(connection, statement_timeout=statement_timeout, lock_timeout=lock_timeout):
-            for setting in settings:
-                connection.execute(setting.encode())
-            return ask(connection, queries)
-    limits = [text.as_string(connection) for text in reading_settings(statement_timeout, lock_timeout)]
-    first = (BEGIN_READING, *limits, *settings)
-    begun, *answers, _ = pipeline(connection, [first, *_apart(connection, queries), ("ROLLBACK",)])
-    if error := begun[-1].error:
-        raise error
-    return [answer[-1] for answer in answers[::2]]
+    if connection.info.transaction_status == TransactionStatus.IDLE and getattr(connection, "in_force", True):
+        limits = {"statement_timeout": statement_timeout, "lock_timeout": lock_timeout}
+        return asked_together(connection, queries, settings=settings, **limits)()
+    with reading(connection, statement_timeout=statement_timeout, lock_timeout=lock_timeout):
+        for setting in settings:
+            connection.execute(setting.encode())
+        return ask(connection, queries)
+
+
+def asked_together(
+    connection: Connection,
+    queries: Sequence[Query],
+    *,
+    statement_timeout: float = 0.0,
+    lock_timeout: float = 0.0,
+    settings: Sequence[str] = (),
+) -> Callable[[], list[Answer]]:
+    """Send what `read_together` reads, and return what waits for it, as `asked` does; not in a transaction."""
+    first = (BEGIN_READING, *reading_settings(statement_timeout, lock_timeout), *settings)
+    waited = asked(connection, [first, *_apart(connection, queries), ("ROLLBACK",)])
+
+    def read() -> list[Answer]:
+        begun, *answers, _ = waited()
+        if error := begun[-1].error:
+            raise error
+        return [answer[-1] for answer in answers[::2]]
+
+    return read
 
 
 def _apart(connection: Connection, queries: Sequence[Query]) -> list[tuple[str, ...]]:
@@ -92,7 +110,16 @@ def pipeline(connection: Connection, groups: Sequence[Sequence[str]]) -> list[li
     After an error the server skips the rest of the group, whose answers then have the same error. Each statement must
     be a single one: the extended protocol refuses more. An interruption closes the connection.
     """
+    return asked(connection, groups)()
+
+
+def asked(connection: Connection, groups: Sequence[Sequence[str]]) -> Callable[[], list[list[Answer]]]:
+    """Send groups of statements as `pipeline` does, and return what waits for their answers.
+
+    Other sessions can be used meanwhile, this one once its answers are there. What goes wrong is raised there too.
+    """
     answers: list[list[Answer]] = [[]]
+    lost: psycopg.Error | None = None
 
     def end(statement: str | None, result: PGresult) -> None:
         if statement is None:
@@ -102,12 +129,42 @@ def pipeline(connection: Connection, groups: Sequence[Sequence[str]]) -> list[li
         else:
             answers[-1].append(_answer(connection, result))
 
+    def waited() -> list[list[Answer]]:
+        if lost:
+            raise lost
+        with _closed_on_error(connection):
+            connection.wait(exchanged)
+            pgconn.exit_pipeline_mode()
+        return answers[:-1]
+
+    pgconn, encoding = connection.pgconn, connection.info.encoding
+    commands = (part for group in groups for part in (*group, None))
+    exchanged = _exchanged(pgconn, encoding, commands, str, end, lambda _: None)
     try:
-        exchange(connection, (part for group in groups for part in (*group, None)), str, end)
+        with _closed_on_error(connection):
+            pgconn.enter_pipeline_mode()
+            connection.wait(_sent(exchanged))
+    except psycopg.Error as error:
+        lost = error
+    return waited
+
+
+@contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    """Close a connection whose use was interrupted, or failed: what comes over it next would be of the same use."""
+    try:
+        yield
     except BaseException:
         connection.close()
         raise
-    return answers[:-1]
+
+
+def _sent(exchanged: PQGen[None]) -> PQGen[None]:
+    """Go on with an exchange until all is sent, or as much as travels ahead of its results."""
+    with suppress(StopIteration):
+        wanted = next(exchanged)
+        while wanted == Wait.RW:
+            wanted = exchanged.send((yield wanted))
 
 
 def _answer(connection: Connection, result: PGresult) -> Answer:

@@ -12,7 +12,7 @@ import pytest
 
 from dbops.database import rebuild
 from dbops.database.operator import Operator
-from dbops.postgres import Connection, ask, connect, pipeline, reading
+from dbops.postgres import Connection, ask, asked_together, connect, pipeline, read_together, reading
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.network import slow_network
@@ -67,6 +67,30 @@ def test_any_number_of_queries_takes_one_round_trip(server: TestServer, empty: T
         answers = ask(connection, [(f"SELECT repeat('x', 10000), {n}", ()) for n in range(100)])
         assert traffic.round_trips == before + 1
     assert [answer.rows[0][1] for answer in answers] == list(range(100))
+
+
+def test_sessions_can_be_asked_at_the_same_time(empty: Target, connection: Connection) -> None:
+    with connect(empty) as other:
+        waited = asked_together(other, [("SELECT pg_catalog.pg_sleep(0.5), pg_catalog.clock_timestamp()", ())])
+        (meanwhile,) = read_together(connection, [("SELECT pg_catalog.clock_timestamp()", ())])
+        (slow,) = waited()
+        assert meanwhile.fetched()[0][0] < slow.fetched()[0][1]
+        assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_goes_wrong_while_asking_is_raised_where_the_answers_are_waited_for(
+    server: TestServer, connection: Connection
+) -> None:
+    refused = asked_together(connection, [("SELECT 1 / 0", ()), ("SELECT 1", ())])
+    wrong, right = refused()
+    assert isinstance(wrong.error, psycopg.errors.DivisionByZero)
+    assert right.fetched() == ((1,),)
+    server.execute(f"SELECT pg_terminate_backend({connection.info.backend_pid}, 10000)")
+    lost = [asked_together(connection, [("SELECT 1", ())]) for _ in range(2)]
+    for waited in lost:
+        with pytest.raises(psycopg.OperationalError):
+            waited()
+    assert connection.closed
 
 
 def test_interruption_ends_the_statement_and_the_connection(connection: Connection) -> None:
