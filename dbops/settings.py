@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from dbops.errors import UsageError
@@ -99,21 +100,25 @@ class Target:
         names = ("host", "hostaddr", "port")
         hosts, addresses, ports = (self.parameters.get(name, "").split(",") for name in names)
         number = max(len(hosts), len(addresses))
+        shown = []
         # One port is that of all hosts; libpq refuses other numbers that differ.
-        each = zip(
+        for host, address, port in zip(
             *(values * number if len(values) == 1 else values for values in (hosts, addresses, ports)), strict=False
-        )
-        return " or ".join(_server(host, address, port or "5432") for host, address, port in each)
+        ):
+            if host.startswith("/") and not address:
+                shown.append(f"{host} (port {port or 5432})")
+            else:
+                both = host and address and host != address
+                name = f"{host} at {address}" if both else host or address or "local socket"
+                shown.append(f"{name}:{port or 5432}")
+        return " or ".join(shown)
+
+    def url(self, *, with_secrets: bool = True) -> str:
+        """Return the target as a URL that libpq takes."""
+        return url_of({**self.parameters, "dbname": self.database}, with_secrets=with_secrets)
 
     def __str__(self) -> str:
         return f"{self.database} on {self.server}"
-
-
-def _server(host: str, address: str, port: str) -> str:
-    if host.startswith("/") and not address:
-        return f"{host} (port {port})"
-    shown = f"{host} at {address}" if host and address and host != address else host or address or "local socket"
-    return f"{shown}:{port}"
 
 
 class Environ(dict[str, str]):
@@ -157,19 +162,25 @@ def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> E
     variable in it that is not set: a setting in it must not be replaced by a default.
     """
     path = (directory or (ROOT if CHECKOUT else Path.cwd())) / ".env"
-    shown = shown_path(path)
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
     used: set[str] = set()
-    for line, name, text, literal in _lines_of(path, shown):
-        where = f"{shown}:{line}"
+    for where, name, text, literal in _read_variables(path):
         names = [] if literal else re.findall(r"\$\{(\w+)", text)
         values[name] = _expanded(text, {**values, **environ}, where) if names else text
         used.update(names)
         if name not in environ:
             sources[name] = where
-    unread = [name for name in sources if name not in used and not _is_read(name)]
-    return Environ({**values, **environ}, sources, tuple(_said(name, sources[name]) for name in unread))
+    unread = []
+    for name, where in sources.items():
+        known = [*_READ, *(_libpq_variables() if name.startswith("PG") else {})]
+        if name not in used and name not in known:
+            import difflib
+
+            similar = difflib.get_close_matches(name.upper(), [*_READ, *_libpq_variables()], 1, 0.8)
+            meant = f": perhaps {similar[0]} is meant" if similar else ""
+            unread.append(f"{where}: no setting is called {name}{meant}")
+    return Environ({**values, **environ}, sources, tuple(unread))
 
 
 def _expanded(text: str, environ: Mapping[str, str], where: str) -> str:
@@ -188,11 +199,6 @@ def _expanded(text: str, environ: Mapping[str, str], where: str) -> str:
     return found
 
 
-def _is_read(name: str) -> bool:
-    """Return whether a variable is one of this tool's or of libpq's."""
-    return name in _READ or (name.startswith("PG") and name in _libpq_variables())
-
-
 def _libpq_variables() -> dict[str, str]:
     """Return the connection parameter of each variable that libpq reads, which is empty for a session's settings."""
     from psycopg import pq
@@ -207,19 +213,12 @@ def _libpq_parameters() -> list[str]:
     return [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
 
 
-def _said(name: str, where: str) -> str:
-    import difflib
+def _read_variables(path: Path) -> list[tuple[str, str, str, bool]]:
+    """Return the place (`.env:3`), the name and the value of each variable in a settings file, and if it is literal.
 
-    similar = difflib.get_close_matches(name.upper(), [*_READ, *_libpq_variables()], 1, 0.8)
-    meant = f": perhaps {similar[0]} is meant" if similar else ""
-    return f"{where}: no setting is called {name}{meant}"
-
-
-def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str, bool]]:
-    """Return line, name, value and whether it is in single quotes of each variable in a settings file.
-
-    Nothing if there is no such file.
+    Nothing if there is no such file. What is in single quotes is literal.
     """
+    shown = shown_path(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
             # Most runs have no such file, and need no parser.
@@ -246,8 +245,8 @@ def _lines_of(path: Path, shown: str) -> list[tuple[int, str, str, bool]]:
                     hint="Close the quote, or make the line a comment with #.",
                 )
             if binding.key:
-                quoted = re.match(r"\s*(export\s+)?[^=]*=\s*'", text) is not None
-                found.append((line, binding.key, binding.value or "", quoted))
+                is_literal = re.match(r"\s*(export\s+)?[^=]*=\s*'", text) is not None
+                found.append((f"{shown}:{line}", binding.key, binding.value or "", is_literal))
         return found
     raise UsageError(
         f"cannot read the settings file: {problem}",
@@ -387,18 +386,14 @@ def _check_values(parameters: Mapping[str, str], source: str) -> None:
 
 def target_words(url: str | None, env: str | None) -> str:
     """Return the options that name a target as a shell takes them again, without a secret that is in the URL."""
-    from psycopg import pq
-    from psycopg.conninfo import make_conninfo
-
     words = ["--env", env] if env else []
     if url:
         try:
             parameters = parse_url(url, "--url")
         except UsageError:
             return shlex.join(words)
-        secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
-        shown = {key: value for key, value in parameters.items() if key not in secret}
-        words += ["--url", url if shown == parameters else make_conninfo("", **shown)]
+        shown = url_of(parameters, with_secrets=False)
+        words += ["--url", url if shown == url_of(parameters) else shown]
     return shlex.join(words)
 
 
@@ -448,27 +443,19 @@ def _service(name: str, environ: Mapping[str, str], source: str) -> dict[str, st
                 where=str(path),
                 hint="Make it a UTF-8 text file that you may read.",
             ) from None
-        if (found := _section(lines, name)) is not None:
+        section = dropwhile(lambda line: line.strip() != f"[{name}]", lines)
+        if next(section, None):
+            found: dict[str, str] = {}
+            for line in takewhile(lambda line: not line.lstrip().startswith("["), section):
+                if "=" in line and not line.lstrip().startswith("#"):
+                    key, _, value = line.partition("=")
+                    found.setdefault(key.strip(), value.strip())
             return found
     raise UsageError(
         f'the connection service "{name}" is not defined',
         where=source,
         hint=f"Add a section [{name}] to {own}, or set DATABASE_URL instead.",
     )
-
-
-def _section(lines: list[str], name: str) -> dict[str, str] | None:
-    """Return the parameters in the section of a service file, None if there is no such section."""
-    found: dict[str, str] | None = None
-    for line in (line.strip() for line in lines):
-        if line.startswith("["):
-            if found is not None:
-                break
-            found = {} if line == f"[{name}]" else None
-        elif found is not None and "=" in line and not line.startswith("#"):
-            key, _, value = line.partition("=")
-            found.setdefault(key.strip(), value.strip())
-    return found
 
 
 def choice(what: str, value: str, allowed: tuple[str, ...], source: str) -> str:
@@ -541,12 +528,17 @@ def port_number(option: str, value: str) -> int:
     )
 
 
-def url_of(target: Target) -> str:
-    """Return a target as a URL; what has no position in a URL, such as a socket directory, becomes a parameter."""
+def url_of(parameters: Mapping[str, str], *, with_secrets: bool = True) -> str:
+    """Return libpq parameters as a URL; what has no position in it, such as a socket directory, becomes a parameter."""
     from urllib.parse import quote, urlencode
 
-    rest = dict(target.parameters)
-    user, password = rest.pop("user", ""), rest.pop("password", "")
+    from psycopg import pq
+
+    secrets = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
+    rest = {key: value for key, value in parameters.items() if with_secrets or key not in secrets}
+    database = rest.pop("dbname", "")
+    user = rest.pop("user", "")
+    password = rest.pop("password", "") if user else ""
     login = f"{quote(user, safe='')}{':' + quote(password, safe='') if password else ''}@" if user else ""
     host = rest.pop("host", "")
     port = rest.pop("port", "")
@@ -556,7 +548,7 @@ def url_of(target: Target) -> str:
     if port and not host:
         rest["port"] = port
     query = f"?{urlencode(rest, safe='/', quote_via=quote)}" if rest else ""
-    return f"postgresql://{login}{address}/{quote(target.database, safe='')}{query}"
+    return f"postgresql://{login}{address}/{quote(database, safe='')}{query}"
 
 
 def parse_url(url: str, source: str) -> dict[str, str]:
@@ -610,7 +602,15 @@ def _flaw(url: str) -> str:
 def _reason(url: str, message: str) -> str:
     """Return what is wrong with a URL or `key=value` string, from what libpq says of it."""
     if "query parameter" in message:
-        return f"it has an unknown parameter{_similar_parameter(url)}"
+        import difflib
+
+        known = _libpq_parameters()
+        given = [item.partition("=")[0] for item in url.partition("?")[2].split("&")]
+        unknown = next((name for name in given if name not in known), "")
+        if unknown in _OTHERS_PARAMETERS:
+            return f"it has an unknown parameter, {unknown}, which is not one of libpq's"
+        similar = difflib.get_close_matches(unknown, known, 1)
+        return f"it has an unknown parameter{f' (perhaps {similar[0]} is meant)' if similar else ''}"
     if "percent-encoded" in message:
         return "a % is not followed by two hexadecimal digits"
     if "://" in url:
@@ -618,19 +618,6 @@ def _reason(url: str, message: str) -> str:
     if "invalid connection option" in message:
         return "it has an unknown parameter"
     return "it is neither a postgresql:// URL nor a list of key=value parameters"
-
-
-def _similar_parameter(url: str) -> str:
-    """Return a suggestion for the first unknown parameter of a URL, where libpq has one with a similar name."""
-    import difflib
-
-    known = _libpq_parameters()
-    given = [item.partition("=")[0] for item in url.partition("?")[2].split("&")]
-    unknown = next((name for name in given if name not in known), "")
-    if unknown in _OTHERS_PARAMETERS:
-        return f", {unknown}, which is not one of libpq's"
-    similar = difflib.get_close_matches(unknown, known, 1)
-    return f" (perhaps {similar[0]} is meant)" if similar else ""
 
 
 def is_scratch_name(name: str) -> bool:

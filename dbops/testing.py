@@ -28,7 +28,7 @@ from psycopg.conninfo import make_conninfo
 from dbops import migrations, postgres
 from dbops.errors import DbopsError, ServerError
 from dbops.postgres import Connection, lock_key, quoted, try_lock, unlock
-from dbops.settings import MIGRATIONS, Target, parse_url, read_environ, url_of, variable
+from dbops.settings import MIGRATIONS, Target, parse_url, read_environ, variable
 
 VARIABLE = "KAPMAN_TEST_DATABASE_URL"
 PREFIX = "kapman_template_"
@@ -61,7 +61,7 @@ class Database:
     @property
     def url(self) -> str:
         """Return the address as DATABASE_URL takes it, with the password if there is one."""
-        return url_of(self.target)
+        return self.target.url()
 
     def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
         """Return a new connection, with further parameters as psycopg.connect takes them."""
@@ -135,7 +135,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     database = getattr(item, "funcargs", {}).get("kapman_db")
     if report.failed and database is not None and call.when != "teardown":
         item.kapman_failed = True  # type: ignore[attr-defined]
-        report.sections.append(("kapman_db", f"kept for inspection: {_address(database.target)}"))
+        report.sections.append(("kapman_db", f"kept for inspection: {database.target.url(with_secrets=False)}"))
     return report
 
 
@@ -278,11 +278,6 @@ def _server() -> Target:
     return Target(parameters, "postgres", embedded=not url)
 
 
-def _address(target: Target) -> str:
-    """Return a target's URL without its password."""
-    return url_of(replace(target, parameters={k: v for k, v in target.parameters.items() if k != "password"}))
-
-
 @contextmanager
 def _explained(server: Target | None = None) -> Iterator[None]:
     """Make an error of a fixture one message, without a traceback: what, where, on which server, what to do."""
@@ -297,7 +292,7 @@ def _explained(server: Target | None = None) -> Iterator[None]:
             lines.append(found.location.excerpt())
         if server:
             named = "the server for tests on this machine" if server.embedded else VARIABLE
-            lines.append(f"  = server: {_address(server)} ({named})")
+            lines.append(f"  = server: {server.url(with_secrets=False)} ({named})")
         lines += [f"  = {note}" for note in found.notes]
         given = server is not None and not server.embedded
         hint = HINT if given and isinstance(found, ServerError) else found.advice

@@ -29,7 +29,7 @@ class Address:
 
     def url(self, database: str = "") -> str:
         """Return the address as DATABASE_URL; it holds no password."""
-        return url_of(Target(self.parameters, database))
+        return url_of({**self.parameters, "dbname": database})
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dbops.settings import ROOT, Target, url_of
+from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.docs_pages import PAGES, blocks, run
 from tests.support.servers import TestServer
@@ -26,7 +26,7 @@ def test_commands_of_a_page_end_as_it_says(page: Path, server: TestServer, built
     restored = servers.renamed(built, f"{built.database}_restored")
     environ = {
         "DATABASE_URL": operators.dsn(built),
-        "RESTORED_URL": url_of(restored),
+        "RESTORED_URL": restored.url(),
         "RESTORED": restored.database,
         "KAPMAN_SERVER_DIR": str(checkout.parent / "server"),
     }

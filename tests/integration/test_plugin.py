@@ -19,7 +19,7 @@ from dbops import postgres, testing
 from dbops import server as dbops_server
 from dbops.errors import MigrationError, ServerError
 from dbops.server.cluster import postmaster
-from dbops.settings import Target, url_of
+from dbops.settings import Target
 from tests.support import operators, processes, servers
 from tests.support.migration_files import write
 from tests.support.servers import TestServer
@@ -98,7 +98,7 @@ def test_database_of_a_failed_test_is_kept_and_its_address_is_printed(server: Te
     (tmp_path / "test_it.py").write_text(FAILS)
     before = kept_databases(server)
     target = server.target(password="s3cret") if server.directory else server.target()
-    done = run_pytest(sys.executable, tmp_path, url_of(target))
+    done = run_pytest(sys.executable, tmp_path, target.url())
     assert done.returncode == 1, done.stdout
     assert (target.password or "s3cret") not in done.stdout
     printed = re.search(r"kept for inspection: postgresql://[^ ]*/(kapman_test_\w+)", done.stdout)
@@ -133,7 +133,7 @@ def test_template_is_built_once_and_again_if_a_run_was_interrupted_while_buildin
     [{"host": "/a b/c", "port": "1"}, {"host": "::1", "port": "2", "user": "a@b", "password": "p:/?"}, {"user": "x"}],
 )
 def test_address_holds_what_a_connection_needs(parameters: dict[str, str]) -> None:
-    parsed = conninfo_to_dict(url_of(Target(parameters, "odd name")))
+    parsed = conninfo_to_dict(Target(parameters, "odd name").url())
     assert parsed == {**parameters, "dbname": "odd name"}
 
 
@@ -142,7 +142,7 @@ def test_small_repository_that_installs_the_wheel_gets_databases_of_its_own(
 ) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     with creator(server) as target:
-        done = run_pytest(programs / "python", tmp_path, url_of(target), "-n", "2")
+        done = run_pytest(programs / "python", tmp_path, target.url(), "-n", "2")
         assert (done.returncode, "2 passed" in done.stdout) == (0, True), done.stdout + done.stderr
         (left,) = databases_of(server, target)
         assert left.startswith("kapman_template_")
@@ -164,7 +164,7 @@ def test_role_that_may_create_databases_needs_no_more_whoever_made_templates_bef
     (tmp_path / "test_it.py").write_text(TESTS)
     with creator(server) as other, creator(server) as target:
         testing.build_template(server.target() if builder == "a superuser" else other)
-        done = run_pytest(sys.executable, tmp_path, url_of(target))
+        done = run_pytest(sys.executable, tmp_path, target.url())
         assert (done.returncode, "2 passed" in done.stdout) == (0, True), done.stdout
         (left,) = databases_of(server, target)
         assert left.startswith("kapman_template_")
@@ -228,7 +228,7 @@ def test_databases_of_a_killed_process_are_dropped_by_the_next_and_others_stay(
 ) -> None:
     (tmp_path / "test_it.py").write_text(FAILS + "\n\nimport os\ndef test_killed(kapman_db): os.kill(os.getpid(), 9)\n")
     with creator(server) as target, postgres.connect(target) as connection:
-        url = url_of(target)
+        url = target.url()
         assert run_pytest(sys.executable, tmp_path, url).returncode == -signal.SIGKILL
         kept, left = sorted(databases_of(server, target, "kapman_test_"))
         living = testing.Clones(connection, "kapman_test_0123456789ab")
@@ -255,7 +255,7 @@ def test_error_of_a_fixture_is_one_message_with_address_variable_and_hint(
     url, said = ADDRESSES[kind]
     with operators.role(server, "LOGIN") as name:
         target = operators.as_role(server.target(), name)
-        done = run_pytest(sys.executable, tmp_path, url.format(url_of(target)))
+        done = run_pytest(sys.executable, tmp_path, url.format(target.url()))
     assert done.returncode == 1
     assert said in done.stdout
     assert f"({testing.VARIABLE})" in done.stdout

@@ -13,7 +13,7 @@ from dbops.database import existing
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.server.find import Installation, find
-from dbops.settings import MIGRATIONS, ROOT, Target, url_of
+from dbops.settings import MIGRATIONS, ROOT, Target
 from tests.support import operators, servers
 from tests.support.docs_pages import Block, blocks, run
 from tests.support.operators import as_role, dsn, role
@@ -59,7 +59,7 @@ def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
     server: TestServer, built: Target, restored: Target, checkout: Path
 ) -> None:
     fill(built)
-    environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": url_of(restored), "RESTORED": restored.database}
+    environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": restored.url(), "RESTORED": restored.database}
     for words in ("pg_dump", "pg_restore", "db.drift"):
         run(block("backup.md", words), checkout, environ)
     assert content(restored) == content(built)
@@ -77,7 +77,7 @@ def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
 
 
 def test_copy_becomes_a_database_of_another_environment(built: Target, checkout: Path) -> None:
-    environ = {"RESTORED_URL": url_of(built), "RESTORED": built.database}
+    environ = {"RESTORED_URL": built.url(), "RESTORED": built.database}
     run(block("backup.md", "COMMENT ON SCHEMA"), checkout, environ)
     label = existing.status(built, FILES).label
     assert label
@@ -94,7 +94,7 @@ def test_rows_alone_are_copied_by_a_plain_owner(server: TestServer, checkout: Pa
         try:
             assert operators.invoke("db.rebuild", target=built).returncode == 0
             fill(built)
-            environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": url_of(restored)}
+            environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": restored.url()}
             run(block("backup.md", "for table in"), checkout, environ)
             assert content(restored) == content(built)
         finally:

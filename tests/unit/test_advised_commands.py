@@ -41,9 +41,9 @@ def test_command_in_a_text_is_completed_for_the_target_at_hand(text: str) -> Non
         (None, None, ""),
         (None, "test", "--env test"),
         ("postgresql://u@h/d?sslmode=require", None, "--url 'postgresql://u@h/d?sslmode=require'"),
-        ("postgresql://u:s3kret@h:5/d", "prod", "--env prod --url 'user=u dbname=d host=h port=5'"),
-        ("postgresql://h/d?password=s3kret", None, "--url 'dbname=d host=h'"),
-        ("host=h dbname=d sslpassword=s3kret", None, "--url 'dbname=d host=h'"),
+        ("postgresql://u:s3kret@h:5/d", "prod", "--env prod --url postgresql://u@h:5/d"),
+        ("postgresql://h/d?password=s3kret", None, "--url postgresql://h/d"),
+        ("host=h dbname=d sslpassword=s3kret", None, "--url postgresql://h/d"),
         ("postgresql://u:s3/kret@h/d", None, ""),
     ],
 )

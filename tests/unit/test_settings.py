@@ -364,3 +364,21 @@ def test_variable_with_a_value_that_libpq_refuses_is_named() -> None:
         choose({"PGSSLMODE": "verifyfull", "DATABASE_URL": "postgresql://h/d"})
     assert caught.value.where == "PGSSLMODE"
     assert choose({"PGSSLMODE": "verifyfull"}, url="postgresql://h/d?sslmode=require").database == "d"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"user": "u@x", "password": "p:/w", "host": "h", "port": "5", "dbname": "d b", "sslmode": "require"},
+        {"password": "without a user", "host": "::1", "dbname": "d"},
+        {"host": "/run/postgresql", "port": "5433", "dbname": "d"},
+        {"host": "a,b", "port": "5,6", "dbname": "d", "target_session_attrs": "primary"},
+        {"service": "s", "dbname": ""},
+    ],
+    ids=str,
+)
+def test_url_gives_back_the_parameters_that_it_was_made_of(parameters: dict[str, str]) -> None:
+    given = {key: value for key, value in parameters.items() if value}
+    assert settings.parse_url(settings.url_of(parameters), "--url") == given
+    shown = settings.parse_url(settings.url_of(parameters, with_secrets=False), "--url")
+    assert shown == {key: value for key, value in given.items() if key != "password"}
