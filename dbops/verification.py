@@ -29,7 +29,6 @@ from dbops.postgres import (
     Connection,
     ask,
     pipeline,
-    quoted,
     reader,
     reading,
     tables_locked_against_reading,
@@ -50,6 +49,12 @@ SHAPE = "one query that returns rows of check_name text, passed boolean, expecte
 # A cursor takes a single query only, and none that writes.
 CURSOR = "DECLARE kapman_check NO SCROLL CURSOR FOR\n"
 CLOCK = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())"
+# What lets the role read everything, whatever it inherits from its other memberships until then.
+READING_GRANTED = """
+SELECT pg_catalog.format('%sGRANT pg_read_all_data TO %I', CASE WHEN NOT r.rolinherit THEN
+       pg_catalog.format('ALTER ROLE %I INHERIT; ', r.rolname) ELSE '' END, r.rolname)
+FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
+"""
 SETTINGS = ("SET LOCAL cursor_tuple_fraction = 1", "SET LOCAL max_parallel_workers_per_gather = 0")
 READS = re.compile(r'\b(?:FROM|JOIN)\s+(?:ONLY\s+)?("?\w+"?\s*\.\s*"?\w+"?)', re.IGNORECASE)
 
@@ -269,7 +274,8 @@ def _run(
 
     The files and the query for the schema run in one round trip, each in a savepoint.
     """
-    code, extension = (answer.fetched() for answer in ask(connection, [(UNTRUSTED_CODE, ()), (HAS_TIMESCALEDB, ())]))
+    queries = [(UNTRUSTED_CODE, ()), (HAS_TIMESCALEDB, ()), (READING_GRANTED, ())]
+    code, extension, granted = (answer.fetched() for answer in ask(connection, queries))
     untrusted = {str(name): str(reason) for _, name, reason in code}
     refused = {file.name: failure for file in files if (failure := _refusal(file, untrusted))}
     sound = [file for file in files if file.name not in refused]
@@ -285,13 +291,12 @@ def _run(
     failures = {type(answer[-1].error) for answer in answers}
     holders = tables_locked_against_reading(connection) if errors.LockNotAvailable in failures else ()
     schema, compared = _compared(answers.pop(), expected, holders) if with_schema else ("", ())
-    role = quoted(connection.info.user)
     by_file = dict(zip((file.name for file in sound), answers, strict=True))
     checks = [
         check
         for file in files
         for check in (
-            (refused[file.name],) if file.name in refused else _checks(file, by_file[file.name], holders, role)
+            (refused[file.name],) if file.name in refused else _checks(file, by_file[file.name], holders, granted[0][0])
         )
     ]
     return (*checks, *compared), schema, errors.InternalError_ in failures
@@ -348,10 +353,11 @@ def _refusal(file: CheckFile, untrusted: dict[str, str]) -> Check | None:
     return None
 
 
-def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], role: str) -> tuple[Check, ...]:
+def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], granted: str) -> tuple[Check, ...]:
     """Return the rows that a file gave as checks, or the one check that says why it gave none.
 
-    The answers are those to SAVEPOINT, to a look at the clock, to DECLARE, to FETCH, and to the clock again.
+    The answers are those to SAVEPOINT, to a look at the clock, to DECLARE, to FETCH, and to the clock again. `granted`
+    is what lets the role read everything.
     """
     _, begun, declared, given, ended = answers
     if given.error:
@@ -365,7 +371,7 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], ro
             words = ["could not see everything, and did not wait", *holders, *words]
         words += [word for word in (says.message_detail, says.message_hint) if word]
         if isinstance(given.error, errors.InsufficientPrivilege):
-            words.append(f"as a superuser, run GRANT pg_read_all_data TO {role}")
+            words.append(f"as a superuser, run {granted}")
         offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
         location = location_at(file.text, offset, shown_path(file.path))
         return (file.failure("; ".join(words), location, expected=expected),)

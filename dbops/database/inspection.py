@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from dbops.database.properties import Database, Kind, Properties, databases, dat
 from dbops.errors import DbopsError, UnreachableError
 from dbops.label import Label
 from dbops.migrations import HOLDING_MIGRATION_LOCK
-from dbops.postgres import Connection, Session, ask, read_together, reading, sql_file
+from dbops.postgres import Connection, Session, ask, quoted, read_together, reading, sql_file
 from dbops.postgres.sessions import IN_DATABASE, sessions_query
 from dbops.settings import Target, is_scratch_name
 
@@ -87,12 +86,16 @@ _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role that owns a database: whether the connected one may act for it, and may become it; what it is itself."""
+    """Another role: whether the connected one may act for it, and may become it; what it is itself.
+
+    One that `inherits` has the rights of a database's owner in each database that it owns.
+    """
 
     may_act: bool
     may_set: bool
     superuser: bool = False
     createdb: bool = False
+    inherits: bool = True
 
 
 NO_RIGHTS = Role(may_act=False, may_set=False)
@@ -102,11 +105,13 @@ NO_RIGHTS = Role(may_act=False, may_set=False)
 class Server:
     """One server as one role sees it; `timescaledb` is its version, empty where it is not installed.
 
-    `role` is the session's current role. `template0` are the default properties of a new database; `roles` are those
-    that own databases. `room` is how many more sessions its login role may have, and the server has.
+    `role` is the session's current role, and `login` the one that it connected as. `template0` are the default
+    properties of a new database; `roles` are those that own databases, and those that `role` is a member of. `room` is
+    how many more sessions its login role may have, and the server has.
     """
 
     version_text: str
+    login: str
     role: str
     superuser: bool
     createdb: bool
@@ -120,6 +125,11 @@ class Server:
     room: tuple[int | None, int] = (None, 100)
 
     @property
+    def version(self) -> int:
+        """Return the major version of PostgreSQL."""
+        return int(re.split(r"\D", self.version_text)[0])
+
+    @property
     def may_create_databases(self) -> bool:
         """Return whether the role may create databases."""
         return self.superuser or self.createdb
@@ -129,18 +139,12 @@ class Server:
         return self.superuser or self.roles.get(owner, NO_RIGHTS).may_act
 
     def may_give_to(self, owner: str) -> bool:
-        """Return whether the role may give a database to a role that owns one."""
+        """Return whether the role may give a database to another one."""
         return self.superuser or owner == self.role or self.roles.get(owner, NO_RIGHTS).may_set
 
     def trusts(self, owner: str) -> bool:
         """Return whether what the owner of a database says of it is as good as this role's own word."""
         return owner == self.role or (self.superuser and self.roles.get(owner, NO_RIGHTS).superuser)
-
-    def better_role(self, owner: str) -> str:
-        """Return the owner of a database if the role must become it to replace the database, else nothing."""
-        found = self.roles.get(owner, NO_RIGHTS)
-        enough = found.may_act and (self.createdb or not found.createdb)
-        return owner if not self.superuser and owner != self.role and found.may_set and not enough else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +241,26 @@ class Inspection:
         return next((d for d in found if d.catalog.owner in owners or self.server.trusts(d.catalog.owner)), None)
 
     @property
+    def role_to_become(self) -> str:
+        """Return the role that the connected one must become to work on the target, and may; else nothing.
+
+        It is the owner's of the database, or of the successor that the owner left, as a member of that role does.
+        """
+        server = self.server
+        if self.database:
+            owners = [self.database.properties.owner]
+        elif self.successor:
+            return ""
+        else:
+            owners = [d.catalog.owner for d in self.scratch if d.is_a(Kind.SUCCESSOR, self.target.database)]
+        for owner in owners:
+            found = server.roles.get(owner, NO_RIGHTS)
+            enough = self.database and found.may_act and (server.createdb or not found.createdb)
+            if owner != server.role and found.may_set and not server.superuser and not enough:
+                return owner
+        return ""
+
+    @property
     def left_over(self) -> tuple[Database, ...]:
         """Return the scratch databases that an interrupted run left, or a run that is at work, and that can go."""
         superfluous = self.successor if self.exists else None
@@ -257,8 +281,8 @@ class Inspection:
         return database.properties if database else self.server.template0
 
 
-def inspect(connection: Connection, target: Target, look: Callable[[Target], Impact] | None = None) -> Inspection:
-    """Inspect over a maintenance session; `look` looks into the database, if it exists."""
+def inspect(connection: Connection, target: Target, role: str = "") -> Inspection:
+    """Inspect over a maintenance session, as another role if one is given; the database itself is not looked into."""
     name = target.database
     answers = read_together(
         connection,
@@ -272,9 +296,10 @@ def inspect(connection: Connection, target: Target, look: Callable[[Target], Imp
             (sessions_query(IN_DATABASE), [name, []]),
             (sessions_query(HOLDING_MIGRATION_LOCK), [name]),
         ],
+        settings=[f"SET LOCAL ROLE {quoted(role)}"] if role else (),
     )
     server, timescaledb, roles, found, attached, room, sessions, migrating = (answer.fetched() for answer in answers)
-    version_text, role, superuser, createdb, in_recovery, pid = server[0]
+    version_text, login, role, superuser, createdb, in_recovery, pid = server[0]
     available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
     by_name = {database.name: database for database in databases(found)}
     database = by_name.get(name)
@@ -287,6 +312,7 @@ def inspect(connection: Connection, target: Target, look: Callable[[Target], Imp
         target=target,
         server=Server(
             version_text=version_text,
+            login=login,
             role=role,
             superuser=superuser,
             createdb=createdb,
@@ -313,7 +339,7 @@ def inspect(connection: Connection, target: Target, look: Callable[[Target], Imp
         sessions=tuple(Session(*row) for row in sessions),
         migrating=tuple(Session(*row) for row in migrating),
         attached=blockers,
-        impact=look(target) if look and database and not database.invalid else None,
+        impact=None,
     )
 
 
@@ -329,14 +355,18 @@ def is_newer(version: str, than: str) -> bool:
     return one > other
 
 
-def look_inside(target: Target) -> Impact:
-    """Return what is in a database; one that cannot be connected to counts as full.
+def look_inside(target: Target, role: str = "") -> Impact:
+    """Return what is in a database, read as another role if one is given; one that cannot be connected to is full.
 
     Raises UnreachableError if no server answers.
     """
     try:
         with postgres.reader(target) as connection:
-            return impact(connection)
+            if not role:
+                return impact(connection)
+            with reading(connection):
+                connection.execute(f"SET LOCAL ROLE {quoted(role)}".encode())
+                return impact(connection)
     except DbopsError as error:
         return unreadable(error)
 

@@ -28,6 +28,7 @@ from psycopg.pq import TransactionStatus
 from dbops import postgres
 from dbops.database import properties
 from dbops.database.inspection import Impact, Inspection, impact, inspect, rows_in, unreadable
+from dbops.database.preflight import assert_passed, creating_conditions
 from dbops.database.properties import Database, Kind, Marker, Properties
 from dbops.errors import (
     ConsentError,
@@ -130,7 +131,7 @@ class Operator:
         Where only its owner may replace a database, the session becomes that role.
         """
         found = self._clean_up(self._alone(inspect(self.connection, self.target)))
-        if found.database and (role := found.server.better_role(found.database.properties.owner)):
+        if role := found.role_to_become:
             self.connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
             found = self._clean_up(inspect(self.connection, self.target))
         if found.exists:
@@ -718,18 +719,18 @@ def _rename(name: str, to: str) -> sql.Composed:
 def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target]:
     """Yield an empty database with a scratch name and the server's defaults, over a session of its own; drop it.
 
-    Only superusers may connect to it or, where the role is not one, only that role. Raises PreflightError if the role
-    may not create databases.
+    It belongs to the connecting role or, where only the owner of the target's database may create databases, to that
+    one. Only superusers may connect to it or, where the role is not one, only that role. Raises PreflightError if
+    neither may create databases.
     """
     with postgres.maintenance(target) as connection:
         postgres.refuse_standby(connection, target)
-        found = replace(inspect(connection, target), database=None, scratch=())
-        if not found.server.may_create_databases:
-            raise PreflightError(
-                f"{found.server.role} may not create databases, and a scratch database is needed",
-                where=target.server,
-                hint=f"As a superuser, run ALTER ROLE {quoted(found.server.role)} CREATEDB.",
-            )
+        found = inspect(connection, target)
+        if (role := found.role_to_become) and found.server.roles[role].createdb:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            found = inspect(connection, target)
+        found = replace(found, database=None, scratch=())
+        assert_passed(tuple(creating_conditions(found)), target)
         operator = Operator(connection, target, TIMEOUT, report)
         operator.role = found.server.role
         try:

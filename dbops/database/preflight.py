@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dbops.database.inspection import Inspection
+from dbops.database.inspection import NO_RIGHTS, Inspection, Server
 from dbops.errors import PreflightError
 from dbops.postgres import quoted
 from dbops.settings import Target
@@ -88,7 +88,7 @@ def preflight(
         remedy = "Put it back with `invoke db.undo`, or drop it with `invoke db.drop --kept`."
         conditions.append(Condition("no database kept", False, reason, remedy))
     if creating:
-        conditions += [_may_create(inspection), *_timescaledb(inspection)]
+        conditions += creating_conditions(inspection)
     return tuple(conditions)
 
 
@@ -99,9 +99,9 @@ def _dropping(inspection: Inspection) -> Iterator[Condition]:
     owner = inspection.database.properties.owner
     yield judged(
         "right to drop",
-        inspection.server.may_act_for(owner) or bool(inspection.server.better_role(owner)),
+        inspection.server.may_act_for(owner),
         f"{name} belongs to {owner}, and {role} may not drop it",
-        f"Connect as {owner} or as a superuser.",
+        _to_act_for(owner, inspection.server),
     )
     yield judged(
         "not a template",
@@ -121,25 +121,36 @@ def _dropping(inspection: Inspection) -> Iterator[Condition]:
     )
 
 
-def _may_create(inspection: Inspection) -> Condition:
-    """Return whether the role may create a database and give it to its owner."""
+def _to_act_for(owner: str, server: Server) -> str:
+    """Return what lets a role do what another one may do."""
+    remedy = f"Connect as {owner} or as a superuser"
+    if server.roles.get(owner, NO_RIGHTS).superuser:
+        return f"{remedy}."
+    option = " WITH SET TRUE" if server.version >= 16 else ""
+    return f"{remedy}; or, as one, run GRANT {quoted(owner)} TO {quoted(server.login)}{option}."
+
+
+def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
+    """Yield whether the role may create a database and give it to its owner, who may then create objects in it."""
     server, owner = inspection.server, inspection.wanted.owner
-    if server.better_role(owner):
-        return judged(
-            "right to create",
-            server.roles[owner].createdb,
-            f"neither {server.role} nor {owner}, as which it would act, may create databases",
-            f"As a superuser, run ALTER ROLE {quoted(owner)} CREATEDB.",
-        )
+    role = server.role if server.role == server.login else f"{server.role}, as which {server.login} works here,"
     if not server.may_create_databases:
         remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
-        return Condition("right to create", False, f"{server.role} may not create databases", remedy)
-    return judged(
-        "right to create",
-        server.may_give_to(owner),
-        f"{server.role} may not give a database to {owner}",
-        f"Connect as {owner} or as a superuser.",
+        yield Condition("right to create", False, f"{role} may not create databases", remedy)
+    else:
+        yield judged(
+            "right to create",
+            server.may_give_to(owner),
+            f"{server.role} may not give a database to {owner}",
+            _to_act_for(owner, server),
+        )
+    yield judged(
+        "rights of an owner",
+        server.roles.get(owner, NO_RIGHTS).inherits,
+        f"{owner} does not inherit, so it may not create objects in schema public of its own database",
+        f"As a superuser, run ALTER ROLE {quoted(owner)} INHERIT.",
     )
+    yield from _timescaledb(inspection)
 
 
 def _room(inspection: Inspection) -> Condition:

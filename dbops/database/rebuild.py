@@ -242,7 +242,12 @@ def plan(target: Target, options: RebuildOptions) -> RebuildPlan:
     Raises ServerError if the server cannot be reached.
     """
     with postgres.reader(target, target.maintenance_database) as connection:
-        return judge(inspect(connection, target, look_inside), options)
+        found = inspect(connection, target)
+        if role := found.role_to_become:
+            found = inspect(connection, target, role)
+    if found.exists:
+        found = replace(found, impact=look_inside(target, role))
+    return judge(found, options)
 
 
 def judge(found: Inspection, options: RebuildOptions) -> RebuildPlan:

@@ -27,7 +27,7 @@ from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target, shown_path
 from dbops.verification import CheckFile, Verification
 
-GRANT = re.compile(r"GRANT \S+ TO .+$")
+GRANT = re.compile(r"(ALTER ROLE \S+ INHERIT; )?GRANT \S+ TO .+$")
 
 
 # What the migrations build.

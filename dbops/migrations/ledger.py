@@ -359,8 +359,8 @@ def _read(connection: Connection, target: Target, reader: str | None) -> tuple[E
         raise ServerError(
             f"role {connection.info.user} may not read the ledger {LEDGER}: {error.diag.message_primary}",
             where=f"database {target.database}",
-            hint="Connect as the database's owner, or let it run: "
-            f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}; GRANT SELECT ON {LEDGER} TO {role};",
+            # A grant on the ledger itself would be a change of the schema, which db.verify finds.
+            hint=f"Connect as the database's owner, or let a superuser run: GRANT pg_read_all_data TO {role};",
         ) from None
     except psycopg.errors.LockNotAvailable:
         if connection.info.transaction_status == TransactionStatus.INERROR:

@@ -8,16 +8,17 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from dbops.errors import DbopsError, ServerError, UnreachableError, UsageError
 from dbops.settings import Target
 
 CREATE_IT = "Create it with `invoke db.rebuild`, or correct the name in DATABASE_URL."
-NOT_LET_IN = "Ask the database's owner to grant CONNECT, or wait for a rebuild to finish."
+NOT_LET_IN = "As the owner, run GRANT CONNECT ON DATABASE {database} TO {role}; or wait for a rebuild to end."
 # In the maintenance database.
 HINTS_OF_MAINTENANCE = {
     CREATE_IT: "As a superuser, run CREATE DATABASE postgres: operators take their lock there.",
-    NOT_LET_IN: "As a superuser, grant CONNECT ON DATABASE postgres to this role: operators take their lock there.",
+    NOT_LET_IN: "As a superuser, run GRANT CONNECT ON DATABASE {database} TO {role}: operators take their lock there.",
 }
 UNREACHABLE = "Start the server, or correct host and port in DATABASE_URL. `invoke server.up` starts the embedded one."
 REFUSED = (
@@ -30,7 +31,7 @@ CERTIFICATES = (
     "Check sslmode, sslrootcert, sslcert and sslkey in DATABASE_URL against what the server's administrator gave you."
 )
 # A refused connection has no SQLSTATE, only words: the server's, in any language (then REFUSED is the hint), or those
-# of libpq. The first pattern that fits counts.
+# of libpq. The first pattern that fits counts. {database} and {role} are those of the connection.
 HINTS_BY_MESSAGE = (
     (r"password authentication failed|no password supplied", "Check user and password in DATABASE_URL."),
     (r'database ".*" does not exist', CREATE_IT),
@@ -138,6 +139,8 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         hint = next((hint for pattern, hint in HINTS_BY_MESSAGE if re.search(pattern, words)), unknown)
         if database == target.maintenance_database:
             hint = HINTS_OF_MAINTENANCE.get(hint, hint)
+        names = {"database": database, "role": target.parameters.get("user", "name")}
+        hint = hint.format(**{key: sql.Identifier(name).as_string() for key, name in names.items()})
     kind = ServerError if sqlstate or ANSWER.search(str(error)) else UnreachableError
     return kind(redact(words, target), where=where, hint=hint, sqlstate=sqlstate)
 

@@ -8,10 +8,8 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from dbops import postgres
 from dbops.database import rebuild
 from dbops.database.consent import Agreement
-from dbops.database.inspection import inspect, look_inside
 from dbops.database.operator import operating
 from dbops.database.rebuild import DropResult
 from dbops.errors import ConsentError, PreflightError
@@ -131,8 +129,7 @@ def test_row_that_is_committed_while_sessions_are_ended_is_not_dropped(
 
 def test_partly_dropped_database_is_dropped_for_good(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
-    with postgres.maintenance(empty) as connection:
-        assert not inspect(connection, empty, look_inside).rows
+    assert not rebuild.plan(empty, options()).inspection.rows
     assert drop(empty).existed
     assert not exists(server, empty.database)
 

@@ -12,6 +12,7 @@ ROLE, DATABASE = "kapman", "kapman_dev"
 PROPERTIES = Properties(ROLE, "UTF8", "c", "C.UTF-8", "C.UTF-8", None, None, "pg_default")
 SERVER = Server(
     version_text="15.15",
+    login=ROLE,
     role=ROLE,
     superuser=False,
     createdb=True,

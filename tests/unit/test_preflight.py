@@ -8,6 +8,9 @@ from dbops.database.inspection import Inspection, Role
 from dbops.database.preflight import is_supported, preflight
 from tests.support.inspections import SERVER, TARGET, THERE, inspection
 
+# A role that inherits from the owner of a database, and may not become it.
+MEMBER = Role(may_act=True, may_set=False)
+
 
 @pytest.mark.parametrize(
     ("version", "supported"),
@@ -47,19 +50,27 @@ def test_each_condition_that_is_not_met_is_named_alone(name: str) -> None:
 
 def test_role_that_may_not_give_a_database_to_its_owner_is_refused() -> None:
     database = replace(THERE, properties=replace(THERE.properties, owner="other"))
-    found = inspection(database=database, server=replace(SERVER, roles={"other": Role(may_act=True, may_set=False)}))
+    found = inspection(database=database, server=replace(SERVER, roles={"other": MEMBER}))
     assert refused(found) == {"right to create"}
 
 
-def test_role_that_does_not_inherit_from_the_owner_acts_as_the_owner() -> None:
+@pytest.mark.parametrize(
+    ("changes", "becomes"),
+    [
+        ({}, False),
+        ({"may_set": True}, False),
+        ({"may_set": True, "may_act": False}, True),
+        ({"may_set": True, "createdb": True}, False),
+        ({"may_act": False}, False),
+    ],
+)
+def test_role_becomes_the_owner_where_its_own_rights_are_not_enough(changes: dict[str, bool], becomes: bool) -> None:
     database = replace(THERE, properties=replace(THERE.properties, owner="other"))
-    member = Role(may_act=False, may_set=True, createdb=True)
-    assert refused(inspection(database=database, server=replace(SERVER, roles={"other": member}))) == set()
-    for rights, missing in (
-        (replace(member, createdb=False), {"right to create"}),
-        (replace(member, may_set=False), {"right to drop", "right to create"}),
-    ):
-        assert refused(inspection(database=database, server=replace(SERVER, roles={"other": rights}))) == missing
+    found = inspection(database=database, server=replace(SERVER, roles={"other": replace(MEMBER, **changes)}))
+    assert found.role_to_become == ("other" if becomes else "")
+    if changes.get("createdb"):
+        assert replace(found, server=replace(found.server, createdb=False)).role_to_become == "other"
+    assert replace(found, server=replace(found.server, superuser=True)).role_to_become == ""
 
 
 def test_conditions_of_a_create_do_not_matter_for_a_drop() -> None:

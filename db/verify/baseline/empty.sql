@@ -65,8 +65,9 @@ counted (schema_name, table_name, said) AS (
                     || ', and another role''s code would run with your rights'
             WHEN NOT considered.readable
                 THEN
-                    'not counted: this role may not read the table; as a superuser, run GRANT pg_read_all_data TO '
-                    || quote_ident(current_user)
+                    'not counted: this role may not read the table; as a superuser, run '
+                    || CASE WHEN role.rolinherit THEN '' ELSE format('ALTER ROLE %I INHERIT; ', role.rolname) END
+                    || format('GRANT pg_read_all_data TO %I', role.rolname)
             WHEN row_security_active(considered.object)
                 THEN 'not counted: row-level security hides rows from this role'
             ELSE
@@ -77,6 +78,7 @@ counted (schema_name, table_name, said) AS (
         END
     FROM considered
     CROSS JOIN untrusted
+    INNER JOIN pg_catalog.pg_roles AS role ON role.rolname = current_user
     UNION ALL
     SELECT
         'large',

@@ -50,8 +50,10 @@ SELECT
         WHEN count(ledger.readable) = 0 THEN 'missing'
         WHEN bool_or(ledger.readable) THEN 'could not see: another session has locked the table'
         ELSE
-            'could not see: this role may not read the ledger; as a superuser, run GRANT pg_read_all_data TO '
-            || quote_ident(current_user)
+            'could not see: this role may not read the ledger; as a superuser, run '
+            || CASE WHEN bool_or(role.rolinherit) THEN '' ELSE format('ALTER ROLE %I INHERIT; ', current_user) END
+            || format('GRANT pg_read_all_data TO %I', current_user)
     END AS actual
 FROM ledger
-FULL OUTER JOIN state ON true;
+FULL OUTER JOIN state ON true
+LEFT JOIN pg_catalog.pg_roles AS role ON role.rolname = current_user;
