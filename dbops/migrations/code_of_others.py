@@ -12,7 +12,7 @@ from typing import Any
 
 from dbops.errors import PreflightError
 from dbops.migrations.files import Migration, first_of
-from dbops.postgres import Connection, sql_file
+from dbops.postgres import Connection, quoted, sql_file
 from dbops.settings import Target
 
 # The catalogs that have a row for whatever can run. Readers, and writers of tables, are not hindered; what creates such
@@ -31,18 +31,21 @@ LOCK = (
 _LET_OTHERS_END = sql_file("dbops.migrations", "let_others_end")
 
 
-def possible(connection: Connection) -> bool:
-    """Return whether a superuser is connected to a database in which other roles may have code, now or at any time."""
+def possible(connection: Connection) -> str:
+    """Return the superuser that the session is, or may become, if other roles may have code in its database.
+
+    They may have it now, or at any time. Nothing is returned where they cannot, or the session has no such right.
+    """
     row: Any = connection.execute(sql_file("dbops.migrations", "others_may_create").encode()).fetchone()
-    return bool(row[0])
+    return str(row[0]) if row else ""
 
 
-def keep_out(connection: Connection, target: Target) -> None:
+def keep_out(connection: Connection, target: Target, superuser: str) -> None:
     """Raise PreflightError if there is such code; else there is none until the open transaction ends.
 
-    The session must act as the superuser, and have the lock timeout that is to hold for this.
+    The session acts as its own role afterwards. It must have the lock timeout that is to hold for this.
     """
-    connection.execute(LOCK.encode())
+    connection.execute(f"SET LOCAL ROLE {quoted(superuser)}; {LOCK}; SET LOCAL ROLE NONE".encode())
     connection.execute(_LET_OTHERS_END.encode())
     refuse(connection, target)
 
@@ -55,23 +58,23 @@ def refuse(connection: Connection, target: Target) -> None:
     role, what, owner, trusted = found[0]
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     raise PreflightError(
-        f"{connection.info.user} is a superuser, and {target.database} has code of role {role} that could run with "
-        f"that right: {what}{more}",
+        f"{connection.info.user} has superuser rights, and {target.database} has code of role {role} that could run with"
+        f" that right: {what}{more}",
         where=str(target),
         notes=first_of(tuple(f"{what} of role {role}" for role, what, *_ in found)) if more else (),
         state="Nothing of it ran, and nothing more was applied.",
         hint="Let a superuser own it or drop it: no other role may have code in a superuser's database."
         if trusted
-        else f"Connect as {owner}, who owns the database, or as a member of that role.",
+        else f"Connect as {owner}, who owns the database, or as a member of that role without superuser rights.",
     )
 
 
 def refuse_outside_transaction(migration: Migration, connection: Connection, target: Target) -> None:
     """Raise PreflightError for a file that runs outside a transaction: no lock can keep code out meanwhile."""
     raise PreflightError(
-        f"{connection.info.user} is a superuser, and others may create code in {target.database} while "
+        f"{connection.info.user} has superuser rights, and others may create code in {target.database} while "
         f"{migration.name} runs outside a transaction",
         where=migration.label,
         state="Nothing of it was applied.",
-        hint="Connect as the owner of the database, or as a member of that role.",
+        hint="Connect as the owner of the database, or as a member of that role without superuser rights.",
     )

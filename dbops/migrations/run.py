@@ -242,9 +242,9 @@ def as_owner(connection: Connection, target: Target) -> Iterator[None]:
     Raises PreflightError where a superuser would run code of other roles.
     """
     with postgres.translated(target), connection.transaction():
-        if code_of_others.possible(connection):
+        if superuser := code_of_others.possible(connection):
             connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            code_of_others.keep_out(connection, target)
+            code_of_others.keep_out(connection, target, superuser)
         if owner := owner_to_act_as(connection):
             connection.execute(f"SET LOCAL ROLE {postgres.quoted(owner)}")
         yield
@@ -301,8 +301,8 @@ def _begin(work: Work, first: Migration) -> None:
     ]
     try:
         if session.guarded:
-            session.script(*beginning, "SET LOCAL ROLE NONE")
-            code_of_others.keep_out(session.connection, session.target)
+            session.script(*beginning)
+            code_of_others.keep_out(session.connection, session.target, session.guarded)
             beginning = session.owner_sql(local=True)
         session.script(*beginning, *work.creating_ledger())
     except psycopg.Error as error:

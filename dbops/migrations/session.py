@@ -213,8 +213,8 @@ class Incoming:
 class Session:
     """The one session that migrates a database, as `owner` where that is another role than its own.
 
-    `guarded` is whether a superuser migrates a database in which other roles may have code; `attempt` counts those at
-    the transaction that runs.
+    `guarded` is the superuser that the session is or may become, where other roles may have code in the database;
+    `attempt` counts those at the transaction that runs.
     """
 
     connection: Connection
@@ -223,7 +223,7 @@ class Session:
     watch: LockWatch
     report: Report
     owner: str | None
-    guarded: bool = False
+    guarded: str = ""
     attempt: int = 1
     outgoing: Outgoing = field(default_factory=Outgoing)
     incoming: Incoming = field(default_factory=Incoming)

@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from dbops.errors import PreflightError, ServerError
 from dbops.events import Report, Statement
 from dbops.postgres.errors import is_known, translate, translated
+from dbops.postgres.sqlfiles import sql_file
 from dbops.postgres.waiting import WatchedConnection, seconds_left
 from dbops.settings import Target
 
@@ -54,9 +55,11 @@ SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "0",
     "jit": "off",
 }
-# What holds when a session begins, and later is the session's own affair: it acts as the role that connected, and loads
-# nothing. A role that an owner has set for its database is no barrier: code of that owner's says SET ROLE NONE.
+# What holds when a session begins, and later is the session's own affair: it loads nothing, and acts as the role that
+# connected, or as the one that this role has been given with ALTER ROLE. A role that an owner has set for its database
+# does not count: it would have code of that owner's trusted, which says SET ROLE NONE.
 AT_FIRST: Mapping[str, str] = {"role": "none", "local_preload_libraries": ""}
+_OWN_ROLE = sql_file("dbops.postgres", "own_role")
 # A statement ends soon after its client has gone, and so do its locks. Not every server's system can notice that: see
 # client_connection_check_interval in PostgreSQL's documentation.
 NOTICED = {"client_connection_check_interval": "1s"}
@@ -93,7 +96,7 @@ def connect(
     connection = _open(target, database, connect_timeout, application, settings)
     try:
         with translated(target, connection.info.dbname):
-            _put_in_force(connection, target, {**SETTINGS, **AT_FIRST, **NOTICED, **settings})
+            _put_in_force(connection, target, {**SETTINGS, **NOTICED, **settings})
     except BaseException:
         connection.close()
         raise
@@ -173,7 +176,7 @@ def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping
     """Set in a session of the server's own what is not in force, as PGDATESTYLE is not; PreflightError for a pooler."""
     current = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({}, true)").format(name) for name in wanted)
     # No operator, and no function without its schema: the search path may be the database owner's.
-    query = sql.SQL("SELECT pg_catalog.pg_backend_pid(), {}").format(current)
+    query = sql.SQL("SELECT pg_catalog.pg_backend_pid(), {}, ({})").format(current, sql.SQL(_OWN_ROLE.format("false")))
     connection.in_force = True
     found: Any = connection.execute(query).fetchone()
     if found[0] != connection.info.backend_pid:
@@ -183,7 +186,7 @@ def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping
             hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
         )
     connection.direct = True
-    missing = {name: value for (name, value), there in zip(wanted.items(), found[1:], strict=True) if there != value}
+    missing = {name: value for (name, value), there in zip(wanted.items(), found[1:-1], strict=True) if there != value}
     for name in [name for name in NOTICED if name in missing]:
         with suppress(psycopg.errors.DataError, psycopg.errors.SyntaxErrorOrAccessRuleViolation):
             connection.execute(_setting("SET", name, missing.pop(name)))
@@ -241,7 +244,7 @@ def reading(
     settings = reading_settings(statement_timeout, lock_timeout, row_security)
     reader = connection if isinstance(connection, WatchedConnection) and not connection.in_force else None
     if reader:
-        settings += (_setting("SET LOCAL", "role", AT_FIRST["role"]).as_string(),)
+        settings += (_OWN_ROLE.format("true"),)
         reader.in_force = True
     try:
         connection.execute("; ".join([begin, *settings]).encode())

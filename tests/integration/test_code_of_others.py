@@ -239,3 +239,22 @@ def test_code_of_a_stranger_in_a_superusers_database_is_refused_too(
     server.execute("DROP TRIGGER IF EXISTS g ON public.t", empty.database)
     server.execute("CREATE FUNCTION public.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'", empty.database)
     assert len(migrate(empty, pending(tmp_path)).applied) == 1
+
+
+@pytest.mark.parametrize("way", ["migrate", "check"])
+@pytest.mark.slow
+def test_role_that_may_become_a_superuser_is_guarded_like_one(
+    server: TestServer, target: Target, owned: Target, owner: str, tmp_path: Path, way: str
+) -> None:
+    with operators.role(server, f"LOGIN IN ROLE {owner}, postgres") as deputy:
+        own = as_role(target, deputy)
+        assert len(migrate(own, pending(tmp_path)).applied) == 1
+        assert rows(target, "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'later'") == [(owner,)]
+        servers.run(owned, ESCALATE.format(owner=owner).replace("RESET ROLE", "SET ROLE postgres"))
+        with pytest.raises(PreflightError, match=rf"{deputy} has superuser rights.*escalate\(\)"):
+            migrate(own, discover(write(tmp_path, "SELECT public.escalate();", first=3)), Options(check=way == "check"))
+        assert not is_superuser(server, owner)
+        # What is its own is no other role's.
+        server.execute(f'ALTER DATABASE "{target.database}" OWNER TO {deputy}')
+        server.execute(f"REASSIGN OWNED BY {owner} TO {deputy}", target.database)
+        assert len(migrate(own, discover(write(tmp_path, "SELECT 1;", first=3))).applied) == 1

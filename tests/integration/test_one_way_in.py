@@ -87,25 +87,40 @@ def test_settings_are_in_force_through_what_drops_or_refuses_them(server: TestSe
                 assert in_force(connection) == dict(postgres.SETTINGS)
 
 
-@pytest.mark.parametrize("kind", [*BETWEEN, "nothing"])
-def test_session_is_the_connecting_role_whatever_role_the_database_sets(
-    server: TestServer, empty: Target, kind: str
-) -> None:
-    def acts_as(connection: postgres.Connection) -> str:
-        (row,) = connection.execute("SELECT current_user::text").fetchall()
-        return str(row[0])
+def acts_as(connection: postgres.Connection) -> str:
+    (row,) = connection.execute("SELECT current_user::text").fetchall()
+    return str(row[0])
 
-    with operators.role(server) as other, forwarder(server, startup=BETWEEN.get(kind, dict)) as (far, _):
-        target = far.target(empty.database)
-        server.execute(f'ALTER DATABASE "{empty.database}" SET role = {other}')
+
+@pytest.mark.parametrize("kind", [*BETWEEN, "nothing"])
+@pytest.mark.parametrize(
+    "given", ["by the database", "by ALTER ROLE", "by ALTER ROLE in the database", "and taken away"]
+)
+def test_session_is_the_connecting_role_or_the_one_that_was_given_to_it(
+    server: TestServer, empty: Target, kind: str, given: str
+) -> None:
+    with (
+        operators.role(server) as owner,
+        operators.role(server, f"LOGIN NOINHERIT IN ROLE {owner}") as member,
+        forwarder(server, startup=BETWEEN.get(kind, dict)) as (far, _),
+    ):
+        target = operators.as_role(far.target(empty.database), member)
+        whose = {
+            "by the database": f'DATABASE "{empty.database}"',
+            "by ALTER ROLE in the database": f'ROLE {member} IN DATABASE "{empty.database}"',
+        }.get(given, f"ROLE {member}")
+        server.execute(f"ALTER {whose} SET role = {owner}")
         with servers.connect(target) as connection:
-            assert acts_as(connection) == other, "the trial is of no use"
+            assert acts_as(connection) == owner, "the trial is of no use"
+        if given == "and taken away":
+            server.execute(f"REVOKE {owner} FROM {member}")
+        expected = owner if given.startswith("by ALTER") else member
         with postgres.connect(target) as connection:
-            assert acts_as(connection) == "postgres"
+            assert acts_as(connection) == expected
         with postgres.reader(target) as connection, postgres.reading(connection):
-            assert acts_as(connection) == "postgres"
+            assert acts_as(connection) == expected
             with postgres.reading(connection):
-                assert acts_as(connection) == "postgres"
+                assert acts_as(connection) == expected
 
 
 def test_library_that_an_owner_makes_sessions_load_does_not_keep_the_operator_out(

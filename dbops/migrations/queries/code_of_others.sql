@@ -7,7 +7,7 @@ WITH trusted AS MATERIALIZED (
     LEFT JOIN pg_catalog.pg_database AS d
         ON d.datname = pg_catalog.current_database() AND r.rolname = 'pg_database_owner'
     LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = d.datdba
-    WHERE r.rolsuper OR coalesce(o.rolsuper, false)
+    WHERE r.rolsuper OR r.rolname = session_user OR coalesce(o.rolsuper, false)
 ),
 own AS MATERIALIZED (
     SELECT d.objid FROM pg_catalog.pg_depend AS d

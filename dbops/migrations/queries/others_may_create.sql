@@ -1,12 +1,15 @@
--- Whether the session is a superuser's, and roles without superuser rights own something in the connected database, or
--- may create something in it: then code of theirs may be in it, at any time.
-SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = session_user AND r.rolsuper) AND EXISTS (
+-- The superuser that the session is, or may become, if roles without superuser rights own something in the connected
+-- database, or may create something in it: then code of theirs may be in it, at any time.
+SELECT r.rolname FROM pg_catalog.pg_roles AS r
+WHERE r.rolsuper AND pg_catalog.pg_has_role(session_user, r.oid, CASE
+    WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+AND EXISTS (
     WITH trusted AS MATERIALIZED (
         SELECT r.oid FROM pg_catalog.pg_roles AS r
         LEFT JOIN pg_catalog.pg_database AS d
             ON d.datname = pg_catalog.current_database() AND r.rolname = 'pg_database_owner'
         LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = d.datdba
-        WHERE r.rolsuper OR coalesce(o.rolsuper, false)
+        WHERE r.rolsuper OR r.rolname = session_user OR coalesce(o.rolsuper, false)
     )
     SELECT FROM (
         SELECT d.datdba, d.datacl, ARRAY['CREATE'] FROM pg_catalog.pg_database AS d
@@ -28,3 +31,4 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = session_us
            WHERE a.privilege_type = ANY (object.privileges) AND a.grantee NOT IN (SELECT t.oid FROM trusted AS t)
        )
 )
+ORDER BY r.rolname <> session_user, r.rolname LIMIT 1

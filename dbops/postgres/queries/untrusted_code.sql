@@ -1,9 +1,9 @@
--- Relations of which a query would run code that belongs to neither a superuser nor the connected role: views, and
+-- Relations of which a query would run code that belongs to neither a superuser nor the role that connected: views, and
 -- tables with a function in an index, a statistics object, a constraint or a rule, which the planner evaluates. A
 -- hypertable's chunks count as a part of it. Functions of an extension are no exception: the owner of the
--- extension can add some to it.
+-- extension can add some to it. Nor is a role that the session has become: SET ROLE NONE undoes that.
 WITH RECURSIVE trusted AS MATERIALIZED (
-    SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolsuper OR r.rolname = current_user
+    SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolsuper OR r.rolname = session_user
 ),
 code AS MATERIALIZED (
     SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS class, p.oid, p.oid::pg_catalog.regprocedure::text AS name
