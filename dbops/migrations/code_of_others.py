@@ -58,8 +58,8 @@ def refuse(connection: Connection, target: Target) -> None:
     role, what, owner, trusted = found[0]
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     raise PreflightError(
-        f"{connection.info.user} has superuser rights, and {target.database} has code of role {role} that could run with"
-        f" that right: {what}{more}",
+        f"{connection.info.user} has superuser rights, and {target.database} has code of role {role} that could run"
+        f" with that right: {what}{more}",
         where=str(target),
         notes=first_of(tuple(f"{what} of role {role}" for role, what, *_ in found)) if more else (),
         state="Nothing of it ran, and nothing more was applied.",

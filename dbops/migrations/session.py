@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from dbops.migrations import ledger
 from dbops.migrations.alone import MIGRATION_LOCK
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration, seconds
-from dbops.migrations.sqlsplit import Statement, split
+from dbops.migrations.sqlsplit import Statement, split, without_comments
 from dbops.postgres import Connection
 from dbops.settings import Target
 
@@ -34,8 +35,12 @@ from dbops.settings import Target
 LOCK_TIMEOUT = "1s"
 FIRST_LOCK_SECONDS = 0.1
 LOCK_BUDGET = "5min"
-# Outside a transaction (CREATE INDEX CONCURRENTLY) waiting blocks no session, and a timeout leaves an invalid index.
+# What is made for tables in use blocks no reader or writer while it waits, and a timeout leaves an invalid index.
 PATIENT_LOCK_TIMEOUT = "10min"
+_PATIENT = re.compile(
+    r"\s*(?:(?:CREATE|DROP|REINDEX|ALTER|REFRESH)\b[^'$]*\bCONCURRENTLY|ANALYZE|VACUUM(?!.*\bFULL\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
 PATIENCE_SECONDS = 60.0
 TRANSACTION_TIMEOUT_SINCE = 170000
 
@@ -144,8 +149,10 @@ class Options:
 
     def lock_timeout_for(self, migration: Migration) -> str:
         """Return how long a migration may wait for a lock at a time."""
-        default = LOCK_TIMEOUT if migration.header.transactional else PATIENT_LOCK_TIMEOUT
-        return self.lock_timeout or migration.header.lock_timeout or default
+        if chosen := self.lock_timeout or migration.header.lock_timeout:
+            return chosen
+        patient = not migration.header.transactional and _PATIENT.match(without_comments(migration.text))
+        return PATIENT_LOCK_TIMEOUT if patient else LOCK_TIMEOUT
 
     def attempt_seconds(self, migration: Migration, attempt: int) -> float:
         """Return how long an attempt (from 1) may wait for locks in all, and for one of them; 0 is no limit.

@@ -282,3 +282,44 @@ def test_index_that_another_role_is_building_is_not_blamed_on_a_file(
         building.result(30)
     server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
     server.execute(f"DROP ROLE {owner}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "patient"),
+    [
+        ("CREATE INDEX CONCURRENTLY t_n_idx ON public.t ((n || 'a'))", True),
+        ("/* now */ drop index -- of t\n concurrently public.t_n_idx", True),
+        ("ALTER TABLE public.t DETACH PARTITION public.p CONCURRENTLY", True),
+        ("VACUUM (ANALYZE) public.t", True),
+        ("ANALYZE", True),
+        ("VACUUM (VERBOSE, FULL) public.t", False),
+        ("VACUUM FULL", False),
+        ("ALTER TABLE public.t ADD COLUMN m integer", False),
+        ("COMMENT ON TABLE public.t IS 'built CONCURRENTLY'", False),
+        ("DO $$ BEGIN LOCK TABLE public.t; -- CONCURRENTLY\nEND $$", False),
+        ("CREATE INDEX i ON public.h (n) WITH (timescaledb.transaction_per_chunk)", False),
+        ("CALL public.p()", False),
+    ],
+)
+def test_only_what_blocks_nobody_while_it_waits_waits_for_long(tmp_path: Path, statement: str, patient: bool) -> None:
+    (file,) = written(tmp_path, f"-- migrate: no-transaction\n{statement};")
+    assert Options().lock_timeout_for(file) == ("10min" if patient else "1s")
+    assert Options(lock_timeout="3s").lock_timeout_for(file) == "3s"
+
+
+@pytest.mark.slow
+def test_reader_does_not_queue_behind_a_statement_outside_a_transaction(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    with servers.connect(empty) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM public.t")
+        files = discover(write(tmp_path, "-- migrate: no-transaction\nVACUUM FULL public.t;", first=2))
+        running = pool.submit(migrate, empty, files, Options(lock_budget="20s"))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.t'::regclass)"
+        while servers.rows(empty, waits) != [(True,)]:
+            time.sleep(0.01)
+        began = time.monotonic()
+        assert servers.rows(empty, "SELECT count(*) FROM public.t") == [(2,)]
+        assert time.monotonic() - began < 5
+        holder.execute("COMMIT")
+        assert running.result().retries > 0
