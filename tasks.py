@@ -207,13 +207,12 @@ def migrate(
         run.show(rehearsal)
         migrations.assert_declared(rehearsal.migrations)
         return
-    options = migrations.Options(
+    options = migrations.MigrationOptions(
         to=to,
         lock_timeout=lock_timeout,
         lock_budget=lock_budget,
         statement_timeout=statement_timeout,
         commit=commit,
-        with_times=run.details,
         patience=timeout,
     )
     if check:

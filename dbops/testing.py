@@ -182,7 +182,7 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
             drop(connection, old)
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(building)))
         try:
-            migrations.migrate(replace(server, database=building), files, migrations.Options(fresh=True))
+            migrations.migrate(replace(server, database=building), files, migrations.MigrationOptions(fresh=True))
             _complete(connection, building, name)
         except BaseException:
             drop(connection, building)

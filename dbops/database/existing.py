@@ -20,14 +20,14 @@ from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target
 
 if TYPE_CHECKING:
-    from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationResult, Plan
+    from dbops.migrations import LedgerStatus, MeasuredMigration, Migration, MigrationPlan, MigrationResult
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What pending migrations would do, and what they did before they were rolled back."""
 
-    plan: Plan
+    plan: MigrationPlan
     result: MigrationResult
 
 
@@ -41,7 +41,7 @@ class Rehearsal:
 def migrate(
     target: Target,
     files: tuple[Migration, ...],
-    options: migrations.Options | None = None,
+    options: migrations.MigrationOptions | None = None,
     *,
     verify: bool = False,
     checks: Path = CHECKS,
@@ -91,7 +91,7 @@ def migrate(
         stale = found.has_ledger and not (found.label and found.label.native)
         stale = stale and (found.label is None or found.label.environment == target.environment)
         if stale and not options.check:
-            with migrations.as_owner(inside, target):
+            with migrations.as_owner(inside, target, found.owner):
                 write_label(inside)
         return migrations.apply(
             inside, target, files, options, found=found, before_commit=verified if verify else None, report=report
@@ -101,7 +101,7 @@ def migrate(
 def try_out(
     target: Target,
     files: tuple[Migration, ...],
-    options: migrations.Options,
+    options: migrations.MigrationOptions,
     *,
     verify: bool = False,
     confirm: str = "",

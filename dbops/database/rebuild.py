@@ -338,7 +338,7 @@ def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPla
     Raises MigrationError if a migration fails, CheckError if a check does.
     """
     target = replace(operator.target, database=new.name)
-    how = migrations.Options(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
+    how = migrations.MigrationOptions(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
     with postgres.translated(target):
         with steps.timed("migrate", quiet=True):
             migrated = migrations.apply(

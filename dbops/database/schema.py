@@ -89,7 +89,7 @@ def building(
         postgres.translated(scratch),
         postgres.connect(scratch) as connection,
     ):
-        migrations.apply(connection, scratch, files, migrations.Options(to=to, fresh=True), report=report)
+        migrations.apply(connection, scratch, files, migrations.MigrationOptions(to=to, fresh=True), report=report)
         yield connection
 
 

@@ -66,7 +66,7 @@ class File:
         return self.earlier.after(self.text)
 
     @cached_property
-    def reaching(self) -> list[reach.Finding]:
+    def reaching(self) -> list[reach.Violation]:
         """Return what reaches beyond the database, or changes the runner's limits."""
         return reach.findings(self.text)
 

@@ -14,33 +14,32 @@ if TYPE_CHECKING:
     )
     from dbops.migrations.files import Migration, NewFile, Renumbered, discover, new_file, renumber
     from dbops.migrations.ledger import LedgerStatus, State, read_status, status
+    from dbops.migrations.options import DEFAULTS, Custody, MigrationOptions
     from dbops.migrations.reach import assert_limits, assert_within
     from dbops.migrations.rehearsal import MeasuredMigration, assert_declared, rehearse
     from dbops.migrations.released import released_names
     from dbops.migrations.run import (
-        DEFAULTS,
+        MigrationPlan,
         MigrationResult,
-        Plan,
         PlannedMigration,
         apply,
         as_owner,
         migrate,
         plan,
     )
-    from dbops.migrations.session import Custody, Options
-    from dbops.migrations.work import AppliedMigration
+    from dbops.migrations.session import AppliedMigration
 
 # What a verb does not need is not imported: a fifth of the time that `db.status` takes to start.
 _MODULES = {
     "alone": "HOLDING_MIGRATION_LOCK MIGRATION_LOCK only_session refuse_system_database",
     "files": "Migration NewFile Renumbered discover new_file renumber",
     "ledger": "LedgerStatus State read_status status",
+    "options": "DEFAULTS Custody MigrationOptions",
     "reach": "assert_limits assert_within",
     "rehearsal": "MeasuredMigration assert_declared rehearse",
     "released": "released_names",
-    "run": "DEFAULTS MigrationResult Plan PlannedMigration apply as_owner migrate plan",
-    "session": "Custody Options",
-    "work": "AppliedMigration",
+    "run": "MigrationPlan MigrationResult PlannedMigration apply as_owner migrate plan",
+    "session": "AppliedMigration",
 }
 _OWNERS = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -60,10 +59,10 @@ __all__ = [
     "LedgerStatus",
     "MeasuredMigration",
     "Migration",
+    "MigrationOptions",
+    "MigrationPlan",
     "MigrationResult",
     "NewFile",
-    "Options",
-    "Plan",
     "PlannedMigration",
     "Renumbered",
     "State",

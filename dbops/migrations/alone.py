@@ -29,14 +29,14 @@ HOLDING_MIGRATION_LOCK = (
 # Databases of the server itself, beside the one that operators connect to.
 SYSTEM_DATABASES = ("postgres", "template0", "template1")
 
+OPERATOR = "another operator"
+MIGRATION = "another migration"
 _POLL_SECONDS = 0.2
-# Whether the lock was free and is ours now; then who holds an operator's lock on this database, in whichever database
-# he took it. Two statements, since the second must look after the first has the lock.
-_TAKE = """
-SELECT pg_catalog.pg_try_advisory_lock({migration});
+# Who holds an operator's lock, by its key, in whichever database he took it.
+_OPERATORS = """
 SELECT l.pid FROM pg_catalog.pg_locks AS l
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid()
-  AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = {operator}
+  AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8
 """
 
 
@@ -62,21 +62,14 @@ def only_session(target: Target, *, patience: float, report: Report = ignore) ->
     ends = time.monotonic() + patience
     said = False
     while True:
-        connection, holder = _connected(target)
+        connection, at_work = _connected(target)
         if connection:
             break
         if not said:
-            report(Message("INFO", f"waiting up to {patience:g} s for {holder[0]}: {holder[1]}"))
+            report(Message("INFO", f"waiting up to {patience:g} s for {at_work[0]}: {at_work[1]}"))
             said = True
         if time.monotonic() > ends:
-            raise PreflightError(
-                f"{holder[0]} is at work on {target.database}: {holder[1]}"
-                if holder[0] == OPERATOR
-                else f"another migration of this database is running: {holder[1]}",
-                where=str(target),
-                state="Nothing was applied.",
-                hint="Wait for it to end, or wait longer with --timeout.",
-            )
+            raise _refused(target, *at_work)
         try:
             time.sleep(_POLL_SECONDS)
         except Interrupted as interruption:
@@ -85,9 +78,6 @@ def only_session(target: Target, *, patience: float, report: Report = ignore) ->
     with connection:
         postgres.refuse_standby(connection, target)
         yield connection
-
-
-OPERATOR = "another operator"
 
 
 def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
@@ -102,30 +92,43 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
         raise
     try:
         with postgres.translated(target):
-            cursor = connection.execute(_TAKE.format(migration=MIGRATION_LOCK, operator=key).encode())
-            (free,) = cursor.fetchall()
-            cursor.nextset()
-            operators: Any = cursor.fetchall()
-            if free == (True,) and not operators:
-                return connection, ("", "")
+            # In this order: who takes the lock now is seen by operators that look for it later.
+            locked = postgres.try_lock(connection, MIGRATION_LOCK)
+            operators: list[Any] = connection.execute(_OPERATORS, [key]).fetchall()
             if operators:
-                holder = postgres.session_of(connection, operators[0][0])
-                connection.close()
-                return None, (OPERATOR, holder)
-            holder = postgres.lock_holder(connection, MIGRATION_LOCK)
-            connection.close()
-            return None, ("another migration", holder)
+                at_work = OPERATOR, postgres.session_of(connection, operators[0][0])
+            elif locked:
+                return connection, ("", "")
+            else:
+                at_work = MIGRATION, postgres.lock_holder(connection, MIGRATION_LOCK)
+        connection.close()
     except BaseException:
         connection.close()
         raise
+    return None, at_work
 
 
 def _operator_outside(target: Target, key: int) -> str:
     """Return who works on a database that cannot be connected to; empty if there is no one, or that is not known."""
     try:
         with postgres.maintenance(target) as connection:
-            cursor = connection.execute(_TAKE.partition(";")[2].format(operator=key).encode())
-            found: Any = cursor.fetchall()
+            found: list[Any] = connection.execute(_OPERATORS, [key]).fetchall()
             return postgres.session_of(connection, found[0][0]) if found else ""
     except DbopsError:
         return ""
+
+
+def another_migration(connection: Connection, target: Target) -> PreflightError:
+    """Return the error for a database whose migration lock another session has."""
+    return _refused(target, MIGRATION, postgres.lock_holder(connection, MIGRATION_LOCK))
+
+
+def _refused(target: Target, kind: str, holder: str) -> PreflightError:
+    return PreflightError(
+        f"{kind} is at work on {target.database}: {holder}"
+        if kind == OPERATOR
+        else f"{kind} of this database is running: {holder}",
+        where=str(target),
+        state="Nothing was applied.",
+        hint="Wait for it to end, or wait longer with --timeout.",
+    )

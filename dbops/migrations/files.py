@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 from dbops.errors import Location, UsageError
@@ -100,10 +100,9 @@ class Header:
 class Migration:
     """A valid file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes.
 
-    `statements` counts them; a file that is being written has none, and cannot be applied. `adds_enum_value` is
-    whether it adds a value to a type, which can be used only after a commit; `touches_session` whether it may leave
-    settings or other things behind in its session. `label` is the path to show: relative where
-    the file is below the working directory.
+    A file that is being written has no `statements`, and cannot be applied. `adds_enum_value` is whether it adds a
+    value to a type, which can be used only after a commit; `touches_session` whether it may leave settings or other
+    things behind in its session. `label` is the path to show: relative where the file is below the working directory.
     """
 
     version: int
@@ -111,10 +110,10 @@ class Migration:
     path: Path
     checksum: str
     size: int
-    statements: int
     header: Header
     adds_enum_value: bool
     text: str = field(repr=False, compare=False)
+    statements: tuple[Statement, ...] = field(repr=False, compare=False)
     label: str = field(repr=False)
     touches_session: bool = field(repr=False)
 
@@ -349,18 +348,12 @@ def _validated(path: Path, directory: Path) -> Migration:
         header = parse_header(text)
     except ValueError as error:
         raise InvalidFileError(f"has an error in its header: {error}") from None
-    count, end, adds_enum_value, touches_session = 0, -1, False, _TOUCHES.search(text) is not None
-    for statement in split(text):
-        if count:
-            _validate_gap(path, text, end, statement.start)
-        end = statement.end
-        count += 1
-        adds_enum_value |= statement.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(statement.words)
-        touches_session |= statement.words[:1] not in _DEFINITIONS
+    statements = tuple(split(text))
+    for statement, following in zip_longest(statements, statements[1:]):
         _validate_statement(path, text, statement, header)
-    if count:
-        _validate_gap(path, text, end, len(text))
-    if count > 1 and not header.transactional:
+        _validate_gap(path, text, statement.end, following.start if following else len(text))
+    if len(statements) > 1 and not header.transactional:
+        count = len(statements)
         raise InvalidFileError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
     content = text.encode()
     return Migration(
@@ -369,12 +362,12 @@ def _validated(path: Path, directory: Path) -> Migration:
         path=path,
         checksum=hashlib.sha256(content).hexdigest(),
         size=len(content),
-        statements=count,
         header=header,
-        adds_enum_value=adds_enum_value,
+        adds_enum_value=any(s.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(s.words) for s in statements),
         text=text,
+        statements=statements,
         label=shown_path(path),
-        touches_session=touches_session,
+        touches_session=_TOUCHES.search(text) is not None or any(s.words[:1] not in _DEFINITIONS for s in statements),
     )
 
 
@@ -382,6 +375,7 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
     """Raise InvalidFileError for what a migration must not contain."""
     words = statement.words
     offset = statement.start
+    builds_index = statement.begins("CREATE", "INDEX") or statement.begins("CREATE", "UNIQUE", "INDEX")
     if statement.psql >= 0:
         what, offset = "contains a backslash command, which only psql understands: write SQL only", statement.psql
     elif {words[:1], words[:2]} & _TRANSACTION_CONTROL:
@@ -390,17 +384,12 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
         what = "changes standard_conforming_strings, which decides where statements end: write E'...' instead"
     elif statement.begins("COPY") and _CLIENT & set(pairwise(words)):
         what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
-    elif not header.transactional and _builds_unnamed_index(statement):
+    elif not header.transactional and builds_index and index_build(statement.text) is None:
+        # It could not be found again if it failed.
         what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"
     else:
         return
     raise InvalidFileError(what, location_at(text, offset, shown_path(path)))
-
-
-def _builds_unnamed_index(statement: Statement) -> bool:
-    """Return whether a statement builds an index that could not be found again if it failed."""
-    builds = statement.begins("CREATE", "INDEX") or statement.begins("CREATE", "UNIQUE", "INDEX")
-    return builds and index_build(statement.text) is None
 
 
 def _validate_gap(path: Path, text: str, start: int, end: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +21,7 @@ from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
 from dbops.label import KeptDatabase, Label
 from dbops.migrations.files import Migration, first_of, refuse_empty
-from dbops.postgres import UNTRUSTED_CODE, Connection
+from dbops.postgres import UNTRUSTED_CODE, Connection, sql_file
 from dbops.settings import Target
 
 SCHEMA = "dbops"
@@ -30,64 +31,12 @@ LEDGER = f"{SCHEMA}.{TABLE}"
 LOCK_SECONDS = 5.0
 
 CREATE_SCHEMA = f"CREATE SCHEMA {SCHEMA}"
-CREATE_TABLE = (
-    f"""CREATE TABLE {LEDGER} (
-    version integer NOT NULL,
-    name text NOT NULL,
-    checksum text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    applied_by text NOT NULL DEFAULT session_user,
-    duration_ms bigint,
-    tool_version text NOT NULL,
-    CONSTRAINT schema_migrations_pkey PRIMARY KEY (version),
-    CONSTRAINT schema_migrations_version_check CHECK (version > 0),
-    CONSTRAINT schema_migrations_checksum_check CHECK (checksum ~ '^[0-9a-f]{{64}}$'),
-    CONSTRAINT schema_migrations_duration_ms_check CHECK (duration_ms >= 0)
-)""",
-    f"COMMENT ON TABLE {LEDGER} IS 'Which migrations this database has had; written by the migration runner only'",
-    f"COMMENT ON COLUMN {LEDGER}.checksum IS 'sha256 of the file without BOM and with LF line ends'",
-    f"COMMENT ON COLUMN {LEDGER}.applied_at IS 'When the file was applied, or begun where it has not finished'",
-    f"COMMENT ON COLUMN {LEDGER}.applied_by IS 'Role that connected; what the file creates may belong to another role'",
-    f"COMMENT ON COLUMN {LEDGER}.duration_ms IS "
-    "'How long the file took; NULL where it runs outside a transaction and has not finished'",
-    f"COMMENT ON COLUMN {LEDGER}.tool_version IS 'Version of the runner'",
-)
-
-# `relation` is the first one that is neither a member of an extension nor in a schema of one, as TimescaleDB's chunks
-# are.
-_INSPECT = f"""
-SELECT
-    EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'dbops'),
-    EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.condeferrable),
-    (SELECT s.system_identifier::text FROM pg_catalog.pg_control_system() AS s),
-    (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
-     WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    l.relkind <> 'r', l.relhasrules, l.relrowsecurity,
-    EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid),
-    -- Who may read it in this session's place, if its role may act as the database's owner but does not inherit.
-    CASE WHEN l.oid IS NOT NULL AND NOT (
-        pg_catalog.has_schema_privilege('dbops', 'USAGE') AND pg_catalog.has_table_privilege(l.oid, 'SELECT')
-    ) THEN (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database AS d
-            WHERE d.datname = pg_catalog.current_database()
-              AND pg_catalog.pg_has_role(session_user, d.datdba, 'MEMBER'))
-    END,
-    l.oid IN (SELECT f.relation FROM ({UNTRUSTED_CODE}) AS f),
-    (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
-     FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid <> coalesce(l.oid, 0)
-       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e' AND (
-             (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
-             OR (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objid = n.oid)))
-     ORDER BY c.oid LIMIT 1),
-    pg_catalog.current_setting('server_version'),
-    (SELECT e.extversion::text FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb')
-FROM (SELECT 1) AS one LEFT JOIN (
-    SELECT c.oid, c.relkind, c.relhasrules, c.relrowsecurity
-    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s
-) AS l ON true
-"""
+CREATE_TABLE = sql_file("dbops.migrations", "create_ledger")
+# What a run compares before it commits: the definition with what it was, the digest with `digest` of what it knows.
+DEFINITION = sql_file("dbops.migrations", "ledger_definition")
+DIGEST = sql_file("dbops.migrations", "ledger_digest")
+_INSPECT = sql_file("dbops.migrations", "ledger").replace("{untrusted_code}", UNTRUSTED_CODE)
+_DURATIONS = sql_file("dbops.migrations", "durations")
 _FIELDS = ("version", "name", "checksum", "applied_at", "applied_by", "duration_ms", "tool_version")
 _READ = f"SELECT {', '.join(_FIELDS)} FROM {LEDGER} ORDER BY version"
 
@@ -168,8 +117,9 @@ class LedgerStatus:
     `engine` is PostgreSQL and TimescaleDB with their versions, for people; `unknown_relation` names one that
     exists without a ledger; `label` is the environment kept in the database; `problems` describe changes to
     the ledger itself; `has_schema` is whether its schema exists, `defers` whether any constraint can be deferred;
-    `newer_timescaledb` is the version that the server has installed, if the database has an older one; `kept` is the
-    database that this one replaced, if it was kept.
+    `owner` is the owner of the database if the session's role may act as it, else empty; `newer_timescaledb` is the
+    version that the server has installed, if the database has an older one; `kept` is the database that this one
+    replaced, if it was kept.
     """
 
     database: str
@@ -185,6 +135,7 @@ class LedgerStatus:
     has_schema: bool = field(default=False, repr=False)
     defers: bool = field(default=False, repr=False)
     system_identifier: str = field(default="", repr=False)
+    owner: str = field(default="", repr=False)
 
     def having(self, *states: State) -> tuple[Item, ...]:
         """Return the items in any of these states."""
@@ -289,7 +240,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
 
     Raises ServerError if the role may not read the ledger, PreflightError if another session keeps it locked.
     """
-    row: Any = connection.execute(_INSPECT, [SCHEMA, TABLE]).fetchone()
+    row: Any = connection.execute(_INSPECT.encode()).fetchone()
     (
         has_schema,
         defers,
@@ -299,7 +250,8 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         rules,
         row_security,
         triggers,
-        reader,
+        owner,
+        readable,
         calls,
         relation,
         *engine,
@@ -311,7 +263,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
             state="Nothing was changed.",
             hint="Correct the database's name in DATABASE_URL, or move that table away.",
         )
-    entries = _read(connection, target, reader) if columns and not (other_kind or calls) else ()
+    entries = _read(connection, target, None if readable else owner) if columns and not (other_kind or calls) else ()
     database_label = label.read(connection) if has_schema else None
     problems = [
         f"the ledger {LEDGER} {what}"
@@ -342,6 +294,7 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
         has_schema=has_schema,
         defers=defers,
         system_identifier=identifier,
+        owner=owner or "",
     )
 
 
@@ -380,14 +333,6 @@ def _read(connection: Connection, target: Target, reader: str | None) -> tuple[E
     return tuple(Entry(*row) for row in rows)
 
 
-# The milliseconds since the file before was recorded, or since the transaction began; 0 where the clock was set back.
-_SINCE_PREVIOUS = """greatest(0, pg_catalog.round(1000::pg_catalog.numeric OPERATOR(pg_catalog.*) extract(
-    epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) greatest(pg_catalog.now(), (
-        SELECT p.applied_at FROM dbops.schema_migrations AS p
-        WHERE p.version OPERATOR(pg_catalog.=) ($1 OPERATOR(pg_catalog.-) 1)
-    )))))"""
-
-
 @cache
 def tool(directory: Path) -> str:
     """Return what the ledger says of the tool: its version, and the commit of the checkout that the files are from."""
@@ -400,89 +345,44 @@ def tool(directory: Path) -> str:
     return f"{__version__} ({commit})" if done.returncode == 0 and commit.isalnum() else __version__
 
 
-def prepare_sql(settings: str, tool_version: str) -> str:
-    """Return what prepares the statement that `execute_sql` runs: planning it takes longer than writing a row.
+def record_sql(migration: Migration, duration_ms: int | None = None) -> str:
+    """Return the statement that writes a file's row; without a duration, the file has not finished.
 
-    It computes the file's duration itself, and evaluates `settings`, a select list, when the row is written.
+    The name of no function or operator is looked up in it, so that any search path will do. It is parsed anew for each
+    file: to prepare it saved nothing that could be measured at 1,000 files, once the durations are written together.
     """
-    types = "pg_catalog.int4, pg_catalog.text, pg_catalog.text"
-    return f"PREPARE dbops_record ({types}) AS {_recording('$1', '$2', '$3', _SINCE_PREVIOUS, tool_version, settings)}"
+    tool_version = tool(migration.path.parent)
+    duration = "NULL" if duration_ms is None else str(duration_ms)
+    return (
+        f"INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version) VALUES "
+        f"({migration.version}, '{migration.name}', '{migration.checksum}', {duration}, '{tool_version}')"
+    )
 
 
-def execute_sql(migration: Migration) -> str:
-    """Return what writes a migration's row with the prepared statement; it returns what `assert_recorded` takes."""
-    return f"EXECUTE dbops_record ({migration.version}, '{migration.name}', '{migration.checksum}')"
+def forget_sql(migration: Migration) -> str:
+    """Return the statement that deletes the row of a run that did not finish a file."""
+    return f"DELETE FROM {LEDGER} WHERE version OPERATOR(pg_catalog.=) {migration.version} AND duration_ms IS NULL"
 
 
-def record_sql(migration: Migration, duration_ms: str) -> str:
-    """Return the statement that writes a migration's row, or completes the one of a run that did not finish.
+def durations_sql(files: Sequence[Migration]) -> str:
+    """Return the statement that gives files of a transaction their durations; it returns versions and milliseconds.
 
-    `duration_ms` is an expression. It returns what `assert_recorded` takes.
+    The search path must be pg_catalog alone.
     """
-    by = tool(migration.path.parent)
-    return _recording(str(migration.version), f"'{migration.name}'", f"'{migration.checksum}'", duration_ms, by, "NULL")
+    return _DURATIONS.format(first=files[0].version, last=files[-1].version)
 
 
-def _recording(version: str, name: str, checksum: str, duration_ms: str, tool_version: str, settings: str) -> str:
-    """Return the statement; no function or operator in it is found by a search path, whatever is on it."""
-    return f"""
-INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version)
-VALUES ({version}, {name}, {checksum}, {duration_ms}, '{tool_version}')
-ON CONFLICT (version) DO UPDATE SET name = excluded.name, checksum = excluded.checksum,
-    applied_at = excluded.applied_at, applied_by = excluded.applied_by,
-    duration_ms = excluded.duration_ms, tool_version = excluded.tool_version
-    WHERE {TABLE}.duration_ms IS NULL
-RETURNING version, name, checksum, duration_ms, (
-    SELECT c.relhasrules OR c.relhastriggers OR c.relrowsecurity FROM pg_catalog.pg_class AS c
-    WHERE c.oid OPERATOR(pg_catalog.=) {TABLE}.tableoid
-), {settings}"""
-
-
-def assert_recorded(migration: Migration, rows: list[tuple[str | None, ...]]) -> int:
-    """Return the milliseconds in the row that was written; MigrationError if it is not what was to be written.
-
-    `rows` are the rows that the statement returned, as text.
-    """
-    wanted = (str(migration.version), migration.name, migration.checksum)
-    if len(rows) == 1 and rows[0][:3] == wanted and rows[0][4] == "f":
-        return int(rows[0][3] or 0)
-    raise changed(migration.label, f"migration {migration.name} changed the ledger {LEDGER}")
-
-
-def changed(where: str, what: str) -> MigrationError:
+def changed(files: Sequence[Migration]) -> MigrationError:
     """Return the error for files that wrote to the ledger, or put a rule, a trigger or row-level security on it."""
+    suspects = [migration.name for migration in files if SCHEMA in migration.text.lower()]
+    names = ", ".join(suspects) or f"one of {files[0].name} to {files[-1].name}"
     return MigrationError(
-        what,
-        where=where,
+        f"the ledger {LEDGER} was changed by a migration: {names}",
+        where=files[0].label,
         state="Nothing of its transaction was applied.",
         hint="Only the migration runner writes to the ledger: remove that from the file, and run `invoke db.migrate` "
         "again.",
     )
-
-
-# What later commands rely on: columns, constraints, the label, and that the acting role may read and write.
-DEFINITION = f"""
-SELECT pg_catalog.concat_ws(' ', c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-    pg_catalog.has_table_privilege(c.oid, 'INSERT'), pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
-    pg_catalog.obj_description(n.oid, 'pg_namespace'),
-    (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.atttypid, a.attnotnull,
-        pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum)
-     FROM pg_catalog.pg_attribute AS a
-     LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    (SELECT pg_catalog.string_agg(k.conname || ' ' || pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
-     FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid))
-FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = '{SCHEMA}' AND c.relname = '{TABLE}'
-"""
-
-# What a run compares, before it commits, with `digest` of what it knows, and with the definition as it was.
-DIGEST = f"""
-SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(pg_catalog.string_agg(
-    pg_catalog.concat_ws(' ', version, name, checksum, duration_ms IS NOT NULL), '/' ORDER BY version
-), ''), 'UTF8')), 'hex'), ({DEFINITION})
-FROM {LEDGER}
-"""
 
 
 def digest(rows: dict[int, tuple[str, str, bool]]) -> str:
@@ -499,19 +399,17 @@ def compare(migrations: tuple[Migration, ...], entries: tuple[Entry, ...]) -> tu
     items = []
     for version in sorted(files.keys() | rows.keys()):
         migration, entry = files.get(version), rows.get(version)
-        name = migration.name if migration else rows[version].name
-        items.append(Item(version, name, _state(version, migration, entry, last), migration, entry))
+        if migration is None:
+            items.append(Item(version, rows[version].name, State.REMOVED, None, entry))
+            continue
+        if entry is None:
+            pending = State.PENDING if migration.statements else State.EMPTY
+            state = State.SKIPPED if version < last else pending
+        elif not entry.finished:
+            state = State.UNFINISHED
+        elif entry.checksum != migration.checksum:
+            state = State.EDITED
+        else:
+            state = State.APPLIED if entry.name == migration.name else State.RENAMED
+        items.append(Item(version, migration.name, state, migration, entry))
     return tuple(items)
-
-
-def _state(version: int, migration: Migration | None, entry: Entry | None, last: int) -> State:
-    if migration is None:
-        return State.REMOVED
-    if entry is None:
-        pending = State.PENDING if migration.statements else State.EMPTY
-        return State.SKIPPED if version < last else pending
-    if not entry.finished:
-        return State.UNFINISHED
-    if entry.checksum != migration.checksum:
-        return State.EDITED
-    return State.APPLIED if entry.name == migration.name else State.RENAMED

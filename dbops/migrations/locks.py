@@ -8,8 +8,8 @@ from typing import Any
 
 from dbops.migrations.files import Migration
 from dbops.migrations.names import ALTER_TABLE, NAME, VALIDATE_CONSTRAINT, qualified, stored
-from dbops.migrations.sqlsplit import split, without_comments
-from dbops.postgres import Connection
+from dbops.migrations.sqlsplit import without_comments
+from dbops.postgres import Connection, sql_file
 
 # PostgreSQL's lock modes, the weakest first: https://www.postgresql.org/docs/current/explicit-locking.html
 MODES = (
@@ -30,24 +30,6 @@ _TABLE = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
 _ADDED = re.compile(
     rf"\bADD\s+CONSTRAINT\s+(?P<name>{NAME})(?=(?:(?!\bADD\s+CONSTRAINT\b).)*\bNOT\s+VALID\b)", re.I | re.S
 )
-
-# Tables that are neither members of an extension nor in a schema of one, as TimescaleDB's chunks are.
-_TABLES = """
-SELECT c.oid::int8, pg_catalog.format('%I.%I', n.nspname, c.relname)
-FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'dbops')
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.deptype = 'e' AND (
-      (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
-      OR (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.objid = n.oid)))
-"""
-_DESCENDANTS = """
-WITH RECURSIVE family AS (
-    SELECT i.inhparent AS root, i.inhrelid AS child FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = ANY (%s::oid[])
-    UNION
-    SELECT f.root, i.inhrelid FROM family AS f JOIN pg_catalog.pg_inherits AS i ON i.inhparent = f.child
-)
-SELECT f.root::int8, f.child::int8 FROM family AS f
-"""
 
 
 def parse(text: str) -> dict[str, str] | None:
@@ -83,14 +65,14 @@ def described(locks: Mapping[str, str]) -> str:
 
 def tables(connection: Connection) -> dict[int, str]:
     """Return the tables of the connected database, with their schemas, by oid."""
-    rows: list[Any] = connection.execute(_TABLES.encode()).fetchall()
+    rows: list[Any] = connection.execute(sql_file("dbops.migrations", "tables").encode()).fetchall()
     return dict(rows)
 
 
 def tables_and_chunks(connection: Connection) -> dict[int, str]:
     """Return those tables by oid, and chunks and other descendants with the name of the table they belong to."""
     found = tables(connection)
-    rows: list[Any] = connection.execute(_DESCENDANTS, [list(found)]).fetchall()
+    rows: list[Any] = connection.execute(sql_file("dbops.migrations", "descendants").encode(), [list(found)]).fetchall()
     return {**{child: found[root] for root, child in rows}, **found}
 
 
@@ -115,7 +97,7 @@ def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator
             )
     added: dict[tuple[str, str], str] = {}
     for migration in batch:
-        for statement in split(migration.text):
+        for statement in migration.statements:
             altered = statement.begins("ALTER", "TABLE") and ALTER_TABLE.match(without_comments(statement.text))
             if not altered:
                 continue

@@ -39,7 +39,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Violation:
     """What reaches beyond the database: the offset in the file's text, the words that do, and the kind."""
 
     offset: int
@@ -197,13 +197,13 @@ def assert_limits(files: Iterable[Migration]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _found(files: tuple[Migration, ...]) -> tuple[tuple[Migration, Finding], ...]:
+def _found(files: tuple[Migration, ...]) -> tuple[tuple[Migration, Violation], ...]:
     """Return what is found in files; a rebuild looks for it before it creates a database, and before it migrates."""
     routines: dict[str, Kind] = {}
-    return tuple((file, finding) for file in files for finding in findings(file.text, routines))
+    return tuple((file, finding) for file in files for finding in findings(file.text, file.statements, routines))
 
 
-def _details(found: list[tuple[Migration, Finding]]) -> dict[str, Any]:
+def _details(found: list[tuple[Migration, Violation]]) -> dict[str, Any]:
     """Return where findings are and what to do about the first, as arguments of an error."""
     places = [location_at(file.text, finding.offset, shown_path(file.path)) for file, finding in found]
     notes = [f"{place} {finding}" for place, (_, finding) in zip(places, found, strict=True)]
@@ -216,16 +216,19 @@ def _details(found: list[tuple[Migration, Finding]]) -> dict[str, Any]:
     }
 
 
-def findings(text: str, routines: dict[str, Kind] | None = None) -> list[Finding]:
+def findings(
+    text: str, statements: Iterable[Statement] | None = None, routines: dict[str, Kind] | None = None
+) -> list[Violation]:
     """Return what reaches beyond the database, or changes the runner's limits, in a migration's text, in order.
 
-    `routines` are those of earlier files whose bodies do so, by name; those that the text creates are added.
+    `statements` are those of the text, if it is cut already. `routines` are those of earlier files whose bodies do so,
+    by name; those that the text creates are added.
     """
     routines = {} if routines is None else routines
-    found: list[Finding] = []
+    found: list[Violation] = []
     if not routines and not _WORDS.search(text):
         return found
-    for statement in split(text):
+    for statement in split(text) if statements is None else statements:
         if not _is_suspicious(statement, routines):
             continue
         parts = read(statement.text, statement.start)
@@ -251,7 +254,7 @@ def _is_suspicious(statement: Statement, routines: dict[str, Kind]) -> bool:
     return bool(routines) and any(name in statement.text.lower() for name in routines)
 
 
-def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Finding]:
+def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Violation]:
     """Yield what reaches beyond the database in a statement of SQL, or in one of PL/pgSQL, also behind THEN."""
     starts = [0, *(n + 1 for n, part in enumerate(parts) if part.kind == "word" and part.text in _BEFORE_STATEMENT)]
     if form(parts[:2], nested=True) == "CREATE SCHEMA ":
@@ -261,12 +264,12 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Fin
         for kind in KINDS:
             if kind.statement and (match := kind.statement.match(shown)):
                 words = shown.split()[0] if "." in match[0] or "'" in match[0] else match[0].strip()
-                yield Finding(parts[start].offset, words, kind)
+                yield Violation(parts[start].offset, words, kind)
                 break
     whole = form(parts, nested=True)
     for kind in KINDS:
         if kind.written and (match := kind.written.search(whole)):
-            yield Finding(parts[0].offset, match[0].lower().replace(" . ", "."), kind)
+            yield Violation(parts[0].offset, match[0].lower().replace(" . ", "."), kind)
     for n, part in enumerate(parts[:-1]):
         if part.name and parts[n + 1].text == "(" and parts[n + 1].kind == "other":
             before = parts[n - 3] if n > 2 and parts[n - 1].text == "." else parts[n - 1] if n else part
@@ -274,19 +277,19 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Fin
                 continue
             called = (kind for kind in KINDS if kind.function and kind.function.fullmatch(part.name))
             if kind_of_call := next(called, routines.get(part.name)):
-                yield Finding(part.offset, f"{part.name}()", kind_of_call)
+                yield Violation(part.offset, f"{part.name}()", kind_of_call)
             if part.name not in ("set_config", *_RUN_A_QUERY):
                 continue
             argument = _made(split_at(next(groups(parts[n:]), ([], ""))[0], ",")[0], set())
             if part.name == "set_config" and (match := _LIMIT.match(argument)):
-                yield Finding(part.offset, f"set_config('{match[0].lower()}')", LIMITS)
+                yield Violation(part.offset, f"set_config('{match[0].lower()}')", LIMITS)
             elif part.name in _RUN_A_QUERY:
                 for statement in split(argument):
                     inner = _in_statement(read(statement.text, 0), routines)
-                    yield from (Finding(part.offset, finding.words, finding.kind) for finding in inner)
+                    yield from (Violation(part.offset, finding.words, finding.kind) for finding in inner)
 
 
-def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Finding]:
+def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Violation]:
     """Yield what reaches beyond the database in the body of a DO block or a routine, and in the SQL that it makes."""
     statements = [read(statement.text, body.inside + statement.start) for statement in split(body.text)]
     own = _own_variables(statements)
@@ -295,7 +298,7 @@ def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Finding]:
         yield from _in_expressions(parts, own, routines)
 
 
-def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]) -> Iterator[Finding]:
+def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]) -> Iterator[Violation]:
     """Yield what the SQL that a statement of PL/pgSQL puts together reaches; a message of RAISE is no SQL."""
     expression: list[Token] = []
     depth = 0
@@ -311,11 +314,11 @@ def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]
             at = next(token.offset for token in expression if token.kind == "string")
             for statement in split(text):
                 for finding in _in_statement(read(statement.text, 0), routines):
-                    yield Finding(at, finding.words, finding.kind)
+                    yield Violation(at, finding.words, finding.kind)
                 if statement.begins("DO"):
                     for inner in read(statement.text, 0):
                         if inner.kind == "string":
-                            yield from (Finding(at, f.words, f.kind) for f in _in_body(inner, routines))
+                            yield from (Violation(at, f.words, f.kind) for f in _in_body(inner, routines))
             # What other functions than format() are given may be SQL too.
             for group, name in groups(expression):
                 if name != "format":

@@ -16,10 +16,10 @@ from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations import chunks, errors, ledger, locks
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration
+from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate
-from dbops.migrations.session import Options
-from dbops.migrations.sqlsplit import Statement, split
-from dbops.postgres import Connection
+from dbops.migrations.sqlsplit import Statement
+from dbops.postgres import Connection, sql_file
 from dbops.settings import Target
 
 # How long a statement that cannot run in a transaction is kept waiting, so that its first locks are seen, in seconds.
@@ -31,13 +31,7 @@ _HARMLESS = "ACCESS SHARE"
 # Moves the rows of a table into the chunks of a hypertable.
 _MOVES = re.compile(r"\bmigrate_data\b", re.IGNORECASE)
 
-_MODES = """
-SELECT l.relation::int8, pg_catalog.upper(pg_catalog.regexp_replace(
-    pg_catalog.regexp_replace(l.mode, 'Lock$', ''), '(?<=[a-z])(?=[A-Z])', ' ', 'g'))
-FROM pg_catalog.pg_locks AS l
-WHERE l.pid = %s AND l.locktype = 'relation' AND l.relation = ANY (%s::oid[])
-  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
-"""
+_MODES = sql_file("dbops.migrations", "lock_modes")
 _FILES = """
 SELECT c.oid::int8, c.relfilenode::int8, pg_catalog.pg_stat_get_xact_numscans(c.oid)
 FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (%s::oid[])
@@ -88,12 +82,12 @@ def rehearse(
     """
     began = time.monotonic()
     before = tuple(file for file in migrations if pending and file.version < pending[0].version)
-    migrate(scratch, before, Options(fresh=True))
+    migrate(scratch, before, MigrationOptions(fresh=True))
     report(StepStarted("rehearse", f"{len(pending)} to measure", len(pending)))
     measured: list[MeasuredMigration] = []
     with postgres.translated(scratch), postgres.connect(scratch) as connection, postgres.connect(scratch) as observer:
         if not before:
-            connection.execute("; ".join([ledger.CREATE_SCHEMA, *ledger.CREATE_TABLE]).encode())
+            connection.execute(f"{ledger.CREATE_SCHEMA}; {ledger.CREATE_TABLE}".encode())
         chunks.make_chunks(connection)
         for migration in pending:
             report(Progress("rehearse", len(measured), migration.name))
@@ -125,7 +119,7 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
     transactional = migration.header.transactional
     connection.execute(f"RESET SESSION AUTHORIZATION; SET search_path = public{'; BEGIN' * transactional}".encode())
     try:
-        for statement in split(migration.text):
+        for statement in migration.statements:
             run = _run_in_transaction if transactional else _run_alone
             statements.append(run(connection, observer, statement, tables))
         statement = None
@@ -134,11 +128,11 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
             # What a file leaves in its session is taken back before the next one; only one that ends its transaction
             # leaves none.
             connection.execute("RESET SESSION AUTHORIZATION")
-            connection.execute(ledger.record_sql(migration, "0").encode())
+            connection.execute(ledger.record_sql(migration, 0).encode())
             connection.execute("COMMIT")
         else:
             connection.execute("RESET SESSION AUTHORIZATION")
-            connection.execute(ledger.record_sql(migration, "0").encode())
+            connection.execute(ledger.record_sql(migration, 0).encode())
         connection.execute("DISCARD ALL")
     except psycopg.Error as error:
         failure = StatementError(migration, error, statement)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from sys import intern
 
 from dbops.errors import Location
 
@@ -49,22 +50,23 @@ _KEPT_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement at an offset of a text, on a line counted from 1, with its semicolon.
+    """A statement between two offsets of a `source`, on a line counted from 1, with its semicolon.
 
     `words` are its first words outside parentheses: unquoted ones in capitals, quoted names as they stand. `psql` is
     the offset of a backslash, or -1.
     """
 
+    source: str = field(repr=False)
     start: int
+    end: int
     line: int
-    text: str
     words: tuple[str, ...]
     psql: int = -1
 
     @property
-    def end(self) -> int:
-        """Return the offset behind it."""
-        return self.start + len(self.text)
+    def text(self) -> str:
+        """Return its text, which is not kept: what has many statements is held in memory once."""
+        return self.source[self.start : self.end]
 
     def begins(self, *words: str) -> bool:
         """Return whether the statement begins with these words."""
@@ -85,7 +87,8 @@ class _Open:
 
     def word(self, word: str) -> None:
         """Note a word, and follow the BEGIN ATOMIC ... END of a routine, where CASE has an END too."""
-        capitals = word.upper()
+        # The same few words begin most statements.
+        capitals = intern(word.upper())
         if self.blocks:
             self.blocks += (capitals == "CASE") - (capitals == "END")
         elif capitals == "ATOMIC" and self.last == "BEGIN" and _ROUTINE.match(" ".join(self.words[:5]) + " "):
@@ -122,7 +125,7 @@ def split(text: str) -> Iterator[Statement]:
         elif kind == "nothing" or (kind == "end" and not current.depth and not current.blocks):
             line += _line_ends(text, counted, current.start)
             counted = current.start
-            yield Statement(counted, line, text[counted : current.end], tuple(current.words), current.psql)
+            yield Statement(text, counted, current.end, line, tuple(current.words), current.psql)
             current = _Open()
 
 

@@ -39,7 +39,7 @@ from dbops.postgres.operator_lock import (
     try_lock,
     unlock,
 )
-from dbops.postgres.pipeline import Answer, Query, ask, asked_together, exchange, pipeline, read_together
+from dbops.postgres.pipeline import Answer, Pipeline, Query, answer, ask, asked_together, pipeline, read_together
 from dbops.postgres.restore_point import restore_point
 from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in
 from dbops.postgres.sqlfiles import sql_file
@@ -59,14 +59,15 @@ __all__ = [
     "UNTRUSTED_CODE",
     "Answer",
     "Connection",
+    "Pipeline",
     "Query",
     "Session",
+    "answer",
     "ask",
     "asked_together",
     "connect",
     "deadline",
     "end",
-    "exchange",
     "fresh",
     "lock_holder",
     "lock_key",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
 from dbops.postgres.connection import BEGIN_READING, Connection, reading, reading_settings
@@ -118,32 +118,29 @@ def asked(connection: Connection, groups: Sequence[Sequence[str]]) -> Callable[[
 
     Other sessions can be used meanwhile, this one once its answers are there. What goes wrong is raised there too.
     """
-    answers: list[list[Answer]] = [[]]
+    answers: list[list[Answer]] = []
     lost: psycopg.Error | None = None
 
-    def end(statement: str | None, result: PGresult) -> None:
-        if statement is None:
-            answers.append([])
-        elif result.status == ExecStatus.PIPELINE_ABORTED:
-            answers[-1].append(answers[-1][-1])
-        else:
-            answers[-1].append(_answer(connection, result))
+    def end(group: list[Answer], result: PGresult) -> None:
+        skipped = result.status == ExecStatus.PIPELINE_ABORTED
+        group.append(group[-1] if skipped else answer(connection, result))
 
     def waited() -> list[list[Answer]]:
         if lost:
             raise lost
         with _closed_on_error(connection):
-            connection.wait(exchanged)
-            pgconn.exit_pipeline_mode()
-        return answers[:-1]
+            line.finish()
+        return answers
 
-    pgconn, encoding = connection.pgconn, connection.info.encoding
-    commands = (part for group in groups for part in (*group, None))
-    exchanged = _exchanged(pgconn, encoding, commands, str, end, lambda _: None)
+    line = Pipeline(connection, end)
     try:
         with _closed_on_error(connection):
-            pgconn.enter_pipeline_mode()
-            connection.wait(_sent(exchanged))
+            for statements in groups:
+                answers.append([])
+                for statement in statements:
+                    line.send(statement, answers[-1])
+                line.end_group()
+            line.flush()
     except psycopg.Error as error:
         lost = error
     return waited
@@ -159,15 +156,8 @@ def _closed_on_error(connection: Connection) -> Iterator[None]:
         raise
 
 
-def _sent(exchanged: PQGen[None]) -> PQGen[None]:
-    """Go on with an exchange until all is sent, or as much as travels ahead of its results."""
-    with suppress(StopIteration):
-        wanted = next(exchanged)
-        while wanted == Wait.RW:
-            wanted = exchanged.send((yield wanted))
-
-
-def _answer(connection: Connection, result: PGresult) -> Answer:
+def answer(connection: Connection, result: PGresult) -> Answer:
+    """Return what a result of the driver's holds, its values as Python's."""
     if result.status == ExecStatus.FATAL_ERROR:
         return Answer(error=psycopg.errors.error_from_result(result, connection.info.encoding))
     rows = Transformer(connection)
@@ -177,84 +167,122 @@ def _answer(connection: Connection, result: PGresult) -> Answer:
     return Answer(tuple(rows.load_rows(0, result.ntuples, tuple)), names, types)
 
 
-def exchange(
-    connection: Connection,
-    commands: Iterator[Command | None],
-    text: Callable[[Command], str],
-    end: Callable[[Command | None, PGresult], None],
-    begin: Callable[[Command], None] = lambda _: None,
-) -> None:
-    """Send commands ahead of their results, and hand on each result as it arrives; None ends a group of commands.
+class Pipeline(Generic[Command]):
+    """Statements that are sent ahead of their results, and each result as it arrives.
 
-    After an error the server skips the rest of the group. `text` gives a command's SQL, a single statement. `begin` is
-    called when the server turns to a command, `end` with its result, and with None at the end of a group. Raises
-    psycopg.OperationalError if the connection is lost, FeatureNotSupported for a COPY from or to the client; a
-    connection on which results are left unread is closed.
+    A command is what the caller knows a statement by. `begin` is called with it when the server turns to the statement,
+    `end` with its result; what `end` raises is raised by `send` or `finish` once the wait for the server is over, and
+    then `abandon` is to be called, as after any exception. Both raise psycopg.OperationalError if the connection is
+    lost, FeatureNotSupported for a COPY from or to the client. The connection has no other use before `finish`.
     """
-    pgconn = connection.pgconn
-    pgconn.enter_pipeline_mode()
-    try:
-        connection.wait(_exchanged(pgconn, connection.info.encoding, commands, text, end, begin))
-    finally:
-        if pgconn.status == ConnStatus.OK:
-            try:
-                pgconn.exit_pipeline_mode()
-            except psycopg.Error:
-                connection.close()
+
+    def __init__(
+        self,
+        connection: Connection,
+        end: Callable[[Command, PGresult], None],
+        begin: Callable[[Command], None] = lambda _: None,
+    ) -> None:
+        self._connection = connection
+        self._end = end
+        self._begin = begin
+        # What was sent and has no result yet, with its size in bytes; None ends a group.
+        self._sent: deque[tuple[Command | None, int]] = deque()
+        self._size = 0
+        self._group_is_open = False
+        # The result of the first of them, until it is known to be complete.
+        self._result: PGresult | None = None
+        self._error: Exception | None = None
+
+    def send(self, statement: str, command: Command) -> None:
+        """Send a single statement; wait for results where much is ahead of them."""
+        pgconn = self._connection.pgconn
+        if pgconn.pipeline_status == PipelineStatus.OFF:
+            pgconn.enter_pipeline_mode()
+        data = statement.encode(self._connection.info.encoding)
+        pgconn.send_query_params(data, None)
+        pgconn.send_flush_request()
+        self._group_is_open = True
+        self._sent.append((command, len(data)))
+        self._size += len(data)
+        if len(self._sent) == 1:
+            self._begin(command)
+        if len(self._sent) >= MOST_COMMANDS or self._size >= MOST_BYTES:
+            self._wait(MOST_COMMANDS // 2, MOST_BYTES // 2)
+
+    def end_group(self) -> None:
+        """End the statements of which the server skips the rest after an error."""
+        self._connection.pgconn.pipeline_sync()
+        self._group_is_open = False
+        self._sent.append((None, 0))
+
+    def flush(self) -> None:
+        """Wait until all is sent, so that the server is at work on it meanwhile."""
+        self._connection.wait(self._flushed())
+
+    def finish(self) -> None:
+        """Wait for all results: the connection can be used otherwise again."""
+        if self._group_is_open:
+            self.end_group()
+        self._wait(0, 0)
+        if self._connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            self._connection.pgconn.exit_pipeline_mode()
+
+    def abandon(self) -> None:
+        """Drop the results that have not arrived; close the connection if it is not known that they will be soon."""
+        failed, self._error = self._error, None
+        self._end, self._begin = _drop, _drop
+        try:
+            if self._sent and not failed:
+                self._connection.close()
+            elif not self._connection.closed:
+                self.finish()
+        except psycopg.Error:
+            self._connection.close()
+
+    def _wait(self, most_commands: int, most_bytes: int) -> None:
+        """Wait until no more than that has no result."""
+        self._connection.wait(self._received(most_commands, most_bytes))
+        if self._error:
+            raise self._error
+
+    def _flushed(self) -> PQGen[None]:
+        """Send what has not been sent, and take in what the server sends meanwhile."""
+        pgconn = self._connection.pgconn
+        while pgconn.flush():
+            if (yield Wait.RW) & Ready.R:
+                pgconn.consume_input()
+
+    def _received(self, most_commands: int, most_bytes: int) -> PQGen[None]:
+        """Read results; psycopg reads on when it cancels what runs, so nothing is raised in between."""
+        pgconn = self._connection.pgconn
+        while len(self._sent) > most_commands or self._size > most_bytes:
+            ready = yield Wait.RW if pgconn.flush() else Wait.R
+            # psycopg resumes with nothing ready after it has canceled what runs.
+            if ready and ready & Ready.R:
+                pgconn.consume_input()
+            while self._sent and not pgconn.is_busy():
+                received = pgconn.get_result()
+                if received is None and self._result is None:
+                    break
+                if received is not None and received.status in COPYING:
+                    # The server waits for data, or sends it: the one way out of that is to close the connection.
+                    pgconn.finish()
+                    raise psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
+                if received is not None and received.status != ExecStatus.PIPELINE_SYNC:
+                    self._result = received
+                    continue
+                # A command is complete, or a group: the server turns to what comes next.
+                (command, length), result = self._sent.popleft(), self._result
+                self._size -= length
+                self._result = None
+                try:
+                    if command is not None and result is not None and self._error is None:
+                        self._end(command, result)
+                    if self._sent and self._sent[0][0] is not None and self._error is None:
+                        self._begin(self._sent[0][0])
+                except Exception as error:
+                    self._error = error
 
 
-def _exchanged(
-    pgconn: PGconn,
-    encoding: str,
-    commands: Iterator[Command | None],
-    text: Callable[[Command], str],
-    end: Callable[[Command | None, PGresult], None],
-    begin: Callable[[Command], None],
-) -> PQGen[None]:
-    """Return once all results are read: psycopg reads on when it cancels what runs."""
-    sent: deque[tuple[Command | None, int]] = deque()
-    size = 0
-    result: PGresult | None = None
-    more = True
-    while more or sent:
-        while more and len(sent) < MOST_COMMANDS and size < MOST_BYTES:
-            try:
-                command = next(commands)
-            except StopIteration:
-                more = False
-                break
-            data = b"" if command is None else text(command).encode(encoding)
-            sent.append((command, len(data)))
-            size += len(data)
-            if command is None:
-                pgconn.pipeline_sync()
-                continue
-            pgconn.send_query_params(data, None)
-            pgconn.send_flush_request()
-            if len(sent) == 1:
-                begin(command)
-        if not sent:
-            return
-        ready = yield Wait.RW if pgconn.flush() else Wait.R
-        # psycopg resumes with nothing ready after it has canceled what runs.
-        if ready and ready & Ready.R:
-            pgconn.consume_input()
-        while sent and not pgconn.is_busy():
-            received = pgconn.get_result()
-            if received is None and result is None:
-                break
-            if received is not None and received.status in COPYING:
-                # The server waits for data, or sends it: the one way out of that is to close the connection.
-                pgconn.finish()
-                raise psycopg.errors.FeatureNotSupported("COPY from or to the client is not supported")
-            if received is not None and received.status != ExecStatus.PIPELINE_SYNC:
-                result = received
-                continue
-            # A command is complete, or a group: the server turns to what comes next.
-            command, length = sent.popleft()
-            size -= length
-            complete, result = (received or result), None
-            assert complete is not None  # noqa: S101
-            end(command, complete)
-            if sent and sent[0][0] is not None:
-                begin(sent[0][0])
+def _drop(*_: object) -> None:
+    """Do nothing with a result."""

@@ -47,7 +47,7 @@ DRAWN = {
     "dbops.migrations.files.Renumbered": "renumbered",
     "dbops.migrations.ledger.LedgerStatus": "status",
     "dbops.migrations.run.MigrationResult": "migrated",
-    "dbops.migrations.run.Plan": "plan",
+    "dbops.migrations.run.MigrationPlan": "plan",
     "dbops.server.LogLines": "log_lines",
     "dbops.server.Status": "server_status",
     "dbops.server.Stopped": "stopped",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dbops.catalog.drift import Drift
     from dbops.database.rebuild import RebuildPlan
     from dbops.lint.check import LintResult
-    from dbops.migrations import Plan
+    from dbops.migrations import MigrationPlan
     from dbops.verification import Verification
 
 # GitHub shows no more errors than this of one step.
@@ -109,7 +109,7 @@ class GitHub:
         diff = "\n".join(line for item in result.objects for line in item.lines)
         self._append(f"db.drift: {verdict} in {result.target}", ("change", "object"), rows, diff)
 
-    def plan(self, plan: Plan) -> None:
+    def plan(self, plan: MigrationPlan) -> None:
         """Show the migrations that would run as a table."""
         rows = [
             (item.name, str(item.statements), item.locks or "not declared", item.lock_timeout) for item in plan.pending

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dbops.database.wait import Ready
     from dbops.database.whole_server import Destroyed, Loss
     from dbops.lint.check import LintResult
-    from dbops.migrations import LedgerStatus, MigrationResult, NewFile, Plan, Renumbered
+    from dbops.migrations import LedgerStatus, MigrationPlan, MigrationResult, NewFile, Renumbered
     from dbops.postgres import Session
     from dbops.server import LogLines, Status, Stopped
     from dbops.server.find import Installation
@@ -598,7 +598,7 @@ def upgraded(result: UpgradeResult, console: Console) -> None:
 # db.migrate, db.status
 
 
-def plan(found: Plan, console: Console, *, tried: bool = False) -> None:
+def plan(found: MigrationPlan, console: Console, *, tried: bool = False) -> None:
     """Draw what db.migrate would run; `tried` is whether it is tried now."""
     rows: list[Row] = []
     for migration in found.pending:
@@ -678,7 +678,7 @@ def rehearsed(found: Rehearsal, console: Console) -> None:
     say(console, "ok", f"{count(len(found.migrations), 'pending migration')} measured in a scratch database")
 
 
-def _transactions(found: Plan) -> str:
+def _transactions(found: MigrationPlan) -> str:
     alone = len([migration for migration in found.pending if migration.transaction is None])
     if not alone and found.transactions == 1:
         return "all in one transaction: all or nothing"

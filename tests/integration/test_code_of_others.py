@@ -12,7 +12,7 @@ import pytest
 
 from dbops.errors import PreflightError
 from dbops.events import Event, Message, Statement
-from dbops.migrations import Migration, Options, discover, migrate, plan
+from dbops.migrations import Migration, MigrationOptions, discover, migrate, plan
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -157,7 +157,7 @@ def test_owner_whose_code_says_reset_role_gains_nothing(
         "CREATE TRIGGER fire BEFORE UPDATE ON public.t FOR EACH ROW EXECUTE FUNCTION public.fire()",
     )
     with pytest.raises(PreflightError):
-        migrate(target, pending(tmp_path, WAYS[way]), Options(check=check))
+        migrate(target, pending(tmp_path, WAYS[way]), MigrationOptions(check=check))
     assert not is_superuser(server, owner)
 
 
@@ -172,7 +172,7 @@ def test_code_that_is_not_committed_yet_is_waited_for(target: Target, owned: Tar
                 planting.execute("COMMIT")
 
         with pytest.raises(PreflightError, match=r"public\.f\(\)"):
-            migrate(target, pending(tmp_path), Options(lock_timeout="200ms"), report=watch)
+            migrate(target, pending(tmp_path), MigrationOptions(lock_timeout="200ms"), report=watch)
         assert f"process {planting.info.backend_pid}" in said[0]
 
 
@@ -252,7 +252,11 @@ def test_role_that_may_become_a_superuser_is_guarded_like_one(
         assert rows(target, "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'later'") == [(owner,)]
         servers.run(owned, ESCALATE.format(owner=owner).replace("RESET ROLE", "SET ROLE postgres"))
         with pytest.raises(PreflightError, match=rf"{deputy} has superuser rights.*escalate\(\)"):
-            migrate(own, discover(write(tmp_path, "SELECT public.escalate();", first=3)), Options(check=way == "check"))
+            migrate(
+                own,
+                discover(write(tmp_path, "SELECT public.escalate();", first=3)),
+                MigrationOptions(check=way == "check"),
+            )
         assert not is_superuser(server, owner)
         # What is its own is no other role's.
         server.execute(f'ALTER DATABASE "{target.database}" OWNER TO {deputy}')

@@ -12,7 +12,7 @@ import pytest
 
 from dbops import postgres
 from dbops.errors import MigrationError, ServerError
-from dbops.migrations import Options, migrate
+from dbops.migrations import MigrationOptions, migrate
 from dbops.server import cluster
 from dbops.settings import Target
 from tests.support import operators, servers
@@ -79,4 +79,4 @@ def test_errors_of_migrations_have_their_place_and_their_advice(absent: Target, 
         holder.execute("BEGIN")
         holder.execute("SELECT * FROM public.t")
         with pytest.raises(MigrationError, match=r"could not acquire a lock after \d+ attempts"):
-            migrate(absent, again, Options(lock_timeout="200ms", lock_budget="1s"))
+            migrate(absent, again, MigrationOptions(lock_timeout="200ms", lock_budget="1s"))

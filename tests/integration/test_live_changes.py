@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dbops.migrations import Options, discover, migrate
+from dbops.migrations import MigrationOptions, discover, migrate
 from dbops.migrations.rehearsal import rehearse
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
@@ -133,7 +133,7 @@ def deploy(target: Target, directory: Path) -> None:
     files = discover(directory)
     with open_transaction(target):
         result = migrate(
-            target, files, Options(lock_timeout=f"{LOCK_TIMEOUT}s" if files[-1].header.transactional else "")
+            target, files, MigrationOptions(lock_timeout=f"{LOCK_TIMEOUT}s" if files[-1].header.transactional else "")
         )
     assert [applied.version for applied in result.applied] == [files[-1].version]
 
@@ -175,7 +175,7 @@ def test_sequence_can_be_deployed_at_once_with_a_commit_for_each_file(built: Tar
     with servers.connect(built) as connection:
         connection.execute(FILL)
         with clients(built) as running:
-            result = migrate(built, discover(tmp_path), Options(commit="file"))
+            result = migrate(built, discover(tmp_path), MigrationOptions(commit="file"))
         assert connection.execute(ACHIEVED["A foreign key"].encode()).fetchone() == (True,)
     assert [applied.version for applied in result.applied] == [7, 8, 9, 10]
     assert [client.problem for client in running] == ["", ""]

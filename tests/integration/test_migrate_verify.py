@@ -70,7 +70,9 @@ def test_check_files_run_before_the_commit_too(built: Target, directory: Path) -
 
 
 def test_new_database_is_labelled_before_it_is_verified(empty: Target) -> None:
-    assert existing.migrate(empty, migrations.discover(MIGRATIONS), migrations.Options(check=True), verify=True).applied
+    assert existing.migrate(
+        empty, migrations.discover(MIGRATIONS), migrations.MigrationOptions(check=True), verify=True
+    ).applied
     assert existing.migrate(empty, migrations.discover(MIGRATIONS), verify=True).applied
     with servers.connect(empty) as connection:
         assert label.read(connection) == label.Label("dev", native=True)
@@ -81,7 +83,7 @@ def test_earlier_commits_stay_and_are_named_where_the_last_file_makes_the_differ
 ) -> None:
     (directory / "0008_create_most.sql").write_text(NEXT.replace("more", "most"))
     with pytest.raises(CheckError, match="would not be as expected: 2 of") as different:
-        existing.migrate(built, migrations.discover(directory), migrations.Options(commit="file"), verify=True)
+        existing.migrate(built, migrations.discover(directory), migrations.MigrationOptions(commit="file"), verify=True)
     assert "0007_create_more is committed" in different.value.state
     assert "table public.more" in schema_of(built)
     assert "table public.most" not in schema_of(built)

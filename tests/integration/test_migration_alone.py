@@ -15,7 +15,7 @@ from dbops import __version__, migrations, postgres
 from dbops.database import existing
 from dbops.errors import MigrationError, PreflightError, ServerError
 from dbops.events import Event, Message
-from dbops.migrations import Options, State, discover, migrate, plan
+from dbops.migrations import MigrationOptions, State, discover, migrate, plan
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -79,7 +79,7 @@ def test_wait_for_operators_and_migrations_together_is_as_long_as_it_says(empty:
             release = threading.Timer(1, other.close)
             release.start()
             with pytest.raises(PreflightError, match="another operator is at work on") as refused:
-                existing.migrate(empty, files, Options(patience=2))
+                existing.migrate(empty, files, MigrationOptions(patience=2))
             release.join()
     assert 2 <= time.monotonic() - began < 4
     assert "Nothing was applied." in refused.value.advice
@@ -88,7 +88,7 @@ def test_wait_for_operators_and_migrations_together_is_as_long_as_it_says(empty:
 def test_lock_is_free_where_a_migration_gave_up(empty: Target, tmp_path: Path) -> None:
     with postgres.operator_session(empty):
         with pytest.raises(PreflightError):
-            existing.migrate(empty, written(tmp_path, TABLE), Options(patience=0))
+            existing.migrate(empty, written(tmp_path, TABLE), MigrationOptions(patience=0))
         with postgres.connect(empty) as connection:
             assert postgres.try_lock(connection, migrations.MIGRATION_LOCK)
 
@@ -226,7 +226,7 @@ def test_restore_point_is_made_in_prod_where_the_server_archives(tmp_path: Path)
                 said.append(event.text)
 
         prod = replace(target, environment="prod")
-        migrate(prod, written(tmp_path, TABLE), Options(check=True), report=note)
+        migrate(prod, written(tmp_path, TABLE), MigrationOptions(check=True), report=note)
         migrate(target, written(tmp_path, TABLE), report=note)
         assert said == []
         later = discover(write(tmp_path, "SELECT 1;", first=2))

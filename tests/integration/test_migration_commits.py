@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import MigrationError, UsageError
-from dbops.migrations import Options, State, discover, migrate, plan, status
+from dbops.migrations import MigrationOptions, State, discover, migrate, plan, status
 from dbops.migrations.files import seconds
 from dbops.settings import Target
 from tests.support import servers
@@ -27,12 +27,12 @@ def states(target: Target, directory: Path) -> list[State]:
 def test_commit_of_each_file_keeps_what_came_before_a_failure(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, "ALTER TABLE public.t ADD m integer;", "SELECT 1 / 0;", "SELECT 4;")
     with pytest.raises(MigrationError) as failure:
-        migrate(empty, migrations, Options(commit="file"))
+        migrate(empty, migrations, MigrationOptions(commit="file"))
     assert failure.value.state == (
         f"0001_do_step1 to 0002_do_step2 are committed in {empty.database}; nothing after them was applied."
     )
     assert states(empty, tmp_path) == [State.APPLIED, State.APPLIED, State.PENDING, State.PENDING]
-    result = migrate(empty, discover(write(tmp_path, "SELECT 3;", first=3)), Options(commit="file"))
+    result = migrate(empty, discover(write(tmp_path, "SELECT 3;", first=3)), MigrationOptions(commit="file"))
     assert (len(result.applied), result.transactions) == (2, 2)
 
 
@@ -57,7 +57,7 @@ def test_value_of_an_enum_can_be_used_after_a_transaction_of_its_own(empty: Targ
 def test_unknown_value_of_commit_is_wrong_usage(empty: Target, tmp_path: Path) -> None:
     for function in (migrate, plan):
         with pytest.raises(UsageError, match='invalid value "some"'):
-            function(empty, written(tmp_path, TABLE), Options(commit="some"))
+            function(empty, written(tmp_path, TABLE), MigrationOptions(commit="some"))
 
 
 def test_plan_warns_of_a_strong_lock_that_is_held_while_later_files_run(empty: Target, tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_plan_warns_of_a_strong_lock_that_is_held_while_later_files_run(empty: T
         "0002_do_step2 locks public.t (ACCESS EXCLUSIVE) until 2 later files have run: use `--commit file`, "
         "or `-- migrate: own-transaction` in its header",
     )
-    assert plan(empty, migrations, Options(commit="file")).warnings == ()
-    assert plan(empty, migrations, Options(to=2)).warnings == ()
+    assert plan(empty, migrations, MigrationOptions(commit="file")).warnings == ()
+    assert plan(empty, migrations, MigrationOptions(to=2)).warnings == ()
 
 
 def test_plan_does_not_warn_of_tables_that_are_not_there_yet(empty: Target, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_plan_warns_of_a_constraint_that_is_validated_where_it_is_made(
         "0003_do_step3 validates constraint c in the transaction in which 0002_do_step2 adds it: "
         "the lock of the first is held while the rows are read; use `--commit file`",
     )
-    assert plan(empty, migrations, Options(commit="file")).warnings == ()
+    assert plan(empty, migrations, MigrationOptions(commit="file")).warnings == ()
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_readers_and_writers_are_blocked_for_no_longer_than_a_lock_timeout(built
             thread.start()
         threading.Timer(4, holder.close).start()
         try:
-            result = migrate(built, migrations, Options(lock_timeout="400ms"))
+            result = migrate(built, migrations, MigrationOptions(lock_timeout="400ms"))
         finally:
             stop.set()
             for thread in threads:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import MigrationError, PreflightError
-from dbops.migrations import Options, State, discover, ledger, migrate, status
+from dbops.migrations import MigrationOptions, State, discover, ledger, migrate, status
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
@@ -139,7 +139,7 @@ def test_lock_on_the_ledger_that_comes_later_is_waited_for_in_attempts(empty: Ta
     with servers.connect(empty) as holder:
         holder.execute("BEGIN; LOCK TABLE dbops.schema_migrations IN SHARE MODE")
         with pytest.raises(MigrationError, match="could not acquire a lock") as refused:
-            migrate(empty, migrations, Options(lock_timeout="200ms", lock_budget="1s"))
+            migrate(empty, migrations, MigrationOptions(lock_timeout="200ms", lock_budget="1s"))
         assert f"process {holder.info.backend_pid}" in refused.value.render()
     assert len(migrate(empty, migrations).applied) == 1
 
@@ -152,7 +152,7 @@ def test_empty_file_is_an_error_only_when_it_is_to_be_applied(empty: Target, tmp
     assert found.consistent
     with pytest.raises(Exception, match="has comments only, and no statement"):
         migrate(empty, migrations)
-    assert migrate(empty, migrations, Options(to=1)).applied == ()
+    assert migrate(empty, migrations, MigrationOptions(to=1)).applied == ()
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_lock_that_keeps_the_ledger_from_being_created_is_waited_for_in_attempts
         holder.execute("BEGIN; CREATE SCHEMA dbops")
         release = threading.Timer(1, holder.rollback)
         release.start()
-        result = migrate(empty, written(tmp_path, TABLE), Options(lock_timeout="200ms"))
+        result = migrate(empty, written(tmp_path, TABLE), MigrationOptions(lock_timeout="200ms"))
         release.join()
     assert result.retries >= 1
     assert len(result.applied) == 1

@@ -17,8 +17,8 @@ import pytest
 
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, Statement
-from dbops.migrations import Options, State, discover, migrate, plan, run, session, status
-from dbops.migrations.session import LockWatch
+from dbops.migrations import MigrationOptions, State, discover, migrate, plan, run, status
+from dbops.migrations.watch import LockWatch, _Running
 from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
 from dbops.settings import Target
@@ -64,7 +64,7 @@ def test_lock_that_cannot_be_acquired_names_the_holder_after_a_bounded_number_of
             migrate(
                 empty,
                 written(tmp_path, COLUMN, first=2),
-                Options(lock_timeout="200ms", lock_budget="3s"),
+                MigrationOptions(lock_timeout="200ms", lock_budget="3s"),
                 report=events.append,
             )
     said = failure.value.render()
@@ -91,17 +91,17 @@ def test_lock_that_is_released_in_time_is_acquired_in_a_later_attempt(empty: Tar
         if isinstance(event, Message) and event.level == "WARNING":
             holder.close()
 
-    result = migrate(empty, written(tmp_path, COLUMN, first=2), Options(lock_timeout="100ms"), report=watch)
+    result = migrate(empty, written(tmp_path, COLUMN, first=2), MigrationOptions(lock_timeout="100ms"), report=watch)
     assert result.retries == 1
     assert applied(empty) == [1, 2]
 
 
 def test_first_attempts_are_short_and_grow_up_to_the_timeout(tmp_path: Path) -> None:
     plain, header = written(tmp_path, TABLE, f"-- lock-timeout: 3s\n{COLUMN}")
-    grown = [Options().attempt_seconds(plain, attempt) for attempt in range(1, 7)]
+    grown = [MigrationOptions().attempt_seconds(plain, attempt) for attempt in range(1, 7)]
     assert grown == [0.1, 0.2, 0.4, 0.8, 1, 1]
-    assert Options().attempt_seconds(header, 1) == 3
-    assert Options(lock_timeout="50ms").attempt_seconds(header, 1) == 0.05
+    assert MigrationOptions().attempt_seconds(header, 1) == 3
+    assert MigrationOptions(lock_timeout="50ms").attempt_seconds(header, 1) == 0.05
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_attempt_as_a_whole_waits_no_longer_than_its_timeout(empty: Target, tmp_
     thread = threading.Thread(target=release)
     thread.start()
     text = " ".join(f"ALTER TABLE public.{table} ADD COLUMN n integer;" for table in tables)
-    result = migrate(empty, written(tmp_path, text, first=2), Options(lock_timeout="1s"), report=watch)
+    result = migrate(empty, written(tmp_path, text, first=2), MigrationOptions(lock_timeout="1s"), report=watch)
     thread.join(30)
     assert result.retries >= 1
     assert any("this attempt had waited for locks for 1." in text for text in said)
@@ -171,7 +171,7 @@ def test_block_that_switches_the_lock_timeout_off_does_not_wait_for_ever(empty: 
     with servers.connect(named(empty, "nightly report")) as holder:
         holder.execute("BEGIN; SELECT FROM public.t")
         with pytest.raises(MigrationError, match="could not acquire a lock after") as failure:
-            migrate(empty, written(tmp_path, hidden, first=2), Options(lock_timeout="300ms", lock_budget="1s"))
+            migrate(empty, written(tmp_path, hidden, first=2), MigrationOptions(lock_timeout="300ms", lock_budget="1s"))
     assert "nightly report" in failure.value.render()
     assert "had waited for locks" in failure.value.what
 
@@ -184,7 +184,7 @@ def test_file_that_sets_lock_timeout_is_refused_before_anything_runs(empty: Targ
         assert "-- lock-timeout: 2s" in refused.value.hint
     assert not status(empty, files).has_ledger
     # A database that nobody else is in may be built from files that were released before.
-    assert len(migrate(empty, files, Options(fresh=True)).applied) == 2
+    assert len(migrate(empty, files, MigrationOptions(fresh=True)).applied) == 2
 
 
 CONCURRENT = {
@@ -209,7 +209,7 @@ def test_change_of_the_same_object_by_another_session_is_tried_again(empty: Targ
                 if "waiting for a lock" in event.text:
                     other.execute("COMMIT")
 
-        result = migrate(empty, written(tmp_path, ours), Options(lock_timeout="1min"), report=watch)
+        result = migrate(empty, written(tmp_path, ours), MigrationOptions(lock_timeout="1min"), report=watch)
     assert (result.retries, len(result.applied)) == (1, 1)
     assert [text for text in said if "by another session; attempt 2" in text]
 
@@ -217,7 +217,7 @@ def test_change_of_the_same_object_by_another_session_is_tried_again(empty: Targ
 def test_change_by_another_session_that_does_not_end_is_not_blamed_on_the_file(empty: Target, tmp_path: Path) -> None:
     conflict = "DO $$ BEGIN RAISE SQLSTATE '40001' USING MESSAGE = 'could not serialize'; END $$;"
     with pytest.raises(MigrationError, match="failed after 5 attempts: could not serialize") as failure:
-        migrate(empty, written(tmp_path, conflict), Options(lock_timeout="1ms"))
+        migrate(empty, written(tmp_path, conflict), MigrationOptions(lock_timeout="1ms"))
     assert "Fix the file" not in failure.value.advice
     assert "Another session was changing the same objects" in failure.value.advice
 
@@ -254,7 +254,7 @@ def test_wait_for_a_lock_is_reported_while_it_lasts(empty: Target, tmp_path: Pat
             reported.append(event.text)
             holder.close()
 
-    migrate(empty, written(tmp_path, COLUMN, first=2), Options(lock_timeout="1min"), report=watch)
+    migrate(empty, written(tmp_path, COLUMN, first=2), MigrationOptions(lock_timeout="1min"), report=watch)
     assert "nightly report" in reported[0]
 
 
@@ -268,7 +268,7 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
     migrate(
         empty,
         written(tmp_path, header + look.format("b"), first=2),
-        Options(lock_timeout="3s", statement_timeout="20min"),
+        MigrationOptions(lock_timeout="3s", statement_timeout="20min"),
     )
     with servers.connect(empty) as connection:
         found = connection.execute("SELECT * FROM public.a UNION ALL SELECT * FROM public.b").fetchall()
@@ -277,7 +277,9 @@ def test_header_sets_the_lock_timeout_and_the_option_overrides_it(empty: Target,
 
 def test_statement_that_takes_too_long_is_ended_and_reported(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="canceling statement due to statement timeout") as failure:
-        migrate(empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), Options(statement_timeout="100ms"))
+        migrate(
+            empty, written(tmp_path, "SELECT 1;\nSELECT pg_sleep(60);"), MigrationOptions(statement_timeout="100ms")
+        )
     assert failure.value.location is not None
     assert failure.value.location.line == 2
     assert "--statement-timeout" in failure.value.advice
@@ -321,7 +323,7 @@ def test_run_that_finds_another_for_too_long_names_it(empty: Target, tmp_path: P
     thread.start()
     begun.wait(30)
     with pytest.raises(PreflightError, match=r"another migration of this database is running: .*the first run"):
-        migrate(empty, discover(tmp_path), Options(patience=0.5))
+        migrate(empty, discover(tmp_path), MigrationOptions(patience=0.5))
     with servers.connect(empty) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the first run'"
@@ -348,18 +350,18 @@ def test_commit_whose_answer_is_lost_is_looked_up(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     """The connection ends right before or right after the server commits."""
-    from dbops.migrations.session import Session
+    from dbops.migrations.session import MigrationSession
 
-    original = Session.script
+    original = MigrationSession.script
 
-    def script(self: Session, *statements: str) -> None:
+    def script(self: MigrationSession, *statements: str) -> object:
         if statements == ("COMMIT",):
             if committed:
                 original(self, "COMMIT")
             original(self, "SELECT pg_terminate_backend(pg_backend_pid())")
-        original(self, *statements)
+        return original(self, *statements)
 
-    monkeypatch.setattr(Session, "script", script)
+    monkeypatch.setattr(MigrationSession, "script", script)
     with pytest.raises(MigrationError, match="the connection was lost during the commit") as failure:
         migrate(empty, written(tmp_path, TABLE))
     if committed:
@@ -373,16 +375,16 @@ def test_commit_whose_answer_is_lost_is_looked_up(
 def test_commit_whose_outcome_cannot_be_read_is_reported_as_unknown(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dbops.migrations.session import Session
+    from dbops.migrations.session import MigrationSession
 
-    original = Session.script
+    original = MigrationSession.script
 
-    def script(self: Session, *statements: str) -> None:
+    def script(self: MigrationSession, *statements: str) -> object:
         if statements == ("COMMIT",):
             original(self, "SELECT pg_terminate_backend(pg_backend_pid())")
-        original(self, *statements)
+        return original(self, *statements)
 
-    monkeypatch.setattr(Session, "script", script)
+    monkeypatch.setattr(MigrationSession, "script", script)
     monkeypatch.setattr(run, "_SETTLE_SECONDS", 0)
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE))
@@ -410,7 +412,7 @@ def test_interruption_rolls_back_and_says_so(empty: Target, tmp_path: Path) -> N
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%'"
         )
         until(lambda: connection.execute(busy + " AND pid <> pg_backend_pid()").fetchall() == [(0,)])
-    assert len(migrate(empty, migrations, Options(to=1)).applied) == 1
+    assert len(migrate(empty, migrations, MigrationOptions(to=1)).applied) == 1
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -481,7 +483,7 @@ def test_server_that_is_killed_in_the_middle_leaves_work_that_the_next_run_finis
             threading.Timer(0.5, lambda: os.kill(postmaster, signal.SIGKILL)).start()
 
     with pytest.raises(MigrationError, match="the connection was lost during migration 0160_do_step160") as failure:
-        migrate(target, migrations, Options(fresh=True), report=watch)
+        migrate(target, migrations, MigrationOptions(fresh=True), report=watch)
     assert "0001_do_step1 to 0100_do_step100 are committed" in failure.value.advice
     start(cluster)
     assert applied(target) == list(range(1, 101))
@@ -497,14 +499,14 @@ def test_failure_of_the_watch_does_not_end_the_run(
         raise psycopg.OperationalError("gone")
 
     monkeypatch.setattr(LockWatch, "_look", broken)
-    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.5);"), Options(lock_timeout="400ms"))
+    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.5);"), MigrationOptions(lock_timeout="400ms"))
     assert applied(empty) == [1]
 
 
 def test_wait_that_ends_while_it_is_looked_at_does_not_end_the_watch(empty: Target) -> None:
     """The watched session may stop waiting between any two reads of its state."""
 
-    running = session._Running("file", "SELECT 1", 0.0, 0.25)
+    running = _Running("file", "SELECT 1", 0.0, 0.25)
 
     class Fleeting(LockWatch):
         reads = 0

@@ -10,7 +10,7 @@ import pytest
 
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
-from dbops.migrations import Options, State, discover, migrate, status
+from dbops.migrations import MigrationOptions, State, discover, migrate, status
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -48,7 +48,7 @@ def test_index_that_an_attempt_left_invalid_is_built_anew_in_the_next_attempt(em
                     writer.execute("COMMIT")
 
         files = discover(write(tmp_path, INDEX, first=2))
-        result = migrate(empty, files, Options(lock_timeout="300ms"), report=watch)
+        result = migrate(empty, files, MigrationOptions(lock_timeout="300ms"), report=watch)
     assert result.retries == 1
     assert any("drops the invalid index public.t_n_key" in text for text in said)
     assert indexes(empty) == [("t_n_key", True)]
@@ -65,10 +65,10 @@ def test_detaching_that_was_interrupted_is_completed(empty: Target, tmp_path: Pa
     detach = f"-- migrate: no-transaction\nALTER TABLE public.t DETACH PARTITION {part} CONCURRENTLY;"
     files = written(tmp_path, tables, detach)
     with servers.connect(empty) as reader:
-        migrate(empty, files, Options(to=1))
+        migrate(empty, files, MigrationOptions(to=1))
         reader.execute("BEGIN; SELECT FROM public.t")
         with pytest.raises(MigrationError, match="statement timeout"):
-            migrate(empty, files, Options(statement_timeout="500ms"))
+            migrate(empty, files, MigrationOptions(statement_timeout="500ms"))
         reader.execute("COMMIT")
     assert states(empty, tmp_path) == [State.APPLIED, State.UNFINISHED]
     migrate(empty, files)
@@ -170,7 +170,7 @@ def test_reindex_that_leaves_an_index_is_not_tried_again(empty: Target, tmp_path
     index = "CREATE TABLE public.t (n integer); CREATE INDEX t_n_idx ON public.t (n);"
     text = "-- migrate: no-transaction\n-- lock-timeout: 200ms\nREINDEX INDEX CONCURRENTLY public.t_n_idx;"
     migrations = written(tmp_path, index, text)
-    migrate(empty, migrations, Options(to=1))
+    migrate(empty, migrations, MigrationOptions(to=1))
     with servers.connect(empty) as other:
         other.execute("BEGIN")
         other.execute("SELECT FROM public.t")
@@ -191,7 +191,7 @@ def test_index_of_that_name_elsewhere_is_left_alone(empty: Target, tmp_path: Pat
     """Only an index of the statement's own table is what an earlier attempt left."""
     migrations = written(tmp_path, TABLE, INDEX)
     run(empty, "CREATE SCHEMA dbops")
-    migrate(empty, migrations, Options(to=1))
+    migrate(empty, migrations, MigrationOptions(to=1))
     run(empty, "CREATE SCHEMA other; CREATE TABLE other.t (n integer); INSERT INTO other.t VALUES (1), (1)")
     with pytest.raises(Exception, match="could not create unique index"):
         run(empty, "CREATE UNIQUE INDEX CONCURRENTLY t_n_key ON other.t (n)")
@@ -303,8 +303,8 @@ def test_index_that_another_role_is_building_is_not_blamed_on_a_file(
 )
 def test_only_what_blocks_nobody_while_it_waits_waits_for_long(tmp_path: Path, statement: str, patient: bool) -> None:
     (file,) = written(tmp_path, f"-- migrate: no-transaction\n{statement};")
-    assert Options().lock_timeout_for(file) == ("10min" if patient else "1s")
-    assert Options(lock_timeout="3s").lock_timeout_for(file) == "3s"
+    assert MigrationOptions().lock_timeout_for(file) == ("10min" if patient else "1s")
+    assert MigrationOptions(lock_timeout="3s").lock_timeout_for(file) == "3s"
 
 
 @pytest.mark.slow
@@ -314,7 +314,7 @@ def test_reader_does_not_queue_behind_a_statement_outside_a_transaction(empty: T
         holder.execute("BEGIN")
         holder.execute("SELECT FROM public.t")
         files = discover(write(tmp_path, "-- migrate: no-transaction\nVACUUM FULL public.t;", first=2))
-        running = pool.submit(migrate, empty, files, Options(lock_budget="20s"))
+        running = pool.submit(migrate, empty, files, MigrationOptions(lock_budget="20s"))
         waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.t'::regclass)"
         while servers.rows(empty, waits) != [(True,)]:
             time.sleep(0.01)

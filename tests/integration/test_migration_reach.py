@@ -20,7 +20,7 @@ VERBS: dict[str, Callable[[Target, Path], object]] = {
     "migrate": lambda target, directory: existing.migrate(target, migrations.discover(directory)),
     "plan": lambda target, directory: migrations.plan(target, migrations.discover(directory)),
     "check": lambda target, directory: migrations.migrate(
-        target, migrations.discover(directory), migrations.Options(check=True)
+        target, migrations.discover(directory), migrations.MigrationOptions(check=True)
     ),
     "rehearse": lambda target, directory: existing.rehearse(target, migrations.discover(directory)),
     "drift": lambda target, directory: drift(target, migrations.discover(directory), schema=None),

@@ -11,7 +11,7 @@ import pytest
 from dbops import __version__
 from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
-from dbops.migrations import Options, State, discover, migrate, plan, status
+from dbops.migrations import MigrationOptions, State, discover, migrate, plan, status
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -86,22 +86,22 @@ def test_failure_keeps_what_earlier_runs_applied(empty: Target, tmp_path: Path) 
 
 def test_target_version_is_the_last_to_be_applied(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, COLUMN, BROKEN)
-    result = migrate(empty, migrations, Options(to=2))
+    result = migrate(empty, migrations, MigrationOptions(to=2))
     assert applied(empty) == [1, 2]
     assert result.pending == 1
-    assert migrate(empty, migrations, Options(to=1)).applied == ()
+    assert migrate(empty, migrations, MigrationOptions(to=1)).applied == ()
 
 
 def test_target_version_that_does_not_exist_is_refused(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no migration 0007"):
-        migrate(empty, written(tmp_path, TABLE), Options(to=7))
+        migrate(empty, written(tmp_path, TABLE), MigrationOptions(to=7))
     assert tables(empty) == []
 
 
 @pytest.mark.parametrize("option", ["lock_timeout", "statement_timeout"])
 def test_timeout_that_is_not_a_duration_is_refused(empty: Target, tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match="invalid duration"):
-        migrate(empty, written(tmp_path, TABLE), Options(**{option: "soon"}))  # type: ignore[arg-type]
+        migrate(empty, written(tmp_path, TABLE), MigrationOptions(**{option: "soon"}))  # type: ignore[arg-type]
 
 
 def test_database_with_tables_but_no_ledger_is_refused(empty: Target, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_objects_belong_to_the_role_that_was_named(server: TestServer, empty: Ta
     try:
         server.execute(f'GRANT CREATE, CONNECT, TEMPORARY ON DATABASE "{empty.database}" TO {owner}')
         server.execute(f"ALTER SCHEMA public OWNER TO {owner}", empty.database)
-        migrate(empty, discover(ROOT / "db" / "migrations"), Options(fresh=True, owner=owner))
+        migrate(empty, discover(ROOT / "db" / "migrations"), MigrationOptions(fresh=True, owner=owner))
         found = rows(
             empty,
             "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname IN ('public', 'dbops')"
@@ -410,7 +410,7 @@ def test_success_is_reported_after_the_commit(empty: Target, tmp_path: Path) -> 
 
 def test_plan_shows_files_transactions_limits_and_locks_and_runs_nothing(empty: Target, tmp_path: Path) -> None:
     first = "-- Locks: none\n-- lock-timeout: 2s\n" + TABLE + "SELECT 1;"
-    found = plan(empty, written(tmp_path, first, COLUMN, INDEX, "SELECT 4;"), Options(statement_timeout="1h"))
+    found = plan(empty, written(tmp_path, first, COLUMN, INDEX, "SELECT 4;"), MigrationOptions(statement_timeout="1h"))
     assert [(item.name, item.transaction) for item in found.pending] == [
         ("0001_do_step1", 1),
         ("0002_do_step2", 1),
@@ -427,8 +427,8 @@ def test_plan_shows_files_transactions_limits_and_locks_and_runs_nothing(empty: 
 
 def test_plan_stops_at_the_target_version_and_leaves_out_what_is_applied(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, COLUMN, "SELECT 3;")
-    migrate(empty, migrations, Options(to=1))
-    found = plan(empty, migrations, Options(to=2))
+    migrate(empty, migrations, MigrationOptions(to=1))
+    found = plan(empty, migrations, MigrationOptions(to=2))
     assert [item.version for item in found.pending] == [2]
     assert (found.applied, found.later) == (1, 1)
 
@@ -441,7 +441,7 @@ def test_plan_refuses_what_a_run_would_refuse(empty: Target, tmp_path: Path) -> 
 
 def test_check_applies_on_the_target_and_rolls_back(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, COLUMN)
-    result = migrate(empty, migrations, Options(check=True))
+    result = migrate(empty, migrations, MigrationOptions(check=True))
     assert result.rolled_back
     assert (len(result.applied), result.pending) == (2, 2)
     assert tables(empty) == []
@@ -450,33 +450,33 @@ def test_check_applies_on_the_target_and_rolls_back(empty: Target, tmp_path: Pat
 def test_check_of_a_commit_for_each_file_runs_each_on_what_the_ones_before_it_made(
     empty: Target, tmp_path: Path
 ) -> None:
-    result = migrate(empty, written(tmp_path, TABLE, COLUMN), Options(commit="file", check=True))
+    result = migrate(empty, written(tmp_path, TABLE, COLUMN), MigrationOptions(commit="file", check=True))
     assert (len(result.applied), result.pending) == (2, 2)
     assert tables(empty) == []
 
 
 def test_check_finds_what_would_fail(empty: Target, tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="0002_do_step2 failed"):
-        migrate(empty, written(tmp_path, TABLE, BROKEN), Options(check=True))
+        migrate(empty, written(tmp_path, TABLE, BROKEN), MigrationOptions(check=True))
     assert tables(empty) == []
 
 
 def test_check_refuses_a_file_outside_transactions(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, COLUMN, INDEX)
     with pytest.raises(PreflightError, match="so it cannot be tried and rolled back") as refused:
-        migrate(empty, migrations, Options(check=True))
+        migrate(empty, migrations, MigrationOptions(check=True))
     assert "--check --to 0002" in refused.value.advice
-    assert len(migrate(empty, migrations, Options(check=True, to=2)).applied) == 2
+    assert len(migrate(empty, migrations, MigrationOptions(check=True, to=2)).applied) == 2
 
 
 def test_fresh_database_takes_commits_in_between(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, *["SELECT 1;"] * 150, BROKEN)
     with pytest.raises(MigrationError) as failure:
-        migrate(empty, migrations, Options(fresh=True))
+        migrate(empty, migrations, MigrationOptions(fresh=True))
     assert applied(empty) == list(range(1, 101))
     assert "0001_do_step1 to 0100_do_step100 are committed" in failure.value.advice
     write(tmp_path, "SELECT 1;", first=151)
-    assert migrate(empty, discover(tmp_path), Options(fresh=True)).transactions == 1
+    assert migrate(empty, discover(tmp_path), MigrationOptions(fresh=True)).transactions == 1
     assert len(applied(empty)) == 151
 
 
@@ -490,10 +490,10 @@ def test_value_of_an_enum_is_committed_before_the_next_file_of_a_rebuild_uses_it
         "ALTER TABLE public.t ALTER c SET DEFAULT 'b';",
     )
     migrations = written(tmp_path, *texts)
-    assert migrate(empty, migrations, Options(fresh=True)).transactions == 2
+    assert migrate(empty, migrations, MigrationOptions(fresh=True)).transactions == 2
     server.execute("DROP TABLE public.t; DROP TYPE public.c; DROP SCHEMA dbops CASCADE", empty.database)
     # PostgreSQL 17 and later allow the value if its type is new too, hence a run of its own for the type.
-    migrate(empty, migrations, Options(to=1))
+    migrate(empty, migrations, MigrationOptions(to=1))
     with pytest.raises(MigrationError, match="unsafe use of new value") as failure:
         migrate(empty, migrations)
     assert "--commit file" in failure.value.advice
@@ -518,4 +518,4 @@ def test_thousands_of_files_need_commits_in_between(tmp_path: Path) -> None:
             migrate(server.target("d"), migrations)
         assert "Nothing was applied." in failure.value.advice
         assert "max_locks_per_transaction" in failure.value.advice
-        assert len(migrate(server.target("d"), migrations, Options(fresh=True)).applied) == 400
+        assert len(migrate(server.target("d"), migrations, MigrationOptions(fresh=True)).applied) == 400

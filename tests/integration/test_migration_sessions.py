@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dbops import postgres
 from dbops.errors import MigrationError
 from dbops.events import Event, Message, Statement
-from dbops.migrations import MIGRATION_LOCK, Options, apply, discover, migrate, session
+from dbops.migrations import MIGRATION_LOCK, MigrationOptions, apply, discover, migrate, session, watch
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written
@@ -127,16 +128,22 @@ def test_wait_for_a_lock_is_seen_through_the_maintenance_database(empty: Target,
     ):
         holder.execute("BEGIN; LOCK TABLE public.t")
         with pytest.raises(MigrationError) as failure:
-            apply(connection, empty, migrations, Options(lock_timeout="400ms", lock_budget="500ms"), observer=observer)
+            apply(
+                connection,
+                empty,
+                migrations,
+                MigrationOptions(lock_timeout="400ms", lock_budget="500ms"),
+                observer=observer,
+            )
         assert any(f"process {holder.info.backend_pid}" in note for note in failure.value.notes)
 
 
 @pytest.mark.slow
 def test_statement_that_takes_long_is_reported(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_ALIVE_SECONDS", 0.5)
+    monkeypatch.setattr(watch, "_ALIVE_SECONDS", 0.5)
     events: list[Event] = []
     text = "CREATE TABLE public.t ();\nSELECT 1,\n    pg_sleep(1.6);"
-    migrate(empty, written(tmp_path, text), Options(lock_timeout="400ms"), report=events.append)
+    migrate(empty, written(tmp_path, text), MigrationOptions(lock_timeout="400ms"), report=events.append)
     alive = [e for e in events if isinstance(e, Message) and e.text.startswith("running for ")]
     assert "SELECT 1, pg_sleep(1.6);" in alive[-1].text
     assert alive[-1].where.endswith("0001_do_step1.sql:2")
@@ -145,37 +152,34 @@ def test_statement_that_takes_long_is_reported(empty: Target, tmp_path: Path, mo
 
 @pytest.mark.slow
 def test_progress_of_an_index_is_shown(empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_ALIVE_SECONDS", 0.3)
+    monkeypatch.setattr(watch, "_ALIVE_SECONDS", 0.3)
     events: list[Event] = []
     slow = "CREATE FUNCTION public.slow(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS"
     slow += " $$ BEGIN PERFORM pg_sleep(0.001); RETURN 1; END $$;"
     table = "CREATE TABLE public.t AS SELECT n FROM generate_series(1, 1500) AS g (n);"
     index = "CREATE INDEX t_n_idx ON public.t (public.slow(n));"
-    migrate(empty, written(tmp_path, table + slow, index), Options(lock_timeout="400ms"), report=events.append)
+    migrate(empty, written(tmp_path, table + slow, index), MigrationOptions(lock_timeout="400ms"), report=events.append)
     alive = [e.text for e in events if isinstance(e, Message) and e.text.startswith("running for ")]
     assert any("building index" in text and "%" in text for text in alive)
 
 
-def test_settings_that_are_as_they_should_be_are_not_sent_again(empty: Target, tmp_path: Path) -> None:
-    """Each file of definitions costs its statement and its row.
-
-    Settings are sent before the first and after the last; the statement that writes the rows is prepared once.
-    """
+def test_file_of_definitions_costs_its_settings_its_statement_and_its_row(empty: Target, tmp_path: Path) -> None:
+    """The durations, and the check that the ledger is as it should be, are sent once for all."""
     texts = [f"CREATE TABLE public.t{n} (id integer);" for n in range(20)]
     sent: list[str] = []
-    original = session.Session.begin
+    original = session.MigrationSession.send
 
-    def begin(self: session.Session, command: session.Command) -> None:
-        sent.append(command.sql)
-        original(self, command)
+    def send(self: session.MigrationSession, text: str, *rest: Any, **named: Any) -> None:
+        sent.append(text)
+        original(self, text, *rest, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session.Session, "begin", begin)
+        patch.setattr(session.MigrationSession, "send", send)
         migrate(empty, written(tmp_path, *texts))
-    assert len(sent) == 2 * len(texts) + 4
+    assert len(sent) == 3 * len(texts) + 4
 
 
-def test_row_of_a_file_puts_the_limits_of_that_file_into_force_again(empty: Target, tmp_path: Path) -> None:
+def test_each_file_has_its_own_limits(empty: Target, tmp_path: Path) -> None:
     patient = "-- lock-timeout: 2s\n"
     texts = (
         "CREATE TABLE public.t1 ();",

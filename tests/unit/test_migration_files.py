@@ -192,7 +192,7 @@ def test_transaction_control_is_refused_with_its_position(tmp_path: Path, statem
 
 @pytest.mark.parametrize("text", ["PREPARE p AS SELECT 1;", "DO $$ BEGIN NULL; END $$;", 'SELECT 1 AS "COMMIT";'])
 def test_what_only_looks_like_transaction_control_is_valid(tmp_path: Path, text: str) -> None:
-    assert written(tmp_path, text)[0].statements == 1
+    assert len(written(tmp_path, text)[0].statements) == 1
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_setting_that_changes_where_statements_end_is_refused(tmp_path: Path, te
     ],
 )
 def test_setting_that_dumps_begin_with_is_valid(tmp_path: Path, text: str) -> None:
-    assert written(tmp_path, text)[0].statements == 1
+    assert len(written(tmp_path, text)[0].statements) == 1
 
 
 def test_psql_command_is_refused_with_its_position(tmp_path: Path) -> None:
@@ -369,9 +369,9 @@ def test_new_file_follows_the_last_and_is_not_a_migration_until_it_is_filled_in(
     assert path.name == "0002_add_tickers_exchange.sql"
     assert parse_header(path.read_text()).locks
     assert "has comments only" in refusal(tmp_path)
-    assert [migration.statements for migration in discover(tmp_path, allow_empty=True)] == [1, 0]
+    assert [len(migration.statements) for migration in discover(tmp_path, allow_empty=True)] == [1, 0]
     path.write_text(path.read_text() + "SELECT 2;")
-    assert [migration.statements for migration in discover(tmp_path)] == [1, 1]
+    assert [len(migration.statements) for migration in discover(tmp_path)] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["", "add", "1 add", "add tickers!", "../add_tickers", "ajouter_é"])

@@ -14,7 +14,7 @@ from dbops.database.schema import Checks, Fingerprint
 from dbops.errors import Location, UsageError
 from dbops.events import Message, StepFinished
 from dbops.events import Statement as SqlStatement
-from dbops.migrations import Plan, PlannedMigration
+from dbops.migrations import MigrationPlan, PlannedMigration
 from dbops.report import GitHub
 from dbops.server import LogLines
 from dbops.verification import Check, CheckFile, Verification
@@ -112,7 +112,7 @@ def test_drift_is_a_table_of_objects_and_a_diff(tmp_path: Path) -> None:
 
 def test_plan_is_a_table_of_migrations(tmp_path: Path) -> None:
     planned = PlannedMigration(1, "0001_a", "p", 12345, 12, "ACCESS EXCLUSIVE on t", "5s", "0", 1)
-    GitHub(str(tmp_path / "summary")).plan(Plan("d", "s", 0, (planned,), 0, 1))
+    GitHub(str(tmp_path / "summary")).plan(MigrationPlan("d", "s", 0, (planned,), 0, 1))
     text = (tmp_path / "summary").read_text()
     assert text.startswith("### db.migrate --plan: 1 to apply to d on s\n")
     assert "| 0001&#95;a | 12 | ACCESS EXCLUSIVE on t | 5s |" in text

@@ -21,7 +21,7 @@ from dbops.database.rebuild import RebuildPlan
 from dbops.database.wait import Ready
 from dbops.errors import Location, MigrationError
 from dbops.events import Progress, StepFinished, StepStarted
-from dbops.migrations import AppliedMigration, LedgerStatus, MigrationResult, Plan, PlannedMigration
+from dbops.migrations import AppliedMigration, LedgerStatus, MigrationPlan, MigrationResult, PlannedMigration
 from dbops.migrations.ledger import Entry, compare
 from dbops.migrations.rehearsal import MeasuredMigration, MeasuredStatement
 from dbops.report import text
@@ -41,7 +41,7 @@ ENTRIES = tuple(
 )
 DRAWINGS = {
     "migrated": lambda console: text.migrated(MigrationResult("d", APPLIED, 1, 0, 1, 0, False, 0.5), console),
-    "plan": lambda console: text.plan(Plan("d", "s", 0, PLANNED, 0, 1), console),
+    "plan": lambda console: text.plan(MigrationPlan("d", "s", 0, PLANNED, 0, 1), console),
     "status": lambda console: text.status(LedgerStatus("d", "s", "PG", True, "", compare((), ENTRIES)), console),
     "verification": lambda console: text.verification(
         Verification((Check("structure/a.sql", "table t", False, "x " * 60, "y"),), 0.1), console
@@ -185,7 +185,7 @@ def test_state_of_a_check_file_stays_in_its_column_on_a_narrow_terminal() -> Non
 
 def test_advice_after_a_check_names_the_next_step_only() -> None:
     result = MigrationResult("d", APPLIED, 0, 3, 1, 0, True, 0.5)
-    found = Trial(Plan("d", "s", 0, PLANNED, 0, 1), result)
+    found = Trial(MigrationPlan("d", "s", 0, PLANNED, 0, 1), result)
     advice = [line for line in printed(lambda console: text.tried(found, console)) if line.startswith("  next")]
     assert advice == ["  next    `invoke db.migrate` applies it"]
 

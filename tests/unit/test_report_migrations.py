@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dbops.migrations import LedgerStatus, Plan, PlannedMigration
+from dbops.migrations import LedgerStatus, MigrationPlan, PlannedMigration
 from dbops.migrations.ledger import Entry, compare
 from dbops.report import text as views
 from tests.support.migration_files import written
@@ -66,7 +66,7 @@ def test_plan_has_the_locks_below_the_whole_name() -> None:
     locks = "ACCESS EXCLUSIVE on public.tickers for as long as it takes to look at each of its rows"
     planned = PlannedMigration(1, NAME, "p", 12345, 12, locks, "5s", "0", 1)
     console = terminal()
-    views.plan(Plan("d", "s", 0, (planned,), 0, 1), console)
+    views.plan(MigrationPlan("d", "s", 0, (planned,), 0, 1), console)
     lines = drawn(console)
     [name] = [number for number, line in enumerate(lines) if NAME in line]
     assert "12,345" in lines[name]
