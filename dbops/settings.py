@@ -55,7 +55,10 @@ _OTHERS_PARAMETERS = (
     "ssl",
     "sslaccept",
 )
-_UNITS = {"ms": 0.001, "": 1, "s": 1, "min": 60, "h": 3600}
+_UNITS = {"us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d|)", re.ASCII)
+# PostgreSQL keeps timeouts as milliseconds, in an integer of 32 bits.
+_SHORTEST, _LONGEST = 0.001, (2**31 - 1) / 1000
 _NUMBERS = ("connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval")
 
 
@@ -465,21 +468,40 @@ def choice(what: str, value: str, allowed: tuple[str, ...], source: str) -> str:
     raise UsageError(f'unknown {what} "{shortened(value)}"', where=source, hint=f"Use one of: {', '.join(allowed)}.")
 
 
+def parse_duration(text: str) -> float:
+    """Return a duration such as `30`, `30s`, `1.5min` or `500ms` in seconds, a number alone being seconds.
+
+    0 is no limit. Raises ValueError for anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f'invalid duration "{shortened(text)}": write it as 30s, 500ms, 5min or 2h; 30 is 30 seconds')
+    length = float(match["number"]) * _UNITS[match["unit"]]
+    if 0 < length < _SHORTEST:
+        raise ValueError(f'"{text}" is less than 1ms, which PostgreSQL would round to no limit at all')
+    if length > _LONGEST:
+        raise ValueError(f'"{shortened(text)}" is longer than PostgreSQL allows: at most 24d, or 0 for no limit')
+    return length
+
+
+def with_unit(text: str) -> str:
+    """Return a duration with its unit, as PostgreSQL takes it and people read it; ValueError as `parse_duration`."""
+    text = text.strip()
+    return f"{text}s" if parse_duration(text) and text[-1].isdigit() else text
+
+
 def seconds(option: str, value: str) -> float:
-    """Return an option's time in seconds, which is written as 30, 30s, 1.5min, 500ms or 2h; else raise UsageError."""
-    if found := re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?(ms|s|min|h|)", value.strip(), re.ASCII):
-        return float(found[1]) * _UNITS[found[2]]
-    raise UsageError(
-        f'invalid time "{shortened(value)}"',
-        where=option,
-        hint=f"Write it as in {option} 30, {option} 30s or {option} 5min.",
-    )
+    """Return an option's duration in seconds; UsageError if it is not one."""
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise UsageError(str(error), where=option, hint=f"Write it as in `{option} 5s`.") from None
 
 
-def duration(_option: str, value: str) -> str:
-    """Return an option's time as PostgreSQL takes it, with its unit: a number alone is seconds, as everywhere here."""
-    plain = value.strip()
-    return f"{plain}s" if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", plain, re.ASCII) and float(plain) else value
+def duration(option: str, value: str) -> str:
+    """Return an option's duration with its unit; UsageError if it is not one."""
+    seconds(option, value)
+    return with_unit(value)
 
 
 def shortened(value: str) -> str:

@@ -127,7 +127,7 @@ def _refused(target: Target, kind: str, holder: str) -> PreflightError:
     return PreflightError(
         f"{kind} is at work on {target.database}: {holder}"
         if kind == OPERATOR
-        else f"{kind} of this database is running: {holder}",
+        else f"another migration of this database is running: {holder}",
         where=str(target),
         state="Nothing was applied.",
         hint="Wait for it to end, or wait longer with --timeout.",

@@ -14,7 +14,7 @@ from pathlib import Path
 from dbops.errors import Location, UsageError
 from dbops.migrations.names import NAME
 from dbops.migrations.sqlsplit import Statement, leading, location_at, split, without_comments
-from dbops.settings import shortened, shown_path
+from dbops.settings import shortened, shown_path, with_unit
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
 # File systems take 255 bytes, the number and the suffix among them.
@@ -35,11 +35,6 @@ _NEW = """\
 # Headers: comment lines of the form `-- key: value` before the first statement.
 _LINE = re.compile(r"--[ \t]*(?P<key>[A-Za-z][A-Za-z_-]*)[ \t]*:(?P<value>.*)")
 _MORE = re.compile(r"--[ \t]{2,}(?P<value>\S.*)")
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d)")
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SHORTEST = 0.001
-# PostgreSQL keeps timeouts as milliseconds, in an integer of 32 bits.
-_LONGEST = (2**31 - 1) / 1000
 _LIMITS = ("lock-timeout", "lock-budget", "statement-timeout")
 _DIRECTIVES = ("migrate", *_LIMITS)
 _MODES = ("", "own-transaction", "no-transaction")
@@ -228,32 +223,13 @@ def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> R
     return Renumbered(name, tuple(renamed))
 
 
-def seconds(duration: str) -> float:
-    """Return a duration such as `2s`, `10min` or `0` (no limit) in seconds; ValueError if it is not one."""
-    if duration.strip() == "0":
-        return 0.0
-    match = _DURATION.fullmatch(duration.strip())
-    if not match:
-        raise ValueError(
-            f'invalid duration "{duration}": write a number and ms, s, min, h or d, as in 2s, or 0 for no limit'
-        )
-    length = float(match["number"]) * _SECONDS[match["unit"]]
-    if 0 < length < _SHORTEST:
-        raise ValueError(f'"{duration}" is less than 1ms, which PostgreSQL would round to no limit at all')
-    if length > _LONGEST:
-        raise ValueError(f'"{shortened(duration)}" is longer than PostgreSQL allows: at most 24d, or 0 for no limit')
-    return length
-
-
 def parse_header(text: str) -> Header:
     """Return the header of a migration's text; ValueError for a directive that cannot be followed."""
     values = _header_values(text)
     mode = values.get("migrate", "")
     if mode not in _MODES:
         raise ValueError(f'unknown directive "migrate: {mode}": write no-transaction or own-transaction')
-    for key in _LIMITS:
-        if key in values:
-            seconds(values[key])
+    values |= {key: with_unit(values[key]) for key in _LIMITS if key in values}
     return Header(
         locks=values.get("locks", ""),
         transactional=mode != "no-transaction",

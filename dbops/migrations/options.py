@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dbops.errors import UsageError
-from dbops.migrations.files import Migration, seconds
+from dbops.migrations.files import Migration
 from dbops.migrations.sqlsplit import without_comments
 from dbops.postgres import Connection
+from dbops.settings import parse_duration, seconds
 
 # A session that waits for a strong lock blocks all sessions queued behind it: hence many short attempts, the first of
 # 100 ms, each of the next twice as long, up to the timeout.
@@ -40,11 +41,12 @@ class MigrationOptions:
     """What a run was asked to do; UsageError for an invalid value.
 
     `to` is the last version to apply. Timeouts and the lock budget are durations such as `5s`, and override the files'
-    headers, which nobody may edit once they are released. `commit` is "all" for one transaction or "file" for one each;
-    `fresh` allows commits in between, on a database that this run has created; `check` rolls everything back, all in
-    one transaction. `patience` is how many seconds to wait for another migration of the same database. `owner` is the
-    role that what is made is to belong to; empty, it is the database's owner where the connecting role may act as it,
-    else the connecting role. `custody` is for a database that belongs to that owner only within the transactions.
+    headers: on the night that needs it, a released file can no longer be edited. `commit` is "all" for one transaction
+    or "file" for one each; `fresh` allows commits in between, on a database that this run has created; `check` rolls
+    everything back, all in one transaction. `patience` is how many seconds to wait for another migration of the same
+    database. `owner` is the role that what is made is to belong to; empty, it is the database's owner where the
+    connecting role may act as it, else the connecting role. `custody` is for a database that belongs to that owner only
+    within the transactions.
     """
 
     to: int | None = None
@@ -64,10 +66,7 @@ class MigrationOptions:
             ("--statement-timeout", self.statement_timeout),
             ("--lock-budget", self.lock_budget),
         ):
-            try:
-                seconds(value or "0")
-            except ValueError as error:
-                raise UsageError(str(error), where=option, hint=f"Write it as in `{option} 5s`.") from None
+            seconds(option, value or "0")
         if self.commit not in ("all", "file"):
             raise UsageError(f'invalid value "{self.commit}"', where="--commit", hint="Write all or file.")
 
@@ -83,7 +82,7 @@ class MigrationOptions:
 
         It grows up to the lock timeout, unless that was chosen, or no session can be waiting.
         """
-        limit = seconds(self.lock_timeout_for(migration))
+        limit = parse_duration(self.lock_timeout_for(migration))
         chosen = self.fresh or self.lock_timeout or migration.header.lock_timeout or not migration.header.transactional
         return limit if chosen else min(limit, FIRST_LOCK_SECONDS * 2 ** (attempt - 1))
 

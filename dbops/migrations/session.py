@@ -20,13 +20,13 @@ from dbops.events import Report
 from dbops.migrations import code_of_others, errors, ledger
 from dbops.migrations.alone import MIGRATION_LOCK, another_migration
 from dbops.migrations.errors import StatementError
-from dbops.migrations.files import Migration, seconds
+from dbops.migrations.files import Migration
 from dbops.migrations.ledger import LedgerStatus
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.sqlsplit import Statement
 from dbops.migrations.watch import LockWatch
 from dbops.postgres import Connection, Pipeline
-from dbops.settings import Target
+from dbops.settings import Target, parse_duration
 
 TRANSACTION_TIMEOUT_SINCE = 170000
 PAUSE_GROWTH = 1.5
@@ -349,7 +349,7 @@ class MigrationSession:
 
     def _failure(self, command: Command, error: psycopg.Error) -> StatementError:
         """Return the error of a command with its location in the file."""
-        limit = seconds(self.options.statement_timeout_for(command.migration))
+        limit = parse_duration(self.options.statement_timeout_for(command.migration))
         # The message names the timeout in English only; in other languages the elapsed time is compared with the limit.
         message = error.diag.message_primary or ""
         late = "statement timeout" in message or time.monotonic() - self._running_since >= 0.9 * limit
@@ -418,7 +418,7 @@ class MigrationSession:
         waited = self.options.attempt_seconds(failure.migration, self.attempt) or 1.0
         pause = min(waited * PAUSE_GROWTH ** (self.attempt - 1), MAX_PAUSE_SECONDS)
         pause *= random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER)  # noqa: S311
-        budget = seconds(self.options.lock_budget_for(failure.migration))
+        budget = parse_duration(self.options.lock_budget_for(failure.migration))
         if budget and time.monotonic() - self._attempts_began + pause > budget:
             return False
         self.retries += 1

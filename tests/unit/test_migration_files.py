@@ -10,7 +10,7 @@ import pytest
 
 from dbops.errors import UsageError
 from dbops.migrations import discover, new_file
-from dbops.migrations.files import Header, index_build, parse_header, seconds
+from dbops.migrations.files import Header, index_build, parse_header
 from tests.support.migration_files import write, written
 
 UNPRIVILEGED_UID = 65534
@@ -255,7 +255,13 @@ SELECT 1; -- locks: not here
 
 @pytest.mark.parametrize(
     "line",
-    ["migrate: no_transaction", "migrate: maybe", "lock-timeout: 2", "lock-timeout: soon", "statement-timeout: -1s"],
+    [
+        "migrate: no_transaction",
+        "migrate: maybe",
+        "lock-timeout: 2 parsecs",
+        "lock-timeout: soon",
+        "statement-timeout: -1s",
+    ],
 )
 def test_directive_that_cannot_be_followed_is_refused(tmp_path: Path, line: str) -> None:
     assert "0001_do_step1.sql" in refusal(write(tmp_path, f"-- {line}\nSELECT 1;"))
@@ -345,22 +351,26 @@ def test_file_outside_transactions_has_one_statement(tmp_path: Path) -> None:
     assert "has 2 statements: it must have one" in said
 
 
-@pytest.mark.parametrize(("text", "length"), [("0", 0), ("250ms", 0.25), ("2s", 2), ("1.5 min", 90), ("1h", 3600)])
-def test_durations_are_read(text: str, length: float) -> None:
-    assert seconds(text) == length
+@pytest.mark.parametrize(
+    ("text", "kept"), [("5", "5s"), ("0", "0"), ("250ms", "250ms"), ("2s", "2s"), ("1.5 min", "1.5 min")]
+)
+@pytest.mark.parametrize("key", ["lock-timeout", "lock-budget", "statement-timeout"])
+def test_number_alone_is_seconds_in_a_header_as_in_an_option(key: str, text: str, kept: str) -> None:
+    header = parse_header(f"-- {key}: {text}\nSELECT 1;")
+    assert getattr(header, key.replace("-", "_")) == kept
 
 
 @pytest.mark.parametrize("text", ["100us", "0.5ms", "999us"])
 def test_duration_that_would_round_to_no_limit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no limit at all"):
-        seconds(text)
+        parse_header(f"-- lock-timeout: {text}\nSELECT 1;")
 
 
 @pytest.mark.parametrize("text", ["2147483648ms", "25d", "9" * 5000 + "s"])
 def test_duration_that_postgresql_cannot_store_is_refused(text: str) -> None:
-    assert seconds("2147483647ms") > 0
+    assert parse_header("-- lock-timeout: 2147483647ms\nSELECT 1;").lock_timeout
     with pytest.raises(ValueError, match="longer than PostgreSQL allows"):
-        seconds(text)
+        parse_header(f"-- lock-timeout: {text}\nSELECT 1;")
 
 
 def test_new_file_follows_the_last_and_is_not_a_migration_until_it_is_filled_in(tmp_path: Path) -> None:

@@ -340,17 +340,18 @@ def test_start_up_file_of_a_shell_is_no_environment(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("5", 5), ("30s", 30), ("500ms", 0.5), ("2min", 120), ("1.5h", 5400), ("1 min", 60)]
+    ("value", "expected"),
+    [("5", 5), ("30s", 30), ("500ms", 0.5), ("2min", 120), ("1.5h", 5400), ("1 min", 60), ("2d", 172800)],
 )
 def test_time_is_a_number_with_or_without_a_unit(value: str, expected: float) -> None:
     assert settings.seconds("--timeout", value) == expected
 
 
-@pytest.mark.parametrize("value", ["-1", "soon", "5d", "٣", "9" * 5000])
+@pytest.mark.parametrize("value", ["-1", "soon", "5w", "٣", "9" * 5000])
 def test_what_is_no_time_is_wrong_usage(value: str) -> None:
-    with pytest.raises(UsageError, match="invalid time") as caught:
+    with pytest.raises(UsageError, match=r"invalid duration|longer than PostgreSQL allows") as caught:
         settings.seconds("--timeout", value)
-    assert len(caught.value.what) < 90
+    assert len(caught.value.what) < 150
 
 
 @pytest.mark.parametrize("value", ["65536", "-2", "abc", "9" * 5000])
