@@ -173,7 +173,9 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
         name = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [lock_key("template", name)])
         _drop_left_over(connection)
-        if _fits(connection, name):
+        row = connection.execute(_TEMPLATE, [name]).fetchone()
+        # Only the role's own is believed: any role that may create databases can give one that name and comment.
+        if row and row[1:] == (True, _mark(connection), True):
             return name
         # It gets its name when it is complete.
         building = f"{name}_new"
@@ -205,15 +207,6 @@ def _mark(connection: Connection) -> str:
     query = "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
     row = connection.execute(query).fetchone()
     return f"{COMPLETE}, with TimescaleDB {row[0] if row else 'missing'}"
-
-
-def _fits(connection: Connection, name: str) -> bool:
-    """Return whether a template is there, complete, and of the server's present versions.
-
-    Only the connecting role's own is believed: any role that may create databases can give one that name and comment.
-    """
-    row = connection.execute(_TEMPLATE, [name]).fetchone()
-    return row is not None and row[1:] == (True, _mark(connection), True)
 
 
 def _assert_own(connection: Connection, name: str, server: Target) -> None:

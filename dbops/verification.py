@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg import errors
 
-from dbops.catalog.drift import ObjectDrift, differences, objects
+from dbops.catalog.drift import differences, objects
 from dbops.catalog.expected import ExpectedSchema
 from dbops.catalog.text import HAS_TIMESCALEDB, composed, statement
 from dbops.errors import Location, UsageError
@@ -160,6 +160,24 @@ class CheckFile:
         where = location or location_at(self.text, 0, shown_path(self.path))
         return Check(self.name, f"file {self.name}", False, expected, what, 0.0, where)
 
+    def refusal(self, untrusted: dict[str, str]) -> Check | None:
+        """Return the failure of a file that cannot be run: its text is flawed, or it would run another role's code.
+
+        `untrusted` are the tables whose reading would, each with the reason.
+        """
+        if self.flaw:
+            return self.failure(*self.flaw)
+        for match in READS.finditer(self.text):
+            name = re.sub(r'["\s]', "", match[1])
+            if name in untrusted:
+                return self.failure(
+                    f"not run: {name} depends on {untrusted[name]}, and what is another role's would run with your"
+                    " rights",
+                    location_at(self.text, match.start(1), shown_path(self.path)),
+                    expected="to read tables without running another role's code",
+                )
+        return None
+
 
 def list_checks(directory: Path, *, baseline: bool = False) -> tuple[CheckFile, ...]:
     """Return the check files of the structure suite, then of the baseline suite if asked for, each by name.
@@ -277,7 +295,7 @@ def _run(
     queries = [(UNTRUSTED_CODE, ()), (HAS_TIMESCALEDB, ()), (READING_GRANTED, ())]
     code, extension, granted = (answer.fetched() for answer in ask(connection, queries))
     untrusted = {str(name): str(reason) for _, name, reason in code}
-    refused = {file.name: failure for file in files if (failure := _refusal(file, untrusted))}
+    refused = {file.name: failure for file in files if (failure := file.refusal(untrusted))}
     sound = [file for file in files if file.name not in refused]
     reasons = json.dumps(untrusted).replace("'", "''")
     groups: list[tuple[str, ...]] = [(*SETTINGS, f"SET LOCAL {UNTRUSTED} = '{reasons}'")]
@@ -322,35 +340,19 @@ def _compared(
     differing = {item.name: item for item in differences(expected.text, schema)}
     names = sorted({*objects(expected.text), *differing})
     seconds = max(0.0, ended.rows[0][0] - begun.rows[0][0]) / len(names)
-    return schema, tuple(
-        Check(source, name, False, *_both_texts(item), seconds, change=item.change)
-        if (item := differing.get(name))
-        else Check(source, name, True, AS_EXPECTED, AS_EXPECTED, seconds)
-        for name in names
-    )
-
-
-def _both_texts(item: ObjectDrift) -> tuple[str, str]:
-    """Return the text of an object, as expected and as it is: of one that is in both schemas, the lines that differ."""
-    built, live = (
-        "\n".join(line[1:].removeprefix("    ") for line in item.lines if line[0] == sign) for sign in ("-", "+")
-    )
-    return built or NOTHING, "missing" if item.change == "missing" else live or NOTHING
-
-
-def _refusal(file: CheckFile, untrusted: dict[str, str]) -> Check | None:
-    """Return the failure of a file that cannot be run: its text is flawed, or it would run another role's code."""
-    if file.flaw:
-        return file.failure(*file.flaw)
-    for match in READS.finditer(file.text):
-        name = re.sub(r'["\s]', "", match[1])
-        if name in untrusted:
-            return file.failure(
-                f"not run: {name} depends on {untrusted[name]}, and what is another role's would run with your rights",
-                location_at(file.text, match.start(1), shown_path(file.path)),
-                expected="to read tables without running another role's code",
-            )
-    return None
+    checks = []
+    for name in names:
+        item = differing.get(name)
+        if item is None:
+            checks.append(Check(source, name, True, AS_EXPECTED, AS_EXPECTED, seconds))
+            continue
+        # Of an object that is in both schemas, the lines that differ.
+        built, live = (
+            "\n".join(line[1:].removeprefix("    ") for line in item.lines if line[0] == sign) for sign in "-+"
+        )
+        actual = "missing" if item.change == "missing" else live or NOTHING
+        checks.append(Check(source, name, False, built or NOTHING, actual, seconds, change=item.change))
+    return schema, tuple(checks)
 
 
 def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], granted: str) -> tuple[Check, ...]:
@@ -375,7 +377,9 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], gr
         offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
         location = location_at(file.text, offset, shown_path(file.path))
         return (file.failure("; ".join(words), location, expected=expected),)
-    columns = tuple(zip(given.columns, map(_type, given.types), strict=True))
+    known = [(psycopg.adapters.types.get(number), number) for number in given.types]
+    types = [found.name if found else f"of type {number}" for found, number in known]
+    columns = tuple(zip(given.columns, types, strict=True))
     if columns != COLUMNS:
         return (file.failure(f"the columns are {', '.join(' '.join(column) for column in columns)}"),)
     if not given.rows:
@@ -387,9 +391,3 @@ def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], gr
     return tuple(
         Check(file.name, name, passed, expected, actual, seconds) for name, passed, expected, actual in given.rows
     )
-
-
-def _type(number: int) -> str:
-    """Return the name of a type of PostgreSQL's own."""
-    known = psycopg.adapters.types.get(number)
-    return known.name if known else f"of type {number}"

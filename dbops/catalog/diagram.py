@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dbops.catalog.text import Rows, fingerprint, read, schema_text
+from dbops.catalog.text import fingerprint, read, schema_text
 from dbops.postgres import Connection, reading
 
 QUERIES = ("diagram_columns", "diagram_constraints", "diagram_indexes", "diagram_dimensions", "diagram_types")
@@ -67,19 +67,28 @@ class Table:
         kinds = {constraint.kind for constraint in self.constraints if column in constraint.columns}
         return ", ".join(word for kind, word in (("p", "PK"), ("f", "FK"), ("u", "UK")) if kind in kinds)
 
+    def section(self) -> list[str]:
+        """Return the lines of the table's section."""
+        columns = (
+            (_code(c.name), _code(c.type), "no" if c.not_null else "yes", _code(c.default), _cell(c.comment))
+            for c in self.columns
+        )
+        return [
+            *(f"## {self.name}", ""),
+            *((_cell(self.comment), "") if self.comment else ()),
+            *((f"A hypertable: {'; '.join(self.dimensions)}.", "") if self.dimensions else ()),
+            *_rows(("column", "type", "null", "default", "meaning"), columns),
+            *_rows(("constraint", "definition"), ((_code(c.name), _code(c.definition)) for c in self.constraints)),
+            *_rows(("index", "definition"), ((_code(name), _code(text)) for name, text in self.indexes)),
+        ]
+
 
 def diagram(connection: Connection) -> str:
     """Return docs/schema.md for the connected database: the same text for the same schema."""
     with reading(connection):
         head = HEAD.format(fingerprint=fingerprint(schema_text(connection)))
         columns, constraints, indexes, dimensions, types = read(connection, [(name,) for name in QUERIES])
-    tables = _tables(columns, constraints, indexes, dimensions)
-    parts = [head, _mermaid(tables), *(_section(table) for table in tables), _types(types)]
-    return "\n".join(part for part in parts if part)
-
-
-def _tables(columns: Rows, constraints: Rows, indexes: Rows, dimensions: Rows) -> tuple[Table, ...]:
-    return tuple(
+    tables = [
         Table(
             name,
             comment,
@@ -89,64 +98,42 @@ def _tables(columns: Rows, constraints: Rows, indexes: Rows, dimensions: Rows) -
             tuple(f"{kind} dimension `{column}`, {size}" for table, column, kind, size in dimensions if table == name),
         )
         for name, comment in dict(row[:2] for row in columns).items()
-    )
+    ]
+    lines = [*head.split("\n"), *_mermaid(tables)]
+    for table in tables:
+        lines += table.section()
+    if types:
+        cells = [(_code(name), ", ".join(map(_code, labels)), _cell(comment)) for name, labels, comment in types]
+        lines += ["## Enumerated types", "", *_rows(("type", "labels, in order", "meaning"), cells)]
+    return "\n".join(lines)
 
 
-def _mermaid(tables: tuple[Table, ...]) -> str:
+def _mermaid(tables: list[Table]) -> list[str]:
+    """Return the lines of the diagram: foreign keys, then tables with their columns."""
     lines = ["```mermaid", "erDiagram"]
     for table in tables:
-        lines += [_relation(table, key) for key in table.constraints if key.kind == "f"]
+        for key in (key for key in table.constraints if key.kind == "f"):
+            # One row, or none if a column may be null, to none or many.
+            required = all(column.not_null for column in table.columns if column.name in key.columns)
+            ends = f"{_entity(key.refers_to)} {'||' if required else '|o'}--o{{ {_entity(table.name)}"
+            label = ", ".join(key.columns).replace('"', "'")
+            lines.append(f'    {ends} : "{label}"')
     for table in tables:
         lines.append(f"    {_entity(table.name)} {{")
-        lines += [f"        {_attribute(table, column)}" for column in table.columns]
+        for column in table.columns:
+            name = re.sub(r"^(?=\d|[PFU]K$)", "_", re.sub(r"\W", "_", column.name))
+            kind = column.type
+            for long, short in SHORT:
+                kind = kind.replace(long, short)
+            kind = re.sub(r"[^A-Za-z0-9]+", "_", kind).strip("_")
+            lines.append(f"        {kind} {name} {table.keys(column.name)}".rstrip())
         lines.append("    }")
-    return "\n".join([*lines, "```", ""])
-
-
-def _relation(table: Table, key: Constraint) -> str:
-    """Return a foreign key as a line: one (or, if a column may be null, none or one) to none or many."""
-    required = all(column.not_null for column in table.columns if column.name in key.columns)
-    one = "||" if required else "|o"
-    label = ", ".join(key.columns).replace('"', "'")
-    return f'    {_entity(key.refers_to)} {one}--o{{ {_entity(table.name)} : "{label}"'
+    return [*lines, "```", ""]
 
 
 def _entity(name: str) -> str:
     """Return a table's name in quotes: bare, Mermaid takes `one`, `class` and others for keywords."""
     return '"' + name.removeprefix("public.").replace('"', "") + '"'
-
-
-def _attribute(table: Table, column: Column) -> str:
-    name = re.sub(r"^(?=\d|[PFU]K$)", "_", re.sub(r"\W", "_", column.name))
-    return f"{_short_type(column.type)} {name} {table.keys(column.name)}".rstrip()
-
-
-def _short_type(name: str) -> str:
-    for long, short in SHORT:
-        name = name.replace(long, short)
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
-
-
-def _section(table: Table) -> str:
-    lines = [f"## {table.name}", ""]
-    lines += [_cell(table.comment), ""] if table.comment else []
-    lines += [f"A hypertable: {'; '.join(table.dimensions)}.", ""] if table.dimensions else []
-    lines += _rows(
-        ("column", "type", "null", "default", "meaning"),
-        (
-            (_code(c.name), _code(c.type), "no" if c.not_null else "yes", _code(c.default), _cell(c.comment))
-            for c in table.columns
-        ),
-    )
-    lines += _rows(("constraint", "definition"), ((_code(c.name), _code(c.definition)) for c in table.constraints))
-    lines += _rows(("index", "definition"), ((_code(name), _code(text)) for name, text in table.indexes))
-    return "\n".join(lines)
-
-
-def _types(rows: Rows) -> str:
-    cells = [(_code(name), ", ".join(map(_code, labels)), _cell(comment)) for name, labels, comment in rows]
-    lines = ["## Enumerated types", "", *_rows(("type", "labels, in order", "meaning"), cells)]
-    return "\n".join(lines) if cells else ""
 
 
 def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -55,8 +55,16 @@ class Drift:
 def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
     """Return the objects whose blocks differ between two texts of `schema_text`, by name."""
     built, live = _blocks(expected), _blocks(actual)
-    names = sorted(name for name in built.keys() | live.keys() if built.get(name) != live.get(name))
-    return tuple(_object(name, built.get(name, []), live.get(name, [])) for name in names)
+    found = []
+    for name in sorted(built.keys() | live.keys()):
+        before, after = built.get(name, []), live.get(name, [])
+        if before != after:
+            lines = [
+                line for line in list(difflib.unified_diff(before, after, lineterm="", n=0))[2:] if line[:2] != "@@"
+            ]
+            change = "changed" if before and after else "missing" if before else "extra"
+            found.append(ObjectDrift(name, change, tuple(lines)))
+    return tuple(found)
 
 
 def objects(text: str) -> tuple[str, ...]:
@@ -74,12 +82,6 @@ def compare_texts(target: str, source: str, expected: str, actual: str) -> Drift
         fingerprint(actual),
         empty=all(name.startswith(IN_EVERY_DATABASE) for name in _blocks(actual)),
     )
-
-
-def _object(name: str, built: list[str], live: list[str]) -> ObjectDrift:
-    change = "changed" if built and live else "missing" if built else "extra"
-    lines = list(difflib.unified_diff(built, live, lineterm="", n=0))[2:]
-    return ObjectDrift(name, change, tuple(line for line in lines if not line.startswith("@@")))
 
 
 def _blocks(text: str) -> dict[str, list[str]]:

@@ -11,7 +11,6 @@ import psycopg
 
 from dbops.errors import ServerError
 from dbops.postgres import (
-    Answer,
     Connection,
     asked_together,
     read_together,
@@ -71,7 +70,13 @@ def composed(rows: Rows) -> str:
         block = blocks[subject]
         if line is not None:
             block.append((section, number, line))
-    return "\n".join(_block(subject, blocks[subject]) for subject in sorted(blocks))
+    text = []
+    for subject in sorted(blocks):
+        # An object's name takes one line, and no line break within an attribute leaves an empty one.
+        name = subject.replace("\\", "\\\\").replace("\n", "\\n")
+        attributes = (line.replace("\n", "\n    > ") for _, _, line in sorted(blocks[subject]))
+        text.append("".join([f"{name}\n", *(f"    {attribute}\n" for attribute in attributes)]))
+    return "\n".join(text)
 
 
 def fingerprint(text: str) -> str:
@@ -79,22 +84,28 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: int = ATTEMPTS) -> list[Rows]:
+def read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Rows]:
     """Return the rows of each group of files of `queries/`, read in one snapshot; ServerError if a table stays locked.
 
     The queries of a group are one statement, for which the server plans and evaluates what they share once. Those about
     TimescaleDB give nothing where it is missing. What another session drops meanwhile makes the server fail: everything
-    is then read again, at most `attempts` times.
+    is then read again.
     """
-    answers = _read(connection, groups)
-    error = next((answer.error for answer in answers if answer.error), None)
-    if error is None:
-        return [answer.rows for answer in answers]
-    with reading(connection):
-        holders = tables_locked_against_reading(connection)
-    if isinstance(error, psycopg.errors.InternalError_) and attempts > 1:
-        return read(connection, groups, attempts=attempts - 1)
-    if not isinstance(error, psycopg.errors.LockNotAvailable):
+    for _ in range(ATTEMPTS):
+        (extension,) = read_together(connection, [(HAS_TIMESCALEDB, ())])
+        timescaledb = extension.fetched()[0][0]
+        statements = {n: text for n, names in enumerate(groups) if (text := statement(names, timescaledb=timescaledb))}
+        queries = [(text, ()) for text in statements.values()]
+        answers = read_together(connection, queries, lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
+        error = next((answer.error for answer in answers if answer.error), None)
+        if error is None:
+            rows = {n: answer.rows for n, answer in zip(statements, answers, strict=True)}
+            return [rows.get(n, ()) for n in range(len(groups))]
+        with reading(connection):
+            holders = tables_locked_against_reading(connection)
+        if not isinstance(error, psycopg.errors.InternalError_):
+            break
+    if error and not isinstance(error, psycopg.errors.LockNotAvailable):
         raise error
     raise ServerError(
         "the schema cannot be read: another session has locked a table",
@@ -102,16 +113,6 @@ def read(connection: Connection, groups: Sequence[Sequence[str]], *, attempts: i
         hint="Try again when its transaction is over; `SELECT pg_terminate_backend(PID)` ends a process.",
         notes=holders,
     )
-
-
-def _read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Answer]:
-    (extension,) = read_together(connection, [(HAS_TIMESCALEDB, ())])
-    has_timescaledb = extension.fetched()[0][0]
-    statements = {n: text for n, names in enumerate(groups) if (text := statement(names, timescaledb=has_timescaledb))}
-    queries = [(text, ()) for text in statements.values()]
-    found = read_together(connection, queries, lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
-    answers = dict(zip(statements, found, strict=True))
-    return [answers.get(number, Answer()) for number in range(len(groups))]
 
 
 def statement(names: Sequence[str] = QUERIES, *, timescaledb: bool) -> str:
@@ -124,10 +125,3 @@ def statement(names: Sequence[str] = QUERIES, *, timescaledb: bool) -> str:
 
 def _query(name: str) -> str:
     return sql_file("dbops.catalog", name)
-
-
-def _block(subject: str, lines: list[tuple[int, int, str]]) -> str:
-    """Return an object's block: its name takes one line, and no line break within an attribute leaves an empty line."""
-    name = subject.replace("\\", "\\\\").replace("\n", "\\n")
-    attributes = (line.replace("\n", "\n    > ") for _, _, line in sorted(lines))
-    return "".join([f"{name}\n", *(f"    {attribute}\n" for attribute in attributes)])

@@ -33,21 +33,20 @@ def unstable(parts: list[Token], varchars: Set[str]) -> Iterator[tuple[int, str,
     `varchars` are the names of columns of type varchar, in any table.
     """
     for n, part in enumerate(parts):
-        if part.kind != "word":
+        if part.kind != "word" or part.text not in ("IN", "ARRAY"):
             continue
-        if part.text == "IN" and _is_list(parts[n + 1 :]) and _is_varchar(parts[:n], varchars):
-            yield part.offset, LIST, INSTEAD_LIST
-        if part.text == "ARRAY" and _is_cast_to_varchar(parts[n + 1 :]):
-            yield part.offset, ARRAY, INSTEAD_ARRAY
+        after = parts[n + 1 :]
+        if part.text == "IN" and after and after[0].text == "(" and _is_varchar(parts[:n], varchars):
+            items = split_at(next(groups(after), ([], ""))[0], ",")
+            if len(items) > 1 and all(item and item[0].kind == "string" for item in items):
+                yield part.offset, LIST, INSTEAD_LIST
+        if part.text == "ARRAY":
+            # Whether what stands behind the brackets is a cast to an array of varchar.
+            end = next((m for m, other in enumerate(after) if other.kind == "other" and other.text == "]"), len(after))
+            names = {other.name for other in after[end + 2 : end + 4]}
+            if [other.text for other in after[end + 1 : end + 2]] == ["::"] and names & _VARCHAR:
+                yield part.offset, ARRAY, INSTEAD_ARRAY
     yield from ((offset, RANGE, INSTEAD_RANGE) for offset in _ranges(parts))
-
-
-def _is_list(after: list[Token]) -> bool:
-    """Return whether a list of more than one literal follows."""
-    if not after or after[0].text != "(":
-        return False
-    items = split_at(next(groups(after), ([], ""))[0], ",")
-    return len(items) > 1 and all(item and item[0].kind == "string" for item in items)
 
 
 def _is_varchar(before: list[Token], varchars: Set[str]) -> bool:
@@ -72,13 +71,6 @@ def _is_varchar(before: list[Token], varchars: Set[str]) -> bool:
     return caller in _VARCHAR or (
         caller in ("", "check", "where", "and", "or", "not") and _is_varchar(inside, varchars)
     )
-
-
-def _is_cast_to_varchar(after: list[Token]) -> bool:
-    """Return whether an array constructor that begins here is cast to an array of varchar."""
-    end = next((n for n, part in enumerate(after) if part.kind == "other" and part.text == "]"), len(after))
-    names = [part.name for part in after[end + 2 : end + 4]]
-    return [part.text for part in after[end + 1 : end + 2]] == ["::"] and not _VARCHAR.isdisjoint(names)
 
 
 def _ranges(parts: list[Token]) -> Iterator[int]:

@@ -126,7 +126,7 @@ def ensure_running(
             claim(server.layout)
         claim(tests.layout)
         with locked(tests.layout, report):
-            _discard_unfit(tests)
+            discard_unfit(tests)
         running = up(tests, report=report)
     return access.by_socket(tests.layout, running).url()
 
@@ -199,7 +199,8 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
     with _changing(server, "server.up", report):
         made = False
         running = cluster.start() if postmaster(layout.data) else None
-        if not running or not _listens_as_wanted(running, port):
+        listening = running.port if running and running.listens else NO_PORT
+        if not running or not (port in (None, listening) or (port == ANY_PORT and running.listens)):
             chosen = _choose_port(layout, port, report)
             if running:
                 if count := access.other_sessions(access.by_socket(layout, running)):
@@ -322,13 +323,6 @@ def follow_log(server: Embedded, lines: int) -> Iterator[LogLines]:
             *added, rest = rest.split("\n")
 
 
-def _listens_as_wanted(running: Postmaster, port: int | None) -> bool:
-    """Return whether a running server listens as wanted; None accepts any."""
-    if port is None:
-        return True
-    return not running.listens if port == NO_PORT else running.listens and port in (ANY_PORT, running.port)
-
-
 def _choose_port(layout: Layout, port: int | None, report: Report) -> int | None:
     """Return the port to start with, or None for the socket alone; raise ServerError if a port cannot be used.
 
@@ -374,7 +368,7 @@ def _on(server: Embedded, installation: Installation) -> Cluster:
     return Cluster(server.layout, installation, server.durable, configuration)
 
 
-def _discard_unfit(tests: Embedded) -> None:
+def discard_unfit(tests: Embedded) -> None:
     """Discard the data of a server for tests that no installation can start on, or that was not shut down.
 
     Without durability it may be damaged after a crash of the machine. The lock must be held.

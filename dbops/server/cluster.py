@@ -339,19 +339,16 @@ def works_in(pid: int, data: Path) -> bool:
 
 
 def has_ended(data: Path) -> bool:
-    """Return whether no process works in a data directory; those of a postmaster that was killed are waited for."""
+    """Return whether no process works in a data directory; those of a postmaster that was killed are waited for.
+
+    Where the system does not show them, none is known.
+    """
     deadline = time.monotonic() + LEFTOVER_SECONDS
-    while workers := _workers(data):
+    while any(works_in(int(entry.name), data) for entry in PROC.glob("[0-9]*")):
         if time.monotonic() > deadline:
-            break
+            return False
         time.sleep(0.05)
-    return not workers
-
-
-def _workers(data: Path) -> list[int]:
-    """Return the processes that work in a data directory; none where the system does not show them."""
-    pids = (int(entry.name) for entry in PROC.glob("[0-9]*"))
-    return [pid for pid in pids if works_in(pid, data)]
+    return True
 
 
 def _pid_file(data: Path) -> list[str]:

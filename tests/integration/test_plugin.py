@@ -303,7 +303,7 @@ def test_without_a_url_tests_have_a_server_without_durability_that_the_server_ta
             os.kill(running.pid, signal.SIGKILL)
             while postmaster(tests.layout.data):
                 time.sleep(0.01)
-            dbops_server._discard_unfit(tests)
+            dbops_server.discard_unfit(tests)
             assert not tests.layout.made
             servers.copy_data_directory(tests.layout)
             dbops_server.ensure_running({**environ, "PATH": os.environ["PATH"]}, for_tests=True)
