@@ -126,12 +126,10 @@ def test_each_rule_has_three_bad_cases_and_three_good_ones(rule: Rule) -> None:
     assert len([case for case in of_rule if not case.bad]) >= 3
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Return the rules that find something in each measured statement; squawk runs once for all."""
-    root, files = tmp_path_factory.mktemp("measured"), {}
+def test_statements_that_were_seen_to_keep_others_waiting_are_found_and_harmless_ones_pass(tmp_path: Path) -> None:
+    files = {}
     for number, case in enumerate([*measured_locks.cases("dangerous"), *measured_locks.cases("harmless")]):
-        directory = root / str(number)
+        directory = tmp_path / str(number)
         directory.mkdir()
         for file in (ROOT / "db" / "migrations").glob("000[1-6]_*.sql"):
             (directory / file.name).symlink_to(file)
@@ -144,19 +142,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     }
     for path, finding in squawk.findings(texts):
         rules[files[path].sql].add(finding.rule)
-    return rules
-
-
-@pytest.mark.parametrize("case", measured_locks.cases("dangerous"), ids=str)
-def test_statement_that_was_seen_to_keep_others_waiting_is_found(
-    found: dict[str, set[str]], case: measured_locks.Case
-) -> None:
-    assert found[case.sql]
-
-
-@pytest.mark.parametrize("case", measured_locks.cases("harmless"), ids=str)
-def test_statement_that_was_seen_to_be_harmless_passes(found: dict[str, set[str]], case: measured_locks.Case) -> None:
-    assert found[case.sql] == set()
+    assert [case.sql for case in measured_locks.cases("dangerous") if not rules[case.sql]] == []
+    assert {case.sql: rules[case.sql] for case in measured_locks.cases("harmless") if rules[case.sql]} == {}
 
 
 def test_tables_of_measured_statements_are_long_enough() -> None:

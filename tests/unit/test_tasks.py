@@ -265,8 +265,15 @@ program.run(["invoke", "db.status", "--log-level", "WARNING"])
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("module", ["dbops.report", "rich.console", "psycopg", "dbops.migrations"])
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [
+        ("dbops.report", signal.SIGINT),
+        ("rich.console", signal.SIGTERM),
+        ("psycopg", signal.SIGHUP),
+        ("dbops.migrations", signal.SIGINT),
+    ],
+)
 def test_signal_while_a_verb_is_being_loaded_ends_it_with_a_sentence(module: str, number: signal.Signals) -> None:
     command = [sys.executable, "-c", INTERRUPTED, module, number.name]
     environ = {**os.environ, "DATABASE_URL": "postgresql://127.0.0.1:1/d"}
