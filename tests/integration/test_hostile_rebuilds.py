@@ -93,15 +93,17 @@ def owned(server: TestServer, target: Target) -> Iterator[str]:
         servers.drop_quietly(server, target.database)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "times", [pytest.param(5, marks=pytest.mark.slow, id="sample"), pytest.param(40, marks=pytest.mark.soak, id="full")]
+)
 def test_owner_who_polls_opens_connects_and_plants_never_becomes_a_superuser(
-    server: TestServer, target: Target, owned: str
+    server: TestServer, target: Target, owned: str, times: int
 ) -> None:
     with Hostile(target, owned) as hostile:
-        for _ in range(20):
+        for _ in range(times):
             rebuild.rebuild(target, options(confirm=target.database))
-    assert len(hostile.seen) >= 20
+    assert len(hostile.seen) >= times
     # What it can open is the old database, which is its own, on the way out.
     rights = f"SELECT rolsuper FROM pg_roles WHERE rolname = '{owned}'"
     assert server.execute(rights) == [(False,)]

@@ -26,8 +26,7 @@ SHELLS = {
 }
 
 
-@pytest.mark.parametrize("program", ["invoke", "kapman"])
-@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize(("name", "program"), [*((name, "invoke") for name in SHELLS), ("bash", "kapman")])
 def test_tab_key_completes_tasks_and_options_in_a_fresh_shell(name: str, program: str, tmp_path: Path) -> None:
     file, before = SHELLS[name]
     if not shutil.which(name) and "CI" not in os.environ:

@@ -56,7 +56,7 @@ def test_each_member_of_the_owner_can_rebuild_again_and_again(
     server: TestServer, target: Target, member: str, group: str
 ) -> None:
     with team(server, target, member, group) as members:
-        for one in members * 2:
+        for one in (*members, members[0]):
             assert not rebuild.plan(one, options()).refusals
             rebuild.rebuild(one, options())
             owner = f"SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = '{target.database}'"
