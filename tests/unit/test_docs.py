@@ -13,12 +13,15 @@ import pytest
 from dbops.settings import ROOT
 from tests.support.docs_pages import PAGES, blocks
 
-# Who may import whom: only what has a lower number, or what is of the same package.
-LAYERS = {
-    **{"errors": 0, "events": 1, "settings": 1, "postgres": 2, "label": 3},
-    **{"migrations": 4, "catalog": 4, "server": 4, "verification": 5, "lint": 5, "database": 6},
-    **{"psql": 7, "testing": 7, "report": 7, "cli": 8, "verb": 9, "tasks": 10},
-}
+
+def layers(package: str) -> dict[str, int]:
+    """Return the numbers of a package's modules as CONTRIBUTING.md shows them: each imports what has a lower one."""
+    picture = re.search(
+        rf"^  {re.escape(package)}:([^:`]*)(?=^  )", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    assert picture
+    groups = [group.split(",") for group in picture[1].split(">")]
+    return {name.strip(): number for number, names in enumerate(reversed(groups)) for name in names}
 
 
 def test_readme_has_fewer_than_150_lines() -> None:
@@ -57,18 +60,33 @@ def test_pages_are_reachable_from_the_readme() -> None:
 
 
 def test_imports_go_one_way() -> None:
-    wrong = []
+    wrong, numbers = [], layers("dbops")
     for path in sorted((ROOT / "dbops").rglob("*.py")):
         own = path.relative_to(ROOT / "dbops").with_suffix("").parts[0]
         # What `python -m` runs shows results, as a verb does.
-        layer = LAYERS["verb"] if path.stem == "__main__" else LAYERS.get(own, 0)
+        layer = numbers["verb"] if path.stem == "__main__" else numbers.get(own, 0)
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] != "dbops":
                 continue
             words = (node.module or "").split(".")
             for name in [words[1]] if len(words) > 1 else [alias.name for alias in node.names]:
-                if name not in (own, "__version__") and LAYERS[name] >= layer:
+                if name not in (own, "__version__") and numbers[name] >= layer:
                     wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
+def test_imports_inside_the_migrations_go_one_way() -> None:
+    wrong, numbers = [], layers("dbops.migrations")
+    modules = {path.stem: path for path in (ROOT / "dbops" / "migrations").glob("[!_]*.py")}
+    assert numbers.keys() == modules.keys(), "CONTRIBUTING.md draws other modules than there are"
+    for own, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("dbops.migrations"):
+                continue
+            module = (node.module or "").removeprefix("dbops.migrations").strip(".")
+            for name in [module] if module else [alias.name for alias in node.names]:
+                if numbers[name] >= numbers[own]:
+                    wrong.append(f"{own} imports {name}")
     assert wrong == []
 
 
