@@ -62,6 +62,11 @@ def _cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def count(number: int, what: str) -> str:
+    """Return a number and what it counts, singular or plural."""
+    return f"{number:,} {what if number == 1 else what + 's'}"
+
+
 class DbopsError(Exception):
     """What every task prints as three lines on stderr, and its exit code.
 

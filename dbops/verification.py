@@ -19,7 +19,7 @@ from psycopg import errors
 from dbops.catalog.drift import differences, objects
 from dbops.catalog.expected import ExpectedSchema
 from dbops.catalog.text import HAS_TIMESCALEDB, composed, statement
-from dbops.errors import Location, UsageError
+from dbops.errors import Location, UsageError, count
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations.files import InvalidFileError, read_sql
 from dbops.migrations.sqlsplit import location_at
@@ -110,9 +110,8 @@ class Verification:
     @property
     def summary(self) -> str:
         """Return the counts in words."""
-        total, failed = len(self.checks), len(self.failed)
-        checks = "check" if total == 1 else "checks"
-        return f"{failed} of {total} {checks} failed" if failed else f"{total} {checks} passed"
+        failed, checks = len(self.failed), count(len(self.checks), "check")
+        return f"{failed} of {checks} failed" if failed else f"{checks} passed"
 
     @property
     def missing_tables(self) -> frozenset[str]:

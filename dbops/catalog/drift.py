@@ -6,7 +6,6 @@ import difflib
 from dataclasses import dataclass, field
 
 from dbops.catalog.text import fingerprint
-from dbops.events import Message, StepFinished
 
 STEP = "drift"
 IN_EVERY_DATABASE = ("extension ", "schema public")
@@ -45,11 +44,6 @@ class Drift:
     def found(self) -> bool:
         """Return whether anything differs."""
         return bool(self.objects) or self.expected_fingerprint != self.actual_fingerprint
-
-    def end(self, seconds: float) -> StepFinished | Message:
-        """Return the event that closes the step: a step that found drift is not finished."""
-        summary = f"objects that differ: {len(self.objects)}"
-        return Message("WARNING", summary, STEP) if self.found else StepFinished(STEP, summary, seconds)
 
 
 def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:

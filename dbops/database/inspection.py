@@ -11,7 +11,7 @@ from psycopg import sql
 
 from dbops import label, postgres
 from dbops.database.properties import Database, Kind, Properties, databases, databases_query
-from dbops.errors import DbopsError, UnreachableError
+from dbops.errors import DbopsError, UnreachableError, count
 from dbops.label import Label
 from dbops.migrations import HOLDING_MIGRATION_LOCK
 from dbops.postgres import Connection, Session, ask, quoted, read_together, reading, sql_file
@@ -401,7 +401,7 @@ def impact(connection: Connection) -> Impact:
         tables=tables,
         label=label.parse(labels),
         has_ledger=bool(ledger),
-        objects=", ".join(f"{count:,} {kind}{'' if count == 1 else 's'}" for kind, count, _ in objects),
+        objects=", ".join(count(number, kind) for kind, number, _ in objects),
         maker=next((maker for table, maker in MAKERS.items() if table in names), ""),
         timescaledb=extension[0][0] if extension else "",
     )

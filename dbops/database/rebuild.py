@@ -191,7 +191,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
                     operator.close(found)
                 old = operator.swap(found, now, properties.with_changes(new.before, now, new.wanted), keep=options.keep)
                 operator.start_scheduler()
-                outcome.append(_swapped(operator))
+                outcome.append(f"{target.database} is open")
             if old and not options.keep:
                 left = _drop_old(operator, old, steps)
             if found.successor and not found.exists:
@@ -396,14 +396,6 @@ def _note(inside: Connection, new: New, found: Inspection, fingerprint: str) -> 
     if owner != inside.info.user:
         inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(owner)))
     label.add_rebuild(inside, found.impact.label if found.impact else None, fingerprint)
-
-
-def _swapped(operator: Operator) -> str:
-    if operator.unavailable is None:
-        return f"{operator.name} is open"
-    ended = len(operator.ended)
-    sessions = f"; {ended} session{'s' * (ended != 1)} ended" if ended else ""
-    return f"{operator.name} was not available for {operator.unavailable * 1000:.0f} ms{sessions}"
 
 
 def _drop_old(operator: Operator, old: str, steps: Steps) -> str:
@@ -624,7 +616,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
                 operator.close(found)
             old = operator.swap(found, chosen, wanted, keep=options.keep)
             operator.start_scheduler()
-            outcome.append(_swapped(operator))
+            outcome.append(f"{target.database} is open")
         left = _drop_old(operator, old, steps) if old and not options.keep else ""
         if holds.timescaledb:
             operator.assert_scheduler()

@@ -20,7 +20,7 @@ from dbops.catalog.drift import STEP, Drift, ObjectDrift, compare_texts, differe
 from dbops.catalog.expected import document
 from dbops.database.operator import scratch_database
 from dbops.errors import DbopsError, UsageError
-from dbops.events import Report, StepStarted, ignore
+from dbops.events import Report, StepFinished, StepStarted, ignore
 from dbops.migrations import LedgerStatus, Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import Connection
@@ -203,7 +203,8 @@ def drift(
     )
     if result.found:
         result = replace(result, advice=_advice(expected, () if built else pending, files, ledger))
-    report(result.end(time.monotonic() - began))
+    else:
+        report(StepFinished(STEP, "no object differs", time.monotonic() - began))
     return result
 
 

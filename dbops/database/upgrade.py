@@ -22,7 +22,7 @@ from dbops.database.consent import Ask, question
 from dbops.database.inspection import Server, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import INSTALL, PRELOAD, Condition, assert_passed, is_supported, judged, preflight
-from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError
+from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
 from dbops.events import Header, Message, Report, Statement, StepFinished, StepStarted, ignore
 from dbops.migrations.files import first_of
 from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
@@ -262,9 +262,8 @@ def _those_that_stay(connection: Connection, database: str, *, agreed: bool = Fa
 
 
 def _not_agreed(database: str, server: str, sessions: tuple[Session, ...]) -> ConsentError:
-    number = f"{len(sessions)} session{'' if len(sessions) == 1 else 's'}"
     return ConsentError(
-        f"updating TimescaleDB ends {number} in {database}, which was not confirmed",
+        f"updating TimescaleDB ends {count(len(sessions), 'session')} in {database}, which was not confirmed",
         where=f"{server}, database {database}",
         notes=first_of(tuple(str(session) for session in sessions)),
         hint="Add --yes to end them, or run the command again when they have disconnected.",
@@ -296,8 +295,8 @@ def _update(
                 ) from None
             time.sleep(PAUSE)
     _end_the_rest(connection, target, ended, agreed, report)
-    number = f"{len(ended)} session{'' if len(ended) == 1 else 's'} ended"
-    report(StepFinished("update", f"TimescaleDB {planned.after}; {number}", time.monotonic() - began))
+    sessions = f"{count(len(ended), 'session')} ended"
+    report(StepFinished("update", f"TimescaleDB {planned.after}; {sessions}", time.monotonic() - began))
     return tuple(ended.values())
 
 

@@ -7,7 +7,7 @@ import re
 import psycopg
 from psycopg.errors import Diagnostic
 
-from dbops.errors import Location, LostConnectionError, MigrationError
+from dbops.errors import Location, LostConnectionError, MigrationError, count
 from dbops.migrations.files import Migration
 from dbops.migrations.sqlsplit import Statement, location_at
 
@@ -123,7 +123,7 @@ def failed(
     """
     error, name, words = failure.error, failure.migration.name, failure.words
     held: tuple[str, ...] = ()
-    counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    counted = count(attempts, "attempt")
     if failure.without_lock:
         what = f"migration {name} could not acquire a lock after {counted}: {words}"
         held = tuple(f"held by {holder}" for holder in holders) or ("the holder is unknown",)

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dbops import events
-from dbops.errors import DbopsError, Interrupted
+from dbops.errors import DbopsError, Interrupted, count
 from dbops.report import HEADERS, View, drawing, hush, writing
 from dbops.report.commands import complete
 from dbops.report.github import GitHub
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dbops.catalog.drift import Drift
     from dbops.database.consent import Replacement
     from dbops.database.existing import Rehearsal, Trial
-    from dbops.database.inspection import Impact, Inspection
+    from dbops.database.inspection import Inspection, TableImpact
     from dbops.database.rebuild import CreateResult, DropResult, RebuildPlan, RebuildResult, UndoResult
     from dbops.database.schema import Checks, Diagram, Fingerprint, NewSchema
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
@@ -112,9 +112,12 @@ class TextView(View):
 
     def __init__(self, log_level: str, github: GitHub) -> None:
         super().__init__(log_level, github)
-        self.err = _console(stderr=True, github=github)
-        self.out = _console(stderr=False, github=github)
+        self.err = _Console(github, stderr=True)
+        self.out = _Console(github)
+        # What the task was said to be and to work on, which its steps and messages need not repeat.
+        self._task = self._target = ""
         self._step: _Step | None = None
+        self._spoke = 0.0
         self._live: Progress | None = None
         self._lock = threading.RLock()
         self._stop = threading.Event()
@@ -123,22 +126,30 @@ class TextView(View):
     def show_event(self, event: events.Event) -> None:
         """Show an event as a line, or in the live display."""
         with self._lock:
+            self._spoke = time.monotonic()
             match event:
                 case events.Began():
                     self.close()
-                    heading(self.err, event.task, f"{event.database} on {event.server} ({event.environment})")
+                    self._task = event.task.partition(" ")[0].lower()
+                    self._target = f"{event.database} on {event.server}"
+                    heading(self.err, event.task, f"{self._target} ({event.environment})")
                 case events.Header():
                     self.close()
                     globals()[drawing(event.about, HEADERS)](event.about, self.err)
                 case events.StepStarted():
                     self._begin(event)
                 case events.Progress():
-                    self._advance(event)
+                    if self._step:
+                        self._step.done, self._step.item = event.done, event.item
+                    if self._live:
+                        self._live.update(self._live.task_ids[0], completed=event.done, item=event.item)
                 case events.StepFinished():
                     self.close()
-                    say(self.err, "ok", f"{event.step:<9} {event.detail}  {event.seconds:.2f} s")
+                    # The result of the task says what its own step did.
+                    if event.step != self._task:
+                        say(self.err, "ok", f"{event.step:<9} {event.detail}  {event.seconds:.2f} s")
                 case events.Message():
-                    where = f"{event.where}: " if event.where else ""
+                    where = f"{event.where}: " if event.where not in ("", self._target) else ""
                     say(self.err, event.level.lower(), where + event.text)
                 case events.Statement():
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
@@ -219,31 +230,34 @@ class TextView(View):
             self._heart = threading.Thread(target=self._beat, args=(self._stop,), daemon=True)
             self._heart.start()
 
-    def _advance(self, event: events.Progress) -> None:
-        if self._step:
-            self._step.done, self._step.item = event.done, event.item
-        if self._live:
-            self._live.update(self._live.task_ids[0], completed=event.done, item=event.item)
-
     def _beat(self, stop: threading.Event) -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
+        """Say how far the step is whenever nothing was said for a while."""
+        pause = HEARTBEAT_SECONDS
+        while not stop.wait(pause):
             with self._lock:
-                if self._step and not stop.is_set():
+                silence = time.monotonic() - self._spoke
+                pause = HEARTBEAT_SECONDS - silence if silence < HEARTBEAT_SECONDS else HEARTBEAT_SECONDS
+                if pause == HEARTBEAT_SECONDS and self._step and not stop.is_set():
                     say(self.err, "...", f"{self._step.name:<9} {self._step.heartbeat()}")
 
 
 class _Console(Console):
-    """A console that goes on without a reader: rich would end the whole program where its own line breaks off.
+    """A console that wraps text on a terminal only, and never guesses at colours in text.
 
-    On GitHub, no text that is drawn on it is a command.
+    It goes on without a reader: rich would end the whole program where its own line breaks off. On GitHub, no text that
+    is drawn on it is a command.
     """
 
-    github = GitHub(active=False)
+    def __init__(self, github: GitHub, *, stderr: bool = False, file: IO[str] | None = None) -> None:
+        self._github = github
+        super().__init__(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
+        if not self.is_terminal:
+            self.width = UNLIMITED
 
     @property
     def file(self) -> IO[str]:
         """Return the stream to write to."""
-        return self.github.guarded(cast("TextIO", super().file))
+        return self._github.guarded(cast("TextIO", super().file))
 
     @file.setter
     def file(self, stream: IO[str]) -> None:
@@ -252,15 +266,6 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Discard the rest."""
         hush(cast("TextIO", self.file))
-
-
-def _console(*, stderr: bool, github: GitHub) -> Console:
-    """Return a console that wraps text on a terminal only, and never guesses at colours in text."""
-    console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    console.github = github
-    if not console.is_terminal:
-        console.width = UNLIMITED
-    return console
 
 
 # What all drawings are made of
@@ -274,11 +279,6 @@ def shown(text: str) -> str:
 def value(text: str | None) -> str:
     """Return a value of SQL for people."""
     return "NULL" if text is None else shown(text)
-
-
-def count(number: int, what: str) -> str:
-    """Return a number and what it counts, singular or plural."""
-    return f"{number:,} {what if number == 1 else what + 's'}"
 
 
 def heading(console: Console, verb: str, text: str) -> None:
@@ -345,18 +345,14 @@ def _flow(console: Console, prefix: Text, text: str | Text) -> None:
     lines = shown(str(text)).split("\n")
     if console.width < UNLIMITED:
         room = max(20, console.width - len(prefix) - 1)
-        lines = [part for line in lines for part in _wrapped(line, room)]
+        # Within a command only where it is longer than a line.
+        joined = (COMMAND.sub(lambda c: c[0].replace(" ", "\0") if len(c[0]) <= room else c[0], line) for line in lines)
+        wrapped = (textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""] for line in joined)
+        lines = [part.replace("\0", " ") for parts in wrapped for part in parts]
     for number, line in enumerate(lines):
         whole = Text.assemble(prefix if number == 0 else " " * len(prefix), line)
         whole.rstrip()
         console.print(whole, soft_wrap=True)
-
-
-def _wrapped(line: str, room: int) -> list[str]:
-    """Return the parts of a line, broken between words, and within a command only where it is longer than a part."""
-    whole = COMMAND.sub(lambda found: found[0].replace(" ", "\0") if len(found[0]) <= room else found[0], line)
-    parts = textwrap.wrap(whole, room, break_long_words=False, break_on_hyphens=False)
-    return [part.replace("\0", " ") for part in parts] or [""]
 
 
 def print_as_is(document: str, console: Console) -> None:
@@ -367,7 +363,7 @@ def print_as_is(document: str, console: Console) -> None:
 
 def drawn(draw: Callable[[Console], None]) -> str:
     """Return what is drawn on a console as plain text."""
-    console = Console(file=io.StringIO(), width=UNLIMITED, highlight=False, markup=False, emoji=False)
+    console = _Console(GitHub(active=False), file=io.StringIO())
     with console.capture() as capture:
         draw(console)
     return capture.get()
@@ -400,7 +396,8 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     for condition in found.conditions:
         more = "" if condition.passed else f": {condition.reason}. {condition.remedy}"
         say(console, "ok" if condition.passed else "FAIL", condition.name + more)
-    facts(console, {"consent": found.consent.words(found.inspection.target.database)})
+    if found.consent.kind != "none":
+        facts(console, {"consent": found.consent.words(found.inspection.target.database)})
     if found.refusals:
         say(console, "FAIL", "a rebuild would be refused; nothing was changed")
         return
@@ -426,8 +423,8 @@ def _impact(found: Inspection, console: Console, *, kept: bool, would: bool = Fa
     lost = found.impact
     if lost is None or not (lost.rows or lost.foreign):
         name = found.target.database
-        why = f"there are no rows in {name}" if found.exists else f"there is no database {name}"
-        facts(console, {"impact": f"no rows would be lost: {why}" if found.exists else f"nothing would be lost: {why}"})
+        why = f"{name} has no rows" if found.exists else f"there is no database {name}"
+        facts(console, {"impact": f"{'no rows' if found.exists else 'nothing'} would be lost: {why}"})
     else:
         what = "replaces, and keeps:" if kept else "deletes, for good:"
         what = f"A rebuild {what}" if would else f"This {what}"
@@ -439,23 +436,20 @@ def _impact(found: Inspection, console: Console, *, kept: bool, would: bool = Fa
         about["size"] = "unknown" if size is None else decimal(size)
         if lost.foreign:
             about["objects"] = lost.objects + (f"; seems to be built with {lost.maker}" if lost.maker else "")
-        facts(console, {**about, "rows": _rows_lost(lost)})
-        _tables(lost, console)
+        about["rows"] = "none"
+        if lost.rows and not lost.seen:
+            about["rows"] = f"unknown: {lost.evidence}"
+        elif lost.rows:
+            # The server may have no estimate.
+            several = lost.estimated_rows > 1
+            about["rows"] = f"about {lost.estimated_rows:,}" if several else f"some, seen in {lost.evidence}"
+        facts(console, about)
+        _tables(lost.tables, console)
     _sessions("connected now", found.sessions, console)
 
 
-def _rows_lost(lost: Impact) -> str:
-    """Return the number of rows that would be lost, or where one was seen if the server has no estimate."""
-    if not lost.rows:
-        return "none"
-    if not lost.seen:
-        return f"unknown: {lost.evidence}"
-    return f"about {lost.estimated_rows:,}" if lost.estimated_rows > 1 else f"some, seen in {lost.evidence}"
-
-
-def _tables(lost: Impact, console: Console) -> None:
+def _tables(tables: tuple[TableImpact, ...], console: Console) -> None:
     """Draw the tables that hold rows; those that seem empty are counted in one line."""
-    tables = lost.tables
     filled = [item for item in tables if item.estimated_rows]
     drawn_ = filled[:SHOWN_TABLES] or tables[:SHOWN_TABLES]
     rows = [(item.name, f"{item.estimated_rows:,}", decimal(item.size), item.newest or "") for item in drawn_]
@@ -478,24 +472,24 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
 def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
     """Draw the summary of each rebuild."""
     for result in results:
-        steps = ", ".join(f"{step.step} {step.seconds:.2f}" for step in result.steps)
         _sessions("ended", result.ended, console)
         found = {
-            "built": f"{count(result.migrations, 'migration')} applied, {count(result.checks, 'check')} passed",
             "rows": f"{result.rows:,}" + ("" if result.rows else ": no ingestion has run"),
             "fingerprint": result.fingerprint,
         }
         if result.checked:
             found["consent"] = result.consent.words(result.database)
-        elif result.unavailable is not None:
-            found["outage"] = (
-                f"{result.unavailable * 1000:.0f} ms, in which {result.database} could not be connected to"
-            )
-        facts(console, {**found, "seconds": f"{result.seconds:.2f} in all ({steps})"})
+        facts(console, found)
+        did = f"{count(result.migrations, 'migration')} applied, {count(result.checks, 'check')} passed"
         if result.checked:
-            say(console, "ok", f"a rebuild of {result.database} on {result.server} works; nothing was changed")
+            say(
+                console,
+                "ok",
+                f"a rebuild of {result.database} works: {did} in {result.seconds:.2f} s; nothing was changed",
+            )
         else:
-            say(console, "ok", f"{result.database} on {result.server} is rebuilt")
+            said = f"{result.database} is rebuilt in {result.seconds:.2f} s: {did}"
+            say(console, "ok", said + _outage(result.unavailable))
         _kept(result.kept, console)
     if len(results) > 1:
         say(console, "ok", f"{len(results):,} rebuilds, one fingerprint")
@@ -505,8 +499,9 @@ def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
         say(console, "next", "run ingestion; `invoke db.verify` checks the schema at any time")
 
 
-def _outage(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms, in which the database could not be connected to"
+def _outage(seconds: float | None) -> str:
+    """Return for how long the name was not available, if there was a database."""
+    return "" if seconds is None else f"; it was not available for {seconds * 1000:.0f} ms"
 
 
 def _kept(name: str, console: Console) -> None:
@@ -517,37 +512,36 @@ def _kept(name: str, console: Console) -> None:
 def undone(result: UndoResult, console: Console) -> None:
     """Draw what an undo did."""
     _sessions("ended", result.ended, console)
-    if result.unavailable is not None:
-        facts(console, {"outage": _outage(result.unavailable)})
     replaced = "the database that was kept" if is_scratch_name(result.replaced) else f"what {result.replaced} was"
-    say(console, "ok", f"{result.database} on {result.server} is {replaced}")
+    say(console, "ok", f"{result.database} is {replaced}{_outage(result.unavailable)}")
     _kept(result.kept, console)
 
 
 def dropped(result: DropResult, console: Console) -> None:
     """Draw what a drop did."""
-    database = f"{result.database} on {result.server} ({result.environment})"
     _sessions("ended", result.ended, console)
+    done = f"{result.database} is dropped in {result.seconds:.2f} s"
+    if is_scratch_name(result.database):
+        say(console, "ok", f"{done}: no database is kept any more")
+        return
     if not result.existed:
-        say(console, "ok", f"{database} did not exist: nothing was dropped")
+        say(console, "ok", f"{result.database} did not exist: nothing was dropped")
     elif result.successor:
-        say(console, "ok", f"{database} is dropped in {result.seconds:.2f} s")
-        say(console, "info", f"the empty database {result.successor} keeps its properties")
+        say(console, "ok", f"{done}; the empty database {result.successor} keeps its properties")
     else:
-        say(console, "ok", f"{database} is dropped in {result.seconds:.2f} s, and its properties with it")
+        say(console, "ok", f"{done}, and its properties with it")
     say(console, "next", "`invoke db.create` creates it again, empty")
 
 
 def created(result: CreateResult, console: Console) -> None:
     """Draw what a create did."""
-    database = f"{result.database} on {result.server} ({result.environment})"
     kept = "the properties that it had before" if result.kept else "the server's default properties"
     if result.created:
-        say(console, "ok", f"{database} is created with {kept}")
+        say(console, "ok", f"{result.database} is created with {kept}")
     elif result.opened:
-        say(console, "ok", f"{database} was left closed by an interrupted run: it is open now, with {kept}")
+        say(console, "ok", f"{result.database} was left closed by an interrupted run: it is open now, with {kept}")
     else:
-        say(console, "ok", f"{database} exists: nothing was created")
+        say(console, "ok", f"{result.database} exists: nothing was created")
     say(console, "next", "`invoke db.migrate` applies what is pending")
 
 
@@ -568,7 +562,9 @@ def upgrade_plan(found: UpgradePlan, console: Console) -> None:
         say(console, "ok" if condition.passed else "FAIL", condition.name + more)
     if any(not condition.passed for condition in found.conditions):
         say(console, "FAIL", "an update would be refused; nothing was changed")
-    elif not found.current:
+    elif found.current:
+        say(console, "ok", "the database has the version that is installed: there is nothing to update")
+    else:
         say(console, "ok", "an update would verify, update, verify; nothing was changed")
         say(console, "next", "`invoke db.upgrade` does it" + (" with --yes" if found.sessions else ""))
 
@@ -585,13 +581,14 @@ def upgrade_header(found: UpgradePlan, console: Console) -> None:
 def upgraded(result: UpgradeResult, console: Console) -> None:
     """Draw what an update did."""
     _sessions("ended", result.ended, console)
-    database = f"{result.database} on {result.server} ({result.environment})"
     if result.before == result.after:
-        say(console, "ok", f"{database} has TimescaleDB {result.after}, as installed: nothing was done")
+        say(console, "ok", "the database has the version that is installed: nothing was done")
         return
     checked = count(result.checks, "check")
     versions = f"from {result.before} to {result.after}"
-    say(console, "ok", f"{database} is updated {versions} in {result.seconds:.2f} s, {checked} passed afterwards")
+    say(
+        console, "ok", f"{result.database} is updated {versions} in {result.seconds:.2f} s, {checked} passed afterwards"
+    )
     say(console, "next", "`invoke db.drift` compares the schema with a fresh build of the new version")
 
 
@@ -620,7 +617,11 @@ def plan(found: MigrationPlan, console: Console, *, tried: bool = False) -> None
     more = f"; {found.later:,} more stay pending, beyond --to" if found.later else ""
     say(console, "ok", f"{found.applied:,} applied, {len(found.pending):,} to apply{more}")
     if found.pending:
-        say(console, "info", _transactions(found))
+        alone = len([migration for migration in found.pending if migration.transaction is None])
+        beside = f", and {count(alone, 'file')} outside of any" if alone else ""
+        transactions = f"in {count(found.transactions, 'transaction')}{beside}: a failure keeps what came before"
+        whole = not alone and found.transactions == 1
+        say(console, "info", "all in one transaction: all or nothing" if whole else transactions)
         for warning in found.warnings:
             say(console, "warning", warning)
     if found.pending and not tried:
@@ -678,22 +679,10 @@ def rehearsed(found: Rehearsal, console: Console) -> None:
     say(console, "ok", f"{count(len(found.migrations), 'pending migration')} measured in a scratch database")
 
 
-def _transactions(found: MigrationPlan) -> str:
-    alone = len([migration for migration in found.pending if migration.transaction is None])
-    if not alone and found.transactions == 1:
-        return "all in one transaction: all or nothing"
-    if not alone:
-        return f"in {found.transactions} transactions: a failure keeps what came before"
-    return (
-        f"in {count(found.transactions, 'transaction')}, and {count(alone, 'file')} outside of any:"
-        " a failure keeps what came before"
-    )
-
-
 def status(found: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files compare."""
     labelled = f"; labelled {found.label.environment}" if found.label else ""
-    _flow(console, Text(""), f"{found.server}: {found.engine}{labelled}")
+    facts(console, {"engine": f"{found.engine}{labelled}"})
     wide = console.width >= WIDE
     columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left"}
     rows: list[list[str | Text]] = []

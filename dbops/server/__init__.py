@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbops import settings
-from dbops.errors import Interrupted, ServerError
+from dbops.errors import Interrupted, ServerError, count
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access, packages
 from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, has_ended, postmaster
@@ -203,9 +203,9 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
         if not running or not (port in (None, listening) or (port == ANY_PORT and running.listens)):
             chosen = _choose_port(layout, port, report)
             if running:
-                if count := access.other_sessions(access.by_socket(layout, running)):
+                if sessions := access.other_sessions(access.by_socket(layout, running)):
                     raise ServerError(
-                        f"changing the port needs a restart, which would end {count} session{'s' * (count > 1)}",
+                        f"changing the port needs a restart, which would end {count(sessions, 'session')}",
                         where=str(layout.directory),
                         hint="End them, or run `invoke server.down` first, which ends them too.",
                     )

@@ -17,7 +17,6 @@ from dbops.catalog.drift import Drift
 from dbops.catalog.expected import document
 from dbops.database.schema import built_from, drift
 from dbops.errors import DbopsError, PreflightError, UsageError
-from dbops.events import Message
 from dbops.report import json as machine
 from dbops.report import text
 from dbops.settings import ROOT, Target
@@ -89,10 +88,8 @@ def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp
     migrations.migrate(built, files)
     assert not drift(built, files, schema=None).found
     run(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
-    seen: list[object] = []
-    result = drift(built, files, schema=None, report=seen.append)
+    result = drift(built, files, schema=None)
     assert result.found
-    assert seen[-1] == Message("WARNING", "objects that differ: 2", "drift")
     assert [item.name for item in result.objects] == ['table public."3\\n\\n4"', "table public.one"]
 
 

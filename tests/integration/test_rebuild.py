@@ -290,7 +290,7 @@ def test_command_line_shows_header_progress_and_summary(server: TestServer, targ
         "checks passed",
         "0: no ingestion has run",
         "fingerprint",
-        "in all (preflight",
+        "is rebuilt in",
     ):
         assert words in done.stdout
     assert exists(server, target.database)

@@ -8,7 +8,7 @@ import pytest
 
 from dbops import report
 from dbops.errors import Location, UsageError
-from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
+from dbops.events import Began, Event, Message, Progress, Statement, StepFinished, StepStarted
 from dbops.migrations import NewFile
 from dbops.report import text
 
@@ -70,6 +70,37 @@ def test_long_step_shows_a_heartbeat_where_there_is_no_terminal(
         view.event(Progress("migrate", 5, "0006_x"))
         time.sleep(0.2)
     assert "...     migrate   5 of 10, 0006_x, 0 s so far, about 0 s to go" in capsys.readouterr().err
+
+
+def test_heartbeat_waits_while_something_else_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "HEARTBEAT_SECONDS", 0.3)
+    with report.view("text", "INFO") as view:
+        view.event(StepStarted("migrate", ""))
+        for _ in range(10):
+            view.event(Message("INFO", "running"))
+            time.sleep(0.05)
+        said = capsys.readouterr().err
+        deadline = time.monotonic() + 5
+        while "..." not in (more := capsys.readouterr().err) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert (said.count("..."), more.count("...")) == (0, 1)
+
+
+def test_step_that_is_the_task_and_its_target_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with report.view("text", "INFO") as view:
+        view.event(Began("Verify", "d", "h:1", "dev"))
+        view.event(Message("INFO", "looking", "d on h:1"))
+        view.event(Message("INFO", "looking", "e on h:1"))
+        view.event(StepFinished("migrate", "1 applied", 0.5))
+        view.event(StepFinished("verify", "3 checks passed", 0.5))
+    assert capsys.readouterr().err.splitlines() == [
+        "Verify d on h:1 (dev)",
+        "  info    looking",
+        "  info    e on h:1: looking",
+        "  ok      migrate   1 applied  0.50 s",
+    ]
 
 
 def test_error_in_json_names_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from dbops.database.consent import required
 from dbops.database.existing import Rehearsal, Trial
 from dbops.database.rebuild import RebuildPlan
 from dbops.database.wait import Ready
-from dbops.errors import Location, MigrationError
+from dbops.errors import Location, MigrationError, count
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.migrations import AppliedMigration, LedgerStatus, MigrationPlan, MigrationResult, PlannedMigration
 from dbops.migrations.ledger import Entry, compare
@@ -201,7 +201,7 @@ def test_numbers_are_aligned_right() -> None:
     ("number", "words"), [(0, "0 checks"), (1, "1 check"), (2, "2 checks"), (1000, "1,000 checks")]
 )
 def test_what_is_counted_is_singular_or_plural(number: int, words: str) -> None:
-    assert text.count(number, "check") == words
+    assert count(number, "check") == words
 
 
 @pytest.mark.parametrize("variables", [{}, {"TERM": "dumb"}, {"NO_COLOR": "1"}, {"FORCE_COLOR": "1", "COLUMNS": "200"}])
