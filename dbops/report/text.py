@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import IO, TYPE_CHECKING, Literal, TextIO, cast
@@ -595,8 +595,23 @@ def upgraded(result: UpgradeResult, console: Console) -> None:
 # db.migrate, db.status
 
 
-def plan(found: MigrationPlan, console: Console, *, tried: bool = False) -> None:
-    """Draw what db.migrate would run; `tried` is whether it is tried now."""
+def plan(found: MigrationPlan, console: Console) -> None:
+    """Draw what db.migrate would run."""
+    _pending(found, console)
+    more = f"; {found.later:,} more stay pending, beyond --to" if found.later else ""
+    say(console, "ok", f"{found.applied:,} applied, {len(found.pending):,} to apply{more}")
+    if found.pending:
+        say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
+
+
+def tried(found: Trial, console: Console) -> None:
+    """Draw what db.migrate would run, how long it took, and what it did before it was rolled back."""
+    _pending(found.plan, console, {migration.name: migration.seconds for migration in found.result.applied})
+    _done(found.result, console)
+
+
+def _pending(found: MigrationPlan, console: Console, seconds: Mapping[str, float] | None = None) -> None:
+    """Draw the files of a plan, with the seconds of each if they were tried, and what its transactions mean."""
     rows: list[Row] = []
     for migration in found.pending:
         limits = migration.lock_timeout
@@ -607,31 +622,22 @@ def plan(found: MigrationPlan, console: Console, *, tried: bool = False) -> None
                 "alone" if migration.transaction is None else str(migration.transaction),
                 f"{migration.name}\n{migration.locks or 'locks not declared'}",
                 f"{migration.statements:,}",
-                f"{migration.size:,}",
+                f"{migration.size:,}" if seconds is None else f"{seconds.get(migration.name, 0):.3f}",
                 limits,
             ]
         )
-    columns = {"tx": "right", "migration and its locks": "text", "statements": "right", "bytes": "right"}
-    if rows:
-        table(console, {**columns, "lock timeout": "left"}, rows)
-    more = f"; {found.later:,} more stay pending, beyond --to" if found.later else ""
-    say(console, "ok", f"{found.applied:,} applied, {len(found.pending):,} to apply{more}")
-    if found.pending:
-        alone = len([migration for migration in found.pending if migration.transaction is None])
-        beside = f", and {count(alone, 'file')} outside of any" if alone else ""
-        transactions = f"in {count(found.transactions, 'transaction')}{beside}: a failure keeps what came before"
-        whole = not alone and found.transactions == 1
-        say(console, "info", "all in one transaction: all or nothing" if whole else transactions)
-        for warning in found.warnings:
-            say(console, "warning", warning)
-    if found.pending and not tried:
-        say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
-
-
-def tried(found: Trial, console: Console) -> None:
-    """Draw what db.migrate would run, and what it did before it was rolled back."""
-    plan(found.plan, console, tried=True)
-    migrated(found.result, console)
+    if not rows:
+        return
+    columns = {"tx": "right", "migration and its locks": "text", "statements": "right"}
+    last = "bytes" if seconds is None else "seconds"
+    table(console, {**columns, last: "right", "lock timeout": "left"}, rows)
+    alone = len([migration for migration in found.pending if migration.transaction is None])
+    beside = f", and {count(alone, 'file')} outside of any" if alone else ""
+    transactions = f"in {count(found.transactions, 'transaction')}{beside}: a failure keeps what came before"
+    whole = not alone and found.transactions == 1
+    say(console, "info", "all in one transaction: all or nothing" if whole else transactions)
+    for warning in found.warnings:
+        say(console, "warning", warning)
 
 
 def new_file(found: NewFile, console: Console) -> None:
@@ -741,6 +747,11 @@ def migrated(result: MigrationResult, console: Console) -> None:
             for migration in result.applied[-SHOWN_MIGRATIONS:]
         ]
         table(console, {"migration": "text", "statements": "right", "seconds": "right"}, rows)
+    _done(result, console)
+
+
+def _done(result: MigrationResult, console: Console) -> None:
+    """Draw in a line what a run did, and what comes next."""
     what = "applied and rolled back" if result.rolled_back else "applied"
     did = f"{len(result.applied):,} {what} in {result.seconds:.2f} s" if result.applied else "nothing to apply"
     say(console, "ok", f"{result.database}: {did}, {result.before:,} applied before, {result.pending:,} pending")
@@ -755,9 +766,9 @@ def migrated(result: MigrationResult, console: Console) -> None:
 
 def verification(result: Verification, console: Console) -> None:
     """Draw the failed checks by file, then each file with its counts."""
-    tables = sum(bool(re.fullmatch(r"table \S+", check.name)) for check in result.checks)
-    if tables > 1 and len(result.missing_tables) == tables:
-        say(console, "FAIL", f"none of the {tables} tables exists: no migration has been applied")
+    tables = {check.name.removeprefix("table ") for check in result.checks if re.fullmatch(r"table \S+", check.name)}
+    if len(tables) > 1 and tables == result.missing_tables:
+        say(console, "FAIL", f"none of the {len(tables)} tables exists: no migration has been applied")
         say(console, "FAIL", _counted(result))
         say(console, "next", "correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`")
         return
@@ -804,10 +815,11 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
             _flow(console, label, f"{check.name} {fates[check.change].format(check.file)}")
         if check.change == "changed":
             _differing((*_signed("-", check.expected), *_signed("+", check.actual)), console, indent=6)
+    headings = ("check", "expected", "actual")
     cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
-    width = sum(max(map(len, column)) for column in zip(*cells, strict=True)) + 8
+    width = 4 + sum(2 + max(map(len, column)) for column in zip(headings, *cells, strict=True))
     if cells and width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
-        table(console, {"check": "left", "expected": "left", "actual": "left"}, cells, indent=4)
+        table(console, dict.fromkeys(headings, "left"), cells, indent=4)
     else:
         for name, expected, actual in cells:
             _flow(console, Text("    "), name)

@@ -89,9 +89,12 @@ def test_text_of_a_database_without_migrations_says_that_and_nothing_else() -> N
         for kind in ("table", "index")
         for name in ("a", "b")
     )
-    assert document("text", Verification(failed, 0.1)).splitlines() == [
+    objects = tuple(
+        Check("db/schema.txt", f"table public.{n}", False, "a", "(nothing)", change="missing") for n in "ab"
+    )
+    assert document("text", Verification(failed + objects, 0.1)).splitlines() == [
         "  FAIL    none of the 2 tables exists: no migration has been applied",
-        "  FAIL    4 of 4 checks failed in 0.10 s, 0 ms of it in the server",
+        "  FAIL    6 of 6 checks failed in 0.10 s, 0 ms of it in the server",
         "  next    correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`",
     ]
 
