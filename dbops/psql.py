@@ -37,9 +37,9 @@ def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tup
 
     program = shutil.which("psql", path=environ.get("PATH"))
     if not program:
-        from dbops.server.find import find
+        from dbops.server.find import find_installations
 
-        installations = find(environ.get("PATH", ""))
+        installations = find_installations(environ.get("PATH", ""))
         program = shutil.which("psql", path=os.pathsep.join(str(found.binaries) for found in installations))
     if not program:
         raise ServerError(

@@ -17,7 +17,7 @@ from dbops.events import Message, Report, StepFinished, StepStarted, ignore
 from dbops.server import access, packages
 from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, has_ended, postmaster
 from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail, unusable_directory
-from dbops.server.find import OLDEST, Installation, find
+from dbops.server.find import OLDEST, Installation, find_installations
 from dbops.server.packages import OTHER_WAYS
 
 # What `up` takes instead of a port.
@@ -48,7 +48,7 @@ class Embedded:
 
     def installations(self) -> tuple[Installation, ...]:
         """Return the usable installations, the preferred one first."""
-        return find(self.search_path)
+        return find_installations(self.search_path)
 
 
 @dataclass(frozen=True, slots=True)

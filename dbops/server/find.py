@@ -34,7 +34,7 @@ class Installation:
         return int(self.version.split(".")[0])
 
 
-def find(search_path: str, locations: tuple[str, ...] = LOCATIONS) -> tuple[Installation, ...]:
+def find_installations(search_path: str, locations: tuple[str, ...] = LOCATIONS) -> tuple[Installation, ...]:
     """Return the installations from PostgreSQL 15 on that offer TimescaleDB, the preferred one first.
 
     They are looked for in the usual directories and in those of `search_path`, which is as PATH.
@@ -42,11 +42,11 @@ def find(search_path: str, locations: tuple[str, ...] = LOCATIONS) -> tuple[Inst
     usual = [path for pattern in locations for path in sorted(Path("/").glob(pattern.lstrip("/")))]
     directories = [*usual, *(Path(entry) for entry in search_path.split(os.pathsep) if entry)]
     once = {directory.resolve(): directory for directory in directories}
-    found = [installation for directory in once.values() if (installation := inspect(directory))]
+    found = [installation for directory in once.values() if (installation := inspect_programs(directory))]
     return tuple(sorted(found, key=lambda i: (i.major != PREFERRED, i.major)))
 
 
-def inspect(binaries: Path) -> Installation | None:
+def inspect_programs(binaries: Path) -> Installation | None:
     """Return what a directory of programs offers, or None if that is too old or has no complete TimescaleDB."""
     if not all(os.access(binaries / program, os.X_OK) for program in PROGRAMS):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -44,15 +45,18 @@ def with_data(layout: Layout) -> None:
     layout.marker.touch()
 
 
-def interrupted(layout: Layout, number: signal.Signals, moment: Callable[[str], bool], *words: str) -> str:
+def interrupted(
+    layout: Layout, number: signal.Signals, moment: Callable[[str], bool], *words: str, prefix: tuple[str, ...] = ()
+) -> str:
     """Run a task, send it a signal at a moment that is told by what it has said, and return its last line.
 
-    SIGINT goes to its process group, as Ctrl-C on a terminal does, SIGTERM to the task alone.
+    The words of `prefix` become the task in the same process. SIGINT goes to its process group, as Ctrl-C on a terminal
+    does, SIGTERM to the task alone.
     """
     said = layout.directory.parent / "said"
     with said.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "invoke", *words],
+            [*prefix, sys.executable, "-m", "invoke", *words],
             cwd=ROOT,
             env=processes.surroundings(KAPMAN_SERVER_DIR=str(layout.directory)),
             stdin=subprocess.DEVNULL,
@@ -199,3 +203,51 @@ def test_directory_whose_marker_is_removed_already_is_no_foreign_one(layout: Lay
     layout.directory.mkdir()
     layout.lock.touch()
     assert "There is no embedded server to remove." in goes_on(layout, "server.destroy")
+
+
+APT = """#!/bin/sh
+trap 'echo "apt-get ended its step"; exit 100' TERM INT
+touch {begun}
+sleep 60 &
+wait
+"""
+
+
+@SIGNALS
+def test_install_that_is_interrupted_lets_apt_end_its_step(layout: Layout, number: signal.Signals) -> None:
+    layout.directory.mkdir()
+    begun = layout.directory.parent / "begun"
+    apt = layout.directory.parent / "apt-get"
+    apt.write_text(APT.format(begun=begun))
+    apt.chmod(0o755)
+    # A machine without PostgreSQL, for this process alone.
+    hide = f'mount -t tmpfs none /usr/lib/postgresql && mount --bind {apt} "$(command -v apt-get)" && exec "$@"'
+    prefix = ("unshare", "--mount", "sh", "-c", hide, "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be hidden here")
+    last = interrupted(layout, number, lambda said: begun.exists(), "server.install", prefix=prefix)
+    assert last == (
+        "interrupted: TimescaleDB is not installed; packages that apt had finished stay. "
+        "`invoke server.install` continues from there."
+    )
+    assert layout.install_log.read_text().endswith("apt-get ended its step\n")
+
+
+@SIGNALS
+def test_psql_that_is_interrupted_before_the_server_answers_has_changed_nothing(
+    layout: Layout, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        silent.settimeout(0)
+        peers: list[socket.socket] = []
+
+        def connected(_said: str) -> bool:
+            with suppress(BlockingIOError):
+                peers.append(silent.accept()[0])
+            return bool(peers)
+
+        last = interrupted(layout, number, connected, "db.psql", "--url", url)
+    assert last == "interrupted: nothing was changed: the task only reads."
+    for peer in peers:
+        peer.close()

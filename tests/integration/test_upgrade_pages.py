@@ -12,7 +12,7 @@ from dbops import migrations
 from dbops.database import existing
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
-from dbops.server.find import Installation, find
+from dbops.server.find import Installation, find_installations
 from dbops.settings import MIGRATIONS, ROOT, Target
 from tests.support import operators, servers
 from tests.support.docs_pages import Block, blocks, run
@@ -102,7 +102,7 @@ def test_rows_alone_are_copied_by_a_plain_owner(server: TestServer, checkout: Pa
                 servers.drop_quietly(server, target.database)
 
 
-NEW = [found for found in find("") if found.timescaledb == servers.local_installation().timescaledb]
+NEW = [found for found in find_installations("") if found.timescaledb == servers.local_installation().timescaledb]
 
 
 @pytest.mark.parametrize("new", NEW, ids=lambda new: f"to {new.major}")

@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 from dbops import postgres, settings
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
-from dbops.server.find import Installation, find
+from dbops.server.find import Installation, find_installations
 from dbops.settings import Target
 
 NO_SERVER = """No PostgreSQL 15 or newer with TimescaleDB was found on this machine. Either
@@ -117,7 +117,7 @@ def rows(target: Target, query: str) -> list[tuple[object, ...]]:
 
 def local_installation() -> Installation:
     """Return the PostgreSQL with TimescaleDB to start servers of; without one, say how to get one."""
-    if found := find(os.environ.get("PATH", "")):
+    if found := find_installations(os.environ.get("PATH", "")):
         return found[0]
     if os.environ.get("CI"):
         pytest.fail(NO_SERVER, pytrace=False)

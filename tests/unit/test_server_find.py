@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dbops.server.find import find
+from dbops.server.find import find_installations
 
 PG_CONFIG = """#!/bin/sh
 echo "PostgreSQL {version}"
@@ -35,7 +35,7 @@ def machine(tmp_path: Path) -> Callable[..., Path]:
 
 
 def found(tmp_path: Path, search_path: str = "") -> list[tuple[int, str]]:
-    return [(i.major, i.timescaledb) for i in find(search_path, (f"{tmp_path}/*/bin",))]
+    return [(i.major, i.timescaledb) for i in find_installations(search_path, (f"{tmp_path}/*/bin",))]
 
 
 def test_postgresql_15_is_preferred_then_the_oldest(tmp_path: Path, machine: Callable[..., Path]) -> None:
@@ -75,4 +75,4 @@ def test_half_installed_timescaledb_does_not_count(tmp_path: Path, machine: Call
 def test_programs_on_the_path_count_once(tmp_path: Path, machine: Callable[..., Path]) -> None:
     root = machine("15.20")
     shutil.copytree(root / "bin", tmp_path / "link" / "deep", symlinks=True)
-    assert len(find(f"{root}/bin:{root}/bin/../bin:/nowhere", (f"{tmp_path}/15*/bin",))) == 1
+    assert len(find_installations(f"{root}/bin:{root}/bin/../bin:/nowhere", (f"{tmp_path}/15*/bin",))) == 1
