@@ -1,4 +1,4 @@
-"""What a migration must and must not do: each rule is all that is said of it, and the function that finds it.
+"""What a migration must and must not do: each rule with its texts and examples, above the function that finds breaches.
 
 Findings, docs/lint.md and the tests come from these rules. A story's migration builds structure and nothing else.
 What must not be done to tables that are in use is said of plain tables and of hypertables alike; only tables that an
@@ -868,7 +868,7 @@ BEHAVIOUR_OF_TABLE = re.compile(
 def changes_behaviour(file: File) -> Iterator[Hit]:
     """What other sessions may do with a table in use, and what their queries return, is not changed under them.
 
-    That is what row security does, policies, triggers and rules that are switched off or dropped, and tables that
+    Row security does that, and so do policies, triggers and rules that are switched off or dropped, and tables that
     become parts of another.
     """
     yield from file.beginning(BEHAVIOUR)
@@ -895,8 +895,8 @@ def changes_behaviour(file: File) -> Iterator[Hit]:
 def reads_differently_after_a_restore(file: File) -> Iterator[Hit]:
     """A condition that a table, index, view, policy, trigger, rule or domain keeps reads the same after a restore.
 
-    Else the schema after a dump and restore, or pg_upgrade, would differ from `db/schema.txt`. Three kinds do not: a
-    list of literals on a varchar column, an array of varchar, and a BETWEEN in front of `AND`.
+    Otherwise the schema after a dump and restore, or after pg_upgrade, would differ from `db/schema.txt`. Three kinds
+    change: a list of literals on a varchar column, an array of varchar, and a BETWEEN in front of `AND`.
     """
     for statement in file.statements:
         if statement.form.startswith(("CREATE ", "ALTER ")):

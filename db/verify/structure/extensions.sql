@@ -1,4 +1,4 @@
--- TimescaleDB is there, in schema public and new enough; plpgsql is always there. Any other: nothing_extra.sql.
+-- TimescaleDB is there, in schema public and new enough; plpgsql is always there. Any other is not in schema.txt.
 WITH expected (name, minimum, schema) AS (
     VALUES
     ('plpgsql', '{1,0}', 'pg_catalog'),

@@ -1,5 +1,5 @@
 -- Behind every foreign key, of later stories too, is an index that begins with its columns in any order, so
--- that deleting what it refers to never scans a table. A partial or invalid index doesn't serve.
+-- that deleting what it refers to never scans a table. A partial or invalid index does not help.
 WITH foreign_key (name, relation, columns) AS (
     SELECT
         namespace.nspname || '.' || relation.relname || '.' || constraint_of.conname,

@@ -27,8 +27,8 @@ actual (name, owner, public_grants) AS (
 compared (name, expected, actual) AS (
     SELECT
         expected.name,
-        'owner: the database''s owner, granted to PUBLIC beside USAGE: nothing',
-        'owner: ' || actual.owner || ', granted to PUBLIC beside USAGE: ' || actual.public_grants
+        'owner: the database''s owner, granted to PUBLIC other than USAGE: nothing',
+        'owner: ' || actual.owner || ', granted to PUBLIC other than USAGE: ' || actual.public_grants
     FROM expected
     LEFT JOIN actual ON expected.name = actual.name
 )

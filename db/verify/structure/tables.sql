@@ -1,5 +1,5 @@
 -- Each table of the baseline, and the ledger of migrations, is an ordinary, logged table of the database's owner, who
--- has all rights on it, in the default tablespace, without a grant to PUBLIC and row-level security. Grants
+-- has all rights on it, in the default tablespace, without a grant to PUBLIC or row-level security. Grants
 -- to single roles are the operator's: they are not checked.
 WITH expected (table_schema, table_name) AS (
     VALUES

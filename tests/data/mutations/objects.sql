@@ -238,7 +238,7 @@ CREATE SCHEMA extra;
 ALTER SCHEMA public OWNER TO CURRENT_USER;
 
 -- grant_create_on_schema_public
--- verify: schema public => owner: the database's owner, granted to PUBLIC beside USAGE: CREATE
+-- verify: schema public => owner: the database's owner, granted to PUBLIC other than USAGE: CREATE
 -- drift: schema public => +    grant CREATE to public
 GRANT CREATE ON SCHEMA public TO PUBLIC;
 
