@@ -22,7 +22,7 @@ PASSED_ON = {
     "dbops/migrations/reach.py",
     "dbops/postgres/errors.py",
     "dbops/server/packages.py",
-    "dbops/settings.py",
+    "dbops/settings/options.py",
 }
 
 
