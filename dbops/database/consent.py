@@ -161,7 +161,7 @@ def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, 
         raise _missing(inspection, needed.reason, hint, lost)
     if name not in (typed, typed.strip()):
         what = "the name typed is not the database's name" if typed else "no name was typed"
-        raise _missing(inspection, what, "Run the command again if you want to drop it.")
+        raise _missing(inspection, what, f"Run the command again, and type {name}, if you want that.")
 
 
 def question(database: str) -> str:

@@ -153,7 +153,7 @@ def lacks_header(file: File) -> Iterator[Hit]:
     try:
         locks.parse(files.parse_header(file.text).locks)
     except ValueError as error:
-        yield Hit(file.text.lower().find("locks:"), f"{error}.".capitalize())
+        yield Hit(file.text.lower().find("locks:"), f"{error}."[:1].upper() + f"{error}."[1:])
 
 
 DATA = re.compile(

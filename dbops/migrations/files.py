@@ -26,10 +26,9 @@ _MOST_NOTES = 20
 _NEW = """\
 -- Why:   what this is for, in a sentence.
 -- Needs: the migrations or the state of the data that this relies on.
--- Locks: "MODE on schema.table" for each table that is there before, or none; `db.migrate --rehearse` measures it.
+-- Locks: MODE on schema.table for each table that is there before, or none; `db.migrate --rehearse` measures it.
 -- If the defaults do not fit, add `lock-timeout: 2s`, `lock-budget: 10min`, `statement-timeout: 10min`,
 -- `migrate: own-transaction` or `migrate: no-transaction` as lines of their own, such as those above.
-
 """
 
 # Headers: comment lines of the form `-- key: value` before the first statement.

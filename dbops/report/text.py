@@ -673,8 +673,10 @@ def rehearsed(found: Rehearsal, console: Console) -> None:
         table(console, {"file:line": "left", "locks on existing tables": "text", "ms": "right"}, rows)
     if free:
         say(console, "info", f"{count(free, 'statement')} {'locks' if free == 1 else 'lock'} no existing table")
+    several = len([migration for migration in found.migrations if migration.problem]) > 1
     for migration in found.migrations:
-        if migration.problem:
+        # What is wrong with one alone, the error says that follows.
+        if migration.problem and several:
             say(console, "warning", f"{migration.name}: {migration.problem}")
         for line in migration.unmeasured:
             where = f"{migration.name}:{line}"
@@ -715,7 +717,7 @@ def status(found: LedgerStatus, console: Console) -> None:
         say(console, "info", text)
     rebuilds = found.label.rebuilds if found.label else ()
     if len(rebuilds) > SHOWN_REBUILDS:
-        say(console, "info", f"the last {SHOWN_REBUILDS} of {len(rebuilds)} rebuilds that are kept:")
+        say(console, "info", f"the last {SHOWN_REBUILDS} of {len(rebuilds)} rebuilds:")
     for rebuild in rebuilds[-SHOWN_REBUILDS:]:
         say(console, "info", f"rebuilt {rebuild}")
     if found.label and not found.label.native:

@@ -11,6 +11,7 @@ import pytest
 from dbops.errors import UsageError
 from dbops.lint import __main__ as lint
 from dbops.lint import check, squawk
+from dbops.migrations import files
 from dbops.report import text
 from dbops.settings import ROOT
 from tests.support.lint_cases import HEADER
@@ -125,6 +126,13 @@ def test_what_the_runner_refuses_is_a_finding(tmp_path: Path, name: str, text: s
     path = put(tmp_path / "a", text, name)
     (finding,) = [finding for finding in check.lint_files([path])[0] if finding.rule == "migration"]
     assert said in finding.why
+
+
+def test_new_file_lacks_its_locks_and_nothing_else(tmp_path: Path) -> None:
+    put(tmp_path, "").unlink()
+    (finding,) = check.lint_files([files.new_file(tmp_path, "add_splits_table").path])[0]
+    assert (finding.rule, finding.line) == ("KM01", 3)
+    assert 'Invalid locks "MODE on schema.table for each' in finding.why
 
 
 def test_sql_that_one_linter_cannot_parse_is_a_note_and_other_statements_are_looked_at(tmp_path: Path) -> None:
