@@ -93,6 +93,8 @@ def prepare(namespace: Collection) -> None:
         return
     _open_standard_streams()
     end_on_signals()
+    # A list or a help whose reader is gone ends without a word, as with other programs; a verb says more.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     from invoke.exceptions import ParseError
     from invoke.parser import Parser
 
@@ -124,6 +126,8 @@ def prepare(namespace: Collection) -> None:
     _refuse_idle(given[0], _AFTER_TASKS)
     if running.core.remainder:
         _end_with(f"nothing reads the words behind --: {running.core.remainder}", "Leave them out.")
+    if not (core.help.value or core.list.value):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:

@@ -57,6 +57,16 @@ def invoke(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("words", [("--list",), ("--help", "db.rebuild"), ("db",), ()], ids=" ".join)
+def test_list_whose_reader_is_gone_ends_without_a_word(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        command = [sys.executable, "-m", "invoke", *words]
+        done = subprocess.run(command, cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
 def test_list_of_tasks_stays_light_and_complete() -> None:
     listed = invoke("--list")
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in listed.stderr.splitlines()}
