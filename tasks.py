@@ -1,8 +1,8 @@
 """Every verb of `invoke`: `invoke --list` shows them, `invoke --help db.rebuild` explains one.
 
-A verb makes one call to the core (package dbops) and hands the result to the view. `dbops/verb.py` adds what all verbs
-have: --format and --log-level; --url and --env where a verb takes a `target`; progress, errors, signals, exit code.
-Nothing heavy is imported before a verb runs.
+A verb has the core (package dbops) do what its options say, and hands the result to the view. `dbops/verb.py` adds what
+all verbs have: --format and --log-level; --url and --env where a verb takes a `target`; progress, errors, signals, exit
+code. Nothing heavy is imported before a verb runs.
 """
 
 import atexit
