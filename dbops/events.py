@@ -62,7 +62,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class StatementFinished:
     """A statement of SQL ran; `seconds` is its time, where it is known."""
 
     level: ClassVar[str] = "DEBUG"
@@ -71,7 +71,7 @@ class Statement:
     where: str = ""
 
 
-Event = Began | Header | StepStarted | Progress | StepFinished | Message | Statement
+Event = Began | Header | StepStarted | Progress | StepFinished | Message | StatementFinished
 Report = Callable[[Event], None]
 
 

@@ -39,7 +39,7 @@ from dbops.errors import (
     ServerError,
     UnreachableError,
 )
-from dbops.events import Message, Report, Statement, ignore
+from dbops.events import Message, Report, StatementFinished, ignore
 from dbops.migrations import Custody
 from dbops.postgres import TIMEOUT, Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock
 from dbops.postgres.sessions import sessions
@@ -619,7 +619,7 @@ class Operator:
         while cursor.nextset():
             pass
         for text in texts:
-            report(Statement(text, None, self.connection.info.dbname))
+            report(StatementFinished(text, None, self.connection.info.dbname))
         rows = cursor.fetchall()
         return properties.databases(rows)[0] if rows else self.require(name)
 
@@ -628,7 +628,7 @@ class Operator:
         texts = [statement.as_string(self.connection) for statement in statements]
         self.connection.execute("; ".join(filter(None, [before, *texts, "COMMIT"])).encode())
         for text in texts:
-            self.report(Statement(text, None, self.connection.info.dbname))
+            self.report(StatementFinished(text, None, self.connection.info.dbname))
 
     def require(self, name: str) -> Database:
         """Return a database that must be there."""

@@ -23,7 +23,7 @@ from dbops.database.inspection import Server, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import INSTALL, PRELOAD, Condition, assert_passed, is_supported, judged, preflight
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
-from dbops.events import Header, Message, Report, Statement, StepFinished, StepStarted, ignore
+from dbops.events import Header, Message, Report, StatementFinished, StepFinished, StepStarted, ignore
 from dbops.migrations.files import first_of
 from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
 from dbops.settings import MIGRATIONS, Target
@@ -319,7 +319,7 @@ def _alter(target: Target, planned: UpgradePlan, report: Report) -> None:
                 "restarted if the release notes ask for it; then run `invoke db.upgrade` again.",
                 sqlstate=error.sqlstate or "",
             ) from None
-    report(Statement(statement.as_string(), time.monotonic() - began, target.database))
+    report(StatementFinished(statement.as_string(), time.monotonic() - began, target.database))
 
 
 def _end_the_rest(

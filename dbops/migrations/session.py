@@ -202,7 +202,7 @@ class MigrationSession:
             raise self._failure(command, error) from None
         finally:
             self.watch.end()
-        self.report(events.Statement(command.sql, time.monotonic() - self._running_since, command.where))
+        self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
 
     def owner_sql(self, *, local: bool = True) -> list[str]:
         """Return what makes the following act as the database's owner, if that is not the session's role."""
@@ -332,7 +332,7 @@ class MigrationSession:
         if result.status == ExecStatus.FATAL_ERROR:
             raise self._failure(command, psycopg.errors.error_from_result(result, encoding="utf-8"))
         if command.statement:
-            self.report(events.Statement(command.sql, time.monotonic() - self._running_since, command.where))
+            self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
         if command.rows is not None:
             command.rows.extend(postgres.answer(self.connection, result).rows)
 

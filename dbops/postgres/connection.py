@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from dbops.errors import PreflightError, ServerError
-from dbops.events import Report, Statement
+from dbops.events import Report, StatementFinished
 from dbops.postgres.errors import is_known, translate, translated
 from dbops.postgres.sqlfiles import sql_file
 from dbops.postgres.waiting import WatchedConnection, seconds_left
@@ -285,7 +285,7 @@ def run(connection: Connection, statement: sql.Composable, report: Report, *, sh
     text = statement.as_string(connection)
     began = time.monotonic()
     connection.execute(text.encode(connection.info.encoding))
-    report(Statement(shown or text, time.monotonic() - began, connection.info.dbname))
+    report(StatementFinished(shown or text, time.monotonic() - began, connection.info.dbname))
 
 
 def run_together(connection: Connection, statements: Sequence[sql.Composable], report: Report) -> None:
@@ -293,4 +293,4 @@ def run_together(connection: Connection, statements: Sequence[sql.Composable], r
     texts = [statement.as_string(connection) for statement in statements]
     connection.execute("; ".join(texts).encode(connection.info.encoding))
     for text in texts:
-        report(Statement(text, None, connection.info.dbname))
+        report(StatementFinished(text, None, connection.info.dbname))

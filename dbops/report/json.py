@@ -30,7 +30,7 @@ NAMES = {
     "Progress": "progress",
     "StepFinished": "step_finished",
     "Message": "message",
-    "Statement": "statement",
+    "StatementFinished": "statement",
 }
 
 

@@ -151,7 +151,7 @@ class TextView(View):
                 case events.Message():
                     where = f"{event.where}: " if event.where not in ("", self._target) else ""
                     say(self.err, event.level.lower(), where + event.text)
-                case events.Statement():
+                case events.StatementFinished():
                     spent = "" if event.seconds is None else f"{event.seconds * 1000:.1f} ms"
                     say(self.err, "sql", f"{spent:<9} {' '.join(event.sql.split())}")
 

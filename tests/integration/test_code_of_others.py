@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from dbops.errors import PreflightError
-from dbops.events import Event, Message, Statement
+from dbops.events import Event, Message, StatementFinished
 from dbops.migrations import Migration, MigrationOptions, discover, migrate, plan
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
@@ -192,7 +192,7 @@ def test_no_code_can_be_created_while_a_superuser_migrates(target: Target, owned
                     refused.append(type(error).__name__)
 
     def watch(event: Event) -> None:
-        if isinstance(event, Statement) and "first" in event.sql:
+        if isinstance(event, StatementFinished) and "first" in event.sql:
             thread.start()
 
     thread = threading.Thread(target=plant)

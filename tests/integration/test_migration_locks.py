@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
-from dbops.events import Event, Message, Progress, Statement
+from dbops.events import Event, Message, Progress, StatementFinished
 from dbops.migrations import MigrationOptions, State, discover, migrate, plan, run, status
 from dbops.migrations.watch import LockWatch, _Running
 from dbops.server.cluster import Cluster
@@ -395,7 +395,7 @@ def interrupt_at(text: str) -> Callable[[Event], None]:
     """Return a report that interrupts this process a moment after a statement begins."""
 
     def watch(event: Event) -> None:
-        if isinstance(event, Statement) and text in event.sql:
+        if isinstance(event, StatementFinished) and text in event.sql:
             threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 
     return watch

@@ -13,7 +13,7 @@ import pytest
 
 from dbops import postgres
 from dbops.errors import Interrupted, MigrationError
-from dbops.events import Event, Message, Progress, Statement
+from dbops.events import Event, Message, Progress, StatementFinished
 from dbops.migrations import MigrationOptions, apply, discover, files, migrate, options
 from dbops.settings import Target
 from tests.support import servers
@@ -54,7 +54,7 @@ def test_notices_of_many_files_keep_their_file_and_line(empty: Target, tmp_path:
 def test_each_statement_is_reported_with_its_time(empty: Target, tmp_path: Path) -> None:
     events: list[Event] = []
     migrate(empty, written(tmp_path, "SELECT pg_sleep(0.3);\nSELECT 1;", "SELECT 2;"), report=events.append)
-    slow, fast, other = (e.seconds or 0 for e in events if isinstance(e, Statement))
+    slow, fast, other = (e.seconds or 0 for e in events if isinstance(e, StatementFinished))
     assert 0.3 <= slow < 1
     assert 0 < fast < 0.2
     assert 0 < other < 0.2

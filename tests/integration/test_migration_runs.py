@@ -10,7 +10,7 @@ import pytest
 
 from dbops import __version__
 from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
-from dbops.events import Event, Message, Progress, Statement, StepFinished, StepStarted
+from dbops.events import Event, Message, Progress, StatementFinished, StepFinished, StepStarted
 from dbops.migrations import MigrationOptions, State, discover, migrate, plan, status
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
@@ -389,7 +389,7 @@ def test_events_report_the_steps_the_files_and_every_statement(empty: Target, tm
         (0, "0001_do_step1"),
         (1, "0002_do_step2"),
     ]
-    ran = [(event.sql, Path(event.where).name) for event in events if isinstance(event, Statement)]
+    ran = [(event.sql, Path(event.where).name) for event in events if isinstance(event, StatementFinished)]
     assert ran == [
         (TABLE, "0001_do_step1.sql:1"),
         ("SELECT 1;", "0001_do_step1.sql:2"),

@@ -9,7 +9,7 @@ import pytest
 
 from dbops import postgres
 from dbops.errors import MigrationError
-from dbops.events import Event, Message, Statement
+from dbops.events import Event, Message, StatementFinished
 from dbops.migrations import MIGRATION_LOCK, MigrationOptions, apply, discover, migrate, session, watch
 from dbops.settings import Target
 from tests.support import servers
@@ -78,7 +78,7 @@ def test_file_cannot_release_the_migration_lock(empty: Target, tmp_path: Path) -
     free: list[bool] = []
 
     def look(event: Event) -> None:
-        if isinstance(event, Statement):
+        if isinstance(event, StatementFinished):
             with servers.connect(empty) as other:
                 free.append(postgres.try_lock(other, MIGRATION_LOCK))
 
@@ -107,7 +107,7 @@ def test_run_that_waits_for_nothing_needs_no_further_connection(empty: Target, t
     seen: list[object] = []
 
     def look(event: Event) -> None:
-        if isinstance(event, Statement):
+        if isinstance(event, StatementFinished):
             query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'kapman-dbops%'"
             with servers.connect(empty) as other:
                 seen.extend(other.execute(query + " AND datname = current_database()").fetchall())

@@ -18,7 +18,7 @@ from dbops import migrations, testing
 from dbops.database import existing
 from dbops.database import upgrade as core
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
-from dbops.events import Event, Message, Statement
+from dbops.events import Event, Message, StatementFinished
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, processes, servers
 from tests.support.operators import as_role, dsn, role, scheduler_runs
@@ -72,7 +72,7 @@ def test_database_is_updated_verified_and_its_scheduler_runs(
     assert (before, result.before, result.after) == (packages.new, packages.old, packages.new)
     assert version(aged) == packages.new
     assert result.checks > 100
-    assert [event.sql for event in said if isinstance(event, Statement)] == [
+    assert [event.sql for event in said if isinstance(event, StatementFinished)] == [
         f"ALTER EXTENSION timescaledb UPDATE TO '{packages.new}'"
     ]
     assert existing.status(aged, FILES).newer_timescaledb == ""

@@ -8,7 +8,7 @@ import pytest
 
 from dbops import report
 from dbops.errors import Location, UsageError
-from dbops.events import Began, Event, Message, Progress, Statement, StepFinished, StepStarted
+from dbops.events import Began, Event, Message, Progress, StatementFinished, StepFinished, StepStarted
 from dbops.migrations import NewFile
 from dbops.report import text
 
@@ -16,7 +16,7 @@ EVENTS: list[Event] = [
     StepStarted("migrate", "6 pending", 6),
     Progress("migrate", 1, "0002_create_tickers"),
     Message("WARNING", "[bold]odd[/bold]", "0002.sql"),
-    Statement("SELECT\n  1", 0.002),
+    StatementFinished("SELECT\n  1", 0.002),
     StepFinished("migrate", "6 applied", 0.5),
 ]
 

@@ -12,8 +12,7 @@ from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift
 from dbops.database.schema import Checks, Fingerprint
 from dbops.errors import Location, UsageError
-from dbops.events import Message, StepFinished
-from dbops.events import Statement as SqlStatement
+from dbops.events import Message, StatementFinished, StepFinished
 from dbops.migrations import MigrationPlan, PlannedMigration
 from dbops.report import GitHub
 from dbops.server import LogLines
@@ -134,7 +133,7 @@ def test_text_of_others_is_never_a_command(output_format: str, capsys: pytest.Ca
     location = Location(HOSTILE, 1, 1, HOSTILE)
     view.event(Message("WARNING", HOSTILE, HOSTILE))
     view.event(StepFinished("verify", HOSTILE, 1.0))
-    view.event(SqlStatement(HOSTILE, None))
+    view.event(StatementFinished(HOSTILE, None))
     view.interrupted(HOSTILE)
     view.show_error(UsageError(HOSTILE, where=HOSTILE, hint=HOSTILE, location=location, notes=(HOSTILE,)))
     view.show(LogLines((HOSTILE,)))
