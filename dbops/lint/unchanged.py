@@ -21,7 +21,7 @@ def findings(directory: Path, release: Release) -> Iterator[Finding]:
         return
     here = {path.name: path for path in directory.glob("*.sql")}
     new = {name: path for name, path in here.items() if name not in release.names}
-    for name in release.names:
+    for name in released.changed_names(directory, release):
         shown = shown_path(directory / name)
         before = _normalised(released.content(directory, release, name))
         if name in here:

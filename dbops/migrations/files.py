@@ -326,7 +326,11 @@ def _validated(path: Path, directory: Path) -> Migration:
     statements = tuple(split(text))
     for statement, following in zip_longest(statements, statements[1:]):
         _validate_statement(path, text, statement, header)
-        _validate_gap(path, text, statement.end, following.start if following else len(text))
+        if late := _DIRECTIVE.search(text, statement.end, following.start if following else len(text)):
+            raise InvalidFileError(
+                "has a directive below its first statement, where it has no effect",
+                location_at(text, late.start(), shown_path(path)),
+            )
     if len(statements) > 1 and not header.transactional:
         count = len(statements)
         raise InvalidFileError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
@@ -365,15 +369,6 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
     else:
         return
     raise InvalidFileError(what, location_at(text, offset, shown_path(path)))
-
-
-def _validate_gap(path: Path, text: str, start: int, end: int) -> None:
-    """Raise InvalidFileError for a directive between statements or after the last one."""
-    if late := _DIRECTIVE.search(text, start, end):
-        raise InvalidFileError(
-            "has a directive below its first statement, where it has no effect",
-            location_at(text, late.start(), shown_path(path)),
-        )
 
 
 def _empty(migration: Migration) -> InvalidFileError:

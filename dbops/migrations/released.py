@@ -73,6 +73,18 @@ def released_names(directory: Path) -> tuple[str, ...]:
         return ()
 
 
+def changed_names(directory: Path, release: Release) -> tuple[str, ...]:
+    """Return the released files that git finds changed in the directory, or gone from it, in order.
+
+    It counts line ends, which a checksum does not, and does not see a new file that is not added yet.
+    """
+    found: set[str] = set()
+    for commit in set(release.commits.values()):
+        differing = _git(directory, "diff", "--name-only", "--no-renames", "--relative", commit, "--", ".").splitlines()
+        found |= {name for name in differing if release.commits.get(name) == commit}
+    return tuple(sorted(found))
+
+
 def content(directory: Path, release: Release, name: str) -> bytes:
     """Return what a released file contained."""
     return _git_bytes(directory, "show", f"{release.commits[name]}:./{name}")
