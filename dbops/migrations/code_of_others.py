@@ -15,19 +15,7 @@ from dbops.migrations.files import Migration, first_of
 from dbops.postgres import Connection, quoted, sql_file
 from dbops.settings import Target
 
-# The catalogs that have a row for whatever can run. Readers, and writers of tables, are not hindered; what creates such
-# an object in another session waits, and so does a new chunk of a hypertable.
-LOCK = (
-    "LOCK TABLE "
-    + ", ".join(
-        f"pg_catalog.pg_{name}"
-        for name in (
-            "proc", "operator", "cast", "rewrite", "trigger", "event_trigger", "policy", "constraint", "attrdef",
-            "index", "statistic_ext",
-        )
-    )
-    + " IN SHARE MODE"
-)  # fmt: skip
+_LOCK = sql_file("dbops.migrations", "lock_catalogs")
 _LET_OTHERS_END = sql_file("dbops.migrations", "let_others_end")
 
 
@@ -45,7 +33,7 @@ def keep_out(connection: Connection, target: Target, superuser: str) -> None:
 
     The session acts as its own role afterwards. It must have the lock timeout that is to hold for this.
     """
-    connection.execute(f"SET LOCAL ROLE {quoted(superuser)}; {LOCK}; SET LOCAL ROLE NONE".encode())
+    connection.execute(f"SET LOCAL ROLE {quoted(superuser)}; {_LOCK}; SET LOCAL ROLE NONE".encode())
     connection.execute(_LET_OTHERS_END.encode())
     refuse(connection, target)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dbops import postgres
-from dbops.errors import MigrationError
+from dbops.errors import MigrationError, PreflightError
 from dbops.events import Event, Message, StatementFinished
 from dbops.migrations import MIGRATION_LOCK, MigrationOptions, apply, discover, migrate, session, watch
 from dbops.settings import Target
@@ -87,6 +87,17 @@ def test_file_cannot_release_the_migration_lock(empty: Target, tmp_path: Path) -
     texts = (release, "CREATE TABLE public.t ();", "-- migrate: no-transaction\nVACUUM;")
     migrate(empty, written(tmp_path, *texts), report=look)
     assert free == [False] * 4
+
+
+def test_transaction_does_not_begin_while_another_session_has_the_migration_lock(empty: Target, tmp_path: Path) -> None:
+    migrations = written(tmp_path, "CREATE TABLE public.t ();")
+    with postgres.connect(empty) as connection, servers.connect(empty) as other:
+        assert postgres.try_lock(other, MIGRATION_LOCK)
+        with pytest.raises(PreflightError, match="another migration of this database is running") as refused:
+            apply(connection, empty, migrations)
+        assert f"process {other.info.backend_pid}" in refused.value.what
+        other.close()
+        assert len(apply(connection, empty, migrations).applied) == 1
 
 
 def test_connection_that_is_lent_is_given_back_as_it_was(empty: Target, tmp_path: Path) -> None:

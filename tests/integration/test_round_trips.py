@@ -12,7 +12,7 @@ import pytest
 
 from dbops.database import rebuild
 from dbops.database.operator import Operator
-from dbops.postgres import Connection, ask, asked_together, connect, pipeline, read_together, reading
+from dbops.postgres import Connection, Pipeline, ask, asked_together, connect, pipeline, read_together, reading
 from dbops.settings import Target
 from tests.support import operators
 from tests.support.network import slow_network
@@ -116,6 +116,33 @@ def test_lost_connection_is_an_error_and_no_answer(server: TestServer, connectio
     with pytest.raises(psycopg.OperationalError):
         ask(connection, [("SELECT 1", ())])
     assert connection.closed
+
+
+def test_pipeline_whose_results_are_not_waited_for_closes_the_connection(connection: Connection) -> None:
+    line = Pipeline[str](connection, lambda _, __: None)
+    line.send("SELECT pg_catalog.pg_sleep(60)", "sleep")
+    began = time.monotonic()
+    line.abandon()
+    assert connection.closed
+    assert time.monotonic() - began < 10
+
+
+def test_pipeline_that_failed_leaves_a_sound_connection(connection: Connection) -> None:
+    seen: list[str] = []
+
+    def end(command: str, _: object) -> None:
+        seen.append(command)
+        if command == "second":
+            raise ValueError(command)
+
+    line = Pipeline[str](connection, end)
+    for command in ("first", "second", "third"):
+        line.send("SELECT 1", command)
+    with pytest.raises(ValueError, match="second"):
+        line.finish()
+    line.abandon()
+    assert seen == ["first", "second"]
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
 def test_reading_inside_a_transaction_keeps_what_it_did_and_its_settings(connection: Connection) -> None:
