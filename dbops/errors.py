@@ -34,25 +34,19 @@ class Location:
         number = str(self.line)
         gutter = " " * len(number) + " |"
         at = min(self.column - 1, len(self.text))
-        begin, end = _window(self.text, at)
+        begin, end = 0, len(self.text)
+        if len(self.text) > _WIDEST or sum(map(_cells, self.text)) > _WIDEST:
+            begin = end = at
+            cells = 0
+            while begin and cells < _WIDEST // 2:
+                begin -= 1
+                cells += _cells(self.text[begin])
+            while end < len(self.text) and cells < _WIDEST:
+                cells += _cells(self.text[end])
+                end += 1
         left, right = "…" * (begin > 0), "…" * (end < len(self.text))
         padding = "".join(c if c == "\t" else " " * _cells(c) for c in left + self.text[begin:at])
         return f"{gutter}\n{number} | {left}{self.text[begin:end]}{right}\n{gutter} {padding}^"
-
-
-def _window(text: str, at: int) -> tuple[int, int]:
-    """Return the range of a line to show so that an offset in it is visible."""
-    if len(text) <= _WIDEST and sum(map(_cells, text)) <= _WIDEST:
-        return 0, len(text)
-    begin = end = at
-    cells = 0
-    while begin and cells < _WIDEST // 2:
-        begin -= 1
-        cells += _cells(text[begin])
-    while end < len(text) and cells < _WIDEST:
-        cells += _cells(text[end])
-        end += 1
-    return begin, end
 
 
 def _cells(character: str) -> int:

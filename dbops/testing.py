@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,13 +147,21 @@ def clone(connection: Connection, template: str, name: str) -> None:
 
 def drop(connection: Connection, name: str) -> None:
     """Drop a database with the sessions in it."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    _when_free(lambda: connection.execute(statement))
+
+
+def _when_free(work: Callable[[], object]) -> None:
+    """Do what fails while one of TimescaleDB's jobs is in the database: it is over in a moment.
+
+    Only a superuser may end it.
+    """
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            work()
             return
         except (psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege):
-            # One of TimescaleDB's jobs, which only a superuser may end, is over in a moment.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
@@ -182,10 +190,19 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
         for old in (name, building):
             _assert_own(connection, old, server)
             drop(connection, old)
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(building)))
+        own, final = sql.Identifier(building), sql.Identifier(name)
+
+        def name_and_mark() -> None:
+            # The new name stops TimescaleDB's scheduler in it.
+            with connection.transaction():
+                connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(own, _mark(connection)))
+                connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(own, final))
+
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(own))
         try:
             migrations.migrate(replace(server, database=building), files, migrations.MigrationOptions(fresh=True))
-            _complete(connection, building, name)
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(own))
+            _when_free(name_and_mark)
         except BaseException:
             drop(connection, building)
             raise
@@ -218,27 +235,6 @@ def _assert_own(connection: Connection, name: str, server: Target) -> None:
             where=str(replace(server, database=name)),
             hint=f"If nothing in it is needed, run DROP DATABASE {quoted(name)} as a superuser or as its owner.",
         )
-
-
-def _complete(connection: Connection, building: str, name: str) -> None:
-    """Close a template, mark it and give it its name, which stops TimescaleDB's scheduler in it."""
-    connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(building)))
-    deadline = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            with connection.transaction():
-                comment = sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(building), _mark(connection))
-                rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                    sql.Identifier(building), sql.Identifier(name)
-                )
-                connection.execute(comment)
-                connection.execute(rename)
-            return
-        except psycopg.errors.ObjectInUse:
-            # One of TimescaleDB's jobs is over in a moment.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def _drop_left_over(connection: Connection, *, kept: bool = False) -> list[str]:

@@ -8,7 +8,7 @@ what comes later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dbops.errors import Location
@@ -50,7 +50,17 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings in one file that are not waived, and what is wrong with its waivers."""
     left = list(findings)
     invalid: list[Finding] = []
-    for line, column, last, comment in _comments(text):
+    # Most files have nothing that could be a waiver, and need not be read again.
+    there = any(pattern.search(text) for pattern in (_MEANT, _OTHER_WAYS))
+    for start, end, following in comments(text) if there else ():
+        comment = text[start:end].strip()
+        if not (_MEANT.match(comment) or _OTHER_WAYS.match(comment)):
+            continue
+        place = location_at(text, start, "")
+        line, column = place.line, place.column
+        # A comment that has a line to itself speaks of the next statement's line too.
+        is_alone = not place.text[: column - 1].strip()
+        last = location_at(text, following, "").line if is_alone else line
         match = _ALLOW.fullmatch(comment)
         waived = [f for f in left if match and f.rule == match["rule"] and line <= f.line <= last]
         if _OTHER_WAYS.match(comment):
@@ -69,19 +79,3 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
         instead = "Write -- lint: allow RULE because REASON, or remove it."
         invalid.append(Finding(path, line, column, "waiver", f'"{comment}" {problem}.', instead))
     return sorted([*left, *invalid])
-
-
-def _comments(text: str) -> Iterator[tuple[int, int, int, str]]:
-    """Yield the line, the column and the text of comments that look like waivers, with the last line they speak of.
-
-    A comment that has a line to itself speaks of the next statement's line too.
-    """
-    # Most files have nothing that could be a waiver, and need not be read again.
-    if not any(pattern.search(text) for pattern in (_MEANT, _OTHER_WAYS)):
-        return
-    for start, end, following in comments(text):
-        comment = text[start:end].strip()
-        if _MEANT.match(comment) or _OTHER_WAYS.match(comment):
-            place = location_at(text, start, "")
-            alone = not place.text[: place.column - 1].strip()
-            yield place.line, place.column, location_at(text, following, "").line if alone else place.line, comment

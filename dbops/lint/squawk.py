@@ -76,7 +76,12 @@ def findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:
             line = lines[found["line"]] if found["line"] < len(lines) else ""
             column = len(line.encode()[: found["column"]].decode(errors="ignore"))
             offset = sum(map(len, lines[: found["line"]])) + column
-            if _counts(rule, offset, texts[path], path):
+            statement = next((s for s in reversed(statements(texts[path])) if s.offset <= offset), Tokens([]))
+            # About a table that an earlier file created, or about any definition at all.
+            counts = rule in DEFINITIONS or not statement.table or statement.table in schema.before(path).tables
+            counts &= schema.number(path) > schema.BASELINE
+            counts &= rule not in _UNNOTICED or not _UNNOTICED[rule].match(statement.form)
+            if counts or rule == SYNTAX_ERROR:
                 why = str(found["message"]).strip().replace("\n", " ")
                 instead = INSTEAD.get(rule) or (DROP if rule.startswith("ban-drop-") else str(found["help"] or ""))
                 place = shown_path(path), found["line"] + 1, column + 1
@@ -97,18 +102,6 @@ def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
         answer = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
         raise UsageError(f"squawk failed: {answer}", where="squawk", hint="Check .squawk.toml.") from None
     return list(report)
-
-
-def _counts(rule: str, offset: int, text: str, path: Path) -> bool:
-    """Return whether a finding is about a table that an earlier file created, or about any definition at all."""
-    if rule == SYNTAX_ERROR:
-        return True
-    if schema.number(path) <= schema.BASELINE:
-        return False
-    statement = next((s for s in reversed(statements(text)) if s.offset <= offset), Tokens([]))
-    if rule in _UNNOTICED and _UNNOTICED[rule].match(statement.form):
-        return False
-    return rule in DEFINITIONS or not statement.table or statement.table in schema.before(path).tables
 
 
 def _sentence(text: str) -> str:

@@ -255,7 +255,7 @@ def status(server: Embedded, database: str = "") -> Status:
         installation=installation,
         running=running,
         address=address,
-        size=_size(layout.data),
+        size=layout.size,
         problem=problem,
         database_url=address.url(database) if address else "",
         tests=of_tests,
@@ -415,15 +415,3 @@ def _stop(server: Embedded) -> bool:
     # Any version's pg_ctl can stop a server.
     fitting = [i for i in found if i.major == server.layout.major] or found
     return _on(server, fitting[0]).stop() if fitting else bool(_cluster(server).stop())
-
-
-def _size(directory: Path) -> int:
-    """Return how many bytes the files in a directory take; files that vanish meanwhile do not count."""
-    total = 0
-    for parent, _, files in os.walk(directory):
-        for name in files:
-            try:
-                total += (Path(parent) / name).lstat().st_size
-            except FileNotFoundError:
-                continue
-    return total

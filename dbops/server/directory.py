@@ -102,6 +102,16 @@ class Layout:
             return None
         return int(found[1]) if found else None
 
+    @property
+    def size(self) -> int:
+        """Return how many bytes the files in the data directory take; files that vanish meanwhile do not count."""
+        total = 0
+        for parent, _, files in os.walk(self.data):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    total += (Path(parent) / name).lstat().st_size
+        return total
+
     def unfinished(self) -> tuple[Path, ...]:
         """Return what is left of data directories that were never finished, or not removed completely."""
         return tuple(path for path in self._entries() if _UNFINISHED_NAME.fullmatch(path.name) and path.is_dir())

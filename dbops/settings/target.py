@@ -100,14 +100,20 @@ def choose_target(
     environment or a URL that names no usable target.
     """
     environment, chosen = _environment(environ, env)
-    parameters, source = _named(environ, url)
-    by_variables, embedded = not parameters, not source
-    service = parameters.pop("service", "")
+    address, source = _chosen(environ, "--url", url, "DATABASE_URL")
+    parameters = parse_url(address, source) if address else {}
+    if address:
+        service = parameters.pop("service", "")
+    else:
+        service, source = variable(environ, "PGSERVICE")
     if service:
         parameters = {**_service(service, environ, source), **parameters}
+    places = [] if address or service else [variable(environ, name)[1] for name in _PLACE if name in environ]
+    embedded = not (address or service or places)
     if embedded:
         parameters, source = parse_url(embedded_url(), "the embedded server"), "--url"
     else:
+        source = ", ".join(places) or source
         added = {key: value for key, value in _from_variables(environ).items() if key not in parameters}
         for name, key in libpq_variables().items() if added else ():
             if key in added:
@@ -115,7 +121,7 @@ def choose_target(
         parameters = {**added, **parameters}
     database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
     if not database:
-        if by_variables:
+        if places:
             raise UsageError(
                 "PGDATABASE is not set",
                 where=source,
@@ -130,18 +136,6 @@ def choose_target(
     _check_values(parameters, source)
     parameters["client_encoding"] = "UTF8"
     return Target(parameters, database, environment, embedded, source=source)
-
-
-def _named(environ: Mapping[str, str], url: str | None) -> tuple[dict[str, str], str]:
-    """Return the parameters that an option or a variable names, and its name; nothing for the embedded server."""
-    address, source = _chosen(environ, "--url", url, "DATABASE_URL")
-    if address:
-        return parse_url(address, source), source
-    service, source = variable(environ, "PGSERVICE")
-    if service:
-        return {"service": service}, source
-    places = [variable(environ, name)[1] for name in _PLACE if name in environ]
-    return {}, ", ".join(places)
 
 
 def unused_variables(environ: Mapping[str, str]) -> list[str]:
