@@ -117,8 +117,10 @@ def prepare(namespace: Collection) -> None:
         words.clear()
         return
     _refuse_idle(running.core[0], _BEFORE_TASKS + (("list-depth", "list-format") if core.list.value else ()))
+    # Invoke copies all options of all verbs before it parses.
+    named = [context for context in namespace.to_contexts() if context.name in words]
     try:
-        given = Parser(initial=running.initial_context, contexts=namespace.to_contexts()).parse_argv(words)
+        given = Parser(initial=running.initial_context, contexts=named).parse_argv(words)
         if core.help.value and core.help.value not in namespace.task_names:
             raise ParseError(f"No idea what '{core.help.value}' is!")
     except ParseError as error:

@@ -18,7 +18,7 @@ from psycopg import errors
 
 from dbops.catalog.drift import differences, objects
 from dbops.catalog.expected import ExpectedSchema
-from dbops.catalog.text import HAS_TIMESCALEDB, composed, statement
+from dbops.catalog.text import PRESENT, composed, statement
 from dbops.errors import Location, UsageError, count
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations.files import InvalidFileError, read_sql
@@ -291,8 +291,8 @@ def _run(
 
     The files and the query for the schema run in one round trip, each in a savepoint.
     """
-    queries = [(UNTRUSTED_CODE, ()), (HAS_TIMESCALEDB, ()), (READING_GRANTED, ())]
-    code, extension, granted = (answer.fetched() for answer in ask(connection, queries))
+    queries = [(UNTRUSTED_CODE, ()), (PRESENT, ()), (READING_GRANTED, ())]
+    code, present, granted = (answer.fetched() for answer in ask(connection, queries))
     untrusted = {str(name): str(reason) for _, name, reason in code}
     refused = {file.name: failure for file in files if (failure := file.refusal(untrusted))}
     sound = [file for file in files if file.name not in refused]
@@ -302,7 +302,7 @@ def _run(
         groups.append(("SAVEPOINT kapman_check", CLOCK, CURSOR + file.text, "FETCH ALL FROM kapman_check", CLOCK))
         groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
     if with_schema:
-        groups.append(("SAVEPOINT kapman_check", CLOCK, statement(timescaledb=extension[0][0]), CLOCK))
+        groups.append(("SAVEPOINT kapman_check", CLOCK, statement(present=[name for (name,) in present]), CLOCK))
         groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
     answers = pipeline(connection, groups)[1::2]
     failures = {type(answer[-1].error) for answer in answers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -21,8 +21,19 @@ from dbops.postgres import (
 
 Rows = tuple[Any, ...]
 
-QUERIES = ("common", "relations", "parts", "routines", "types", "database", "brought", "timescaledb", "chunks")
-TIMESCALEDB = ("timescaledb", "chunks", "diagram_dimensions")
+QUERIES = (
+    "common",
+    "relations",
+    "parts",
+    "routines",
+    "types",
+    "database",
+    "brought",
+    "timescaledb",
+    "aggregates",
+    "chunks",
+)
+TIMESCALEDB = ("timescaledb", "aggregates", "chunks", "diagram_dimensions")
 
 # How long to wait for a table that another session has locked, in seconds.
 LOCK_TIMEOUT = 5.0
@@ -32,7 +43,8 @@ ATTEMPTS = 10
 NOTHING = "(SELECT NULL::oid AS oid WHERE false)"
 # Parallel workers take longer to start than any of the queries to run.
 PREPARE = "SET LOCAL max_parallel_workers_per_gather = 0"
-HAS_TIMESCALEDB = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'timescaledb')"
+# The names of those in TIMESCALEDB that may give something, a row each.
+PRESENT = sql_file("dbops.catalog", "present")
 NOTHING_KNOWN = f"known AS {NOTHING}, known_trigger AS {NOTHING}"
 
 
@@ -51,7 +63,7 @@ def schema_asked(connection: Connection, *, timescaledb: bool) -> Callable[[], s
 
     `timescaledb` is whether the database has that extension. Not in a transaction.
     """
-    query = (statement(timescaledb=timescaledb), ())
+    query = (statement(present=TIMESCALEDB if timescaledb else ()), ())
     waited = asked_together(connection, [query], lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
 
     def text() -> str:
@@ -92,9 +104,9 @@ def read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Rows]:
     is then read again.
     """
     for _ in range(ATTEMPTS):
-        (extension,) = read_together(connection, [(HAS_TIMESCALEDB, ())])
-        timescaledb = extension.fetched()[0][0]
-        statements = {n: text for n, names in enumerate(groups) if (text := statement(names, timescaledb=timescaledb))}
+        (found,) = read_together(connection, [(PRESENT, ())])
+        present = [name for (name,) in found.fetched()]
+        statements = {n: text for n, names in enumerate(groups) if (text := statement(names, present=present))}
         queries = [(text, ()) for text in statements.values()]
         answers = read_together(connection, queries, lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
         error = next((answer.error for answer in answers if answer.error), None)
@@ -115,10 +127,10 @@ def read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Rows]:
     )
 
 
-def statement(names: Sequence[str] = QUERIES, *, timescaledb: bool) -> str:
-    """Return files of `queries/` as one statement; empty if all of them are about TimescaleDB, which is missing."""
-    known = _query("known") if timescaledb else NOTHING_KNOWN
-    parts = [f"(\n{_query(name)})\n" for name in names if timescaledb or name not in TIMESCALEDB]
+def statement(names: Sequence[str] = QUERIES, *, present: Collection[str]) -> str:
+    """Return files of `queries/` as one statement: of those about TimescaleDB, the ones in `present`. Empty if none."""
+    known = _query("known") if "timescaledb" in present else NOTHING_KNOWN
+    parts = [f"(\n{_query(name)})\n" for name in names if name in present or name not in TIMESCALEDB]
     prelude = _query("prelude").replace("WITH\n", f"WITH\n{known},\n", 1)
     return prelude + "UNION ALL\n".join(parts) if parts else ""
 

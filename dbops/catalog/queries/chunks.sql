@@ -178,13 +178,3 @@ LEFT JOIN (
 ) AS i ON i.inhparent = r.oid AND i.name = c.name
 WHERE NOT c.is_dropped AND NOT c.is_elsewhere AND i.name IS NULL
 GROUP BY r.object
-UNION ALL
-SELECT r.object, 10, 6, 'without the trigger that keeps rows out of a hypertable''s own table'
-FROM _timescaledb_catalog.hypertable AS h
-JOIN relation AS r ON r.name = format('%I.%I', h.schema_name, h.table_name)
-JOIN pg_extension AS e
-    ON e.extname = 'timescaledb' AND string_to_array(substring(e.extversion FROM '^\d+\.\d+'), '.')::integer[] < '{2,23}'
-WHERE NOT EXISTS (
-    SELECT FROM pg_trigger AS t
-    WHERE t.tgrelid = r.oid AND t.tgname = 'ts_insert_blocker' AND t.tgenabled = 'O'
-)

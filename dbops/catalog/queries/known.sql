@@ -54,5 +54,4 @@ known_trigger AS MATERIALIZED (
 ),
 -- TimescaleDB's own views, which take longer to plan than to read: each is read once.
 dimension AS MATERIALIZED (SELECT * FROM timescaledb_information.dimensions),
-continuous_aggregate AS MATERIALIZED (SELECT * FROM timescaledb_information.continuous_aggregates),
 job AS MATERIALIZED (SELECT * FROM timescaledb_information.jobs)

@@ -1,4 +1,4 @@
--- Hypertables with their dimensions, continuous aggregates, and jobs that the engine did not bring itself.
+-- Hypertables with their dimensions, and jobs that the engine did not bring itself.
 -- Numbers that TimescaleDB gives out (of jobs, hypertables, materialisations) and times of the next run are left out.
 SELECT r.object, 1, 0, 'hypertable' || CASE WHEN h.compression_enabled THEN ' (compression enabled)' ELSE '' END
 FROM timescaledb_information.hypertables AS h
@@ -40,17 +40,6 @@ FROM (
     JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attname = c.attname
 ) AS s
 JOIN relation AS r ON r.name = format('%I.%I', s.hypertable_schema, s.hypertable_name)
-UNION ALL
-SELECT
-    format('continuous aggregate %I.%I', c.view_schema, c.view_name), 0, 0,
-    'of ' || quote_ident(c.hypertable_schema) || '.'
-    || regexp_replace(quote_ident(c.hypertable_name), '(_materialized_hypertable_)\d+', '\1')
-    || CASE WHEN c.materialized_only THEN ' (materialized only)' ELSE '' END
-FROM continuous_aggregate AS c
-UNION ALL
-SELECT format('continuous aggregate %I.%I', c.view_schema, c.view_name), 8, l.number::integer, '| ' || l.line
-FROM continuous_aggregate AS c
-CROSS JOIN LATERAL regexp_split_to_table(c.view_definition, '\n') WITH ORDINALITY AS l (line, number)
 UNION ALL
 SELECT
     format('job %I.%I', j.proc_schema, j.proc_name)
@@ -99,4 +88,14 @@ WHERE NOT EXISTS (
     UNION ALL
     SELECT FROM pg_trigger AS t JOIN member AS m ON m.classid = 'pg_class'::regclass AND m.objid = t.tgrelid
     WHERE t.tgname = b.name
+)
+UNION ALL
+SELECT r.object, 10, 6, 'without the trigger that keeps rows out of a hypertable''s own table'
+FROM _timescaledb_catalog.hypertable AS h
+JOIN relation AS r ON r.name = format('%I.%I', h.schema_name, h.table_name)
+JOIN pg_extension AS e
+    ON e.extname = 'timescaledb' AND string_to_array(substring(e.extversion FROM '^\d+\.\d+'), '.')::integer[] < '{2,23}'
+WHERE NOT EXISTS (
+    SELECT FROM pg_trigger AS t
+    WHERE t.tgrelid = r.oid AND t.tgname = 'ts_insert_blocker' AND t.tgenabled = 'O'
 )
