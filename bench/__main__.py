@@ -24,6 +24,7 @@ from dbops.settings import ROOT
 
 GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "rebuild": jobs.rebuilds,
+    "parts": jobs.parts_of_a_rebuild,
     "slow": jobs.slow_rebuild,
     "verify": jobs.verification,
     "outage": outage.outages,
@@ -34,7 +35,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "many": jobs.many_files,
     "scale": scale.schema,
 }
-QUICK = ("rebuild", "slow", "verify", "start", "tests")
+QUICK = ("rebuild", "parts", "slow", "verify", "start", "tests")
 NEED_PEERS = {"rebuild", "slow"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,18 @@ ADD_CHUNKS = """
 INSERT INTO public.ohlcv (ticker_id, date)
 SELECT t.id, date '1900-01-01' + 30 * n FROM public.tickers AS t, generate_series({first}, {last}) AS n
 """
+
+# What the floor of a start is: Python, and the two libraries that a verb cannot do without.
+IMPORTS: list[str | Path] = [INVOKE.parent / "python", "-c", "import invoke.main, psycopg"]
+PARTS = {
+    "start and end": "start and end of the process",
+    "preflight": "preflight",
+    "create": "create",
+    "migrate": "migrate",
+    "verify": "verify, with the schema's text",
+    "swap": "swap",
+    "drop": "drop",
+}
 
 # A suite whose tests take a database each, and what it took to make and to drop each.
 SUITE_CONFTEST = """
@@ -57,6 +70,35 @@ def rebuilds(setting: Setting) -> Iterator[Row]:
         jobs.append(("rebuild-1000", "rebuild, 1,000 files", setting.project(1_000), 5))
     for key, job, project, rounds in jobs:
         yield _rebuild(setting, key, job, project, rounds)
+
+
+def parts_of_a_rebuild(setting: Setting) -> Iterator[Row]:
+    """Say what each part of a rebuild with six files takes, beside what the floor's programs take for the same.
+
+    What a rebuild does not count is the start and the end of its process: beside that, what it has to import.
+    """
+    project, floor = setting.project(), "parts_floor"
+    files = [word for file in migrations(project) for word in ("-f", str(file))]
+    programs: dict[str, list[str | Path]] = {
+        "start and end": IMPORTS,
+        "create": ["createdb", floor],
+        "migrate": ["psql", "-qX1", "-v", "ON_ERROR_STOP=1", "-d", floor, *files],
+        "drop": ["dropdb", "--force", floor],
+    }
+    rebuild = setting.invoke("db.rebuild", "--format", "json", database="parts", project=project)
+    rebuild()
+    runs: dict[str, dict[str, list[Run]]] = {part: {} for part in PARTS}
+    for _ in range(5 if setting.quick else 9):
+        for part, words in programs.items():
+            runs[part].setdefault("floor", []).append(Command(words, setting.environ(), setting.directory)())
+        whole, lines = rebuild.read()
+        result = json.loads(lines[-1])
+        seconds = {step["step"]: step["seconds"] for step in result["steps"]}
+        seconds["start and end"] = whole.seconds - result["seconds"]
+        for part in PARTS:
+            runs[part].setdefault("ours", []).append(Run(seconds[part]))
+    for part, shown in PARTS.items():
+        yield Row(f"part-{part}", f"rebuild, 6 files: {shown}", runs[part], base="floor")
 
 
 def rebuild_of_rows(setting: Setting) -> Iterator[Row]:
@@ -125,7 +167,7 @@ def starting(setting: Setting) -> Iterator[Row]:
     python = INVOKE.parent / "python"
     others = {
         "python -c pass": Command([python, "-c", "pass"], setting.environ(), ROOT),
-        "imports alone": Command([python, "-c", "import invoke.main, psycopg"], setting.environ(), ROOT),
+        "imports alone": Command(IMPORTS, setting.environ(), ROOT),
     }
     kapman = Command([INVOKE.parent / "kapman", "--list"], setting.environ(), ROOT)
     jobs = [

@@ -43,6 +43,10 @@ class Command:
 
     def __call__(self) -> Run:
         """Run it and return what it took; raise BenchError if it fails or takes too long."""
+        return self.read()[0]
+
+    def read(self) -> tuple[Run, list[str]]:
+        """Run it and return what it took, and the lines that it wrote; raise BenchError as a call does."""
         with tempfile.TemporaryFile() as output:
             began = time.perf_counter()
             process = subprocess.Popen(
@@ -65,15 +69,15 @@ class Command:
                 limit.cancel()
             seconds = time.perf_counter() - began
             process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            lines = output.read().decode("utf-8", "replace").splitlines()
             if process.returncode:
-                output.seek(0)
-                lines = output.read().decode("utf-8", "replace").splitlines()[-TAIL:]
                 shown = " ".join(str(part) for part in self.arguments[:4])
                 ended = f"ended with exit code {process.returncode}"
                 if seconds >= LIMIT_SECONDS:
                     ended = f"was ended after {LIMIT_SECONDS} s"
-                raise BenchError(f"{shown} … {ended}:\n" + "\n".join(lines))
-        return Run(seconds, usage.ru_maxrss / 1024)
+                raise BenchError(f"{shown} … {ended}:\n" + "\n".join(lines[-TAIL:]))
+        return Run(seconds, usage.ru_maxrss / 1024), lines
 
 
 @dataclass(frozen=True, slots=True)
