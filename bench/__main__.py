@@ -3,6 +3,8 @@
 python -m bench                  everything: writes docs/benchmarks.md and .json, failed rows named
 python -m bench --quick          the rows for everyday use, few runs each, nothing written
 python -m bench --only verify    the groups of these names, separated by commas, nothing written
+python -m bench --quick --beside PATH
+                                 beside ours what another checkout takes, in runs in turn; it has its own .venv
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 
@@ -44,6 +47,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rows, few runs, no other tools, nothing written")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"groups to run: {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--beside", type=Path, metavar="CHECKOUT", help="another checkout to compare with, nothing written"
+    )
     options = parser.parse_args()
     chosen = [name for name in options.only.split(",") if name] or list(QUICK if options.quick else GROUPS)
     if unknown := set(chosen) - set(GROUPS):
@@ -51,7 +57,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     others, missing = ((), {}) if options.quick or not NEED_PEERS & set(chosen) else peers.available()
     rows: list[Row] = []
-    with started(others, options.quick) as setting:
+    with started(others, options.quick, options.beside) as setting:
         for name in chosen:
             try:
                 for row in GROUPS[name](setting):
@@ -62,7 +68,7 @@ def main() -> int:
                 say(f"error: {name}: {error}")
                 rows.append(Row(name, f"group {name}", {}, failed={"ours": str(error)}))
     print(report.markdown(rows, missing))
-    if not options.quick and not options.only:
+    if not (options.quick or options.only or options.beside):
         versions = {
             "Python": platform.python_version(),
             **setting.versions,

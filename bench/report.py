@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from bench.measure import Row
 
-COLUMNS = ("ours", "dbmate", "node-pg-migrate")
+COLUMNS = ("ours", "beside", "dbmate", "node-pg-migrate")
 INTRODUCTION = """\
 # Benchmarks
 
@@ -22,10 +22,10 @@ slowest in parentheses, and multiples of the floor. `nox -s bench -- --quick` gi
   `invoke --list`, `python -c pass`; at scale, a plain table with the same rows and indexes.
 - **Ours** is `invoke db.rebuild` with all that belongs to it: preflight, lock, ledger, verification. The six files are
   the repository's; others are generated: a table with a key and a comment each.
-- The **parts** of a rebuild are what it reports of itself, each beside the floor's program for the same: `createdb`, `psql`
-  and `dropdb`; beside the start and the end of its process, Python with Invoke and psycopg. What the floor has not is
-  mostly queries of the catalogs. A drop waits for a checkpoint, which here writes the new database too: the floor has
-  dropped the old one before it creates that.
+- The **parts** of a rebuild are what it reports of itself, each beside the floor's program for the same: `createdb`,
+  `psql` and `dropdb`; beside the start and the end of its process, Python with Invoke and psycopg. What the floor has
+  not is mostly queries of the catalogs. A drop waits for a checkpoint, which here writes the new database too: the
+  floor has dropped the old one before it creates that.
 - Other tools drop the database first, and verify nothing.
 - A tool that fails at a job, or needs more than ten minutes for one run, is listed as failed; the others go on.
 - 20 ms away: a proxy delays each direction by 10 ms.

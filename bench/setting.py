@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 
-from bench.measure import LIMIT_SECONDS, Command
+from bench.measure import LIMIT_SECONDS, Command, Contender
 from bench.peers import Peer
 from dbops.server import Embedded, destroy, status, up
 from dbops.server.directory import Layout
@@ -53,7 +53,10 @@ SELECT 'rows' AS check_name, NOT EXISTS (SELECT 1 FROM public.t1) AS passed, 'no
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A server, the directory of its programs, its versions, and a directory for files; the tools to compare with."""
+    """A server, the directory of its programs, its versions, and a directory for files; the tools to compare with.
+
+    `root` is the checkout that is measured, `beside` a setting with another one, if there is one to compare with.
+    """
 
     directory: Path
     server: TestServer
@@ -61,6 +64,13 @@ class Setting:
     versions: dict[str, str]
     peers: Sequence[Peer]
     quick: bool
+    root: Path = ROOT
+    beside: Setting | None = None
+
+    @property
+    def invoke_program(self) -> Path:
+        """Return the Invoke that runs the tasks of the checkout."""
+        return INVOKE if self.root == ROOT else self.root / ".venv" / "bin" / "invoke"
 
     def environ(self) -> dict[str, str]:
         """Return the environment of commands: the server, its own programs first, bytecode allowed."""
@@ -70,10 +80,19 @@ class Setting:
         given = {f"PG{k.upper()}": value for k, value in self.server.parameters.items() if k != "gssencmode"}
         return {**kept, "PATH": path, **given}
 
-    def invoke(self, *words: str, database: str = "", project: Path = ROOT) -> Command:
+    def invoke(self, *words: str, database: str = "", project: Path | None = None) -> Command:
         """Return a task as a process, on a database if one is named."""
         where = ("--url", self.server.url(database)) if database else ()
-        return Command([INVOKE, *words, *where], self.environ(), project)
+        return Command([self.invoke_program, *words, *where], self.environ(), project or self.root)
+
+    def contenders(self, *words: str, database: str = "", tables: int | None = None) -> dict[str, Contender]:
+        """Return a task as "ours" and, if there is another checkout, as "beside": in a project with so many tables."""
+        project = None if tables is None else self.project(tables)
+        ours: dict[str, Contender] = {"ours": self.invoke(*words, database=database, project=project)}
+        if not self.beside:
+            return ours
+        other = f"{database}_beside" if database else ""
+        return {**ours, "beside": self.beside.contenders(*words, database=other, tables=tables)["ours"]}
 
     def floor(self, database: str, files: Sequence[Path]) -> Command:
         """Return the least that a rebuild is: drop, create, and psql with the files in one transaction."""
@@ -90,14 +109,14 @@ class Setting:
 
     def project(self, tables: int = 0) -> Path:
         """Return a copy of the project: as it is, or with as many migrations, each a table with a key and a comment."""
-        directory = self.directory / f"project{tables}"
+        directory = self.directory / f"{'project' if self.root == ROOT else 'beside'}{tables}"
         if directory.exists():
             return directory
         directory.mkdir()
         # Bytecode included.
         for name in ("dbops", "db"):
-            shutil.copytree(ROOT / name, directory / name)
-        shutil.copy2(ROOT / "tasks.py", directory)
+            shutil.copytree(self.root / name, directory / name)
+        shutil.copy2(self.root / "tasks.py", directory)
         if tables:
             db = directory / "db"
             shutil.rmtree(db)
@@ -123,8 +142,11 @@ def migrations(project: Path) -> list[Path]:
 
 
 @contextmanager
-def started(peers: Sequence[Peer], quick: bool) -> Iterator[Setting]:
-    """Start a server as `invoke server.up` does, durable and with its defaults; remove it and all files at the end."""
+def started(peers: Sequence[Peer], quick: bool, beside: Path | None = None) -> Iterator[Setting]:
+    """Start a server as `invoke server.up` does, durable and with its defaults; remove it and all files at the end.
+
+    `beside` is another checkout, with an environment of its own in `.venv`.
+    """
     with tempfile.TemporaryDirectory(prefix="kapman-bench-", dir="/tmp", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         # PostgreSQL does not run as root: its account must be able to enter.
@@ -135,6 +157,7 @@ def started(peers: Sequence[Peer], quick: bool) -> Iterator[Setting]:
             installation = status(embedded).installation
             assert installation
             versions = {"PostgreSQL": installation.version, "TimescaleDB": installation.timescaledb}
-            yield Setting(directory, TestServer(parameters), installation.binaries, versions, peers, quick)
+            setting = Setting(directory, TestServer(parameters), installation.binaries, versions, peers, quick)
+            yield replace(setting, beside=replace(setting, root=beside) if beside else None)
         finally:
             destroy(embedded)
