@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,8 +62,13 @@ class Required:
         if self.kind == NONE:
             return f"not needed: {self.reason}"
         if self.kind == BY_NAME:
-            return f"--confirm {database}, since {self.reason}"
-        return f"--yes, --confirm {database}, or the name typed at a terminal: {self.reason}"
+            return f"{option(database)}, since {self.reason}"
+        return f"--yes, {option(database)}, or the name typed at a terminal: {self.reason}"
+
+
+def option(name: str) -> str:
+    """Return the option that agrees to lose a database, as a shell takes it."""
+    return f"--confirm {shlex.quote(name)}"
 
 
 def lost_objects(old: str, new: str) -> tuple[LostObject, ...]:
@@ -134,14 +140,14 @@ def assert_possible(inspection: Inspection, agreement: Agreement) -> None:
     needed = required(inspection)
     if agreement.confirm and agreement.confirm != name:
         raise _missing(
-            inspection, f'--confirm names another database: "{agreement.confirm}"', f"Give the name: --confirm {name}."
+            inspection, f'--confirm names another database: "{agreement.confirm}"', f"Give the name: {option(name)}."
         )
     if needed.kind == NONE or agreement.confirm:
         return
     if needed.kind == BY_NAME:
         raise _missing(inspection, needed.reason, _by_name_hint(inspection))
     if not agreement.yes and agreement.ask is None:
-        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or --confirm {name}.")
+        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or {option(name)}.")
 
 
 def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> None:
@@ -157,7 +163,7 @@ def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, 
         return
     typed = agreement.ask(question(name)) if agreement.ask else None
     if typed is None:
-        hint = f"If that is what you want, add --yes or --confirm {name}."
+        hint = f"If that is what you want, add --yes or {option(name)}."
         raise _missing(inspection, needed.reason, hint, lost)
     if name not in (typed, typed.strip()):
         what = "the name typed is not the database's name" if typed else "no name was typed"
@@ -172,7 +178,7 @@ def question(database: str) -> str:
 def _by_name_hint(inspection: Inspection) -> str:
     """Return what to do where only --confirm counts; another environment may be what was meant."""
     target, label = inspection.target, inspection.impact.label if inspection.impact else None
-    confirm = f"add --confirm {target.database}."
+    confirm = f"add {option(target.database)}."
     if inspection.impact and inspection.impact.foreign:
         return f"Correct the database's name in DATABASE_URL; or, if it is the one to lose, {confirm}"
     # On the embedded server another environment is another database.

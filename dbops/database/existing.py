@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbops import catalog, label, migrations, postgres, verification
+from dbops.database import consent
 from dbops.database.collations import changed_collations
 from dbops.database.inspection import newer_timescaledb
 from dbops.database.operator import explain_missing, refuse_closed, scratch_database
@@ -136,7 +137,7 @@ def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> N
         raise ConsentError(
             f'--confirm names another database: "{confirm}"',
             where=str(target),
-            hint=f"Give the name: --confirm {target.database}.",
+            hint=f"Give the name: {consent.option(target.database)}.",
             state="Nothing was applied.",
         )
     chosen = target.environment
@@ -144,7 +145,8 @@ def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> N
         raise ConsentError(
             f"{target.database} has a ledger, and no label that says which environment it belongs to",
             where=str(target),
-            hint=f"If it is a {chosen} database, add --confirm {target.database}; if it is prod, choose --env prod.",
+            hint=f"If it is a {chosen} database, add {consent.option(target.database)}; if it is prod, choose "
+            "--env prod.",
             state="Nothing was applied.",
         )
 
@@ -157,7 +159,7 @@ def assert_environment(found: label.Label | None, target: Target) -> None:
     if found is None or found.environment == target.environment:
         return
     if found.environment == "prod" or (found.native and target.environment == "prod"):
-        hint = f"`invoke db.rebuild --confirm {target.database}` changes its environment."
+        hint = f"`invoke db.rebuild {consent.option(target.database)}` changes its environment."
         # On the embedded server another environment is another database.
         if not target.embedded:
             hint = f"Choose --env {found.environment} to migrate this database; {hint}"

@@ -74,6 +74,12 @@ HINTS_BY_MESSAGE = (
         r"server certificate for .* does not match host name",
         "Connect to a host name that is in the server's certificate; hostaddr can name its address.",
     ),
+    (
+        r"hot standby mode|session is (not )?read-only|requirepeer|did not complete authentication"
+        r"|authentication method requirement|min_protocol_version|GSSAPI encryption required",
+        "A parameter of the connection rules this server out, as target_session_attrs, require_auth, requirepeer or "
+        "gssencmode do: correct it in DATABASE_URL, or in libpq's variables.",
+    ),
     (r"SSL|TLS|certificate|private key|channel binding", CERTIFICATES),
     (
         r"could not translate host name|failed to resolve host",

@@ -232,6 +232,20 @@ def test_unusable_parameter_is_a_mistake_in_the_url(empty: Target, name: str) ->
     assert ("verify-full" in refusal.value.hint) == (name == "sslmode")
 
 
+RULED_OUT = {"target_session_attrs": "standby", "requirepeer": "nobody-else", "require_auth": "scram-sha-256"}
+
+
+@pytest.mark.parametrize("name", RULED_OUT)
+def test_server_that_a_parameter_rules_out_is_no_server_that_is_down(
+    server: TestServer, empty: Target, name: str
+) -> None:
+    if server.directory is None:
+        pytest.skip("a given server may fit")
+    with pytest.raises(ServerError) as refusal:
+        postgres.connect(Target({**empty.parameters, name: RULED_OUT[name]}, empty.database))
+    assert "rules this server out" in refusal.value.hint
+
+
 SIGN = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
 
 

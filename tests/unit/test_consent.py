@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -239,3 +240,13 @@ def test_consent_is_described_for_a_plan(found: Inspection) -> None:
     assert needed.reason in words
     assert ("--yes" in words) == (needed.kind == ANY)
     assert (f"--confirm {DATABASE}" in words) == (needed.kind != NONE)
+
+
+@pytest.mark.parametrize("found", [EMPTY_PROD, FULL, UNREADABLE, OTHERS])
+def test_name_in_advice_is_one_word_of_a_shell_and_runs_nothing(found: Inspection) -> None:
+    name = "kapman $(touch /tmp/x)"
+    target = replace(found.target, database=name)
+    with pytest.raises(ConsentError) as refusal:
+        assert_possible(replace(found, target=target), Agreement())
+    advised = refusal.value.hint.partition("--confirm ")[2].removesuffix(".")
+    assert shlex.split(advised) == [name]
