@@ -102,6 +102,8 @@ def prepare(namespace: Collection) -> None:
     if core.complete.value:
         _complete(running.core.remainder, namespace)
         return
+    if running.core.remainder:
+        _end_with(f"nothing reads the words behind --: {running.core.remainder}", "Leave them out.")
     asked = core.help.value if isinstance(core.help.value, str) else words[0] if words else ""
     if (asked in namespace.collections and set(words[1:]) <= {"-h", "--help"}) or not (
         words or asked or core.list.value
@@ -126,8 +128,6 @@ def prepare(namespace: Collection) -> None:
     except ParseError as error:
         _end_with(*_explained(error, namespace))
     _refuse_idle(given[0], _AFTER_TASKS)
-    if running.core.remainder:
-        _end_with(f"nothing reads the words behind --: {running.core.remainder}", "Leave them out.")
     if not (core.help.value or core.list.value):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 

@@ -55,6 +55,13 @@ SETTINGS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "0",
     "jit": "off",
 }
+# What PostgreSQL 17 added, the second one in updates of older versions too: in force where the server knows them.
+ADDED: Mapping[str, str] = {"transaction_timeout": "0", "restrict_nonsystem_relation_kind": ""}
+_SET_ADDED = f"""
+SELECT pg_catalog.set_config(s.name, s.value, true)
+FROM (VALUES {", ".join(f"('{name}', '{value}')" for name, value in ADDED.items())}) AS s (name, value)
+WHERE pg_catalog.current_setting(s.name, true) <> s.value
+"""  # noqa: S608
 # What holds when a session begins, and later is the session's own affair: it loads nothing, and acts as the role that
 # connected, or as the one that this role has been given with ALTER ROLE. A role that an owner has set for its database
 # does not count: it would have code of that owner's trusted, which says SET ROLE NONE.
@@ -96,7 +103,7 @@ def connect(
     connection = _open(target, database, connect_timeout, application, settings)
     try:
         with translated(target, connection.info.dbname):
-            _put_in_force(connection, target, {**SETTINGS, **NOTICED, **settings})
+            _put_in_force(connection, target, {**SETTINGS, **ADDED, **NOTICED, **settings})
     except BaseException:
         connection.close()
         raise
@@ -186,7 +193,11 @@ def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping
             hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
         )
     connection.direct = True
-    missing = {name: value for (name, value), there in zip(wanted.items(), found[1:-1], strict=True) if there != value}
+    missing = {
+        name: value
+        for (name, value), there in zip(wanted.items(), found[1:-1], strict=True)
+        if there != value and not (there is None and name in ADDED)
+    }
     for name in [name for name in NOTICED if name in missing]:
         with suppress(psycopg.errors.DataError, psycopg.errors.SyntaxErrorOrAccessRuleViolation):
             connection.execute(_setting("SET", name, missing.pop(name)))
@@ -221,13 +232,14 @@ BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 @lru_cache
 def reading_settings(statement_timeout: float, lock_timeout: float, row_security: str = "off") -> tuple[str, ...]:
-    """Return what sets SETTINGS and the limits of `reading` for a transaction."""
+    """Return what sets SETTINGS, ADDED and the limits of `reading` for a transaction."""
     limits = {
         "row_security": row_security,
         "statement_timeout": str(round(statement_timeout * 1000)),
         "lock_timeout": str(round(lock_timeout * 1000)),
     }
-    return tuple(_setting("SET LOCAL", key, value).as_string() for key, value in {**SETTINGS, **limits}.items())
+    settings = {**SETTINGS, **limits}
+    return *(_setting("SET LOCAL", key, value).as_string() for key, value in settings.items()), _SET_ADDED
 
 
 @contextmanager

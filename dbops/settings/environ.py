@@ -47,7 +47,8 @@ def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> E
 
     The directory is that of the repository, or the current one for an installed package. `${NAME}` stands for a
     variable, as in Docker's files, except in single quotes. Raises UsageError for a file that cannot be read, or a
-    variable in it that is not set: a setting in it must not be replaced by a default.
+    variable in it that is not set: a setting in it must not be replaced by a default. What is unread includes each
+    variable of the environment whose name is nearly one of this tool's that is not set.
     """
     path = (directory or (ROOT if CHECKOUT else Path.cwd())) / ".env"
     values: dict[str, str] = {}
@@ -68,6 +69,14 @@ def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> E
             similar = difflib.get_close_matches(name.upper(), [*_READ, *libpq_variables()], 1, 0.8)
             meant = f": perhaps {similar[0]} is meant" if similar else ""
             unread.append(f"{where}: no setting is called {name}{meant}")
+    for name in environ:
+        # Others have names of their own, which only resemble these.
+        if name.startswith(("KAPMAN_", "DATAB")) and name not in _READ:
+            import difflib
+
+            wanted = [known for known in _READ if known[:5] == name[:5] and known not in environ]
+            if similar := difflib.get_close_matches(name, wanted, 1, 0.7 if name.startswith("KAPMAN_") else 0.9):
+                unread.append(f"the environment: no setting is called {name}: perhaps {similar[0]} is meant")
     return Environ({**values, **environ}, sources, tuple(unread))
 
 

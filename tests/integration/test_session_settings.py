@@ -51,6 +51,10 @@ def styled(request: pytest.FixtureRequest, server: TestServer, built: Target) ->
     """Return the baseline with unusual settings for all its sessions, as a role that has others again sees it."""
     for name, value in {**STYLES[request.param], **OTHERS}.items():
         server.execute(f"ALTER DATABASE \"{built.database}\" SET {name} = '{value}'")
+    if server.session().info.server_version >= 170000:
+        server.execute(f"ALTER DATABASE \"{built.database}\" SET transaction_timeout = '50ms'")
+    if server.execute("SELECT current_setting('restrict_nonsystem_relation_kind', true)") != [(None,)]:
+        server.execute(f"ALTER DATABASE \"{built.database}\" SET restrict_nonsystem_relation_kind = 'view'")
     with operators.role(server, "SUPERUSER LOGIN") as role:
         server.execute(f"ALTER ROLE {role} SET datestyle = 'SQL, DMY'")
         server.execute(f"ALTER ROLE {role} IN DATABASE \"{built.database}\" SET lc_monetary = 'C'")

@@ -326,6 +326,25 @@ def test_settings_file_may_use_variables_except_in_single_quotes(tmp_path: Path)
     assert caught.value.where == f"{tmp_path}/.env:1"
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"KAPMAN_ENVIRONMENT": "prod"}, "KAPMAN_ENV"),
+        ({"KAPMAN_SERVER_DIRECTORY": "/x"}, "KAPMAN_SERVER_DIR"),
+        ({"DATABSE_URL": "x"}, "DATABASE_URL"),
+        ({"DATABASE_URI": "x", "DATABASE_URL": "x"}, ""),
+        ({"KAPMAN_ENVIRONMENT": "prod", "KAPMAN_ENV": "prod"}, ""),
+        ({"KAPMAN_API_KEY": "x", "DATABASE_PASSWORD": "x", "DATABASES": "x"}, ""),
+    ],
+)
+def test_variable_of_the_environment_that_is_nearly_a_setting_is_said(
+    tmp_path: Path, given: dict[str, str], meant: str
+) -> None:
+    unread = settings.read_environ(given, tmp_path).unread
+    name = next(iter(given))
+    assert unread == ((f"the environment: no setting is called {name}: perhaps {meant} is meant",) if meant else ())
+
+
 def test_name_in_the_settings_file_that_no_setting_has_is_said(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DATABSE_URL=x\nPGHOST=h\nOTHER=1\nKAPMAN_COMPOSE_PORT=1\n")
     assert settings.read_environ({}, tmp_path).unread == (

@@ -163,6 +163,7 @@ WRONG_WORDS = {
     "-p db.status": ("Invoke's option --pty, -p has no effect here", "--plan shows"),
     "db.status --version": ("Invoke's option --version, -V has no effect here", "`kapman --version`"),
     "db.psql -- -c x": ("nothing reads the words behind --: -c x", "Leave them out."),
+    "-- db.rebuild": ("nothing reads the words behind --: db.rebuild", "Leave them out."),
 }
 
 
