@@ -40,6 +40,11 @@ ROWS_IN = {
         "CREATE TABLE x AS SELECT 1 AS x; CREATE EXTENSION pgcrypto; ALTER EXTENSION pgcrypto ADD TABLE x",
         "public.x",
     ),
+    "a table that was made TimescaleDB's": (
+        "CREATE SCHEMA y; CREATE TABLE y.x AS SELECT 1 AS x; ALTER EXTENSION timescaledb ADD SCHEMA y;"
+        "ALTER EXTENSION timescaledb ADD TABLE y.x",
+        "y.x",
+    ),
     "a large object": ("SELECT lo_from_bytea(0, 'x')", "a large object"),
 }
 

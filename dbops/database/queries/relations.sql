@@ -1,6 +1,6 @@
 -- The tables and materialized views whose rows could be lost, each with the table that people know it by: a chunk's
 -- hypertable, a partition's parent. The ledger is not one of them (a rebuild writes it again), nor is what TimescaleDB
--- keeps for itself. A table that would run code of its owner is never queried.
+-- keeps for itself in its schemas: its owner may have made other tables members of it. A table that would run code of its owner is never queried.
 WITH RECURSIVE timescale AS (
     SELECT d.objid FROM pg_catalog.pg_depend AS d
     JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
@@ -12,7 +12,8 @@ WITH RECURSIVE timescale AS (
     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema')
       AND (n.nspname, c.relname) <> ('dbops', 'schema_migrations')
-      AND NOT EXISTS (SELECT FROM timescale AS t WHERE t.objid = c.oid)
+      AND NOT (n.nspname IN ('_timescaledb_catalog', '_timescaledb_config', '_timescaledb_internal', '_timescaledb_cache')
+               AND EXISTS (SELECT FROM timescale AS t WHERE t.objid = c.oid))
 ), part AS (
     SELECT l.oid AS leaf, coalesce(k.main, l.oid) AS root FROM leaf AS l LEFT JOIN {chunks} AS k ON k.chunk = l.oid
     UNION ALL
