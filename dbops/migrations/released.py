@@ -150,6 +150,7 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes:
     except OSError as error:
         raise UnknownHistoryError(f"git cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UnknownHistoryError(said[0] if said else f"git {arguments[0]} failed")
+        # What to do about a checkout of another account stands in the lines after the first.
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise UnknownHistoryError(said or f"git {arguments[0]} failed")
     return done.stdout

@@ -319,6 +319,19 @@ def test_machine_without_git_is_an_unknown_history(repository: Repository, monke
         released.find(repository.directory)
 
 
+def test_what_git_says_is_passed_on_with_the_way_out(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = tmp_path / "git"
+    git.write_text(
+        "#!/bin/sh\nprintf 'fatal: detected dubious ownership\\nTo add it, call:\\n\\tgit config\\n' >&2\nexit 128\n"
+    )
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(UnknownHistoryError, match="dubious ownership To add it, call: git config"):
+        released.find(repository.directory)
+
+
 def test_hook_that_names_another_index_does_not_mislead(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
