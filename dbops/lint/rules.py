@@ -161,7 +161,9 @@ DATA = re.compile(
     r"|EXPLAIN .*\b(?:INSERT INTO|DELETE FROM|UPDATE|MERGE) "
     r"|CREATE (?:\S+ )?(?:\S+ )?TABLE .*\bAS (?:SELECT|WITH|VALUES|TABLE|EXECUTE|; |\Z)"
 )
-DATA_IN_WITH = re.compile(rf"WITH .*\b(?:INSERT INTO|DELETE FROM|MERGE INTO|UPDATE (?:ONLY )?{NAME} (?:AS \S+ )?SET) ")
+DATA_IN_WITH = re.compile(
+    rf"(?:\( )*WITH .*\b(?:INSERT INTO|DELETE FROM|MERGE INTO|UPDATE (?:ONLY )?{NAME} (?:AS \S+ )?SET) "
+)
 
 
 @rule(
@@ -833,7 +835,7 @@ def keeps_others_out(file: File) -> Iterator[Hit]:
                 "This reads or rewrites every table that uses the type, with writes to it blocked.",
                 "Add the constraint to the tables instead, NOT VALID, and validate it in a later file.",
             )
-        elif re.match(r"(?:SELECT|WITH)\b.* FOR (?:NO KEY |KEY )?(?:UPDATE|SHARE)\b", statement.nested):
+        elif re.match(r"(?:\( )*(?:SELECT|WITH|TABLE)\b.* FOR (?:NO KEY |KEY )?(?:UPDATE|SHARE)\b", statement.nested):
             yield Hit(at, "The rows stay locked until the migration commits.", "Remove FOR UPDATE or FOR SHARE.")
         elif moves := next(statement.calls("create_hypertable"), None):
             if re.search(r"\bMIGRATE_DATA (?:=>|:=) (?!FALSE)", statement.nested):

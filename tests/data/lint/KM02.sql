@@ -33,3 +33,6 @@ SELECT setval('public.numbers', 5);
 
 -- good: a sequence that is restarted with the transaction
 ALTER SEQUENCE public.numbers RESTART WITH 5;
+
+-- bad: deletes in a query in parentheses
+(WITH gone AS (DELETE FROM public.tickers RETURNING id) SELECT gone.id FROM gone);

@@ -16,3 +16,9 @@ ALTER TABLE public.tickers CLUSTER ON tickers_symbol_key;
 
 -- bad: an advisory lock
 SELECT pg_advisory_xact_lock(1);
+
+-- bad: rows are locked by a query in parentheses
+(SELECT t.id FROM public.tickers AS t FOR UPDATE);
+
+-- bad: by a query of a whole table
+TABLE public.tickers FOR SHARE;
