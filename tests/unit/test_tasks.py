@@ -239,8 +239,9 @@ def test_bare_program_and_the_name_of_a_collection_show_the_tasks() -> None:
 
 
 def kapman(*words: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).parent / "kapman"), *words]
-    base = {**os.environ, **environ}
+    programs = Path(sys.executable).parent
+    command = [str(programs / "kapman"), *words]
+    base = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **environ}
     return subprocess.run(command, cwd=directory, env=base, capture_output=True, text=True, check=False)
 
 
