@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dbops import postgres
@@ -87,8 +87,10 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
         connection = postgres.connect(target)
     except ServerError:
         # An operator may have closed the database, or may be about to give another one its name.
-        if holder := _operator_outside(target, key):
-            return None, (OPERATOR, holder)
+        with suppress(DbopsError), postgres.maintenance(target) as outside:
+            found: list[Any] = outside.execute(_OPERATORS, [key]).fetchall()
+            if found:
+                return None, (OPERATOR, postgres.session_of(outside, found[0][0]))
         raise
     try:
         with postgres.translated(target):
@@ -106,16 +108,6 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
         connection.close()
         raise
     return None, at_work
-
-
-def _operator_outside(target: Target, key: int) -> str:
-    """Return who works on a database that cannot be connected to; empty if there is no one, or that is not known."""
-    try:
-        with postgres.maintenance(target) as connection:
-            found: list[Any] = connection.execute(_OPERATORS, [key]).fetchall()
-            return postgres.session_of(connection, found[0][0]) if found else ""
-    except DbopsError:
-        return ""
 
 
 def another_migration(connection: Connection, target: Target) -> PreflightError:

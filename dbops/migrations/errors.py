@@ -122,6 +122,15 @@ def failed(
     Where a lock could not be acquired within the lock budget, it names the `holders` and counts the `attempts`.
     """
     error, name, words = failure.error, failure.migration.name, failure.words
+    diag = error.diag
+    facts = {
+        "SQLSTATE": f"{error.sqlstate} ({type(error).__name__})" if error.sqlstate else None,
+        "detail": diag.message_detail,
+        "server's hint": diag.message_hint,
+        "query": diag.internal_query,
+        "context": diag.context,
+    }
+    said = (f"{key}: {fact.strip().replace(chr(10), chr(10) + '      ')}" for key, fact in facts.items() if fact)
     held: tuple[str, ...] = ()
     counted = count(attempts, "attempt")
     if failure.without_lock:
@@ -138,7 +147,7 @@ def failed(
         what,
         where=failure.migration.label,
         location=failure.location,
-        notes=(*held, *_notes(error), *notes),
+        notes=(*held, *said, *notes),
         sqlstate=error.sqlstate or "",
         state=state,
         hint=hint,
@@ -156,21 +165,6 @@ def lost(failure: StatementError, state: str, *, commit: bool = False) -> LostCo
         sqlstate=failure.error.sqlstate or "",
         state=state,
         hint="When the server is back (`invoke db.wait`), run the command again.",
-    )
-
-
-def _notes(error: psycopg.Error) -> tuple[str, ...]:
-    """Return what else PostgreSQL says, one fact a line."""
-    diag = error.diag
-    facts = {
-        "SQLSTATE": f"{error.sqlstate} ({type(error).__name__})" if error.sqlstate else None,
-        "detail": diag.message_detail,
-        "server's hint": diag.message_hint,
-        "query": diag.internal_query,
-        "context": diag.context,
-    }
-    return tuple(
-        f"{key}: {value.strip().replace(chr(10), chr(10) + '      ')}" for key, value in facts.items() if value
     )
 
 
