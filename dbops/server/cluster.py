@@ -281,21 +281,22 @@ def private_directory(path: Path, account: Account) -> None:
         path.mkdir(mode=0o700)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except (NotADirectoryError, PermissionError):
-        descriptor = -1
+    except NotADirectoryError:
+        raise ServerError(
+            "a file or a link is where the server needs a directory",
+            where=str(path),
+            hint="Remove it, or set KAPMAN_SERVER_DIR to another directory.",
+        ) from None
+    except PermissionError:
+        raise of_another_account(path) from None
     try:
-        if descriptor < 0 or os.fstat(descriptor).st_uid not in (account.uid, os.geteuid()):
-            raise ServerError(
-                "the directory belongs to another account",
-                where=str(path),
-                hint="Remove it, or set KAPMAN_SERVER_DIR to another directory.",
-            )
+        if os.fstat(descriptor).st_uid not in (account.uid, os.geteuid()):
+            raise of_another_account(path)
         if account.switch:
             os.fchown(descriptor, account.uid, account.gid)
         os.fchmod(descriptor, 0o700)
     finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 # Which processes run on a data directory: the pid file alone is not enough, since pids are reused.

@@ -158,6 +158,8 @@ def claim(layout: Layout) -> None:
             raise layout.foreign()
         _assert_private(layout)
         layout.marker.touch()
+        if not layout.ours:
+            raise layout.foreign()
     except OSError as error:
         raise unusable_directory(layout, error) from None
 

@@ -552,6 +552,31 @@ def test_foreign_directory_is_neither_used_nor_destroyed(fresh: server.Embedded)
     assert [path.name for path in fresh.layout.directory.iterdir()] == ["notes.txt"]
 
 
+WRONG_KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "log": (Path.touch, "a file or a link is where the server needs a directory"),
+    "socket": (Path.touch, "a file or a link is where the server needs a directory"),
+    "server.conf": (Path.mkdir, "cannot use the embedded server's directory: Is a directory"),
+    "port": (Path.mkdir, "cannot use the embedded server's directory: Is a directory"),
+    "lock": (Path.mkdir, "cannot use the embedded server's directory: Is a directory"),
+    "kapman-dbops-server": (Path.mkdir, "the directory holds files that this tool did not make"),
+    "data/postmaster.pid": (Path.mkdir, "postmaster.pid is not a regular file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KINDS)
+def test_file_in_place_of_a_directory_and_the_reverse_are_named(embedded: server.Embedded, name: str) -> None:
+    make, said = WRONG_KINDS[name]
+    path = embedded.layout.directory / name
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises(ServerError, match=said) as caught:
+        server.up(embedded)
+    assert name in caught.value.where or name == "kapman-dbops-server"
+    path.rmdir() if path.is_dir() else path.unlink()
+    embedded.layout.marker.touch()
+    server.up(embedded)
+
+
 def test_unreachable_directory_is_reported_with_the_setting_that_moves_it(fresh: server.Embedded) -> None:
     if os.geteuid() != 0:
         fresh.layout.directory.mkdir(mode=0o500)
@@ -739,7 +764,7 @@ def test_root_gives_away_no_directory_that_a_link_leads_to(
     victim.mkdir(mode=0o755)
     (victim / ".s.PGSQL.5432").touch()
     (embedded.layout.directory / name).symlink_to(victim)
-    with pytest.raises(ServerError, match="the directory belongs to another account"):
+    with pytest.raises(ServerError, match="a file or a link is where the server needs a directory"):
         server.up(embedded)
     server.destroy(embedded)
     assert (victim.stat().st_uid, stat.S_IMODE(victim.stat().st_mode)) == (0, 0o755)
