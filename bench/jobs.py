@@ -98,7 +98,7 @@ def parts_of_a_rebuild(setting: Setting) -> Iterator[Row]:
         for part in PARTS:
             runs[part].setdefault("ours", []).append(Run(seconds[part]))
     for part, shown in PARTS.items():
-        yield Row(f"part-{part}", f"rebuild, 6 files: {shown}", runs[part], base="floor")
+        yield Row(f"part-{part}", f"rebuild, 6 files: {shown}", runs[part], base="floor" if part in programs else "")
 
 
 def rebuild_of_rows(setting: Setting) -> Iterator[Row]:
