@@ -112,3 +112,25 @@ def test_scheduler_is_not_started_by_a_function_that_the_owner_added_to_the_exte
         server.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"')
     with operating(target) as operator:
         assert operator.restart_scheduler()
+
+
+@pytest.mark.parametrize("attributes", ["LOGIN", "LOGIN NOINHERIT", "LOGIN CREATEDB NOINHERIT"])
+def test_member_of_the_owner_runs_none_of_its_code_even_where_it_becomes_the_owner(
+    server: TestServer, target: Target, attributes: str
+) -> None:
+    """Such code says SET ROLE NONE, and then has what else the member may do."""
+    with operators.role(server) as owner, operators.role(server, f"{attributes} IN ROLE {owner}") as member:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        spy = SPY.replace("(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)", "{}")
+        servers.run(
+            as_role(target, owner),
+            spy.format(f"session_user = '{member}'"),
+            "CREATE TABLE public.t (a integer)",
+            "CREATE INDEX ON public.t (a) WHERE public.spy(1)",
+            "INSERT INTO public.t VALUES (1)",
+        )
+        with operating(as_role(target, member)) as operator:
+            found = operator.clean_up_and_inspect()
+        assert found.impact
+        assert "would run the function, operator or domain public.spy(integer)" in found.impact.evidence
+        servers.drop_quietly(server, target.database)
