@@ -6,9 +6,8 @@ A table that the file itself creates is not among them: it is not in use yet.
 from __future__ import annotations
 
 import re
-from copy import deepcopy
-from dataclasses import dataclass, field
-from functools import lru_cache
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from dbops.lint.statements import (
@@ -76,12 +75,12 @@ class Schema:
 
     def after(self, text: str) -> Schema:
         """Return the schema that the statements of a file make of this one."""
-        later = deepcopy(self)
+        later = replace(self, **{item.name: copy(getattr(self, item.name)) for item in fields(self)})
         for statement in statements(text):
-            later.build(statement)
+            later._build(statement)
         return later
 
-    def build(self, statement: Tokens) -> None:
+    def _build(self, statement: Tokens) -> None:
         """Note what a statement creates, changes and drops."""
         if table := statement.named(CREATES_TABLE):
             self.tables.add(table)
@@ -168,6 +167,11 @@ def _names_in_checks(statement: Tokens) -> set[str]:
     return found
 
 
+# What the files that were asked about last have built, since the next file needs one more. Each file is named with its
+# time and size, so that one that changed is read again.
+_BUILT: dict[tuple[tuple[Path, int, int], ...], Schema] = {}
+
+
 def before(path: Path | None) -> Schema:
     """Return the schema that the lower numbered files in a migration's directory build.
 
@@ -175,21 +179,16 @@ def before(path: Path | None) -> Schema:
     """
     if path is None or number(path) <= BASELINE:
         return Schema()
-    earlier = sorted((number(other), other) for other in path.parent.glob("*.sql") if 0 < number(other) < number(path))
-    changed = ((other, other.stat()) for _, other in earlier)
-    return _built(tuple((other, stat.st_mtime_ns, stat.st_size) for other, stat in changed))
-
-
-@lru_cache(maxsize=64)
-def _built(files_at: tuple[tuple[Path, int, int], ...]) -> Schema:
-    """Return the schema that files build, in order: squawk's findings ask for it one by one.
-
-    The times and sizes are there for the cache: a file that changed is read again.
-    """
-    schema = Schema()
-    texts = (path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files_at)
-    for statement in (statement for text in texts for statement in statements(text)):
-        schema.build(statement)
+    own = number(path)
+    earlier = sorted((n, other) for other in path.parent.glob("*.sql") if 0 < (n := number(other)) < own)
+    there = ((other, other.stat()) for _, other in earlier)
+    wanted = tuple((other, stat.st_mtime_ns, stat.st_size) for other, stat in there)
+    built = next((known for known in _BUILT if wanted[: len(known)] == known), ())
+    schema = _BUILT.get(built, Schema())
+    for file, _, _ in wanted[len(built) :]:
+        schema = schema.after(file.read_text(encoding="utf-8", errors="replace"))
+    _BUILT.clear()
+    _BUILT[wanted] = schema
     return schema
 
 
