@@ -51,8 +51,14 @@ OR NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_event_trigger'::reg
 UNION ALL
 SELECT
     'server ' || quote_ident(s.srvname), 0, 2,
-    'of ' || quote_ident(f.fdwname) || coalesce(' options ' || s.srvoptions::text, '')
+    'of ' || quote_ident(f.fdwname) || coalesce(' type ' || quote_literal(s.srvtype), '')
+    || coalesce(' version ' || quote_literal(s.srvversion), '') || coalesce(' options ' || s.srvoptions::text, '')
 FROM pg_foreign_server AS s JOIN pg_foreign_data_wrapper AS f ON f.oid = s.srvfdw
+UNION ALL
+SELECT 'foreign-data wrapper ' || quote_ident(f.fdwname), 0, 2, 'options ' || f.fdwoptions::text
+FROM pg_foreign_data_wrapper AS f
+WHERE f.fdwoptions IS NOT NULL
+AND NOT EXISTS (SELECT FROM member AS m WHERE m.classid = 'pg_foreign_data_wrapper'::regclass AND m.objid = f.oid)
 UNION ALL
 SELECT
     i.type || ' ' || i.identity, 0, 2,

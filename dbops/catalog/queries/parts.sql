@@ -51,6 +51,7 @@ WITH part AS (
         r.object, 8, 'pg_statistic_ext', s.oid,
         'statistics ' || quote_ident(s.stxname),
         pg_get_statisticsobjdef(s.oid) || coalesce(' target ' || nullif(s.stxstattarget, -1), '')
+        || coalesce(' owned by ' || (SELECT o.name FROM role AS o WHERE o.oid = s.stxowner AND o.name <> 'owner'), '')
     FROM relation AS r JOIN pg_statistic_ext AS s ON s.stxrelid = r.oid
 )
 SELECT p.object, p.section, 0, p.name || ': ' || p.definition FROM part AS p

@@ -15,6 +15,11 @@ UNION ALL
 SELECT y.object, 3, 0, 'constraint ' || quote_ident(c.conname) || ': ' || pg_get_constraintdef(c.oid)
 FROM type AS y JOIN pg_constraint AS c ON c.contypid = y.oid AND c.contype = 'c'
 UNION ALL
+SELECT y.object, 3, 1, 'constraint ' || quote_ident(c.conname) || ' comment ' || to_json(d.description)
+FROM type AS y
+JOIN pg_constraint AS c ON c.contypid = y.oid AND c.contype = 'c'
+JOIN pg_description AS d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = c.oid
+UNION ALL
 SELECT y.object, 2, a.attnum, 'attribute ' || quote_ident(a.attname) || ': ' || format_type(a.atttypid, a.atttypmod)
 FROM type AS y
 JOIN pg_type AS t ON t.oid = y.oid AND t.typtype = 'c'

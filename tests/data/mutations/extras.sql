@@ -111,3 +111,17 @@ CREATE COLLATION public.plain (lc_collate = 'C', lc_ctype = 'POSIX');
 -- drift: table public.tickers => FROM public.tickers target 77
 CREATE STATISTICS public.tickers_stats ON symbol, name FROM public.tickers;
 ALTER STATISTICS public.tickers_stats SET STATISTICS 77;
+
+-- owner_of_statistics
+-- drift: table public.tickers => FROM public.tickers owned by pg_monitor
+CREATE STATISTICS public.tickers_stats ON symbol, name FROM public.tickers;
+ALTER STATISTICS public.tickers_stats OWNER TO pg_monitor;
+
+-- options_of_a_wrapper
+-- drift: foreign-data wrapper elsewhere => +    options {debug=true}
+CREATE FOREIGN DATA WRAPPER elsewhere OPTIONS (debug 'true');
+
+-- version_of_a_foreign_server
+-- drift: server far => +    of elsewhere type 'database' version '2'
+CREATE FOREIGN DATA WRAPPER elsewhere;
+CREATE SERVER far TYPE 'database' VERSION '2' FOREIGN DATA WRAPPER elsewhere;

@@ -69,3 +69,8 @@ CREATE TYPE public.words AS RANGE (subtype = text, collation = "C", subtype_opcl
 -- range_with_difference
 -- drift: type public.prices => +    range of double precision difference float8mi
 CREATE TYPE public.prices AS RANGE (subtype = float8, subtype_diff = float8mi);
+
+-- comment_on_a_constraint_of_a_domain
+-- drift: domain public.positive => +    constraint positive_check comment "above zero"
+CREATE DOMAIN public.positive AS integer CONSTRAINT positive_check CHECK (value > 0);
+COMMENT ON CONSTRAINT positive_check ON DOMAIN public.positive IS 'above zero';
