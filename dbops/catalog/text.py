@@ -63,7 +63,8 @@ def schema_asked(connection: Connection, *, timescaledb: bool) -> Callable[[], s
 
     `timescaledb` is whether the database has that extension. Not in a transaction.
     """
-    query = (statement(present=TIMESCALEDB if timescaledb else ()), ())
+    # Sorted, so that the server has all rows before it sends the first: it would wait where nobody reads them yet.
+    query = (statement(present=TIMESCALEDB if timescaledb else ()) + "ORDER BY 2", ())
     waited = asked_together(connection, [query], lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
 
     def text() -> str:
