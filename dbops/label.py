@@ -97,7 +97,7 @@ def read(connection: Connection) -> Label | None:
 def write(connection: Connection, environment: str, rebuilds: Sequence[Rebuild] = ()) -> None:
     """Label the connected database, whose schema dbops must be there."""
     row: Any = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
-    connection.execute(statement(environment, row[0], rebuilds).encode())
+    connection.execute(label_sql(environment, row[0], rebuilds).encode())
 
 
 def add_rebuild(connection: Connection, earlier: Label | None, fingerprint: str) -> None:
@@ -111,10 +111,10 @@ def add_rebuild(connection: Connection, earlier: Label | None, fingerprint: str)
         _, system_identifier, at, by, address = row
         rebuild = Rebuild(at, by, address, __version__, fingerprint)
         rebuilds = (*(earlier.rebuilds if earlier else ()), rebuild)
-        connection.execute(statement(found.environment, system_identifier, rebuilds).encode())
+        connection.execute(label_sql(found.environment, system_identifier, rebuilds).encode())
 
 
-def statement(environment: str, system_identifier: str, rebuilds: Sequence[Rebuild] = ()) -> str:
+def label_sql(environment: str, system_identifier: str, rebuilds: Sequence[Rebuild] = ()) -> str:
     """Return the statement that labels a database on the server of this system identifier."""
     data: dict[str, Any] = {"environment": environment, "system_identifier": system_identifier}
     if rebuilds:

@@ -664,7 +664,7 @@ class _Custody:
     owner: str
     marker: Marker
 
-    def hand_over(self) -> tuple[str, ...]:
+    def hand_over_sql(self) -> tuple[str, ...]:
         """Return what begins a transaction of the owner's."""
         if self.owner == self.role:
             return ()

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 60.0
 class Custody(Protocol):
     """Keeps a database that is being built away from its owner-to-be, but for the transactions that build it."""
 
-    def hand_over(self) -> tuple[str, ...]:
+    def hand_over_sql(self) -> tuple[str, ...]:
         """Return the statements that begin a transaction of the owner's."""
 
     def take_back(self, inside: Connection) -> None:

@@ -201,7 +201,7 @@ def _apply_in_transaction(
     session.first_attempt()
     while True:
         try:
-            definition = session.begin(files[0], *(custody.hand_over() if custody else ()))
+            definition = session.begin(files[0], *(custody.hand_over_sql() if custody else ()))
             for migration in files:
                 timeout = session.options.statement_timeout_for(migration)
                 session.send(session.settings_sql(migration, "public", statement_timeout=timeout), migration)

@@ -165,7 +165,7 @@ class MigrationSession:
         self.defers = found.defers
         self.owner = self.options.owner or found.owner
         if not found.has_ledger:
-            named = label.statement(self.target.environment, found.system_identifier)
+            named = label.label_sql(self.target.environment, found.system_identifier)
             self._missing = [*([] if found.has_schema else [ledger.CREATE_SCHEMA]), ledger.CREATE_TABLE, named]
 
     # What is sent.
