@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,6 +75,16 @@ class StatementFinished:
 
 Event = Began | Header | StepStarted | Progress | StepFinished | Message | StatementFinished
 Report = Callable[[Event], None]
+
+
+@contextmanager
+def step(report: Report, name: str, detail: str = "", total: int | None = None) -> Iterator[list[str]]:
+    """Report that a step began and how it ended: as what the body puts into the list it gets, else as the detail."""
+    outcome: list[str] = []
+    began = time.monotonic()
+    report(StepStarted(name, detail, total))
+    yield outcome
+    report(StepFinished(name, "; ".join(outcome) or detail, time.monotonic() - began))
 
 
 def ignore(event: Event) -> None:

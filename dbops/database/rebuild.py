@@ -21,7 +21,7 @@ from dbops.database.operator import New, Operator, operating
 from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
-from dbops.events import Header, Message, Report, StepFinished, StepStarted, ignore
+from dbops.events import Header, Message, Report, ignore, step
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
 from dbops.postgres import TIMEOUT, Connection, Session, quoted
@@ -305,15 +305,10 @@ class Steps:
     @contextmanager
     def timed(self, name: str, *, quiet: bool = False) -> Iterator[list[str]]:
         """Time a step; what is put into the yielded list is reported as its outcome."""
-        outcome: list[str] = []
         began = time.monotonic()
-        if not quiet:
-            self.report(StepStarted(name))
-        yield outcome
-        spent = time.monotonic() - began
-        self.seconds.append(StepSeconds(name, spent))
-        if not quiet:
-            self.report(StepFinished(name, "; ".join(outcome), spent))
+        with step(ignore if quiet else self.report, name) as outcome:
+            yield outcome
+        self.seconds.append(StepSeconds(name, time.monotonic() - began))
 
 
 @dataclass(frozen=True, slots=True)

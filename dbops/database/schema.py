@@ -248,7 +248,8 @@ def _advice_on_schema(
     """Return what to do about a schema that is not as expected, if that is what failed."""
     if expected is None or not any(check.file == expected.source and found.schema for check in found.failed):
         return ()
-    return _advice(expected, ledger.pending if ledger else (), files, ledger)
+    pending = ledger.pending if ledger else ()
+    return _advice(expected, pending, files, ledger, look="`invoke db.drift` shows what; ")
 
 
 def _advice(
@@ -256,8 +257,9 @@ def _advice(
     pending: tuple[Migration, ...],
     files: tuple[Migration, ...],
     ledger: LedgerStatus | None,
+    look: str = "",
 ) -> tuple[str, ...]:
-    """Return what to do about a schema that is not as expected."""
+    """Return what to do about a schema that is not as expected; `look` says what shows the difference."""
     if ledger and ledger.unknown_relation:
         return (
             f"{ledger.unknown_relation} exists, and no ledger: correct the name in DATABASE_URL, if this is not the"
@@ -279,7 +281,7 @@ def _advice(
         )
     if not advice:
         advice.append(
-            "the database was changed by hand: `invoke db.drift` shows what; keep a change with `invoke db.new NAME`,"
+            f"the database was changed by hand: {look}keep a change with `invoke db.new NAME`,"
             " discard all of them with `invoke db.rebuild`"
         )
         if ledger is None:

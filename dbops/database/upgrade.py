@@ -23,7 +23,7 @@ from dbops.database.inspection import Server, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import INSTALL, PRELOAD, Condition, assert_passed, is_supported, judged, preflight
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
-from dbops.events import Header, Message, Report, StatementFinished, StepFinished, StepStarted, ignore
+from dbops.events import Header, Message, Report, StatementFinished, ignore, step
 from dbops.migrations.files import first_of
 from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
 from dbops.settings import MIGRATIONS, Target
@@ -117,7 +117,9 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
                 _verify(target, report, "before the update")
             agreed = _agreed(connection, planned, options)
             try:
-                ended = _update(connection, target, planned, agreed, began + options.timeout, report)
+                with step(report, "update", f"from {planned.before} to {planned.after}") as outcome:
+                    ended = _update(connection, target, planned, agreed, began + options.timeout, report)
+                    outcome += [f"TimescaleDB {planned.after}", f"{count(len(ended), 'session')} ended"]
             finally:
                 # The update stops it, and one that fails does not always bring it back.
                 scheduler = Operator(connection, target, options.timeout, report).restart_scheduler()
@@ -275,8 +277,6 @@ def _update(
 ) -> tuple[Session, ...]:
     """Update, and end the sessions that began before that; return those that were ended."""
     ended: dict[int, Session] = {}
-    report(StepStarted("update", f"from {planned.before} to {planned.after}"))
-    began = time.monotonic()
     while True:
         left = _those_that_stay(connection, target.database, agreed=agreed)
         if left and not agreed:
@@ -295,8 +295,6 @@ def _update(
                 ) from None
             time.sleep(PAUSE)
     _end_the_rest(connection, target, ended, agreed, report)
-    sessions = f"{count(len(ended), 'session')} ended"
-    report(StepFinished("update", f"TimescaleDB {planned.after}; {sessions}", time.monotonic() - began))
     return tuple(ended.values())
 
 

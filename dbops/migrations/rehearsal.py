@@ -12,7 +12,7 @@ import psycopg
 
 from dbops import postgres
 from dbops.errors import MigrationError
-from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
+from dbops.events import Progress, Report, ignore, step
 from dbops.migrations import chunks, errors, ledger, locks
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration
@@ -80,19 +80,22 @@ def rehearse(
     Each file runs in a transaction of its own, as with `--commit file`, unless it runs outside one. Hypertables have
     chunks, an old one and one of today, but no table has a row. Raises MigrationError where a statement fails.
     """
-    began = time.monotonic()
     before = tuple(file for file in migrations if pending and file.version < pending[0].version)
     migrate(scratch, before, MigrationOptions(fresh=True))
-    report(StepStarted("rehearse", f"{len(pending)} to measure", len(pending)))
     measured: list[MeasuredMigration] = []
-    with postgres.translated(scratch), postgres.connect(scratch) as connection, postgres.connect(scratch) as observer:
+    with (
+        step(report, "rehearse", f"{len(pending)} to measure", len(pending)) as outcome,
+        postgres.translated(scratch),
+        postgres.connect(scratch) as connection,
+        postgres.connect(scratch) as observer,
+    ):
         if not before:
             connection.execute(f"{ledger.CREATE_SCHEMA}; {ledger.CREATE_TABLE}".encode())
         chunks.make_chunks(connection)
         for migration in pending:
             report(Progress("rehearse", len(measured), migration.name))
             measured.append(_measured(connection, observer, migration))
-    report(StepFinished("rehearse", f"{len(measured)} measured", time.monotonic() - began))
+        outcome.append(f"{len(measured)} measured")
     return tuple(measured)
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dbops.database.consent import Replacement
     from dbops.database.existing import Rehearsal, Trial
     from dbops.database.inspection import Inspection, TableImpact
+    from dbops.database.preflight import Condition
     from dbops.database.rebuild import CreateResult, DropResult, RebuildPlan, RebuildResult, UndoResult
     from dbops.database.schema import Checks, Diagram, Fingerprint, NewSchema
     from dbops.database.upgrade import UpgradePlan, UpgradeResult
@@ -393,9 +394,7 @@ def rebuild_header(found: RebuildPlan, console: Console, *, planned: bool = Fals
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     """Draw what a rebuild would do, and every condition of the preflight."""
     rebuild_header(found, console, planned=True)
-    for condition in found.conditions:
-        more = "" if condition.passed else f": {condition.reason}. {condition.remedy}"
-        say(console, "ok" if condition.passed else "FAIL", condition.name + more)
+    _conditions(found.conditions, console)
     if found.consent.kind != "none":
         facts(console, {"consent": found.consent.words(found.inspection.target.database)})
     if found.refusals:
@@ -409,6 +408,12 @@ def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     name = shlex.quote(found.inspection.target.database)
     agreed = f" --confirm {name}" if found.consent.kind == "by name" else ""
     say(console, "next", f"`invoke db.rebuild --check` tries all but the swap, `invoke db.rebuild{agreed}` does it")
+
+
+def _conditions(found: tuple[Condition, ...], console: Console) -> None:
+    for condition in found:
+        more = "" if condition.passed else f": {condition.reason}. {condition.remedy}"
+        say(console, "ok" if condition.passed else "FAIL", condition.name + more)
 
 
 def replacement(found: Replacement, console: Console) -> None:
@@ -557,9 +562,7 @@ def ready(found: Ready, console: Console) -> None:
 def upgrade_plan(found: UpgradePlan, console: Console) -> None:
     """Draw what an update of TimescaleDB would do, and every condition for it."""
     upgrade_header(found, console)
-    for condition in found.conditions:
-        more = "" if condition.passed else f": {condition.reason}. {condition.remedy}"
-        say(console, "ok" if condition.passed else "FAIL", condition.name + more)
+    _conditions(found.conditions, console)
     if any(not condition.passed for condition in found.conditions):
         say(console, "FAIL", "an update would be refused; nothing was changed")
     elif found.current:

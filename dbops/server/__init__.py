@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dbops import settings
 from dbops.errors import Interrupted, ServerError, count
-from dbops.events import Message, Report, StepFinished, StepStarted, ignore
+from dbops.events import Message, Report, ignore, step
 from dbops.server import access, packages
 from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, has_ended, postmaster
 from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail, unusable_directory
@@ -210,13 +210,11 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
                         hint="End them, or run `invoke server.down` first, which ends them too.",
                     )
                 cluster.stop()
-            began = time.monotonic()
             version = f"PostgreSQL {cluster.installation.version}"
-            report(StepStarted("server", f"starting {version} in {layout.directory}"))
-            made = cluster.initialise(report)
-            running = cluster.start(chosen)
-            detail = f"{version} runs, {'data directory made' if made else 'data kept'}"
-            report(StepFinished("server", detail, time.monotonic() - began))
+            with step(report, "server", f"starting {version} in {layout.directory}") as outcome:
+                made = cluster.initialise(report)
+                running = cluster.start(chosen)
+                outcome.append(f"{version} runs, {'data directory made' if made else 'data kept'}")
         if running.listens and (made or port is not None):
             access.ensure_password(layout, running)
         if port is not None and running.listens:

@@ -9,14 +9,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dbops.errors import ServerError
-from dbops.events import Message, Report, StepFinished, StepStarted
+from dbops.events import Message, Report, step
 from dbops.server.directory import tail
 
 OTHER_WAYS = (
@@ -70,7 +69,7 @@ def install(log: Path, *, ask: bool, report: Report) -> None:
     if not shutil.which("apt-get"):
         raise _unsupported("there is no apt-get to install PostgreSQL with")
     apt = Apt(become_root(ask=ask), log)
-    with _step(report, "lists", "asking apt for its current lists"):
+    with step(report, "lists", "asking apt for its current lists"):
         if not apt.attempt("apt-get", *WAIT_FOR_OTHERS, "update", as_root=True):
             report(Message("WARNING", "apt could not refresh all of its lists: going on with what it has", str(log)))
         package = newest()
@@ -84,9 +83,9 @@ def install(log: Path, *, ask: bool, report: Report) -> None:
         raise _unsupported("this system has no package postgresql-NN-timescaledb, and only Debian 12 is built for")
     _install_packages(apt, (f"postgresql-{MAJOR}", *BUILD_PACKAGES), report)
     with tempfile.TemporaryDirectory(prefix="kapman-build-") as directory:
-        with _step(report, "build", "TimescaleDB from Debian's signed source, with the mirror of this machine"):
+        with step(report, "build", "TimescaleDB from Debian's signed source, with the mirror of this machine"):
             built = build_package(apt, Path(directory))
-        with _step(report, "install", built.name):
+        with step(report, "install", built.name):
             # dpkg unpacks everything before any file gets its name.
             apt.run("dpkg could not install the package", "dpkg", "--install", built, as_root=True)
 
@@ -124,7 +123,7 @@ def _install_packages(apt: Apt, packages: Sequence[str], report: Report) -> None
     if not missing:
         return
     install = ("apt-get", *WAIT_FOR_OTHERS, *KEEP_CONFIGURATION, "install", "-y", "--no-install-recommends")
-    with _step(report, "packages", f"installing {', '.join(missing)}"):
+    with step(report, "packages", f"installing {', '.join(missing)}"):
         # Else Debian's packages would make a server and start it on port 5432.
         with tempfile.NamedTemporaryFile("w", prefix="kapman-", suffix=".conf") as file:
             file.write("create_main_cluster = false\n")
@@ -252,14 +251,6 @@ def ask(*command: str) -> tuple[str, ...]:
     """Return the lines of a question's answer; none if the command fails."""
     answer = subprocess.run([*QUIET, *command], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     return tuple(line for line in answer.stdout.splitlines() if line.strip()) if answer.returncode == 0 else ()
-
-
-@contextmanager
-def _step(report: Report, name: str, detail: str) -> Iterator[None]:
-    began = time.monotonic()
-    report(StepStarted(name, detail))
-    yield
-    report(StepFinished(name, detail, time.monotonic() - began))
 
 
 def _quiet(*command: str) -> bool:

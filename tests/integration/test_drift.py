@@ -24,7 +24,7 @@ from tests.support import operators, servers
 from tests.support.servers import TestServer, run
 
 CHANGED = (
-    "the database was changed by hand: `invoke db.drift` shows what; keep a change with `invoke db.new NAME`,"
+    "the database was changed by hand: keep a change with `invoke db.new NAME`,"
     " discard all of them with `invoke db.rebuild`"
 )
 FILES = migrations.discover(ROOT / "db" / "migrations")
