@@ -18,6 +18,8 @@ import pytest
 from filelock import FileLock
 
 from dbops import server
+from dbops.database import whole_server
+from dbops.errors import Interrupted
 from dbops.server.cluster import Cluster, postmaster
 from dbops.server.directory import Layout
 from dbops.settings import ROOT
@@ -256,3 +258,23 @@ def test_psql_that_is_interrupted_before_the_server_answers_has_changed_nothing(
     assert last == "interrupted: nothing was changed: the task only reads."
     for peer in peers:
         peer.close()
+
+
+def test_server_that_an_interrupted_destroy_has_started_is_named(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_data(layout)
+    embedded = server.Embedded(layout, os.environ["PATH"])
+
+    def started(*_arguments: object, **_options: object) -> None:
+        server.up(embedded)
+        raise Interrupted
+
+    monkeypatch.setattr(whole_server, "inspect", started)
+    said = []
+    for _ in range(2):
+        with pytest.raises(Interrupted) as caught:
+            whole_server.destroy(embedded)
+        said.append(caught.value.state)
+    kept = "nothing was removed; `invoke server.destroy` asks again."
+    assert said == [f"{kept} The embedded server is left running.", kept]
