@@ -78,7 +78,11 @@ SELECT a.object, 2, 2 * a.number, a.name || ': ' || a.definition FROM attribute 
 UNION ALL
 SELECT a.object, 2, 2 * a.number + 1, a.name || ' comment ' || to_json(d.description)
 FROM attribute AS a
-JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = a.relation AND d.objsubid = a.attnum
+-- Looked up for each column: without statistics, as in a new database, the planner would compare each comment with all.
+CROSS JOIN LATERAL (
+    SELECT c.description FROM pg_description AS c
+    WHERE c.classoid = 'pg_class'::regclass AND c.objoid = a.relation AND c.objsubid = a.attnum OFFSET 0
+) AS d
 UNION ALL
 SELECT
     r.object, 0, 4,
