@@ -271,10 +271,15 @@ class Operator:
             if self.connection.closed:
                 raise  # The server or the session is gone: no property is to blame.
             why = postgres.translate(error, self.target, self.target.maintenance_database)
+            or_remove = ", or remove that property of the database first" if found.database else ""
+            hint = why.hint if "REFRESH COLLATION VERSION" in why.hint else f"Connect as a superuser{or_remove}."
+            if parameter := re.search(r'permission denied to set parameter "(.+)"', why.what):
+                grant = f"GRANT SET ON PARAMETER {parameter[1]} TO {quoted(self.role)}"
+                hint = f"As a superuser, run {grant}; or remove that setting of the database first."
             raise PreflightError(
                 f"{self.role} could not create {self.name}{' again as it is' if found.database else ''}: {why.what}",
                 where=str(self.target),
-                hint=_as_superuser(why.hint, existing=found.database is not None),
+                hint=hint,
                 sqlstate=error.sqlstate or "",
             ) from None
         return New(name, marker, wanted, before)
@@ -375,7 +380,7 @@ class Operator:
             self._assert_no_rows(self.inside, timescaledb=bool(found.impact and found.impact.timescaledb))
         self.leave()
         if left:
-            raise self._given_up("sessions in it do not end", left)
+            raise self._given_up("sessions in it do not end", self.name, left)
 
     def those_that_stay(self, name: str) -> tuple[Session, ...]:
         """Return the sessions in another database; those that have just been closed get a moment to be gone."""
@@ -430,11 +435,9 @@ class Operator:
                 ) from None
             except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as error:
                 # Autovacuum may be looking into it, or one of TimescaleDB's jobs.
-                if time.monotonic() > deadline:
-                    self.connection.rollback()
-                    left = sessions_in(self.connection, self.name)
-                    raise self._given_up(error.diag.message_primary or str(error), left) from None
                 self.connection.rollback()
+                if time.monotonic() > deadline:
+                    raise self._given_up(error, self.name) from None
                 self.report(Message("DEBUG", f"renaming retried: {error.diag.message_primary}"))
                 time.sleep(PAUSE)
                 self._end_sessions(deadline)
@@ -467,11 +470,21 @@ class Operator:
                 hint="Stop what writes there, or run the command again and agree to lose the rows.",
             )
 
-    def _given_up(self, why: str, left: tuple[Session, ...], what: str = "") -> PreflightError:
+    def _given_up(
+        self, why: str | psycopg.Error, name: str, blocking: tuple[Session, ...] | None = None
+    ) -> PreflightError:
+        """Return the error for a database that could not be dropped or renamed, and for what blocks that.
+
+        Without `blocking` it is whatever is connected to the database, processes of the server's own too.
+        """
+        if isinstance(why, psycopg.Error):
+            why = ": ".join(filter(None, (why.diag.message_primary, why.diag.message_detail)))
+        if blocking is None:
+            blocking = sessions(self.connection, "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid()", name)
         return PreflightError(
-            f"could not drop {what or self.name}: {postgres.redact(why, self.target)}",
+            f"could not drop {name}: {postgres.redact(why, self.target)}",
             where=str(self.target),
-            notes=tuple(str(session) for session in left),
+            notes=tuple(str(session) for session in blocking),
             hint="End what blocks it, or give it more time with --timeout.",
         )
 
@@ -505,12 +518,10 @@ class Operator:
                 except psycopg.errors.QueryCanceled:
                     blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
                     why = "a process of the server does not answer" if silent else "it takes too long"
-                    raise self._given_up(why, blocking, name) from None
+                    raise self._given_up(why, name, blocking) from None
                 except HINDERED as error:
                     if time.monotonic() > deadline:
-                        words = (error.diag.message_primary, error.diag.message_detail)
-                        blocking = sessions_in(self.connection, name)
-                        raise self._given_up(": ".join(filter(None, words)), blocking, name) from None
+                        raise self._given_up(error, name) from None
                     self.report(Message("DEBUG", f"DROP DATABASE retried: {error.diag.message_primary}"))
                     # A plain DROP ends autovacuum's workers, which a role that is not a superuser may not end by force.
                     force = not (force and isinstance(error, psycopg.errors.InsufficientPrivilege))
@@ -781,10 +792,3 @@ def refuse_closed(database: Database | None, target: Target) -> None:
             notes=(f"since {database.marker.since}",),
             hint="If no run is at work, `invoke db.create` opens it as it is, and `invoke db.rebuild` starts over.",
         )
-
-
-def _as_superuser(hint: str, *, existing: bool) -> str:
-    """Return what to do where a database could not be created."""
-    if "REFRESH COLLATION VERSION" in hint:
-        return hint
-    return "Connect as a superuser" + (", or remove that property of the database first." if existing else ".")

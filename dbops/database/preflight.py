@@ -150,6 +150,13 @@ def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
         f"{owner} does not inherit, so it may not create objects in schema public of its own database",
         f"As a superuser, run ALTER ROLE {quoted(owner)} INHERIT.",
     )
+    creators = [grant.grantee for grant in inspection.wanted.effective_acl() if grant.privilege == "CREATE"]
+    yield judged(
+        "right to create schemas",
+        bool(creators) or server.superuser or server.roles.get(owner, NO_RIGHTS).superuser,
+        f"{owner} may not create schemas in {inspection.target.database}, its own database",
+        f"As the owner, run GRANT CREATE ON DATABASE {quoted(inspection.target.database)} TO {quoted(owner)}.",
+    )
     yield from _timescaledb(inspection)
 
 

@@ -26,6 +26,7 @@ from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, Pref
 from dbops.events import Header, Message, Report, StatementFinished, ignore, step
 from dbops.migrations.files import first_of
 from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
+from dbops.postgres.connection import ADDED
 from dbops.settings import MIGRATIONS, Target
 
 # How long one attempt waits for locks, which TimescaleDB's own jobs may hold for a moment, and the pause after it, in
@@ -283,7 +284,7 @@ def _update(
             raise _not_agreed(target.database, target.server, left)
         _end(connection, left, ended, report)
         try:
-            _alter(target, planned, report)
+            _alter(target, planned, connection.info.server_version, report)
             break
         except HINDERED as error:
             if time.monotonic() > deadline:
@@ -298,11 +299,12 @@ def _update(
     return tuple(ended.values())
 
 
-def _alter(target: Target, planned: UpgradePlan, report: Report) -> None:
-    """Run ALTER EXTENSION as the first statement of a fresh session."""
+def _alter(target: Target, planned: UpgradePlan, version: int, report: Report) -> None:
+    """Run ALTER EXTENSION as the first statement of a fresh session, on a server of this version of PostgreSQL."""
     statement = sql.SQL("ALTER EXTENSION timescaledb UPDATE TO {}").format(sql.Literal(planned.after))
     began = time.monotonic()
-    with postgres.fresh(target, settings={"lock_timeout": str(round(ATTEMPT * 1000))}) as fresh:
+    settings = {"lock_timeout": str(round(ATTEMPT * 1000)), **(ADDED if version >= 170000 else {})}
+    with postgres.fresh(target, settings=settings) as fresh:
         try:
             fresh.execute(statement)
         except HINDERED:

@@ -13,7 +13,7 @@ import pytest
 from dbops import catalog, migrations, postgres
 from dbops.database import existing, rebuild
 from dbops.database.properties import Properties
-from dbops.errors import ServerError
+from dbops.errors import PreflightError, ServerError
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.odd_databases import odd_database, properties
@@ -114,6 +114,23 @@ def test_owner_restores_what_an_owner_may_set(server: TestServer, target: Target
         had = properties(target)
         rebuild.rebuild(operators.as_role(target, owner), options(**small))
         assert properties(target) == had
+
+
+def test_setting_of_a_superuser_is_refused_before_anything_is_built_and_the_grant_is_named(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        server.execute(f"ALTER DATABASE \"{target.database}\" SET log_statement TO 'ddl'")
+        own = operators.as_role(target, owner)
+        with pytest.raises(PreflightError, match="again as it is: permission denied") as refused:
+            rebuild.rebuild(own, options(**small))
+        assert refused.value.state == f"{target.database} was not changed."
+        grant = f'GRANT SET ON PARAMETER log_statement TO "{owner}"'
+        assert refused.value.hint == f"As a superuser, run {grant}; or remove that setting of the database first."
+        server.execute(grant)
+        rebuild.rebuild(own, options(**small))
+        assert [setting.value for setting in properties(target).settings] == ["ddl"]
 
 
 def test_untouched_acl_of_an_owner_comes_back_as_the_same_rights(

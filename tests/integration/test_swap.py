@@ -102,6 +102,38 @@ def test_role_with_too_few_connections_is_refused_before_anything_is_created(
         assert bool(created) == enough
 
 
+def test_owner_that_may_not_create_schemas_is_told_so_before_anything_is_built(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        server.execute(f'REVOKE CREATE ON DATABASE "{target.database}" FROM {owner}')
+        own = as_role(target, owner)
+        with pytest.raises(PreflightError, match="may not create schemas") as refused:
+            rebuild.rebuild(own, options(**small))
+        server.execute(refused.value.hint.removeprefix("As the owner, run ").removesuffix("."))
+        rebuild.rebuild(own, options(**small))
+
+
+@pytest.mark.slow
+def test_prepared_transaction_that_comes_after_preflight_is_named(
+    own_server: TestServer, precious_on_own_server: Target, small: dict[str, Any]
+) -> None:
+    served = precious_on_own_server
+
+    def prepare(event: Event) -> None:
+        if "step='create'" in str(event) and "StepStarted" in repr(event):
+            servers.run(served, "BEGIN; INSERT INTO precious VALUES (1); PREPARE TRANSACTION 'late'")
+
+    try:
+        with pytest.raises(PreflightError, match="1 prepared transaction using the database") as refused:
+            rebuild.rebuild(served, options(confirm=served.database, timeout=1.0, **small), report=prepare)
+    finally:
+        own_server.execute("ROLLBACK PREPARED 'late'", served.database)
+    assert refused.value.state.endswith("works as before.")
+    assert operators.rows_left(served) == operators.ROWS
+
+
 @pytest.mark.slow
 def test_scratch_name_that_the_server_does_not_let_in_is_said_with_the_way_out(small: dict[str, Any]) -> None:
     with servers.throwaway_server() as strict:

@@ -6,7 +6,8 @@ import pytest
 
 from dbops.database.inspection import Inspection, Role
 from dbops.database.preflight import is_supported, preflight
-from tests.support.inspections import SERVER, TARGET, THERE, inspection
+from dbops.database.properties import Grant
+from tests.support.inspections import ROLE, SERVER, TARGET, THERE, inspection
 
 # A role that inherits from the owner of a database, and may not become it.
 MEMBER = Role(may_act=True, may_set=False)
@@ -36,6 +37,10 @@ CONDITIONS = {
     "TimescaleDB version": inspection(server=replace(SERVER, timescaledb="2.9.3")),
     "TimescaleDB preloaded": inspection(server=replace(SERVER, timescaledb_preloaded=False)),
     "right to create": inspection(server=replace(SERVER, createdb=False)),
+    "right to create schemas": inspection(
+        database=replace(THERE, properties=replace(THERE.properties, acl=(Grant(ROLE, "reader", "CONNECT", False),)))
+    ),
+    "rights of an owner": inspection(server=replace(SERVER, roles={ROLE: replace(SERVER.roles[ROLE], inherits=False)})),
     "right to create TimescaleDB": inspection(server=replace(SERVER, timescaledb_trusted=False)),
     "connections": inspection(server=replace(SERVER, room=(1, 100))),
     "database name": replace(inspection(), target=replace(TARGET, database="template1")),
