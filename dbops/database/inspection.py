@@ -46,28 +46,9 @@ MAKERS = {
 }
 
 _RELATIONS = sql_file("dbops.database", "relations")
-_PLAIN = {"{chunks}": "(SELECT NULL::oid AS chunk, NULL::oid AS main WHERE false)", "{compressed}": "false"}
-# The catalog names a chunk's table by schema and name, from TimescaleDB 2.31 on by relid.
+_PLAIN = {"{chunks}": "SELECT NULL::oid AS chunk, NULL::oid AS main WHERE false", "{compressed}": "false"}
 _TIMESCALE = {
-    # By its hypertable: a chunk, what TimescaleDB keeps compressed, and by its view what a continuous aggregate keeps.
-    "{chunks}": """(
-        WITH known AS (
-            SELECT h.id, pg_catalog.to_regclass(pg_catalog.format(
-                '%I.%I', coalesce(a.user_view_schema, h.schema_name), coalesce(a.user_view_name, h.table_name))) AS name
-            FROM _timescaledb_catalog.hypertable AS h
-            LEFT JOIN _timescaledb_catalog.continuous_agg AS a ON a.mat_hypertable_id = h.id
-        )
-        SELECT c.name::oid AS chunk, k.name::oid AS main
-        FROM (
-            SELECT h.id, pg_catalog.to_regclass(pg_catalog.format('%I.%I', h.schema_name, h.table_name)) AS name
-            FROM _timescaledb_catalog.hypertable AS h
-            UNION ALL
-            SELECT h.hypertable_id, pg_catalog.to_regclass(coalesce(
-                j ->> 'relid', pg_catalog.format('%I.%I', j ->> 'schema_name', j ->> 'table_name')))
-            FROM _timescaledb_catalog.chunk AS h CROSS JOIN pg_catalog.to_jsonb(h) AS j
-        ) AS c
-        LEFT JOIN _timescaledb_catalog.hypertable AS u ON u.compressed_hypertable_id = c.id
-        JOIN known AS k ON k.id = coalesce(u.id, c.id))""",
+    "{chunks}": sql_file("dbops.database", "chunks"),
     "{compressed}": """EXISTS (SELECT FROM _timescaledb_catalog.hypertable AS h
         WHERE h.schema_name = n.nspname AND h.table_name = r.relname AND h.compressed_hypertable_id IS NOT NULL)""",
 }

@@ -79,15 +79,17 @@ def operating(target: Target, *, timeout: float = TIMEOUT, report: Report = igno
 
     If the body fails or is interrupted, everything that is not complete is undone, and the error says what is left.
     """
+    began_at = time.monotonic()
     with postgres.operator_session(target, timeout=timeout, report=report) as connection:
         operator = Operator(connection, target, timeout, report)
+        operator.began_at = began_at
         try:
             with postgres.translated(target):
                 yield operator
         except BaseException as error:
             state = operator.undo()
             if isinstance(error, DbopsError | Interrupted):
-                error.state = state if operator.began else error.state or state
+                error.state = state if operator.has_changed else error.state or state
             raise
         finally:
             operator.leave()
@@ -96,10 +98,10 @@ def operating(target: Target, *, timeout: float = TIMEOUT, report: Report = igno
 class Operator:
     """The session that works on one database from outside, and holds the operator's lock on it.
 
-    `inside` is a session in the target, kept for a last look. `began` is whether anything was created or closed,
+    `inside` is a session in the target, kept for a last look. `has_changed` is whether anything was created or closed,
     `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place,
-    `bound` whether the timeout holds for each statement.
-    `closed_at` is when the target was closed, `unavailable` for how long its name was not available, in seconds.
+    `bound` whether the timeout holds for each statement. `began_at` is when the operation began, `closed_at` when the
+    target was closed, `unavailable` for how long its name was not available, in seconds.
     """
 
     def __init__(self, connection: Connection, target: Target, timeout: float, report: Report) -> None:
@@ -110,7 +112,8 @@ class Operator:
         self.inside: Connection | None = None
         self.role = ""
         self.ended: dict[int, Session] = {}
-        self.began = False
+        self.began_at = time.monotonic()
+        self.has_changed = False
         self.opened = False
         self.closed_at: float | None = None
         self.swapped = False
@@ -163,7 +166,11 @@ class Operator:
         changed = False
         closed = database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
         if database and closed and found.server.may_act_for(database.catalog.owner):
-            self._reopen()
+            with self.connection.transaction():
+                now = self.require(self.name)
+                if now.marker:
+                    opening = properties.putting_in_place(self.name, now.catalog, now.properties, self.role)
+                    run_together(self.connection, opening, self.report)
             self.report(Message("INFO", f"opened {self.name}, which an interrupted run had closed"))
             self.restart_scheduler()
             self.opened = changed = True
@@ -173,14 +180,6 @@ class Operator:
         for scratch in found.left_over:
             changed |= self._drop_left_over(scratch)
         return inspect(self.connection, self.target) if changed else found
-
-    def _reopen(self) -> None:
-        """Open the target as its marker says, in one transaction."""
-        with self.connection.transaction():
-            found = self.require(self.name)
-            if found.marker:
-                statements = properties.putting_in_place(self.name, found.catalog, found.properties, self.role)
-                run_together(self.connection, statements, self.report)
 
     def _drop_left_over(self, scratch: Database) -> bool:
         """Drop a scratch database unless its operator is at work; return whether it was dropped.
@@ -208,8 +207,7 @@ class Operator:
         try:
             with postgres.translated(self.target):
                 self.inside = postgres.connect(self.target)
-                if self.role != self.inside.info.user:
-                    self._become(self.inside, self.role)
+                self.become(self.inside, self.role)
                 return impact(self.inside)
         except DbopsError as error:
             self.leave()
@@ -218,10 +216,11 @@ class Operator:
                 raise
             return unreadable(error)
 
-    def _become(self, inside: Connection, role: str) -> None:
-        """Make a session act as a role, where its own may become it."""
-        with suppress(psycopg.errors.InsufficientPrivilege):
-            inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    def become(self, inside: Connection, role: str) -> None:
+        """Make a session act as a role, where its own is another one and may become it."""
+        if role != inside.info.user:
+            with suppress(psycopg.errors.InsufficientPrivilege):
+                inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
 
     def _settled(self, found: Inspection) -> Inspection:
         """Return the inspection; while the role may not end all sessions, read them again for a moment."""
@@ -250,7 +249,7 @@ class Operator:
         All that putting it in place takes is tried and rolled back. Raises PreflightError, after which there is no new
         database, if the role cannot create such a one.
         """
-        self.began = True
+        self.has_changed = True
         wanted = found.wanted
         name = SCRATCH_PREFIX + secrets.token_hex(6)
         # Held from before the database exists, so that no other operator takes it for a leftover.
@@ -326,7 +325,7 @@ class Operator:
 
     def look_into(self, kept: Database) -> Connection:
         """Return a session in a database that is kept, which is open for the instant of connecting."""
-        self.began = True
+        self.has_changed = True
         run(self.connection, _allow(kept.name, allowed=True), self.report)
         try:
             return postgres.connect(replace(self.target, database=kept.name))
@@ -341,8 +340,7 @@ class Operator:
     @contextmanager
     def owned(self, new: New, inside: Connection) -> Iterator[None]:
         """Let a new database belong to its owner-to-be while it is read; no other session sees that."""
-        if self.role != inside.info.user:
-            self._become(inside, self.role)
+        self.become(inside, self.role)
         if new.wanted.owner == self.role:
             yield
             return
@@ -360,7 +358,7 @@ class Operator:
         were written meanwhile.
         """
         assert found.database  # noqa: S101
-        self.began = True
+        self.has_changed = True
         if self.target.environment == "prod":
             postgres.restore_point(self.connection, f"replace {self.name}", self.report)
         now = self._begin([], self.name)
@@ -377,7 +375,14 @@ class Operator:
         deadline = self.closed_at + self.timeout
         left = self._end_sessions(deadline)
         if not left and self.inside and not found.rows:
-            self._assert_no_rows(self.inside, timescaledb=bool(found.impact and found.impact.timescaledb))
+            evidence, seen, _ = rows_in(self.inside, timescaledb=bool(found.impact and found.impact.timescaledb))
+            if evidence:
+                what = f"rows were written to {self.name} just now: {evidence} is no longer empty"
+                raise ConsentError(
+                    what if seen else f"{self.name} may hold rows by now: {evidence}",
+                    where=str(self.target),
+                    hint="Stop what writes there, or run the command again and agree to lose the rows.",
+                )
         self.leave()
         if left:
             raise self._given_up("sessions in it do not end", self.name, left)
@@ -458,17 +463,6 @@ class Operator:
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(PAUSE)
-
-    def _assert_no_rows(self, inside: Connection, *, timescaledb: bool) -> None:
-        """Raise ConsentError if a row was written after the inspection."""
-        evidence, seen, _ = rows_in(inside, timescaledb=timescaledb)
-        if evidence:
-            what = f"rows were written to {self.name} just now: {evidence} is no longer empty"
-            raise ConsentError(
-                what if seen else f"{self.name} may hold rows by now: {evidence}",
-                where=str(self.target),
-                hint="Stop what writes there, or run the command again and agree to lose the rows.",
-            )
 
     def _given_up(
         self, why: str | psycopg.Error, name: str, blocking: tuple[Session, ...] | None = None
@@ -585,7 +579,7 @@ class Operator:
         """Undo what is not complete: drop what was built, open the target. Return the resulting state as a sentence."""
         if self.swapped:
             return f"{self.name} is in place, and open: nothing is left to do."
-        if not self.began:
+        if not self.has_changed:
             return f"{self.name} was not changed."
         self.leave()
         try:
@@ -604,7 +598,7 @@ class Operator:
 
     def _undone(self, connection: Connection) -> Inspection:
         if self.role:
-            self._become(connection, self.role)
+            self.become(connection, self.role)
         return Operator(connection, self.target, self.timeout, ignore)._clean_up(inspect(connection, self.target))
 
     def _is_usable(self) -> bool:

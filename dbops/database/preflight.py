@@ -112,11 +112,16 @@ def _dropping(inspection: Inspection) -> Iterator[Condition]:
     for kind, remedy in ATTACHED.items():
         names = inspection.attached.get(kind, ())
         yield judged(f"no {kind}", not names, f"there are {kind} in {name}: {', '.join(names)}", remedy)
+    yield sessions_can_be_ended(inspection)
+
+
+def sessions_can_be_ended(inspection: Inspection) -> Condition:
+    """Return whether the role may end the sessions in the database."""
     others = [session for session in inspection.sessions if not session.endable]
-    yield judged(
+    return judged(
         "sessions can be ended",
         not others,
-        f"{role} may not end " + "; ".join(str(session) for session in others),
+        f"{inspection.server.role} may not end " + "; ".join(str(session) for session in others),
         "Ask their owners to disconnect, or connect as a superuser or as a member of pg_signal_backend.",
     )
 
@@ -157,7 +162,14 @@ def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
         f"{owner} may not create schemas in {inspection.target.database}, its own database",
         f"As the owner, run GRANT CREATE ON DATABASE {quoted(inspection.target.database)} TO {quoted(owner)}.",
     )
-    yield from _timescaledb(inspection)
+    yield from timescaledb(server.timescaledb, preloaded=server.timescaledb_preloaded)
+    if server.timescaledb:
+        yield judged(
+            "right to create TimescaleDB",
+            server.superuser or server.timescaledb_trusted,
+            f"only a superuser may create the extension here, and {server.role} is not one",
+            "Connect as a superuser.",
+        )
 
 
 def _room(inspection: Inspection) -> Condition:
@@ -194,18 +206,4 @@ def timescaledb(version: str, *, preloaded: bool) -> Iterator[Condition]:
     )
     yield judged(
         "TimescaleDB preloaded", preloaded, "TimescaleDB is installed, but the server does not load it", PRELOAD
-    )
-
-
-def _timescaledb(inspection: Inspection) -> Iterator[Condition]:
-    """Yield whether TimescaleDB is installed, supported and loaded, and may be created."""
-    server = inspection.server
-    yield from timescaledb(server.timescaledb, preloaded=server.timescaledb_preloaded)
-    if not server.timescaledb:
-        return
-    yield judged(
-        "right to create TimescaleDB",
-        server.superuser or server.timescaledb_trusted,
-        f"only a superuser may create the extension here, and {server.role} is not one",
-        "Connect as a superuser.",
     )

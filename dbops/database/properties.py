@@ -163,13 +163,14 @@ def parse_marker(comment: str | None) -> Marker | None:
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    sound = all(_is_sound(grant) for grant in found.acl or ())
+    sound = all(
+        isinstance(grant.grantor, str)
+        and isinstance(grant.grantee, str)
+        and grant.privilege in PRIVILEGES
+        and isinstance(grant.grantable, bool)
+        for grant in found.acl or ()
+    )
     return found if sound and (found.owner or found.kind not in NEW) else None
-
-
-def _is_sound(grant: Grant) -> bool:
-    names = isinstance(grant.grantor, str) and isinstance(grant.grantee, str)
-    return names and grant.privilege in PRIVILEGES and isinstance(grant.grantable, bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import consent, properties
@@ -74,79 +74,75 @@ class StepSeconds:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RebuildResult:
-    """What was built, verified and, unless `checked` only, swapped in.
-
-    `lost` is what the old database had and the new one has not; `rows` counts what the new one holds: no ingestion has
-    run. `unavailable` is for how many seconds the name was not available, None where there was no database. `kept` is
-    the name of the old database that was kept, `left` of one that could not be dropped.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What each result says: the database that was worked on, the sessions that were ended, seconds of wall time."""
 
     database: str
     server: str
     environment: str
+    ended: tuple[Session, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapOutcome(Outcome):
+    """What a swap adds: for how many seconds the name was not available, None where there was no database.
+
+    `lost` is what the old database had and the new one has not. `kept` is the name of the old database that was kept,
+    `left` of one that could not be dropped.
+    """
+
+    lost: tuple[LostObject, ...]
+    unavailable: float | None = None
+    kept: str = ""
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildResult(SwapOutcome):
+    """What was built, verified and, unless `checked` only, swapped in.
+
+    `rows` counts what the new database holds: no ingestion has run.
+    """
+
     migrations: int
     checks: int
     fingerprint: str
     checked: bool
     consent: Required
-    lost: tuple[LostObject, ...]
-    ended: tuple[Session, ...]
     rows: int
-    unavailable: float | None
-    kept: str
-    left: str
     steps: tuple[StepSeconds, ...]
-    seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class DropResult:
-    """What a drop did: whether there was a database, and which sessions it ended.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResult(SwapOutcome):
+    """What an undo did: `replaced` is the name that the database had which was put in place."""
 
-    `successor` is the closed, empty database that keeps the properties, or empty. `seconds` is wall time.
+    replaced: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropResult(Outcome):
+    """What a drop did: whether there was a database.
+
+    `successor` is the closed, empty database that keeps the properties, or empty.
     """
 
-    database: str
-    server: str
-    environment: str
     existed: bool
-    ended: tuple[Session, ...] = ()
     successor: str = ""
-    seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CreateResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateResult(Outcome):
     """What a create did: `created` is False where the database was there, `opened` True where it was closed.
 
     `kept` is whether it has the properties of the database that was dropped before.
     """
 
-    database: str
-    server: str
-    environment: str
     created: bool
     opened: bool
     kept: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class UndoResult:
-    """What an undo did: `replaced` is the database that was put in place, `kept` the one that it replaced, if kept."""
-
-    database: str
-    server: str
-    environment: str
-    replaced: str
-    lost: tuple[LostObject, ...]
-    ended: tuple[Session, ...]
-    unavailable: float | None
-    kept: str
-    left: str
-    seconds: float
 
 
 def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore) -> RebuildResult:
@@ -155,7 +151,6 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
     The plan is reported before anything is changed. Raises PreflightError, ConsentError, MigrationError, CheckError or
     ServerError; these and Interrupted say in their state what is left.
     """
-    began = time.monotonic()
     steps = Steps(report)
     with operating(target, timeout=options.timeout, report=report) as operator:
         with steps.timed("preflight") as outcome:
@@ -177,44 +172,33 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
             needed = consent.required(found, lost)
             if not options.check:
                 consent.agree(found, options.agreement, lost)
-                _note(inside, new, found, built.fingerprint)
+                operator.become(inside, new.wanted.owner)
+                label.add_rebuild(inside, found.impact.label if found.impact else None, built.fingerprint)
 
-        old = left = ""
+        old: dict[str, Any] = {}
         if options.check:
             with steps.timed("drop") as outcome:
                 operator.drop(new.name)
                 outcome.append("the new database is gone again")
         else:
-            with steps.timed("swap") as outcome:
-                now = operator.built(new)
-                if found.exists:
-                    operator.close(found)
-                old = operator.swap(found, now, properties.with_changes(new.before, now, new.wanted), keep=options.keep)
-                operator.start_scheduler()
-                outcome.append(f"{target.database} is open")
-            if old and not options.keep:
-                left = _drop_old(operator, old, steps)
+            now = operator.built(new)
+            wanted = properties.with_changes(new.before, now, new.wanted)
+            old = _put_in_place(operator, found, now, wanted, steps, keep=options.keep)
             if found.successor and not found.exists:
                 operator.drop_scratch(found.successor.name)
             if built.timescaledb:
                 operator.assert_scheduler()
     return RebuildResult(
-        database=target.database,
-        server=target.server,
-        environment=target.environment,
+        **_common(operator),
+        **old,
+        lost=lost,
         migrations=built.migrations,
         checks=built.checks,
         fingerprint=built.fingerprint,
         checked=options.check,
         consent=needed,
-        lost=lost,
-        ended=tuple(operator.ended.values()),
         rows=built.rows,
-        unavailable=operator.unavailable,
-        kept=old if options.keep else "",
-        left=old if left else "",
         steps=tuple(steps.seconds),
-        seconds=time.monotonic() - began,
     )
 
 
@@ -385,22 +369,40 @@ def _lost(
     return lost
 
 
-def _note(inside: Connection, new: New, found: Inspection, fingerprint: str) -> None:
-    """Note the rebuild in the new database's label."""
-    owner = new.wanted.owner
-    if owner != inside.info.user:
-        inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(owner)))
-    label.add_rebuild(inside, found.impact.label if found.impact else None, fingerprint)
+def _put_in_place(
+    operator: Operator, found: Inspection, new: Database, wanted: Properties, steps: Steps, *, keep: bool
+) -> dict[str, Any]:
+    """Close the target, give its name to another database, and drop the old one unless it is kept.
 
-
-def _drop_old(operator: Operator, old: str, steps: Steps) -> str:
-    """Drop the database that was replaced; return why that was not possible, or nothing: the next run drops it then."""
+    Return what a result says of that. An old one that cannot be dropped is dropped by the next run.
+    """
+    with steps.timed("swap") as outcome:
+        if found.exists:
+            operator.close(found)
+        old = operator.swap(found, new, wanted, keep=keep)
+        operator.start_scheduler()
+        outcome.append(f"{operator.name} is open")
+    outage = {"unavailable": operator.unavailable}
+    if not old or keep:
+        return {**outage, "kept": old}
     with steps.timed("drop") as outcome:
         trouble = operator.drop_scratch(old)
         outcome.append("the next rebuild, drop or create tries again" if trouble else "the old database is gone")
     if trouble:
         operator.report(Message("WARNING", f"the old database is left as {old}: {trouble}"))
-    return trouble
+    return {**outage, "left": old if trouble else ""}
+
+
+def _common(operator: Operator) -> dict[str, Any]:
+    """Return what all results say."""
+    target = operator.target
+    return {
+        "database": target.database,
+        "server": target.server,
+        "environment": target.environment,
+        "ended": tuple(operator.ended.values()),
+        "seconds": time.monotonic() - operator.began_at,
+    }
 
 
 # The steps alone.
@@ -411,7 +413,6 @@ def drop(target: Target, options: RebuildOptions, *, forget: bool = False, repor
 
     What would be lost is reported first. Raises as `rebuild` does.
     """
-    began = time.monotonic()
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
         assert_passed(preflight(found, dropping=True, creating=False), target)
@@ -435,20 +436,11 @@ def drop(target: Target, options: RebuildOptions, *, forget: bool = False, repor
             operator.close(found)
         if found.database:
             operator.drop(target.database)
-    return DropResult(
-        database=target.database,
-        server=target.server,
-        environment=target.environment,
-        existed=found.database is not None,
-        ended=tuple(operator.ended.values()),
-        successor=successor,
-        seconds=time.monotonic() - began,
-    )
+    return DropResult(**_common(operator), existed=found.database is not None, successor=successor)
 
 
 def drop_kept(target: Target, options: RebuildOptions, *, report: Report = ignore) -> DropResult:
     """Drop the database that is kept for the target, with consent for what it holds. Raises as `drop` does."""
-    began = time.monotonic()
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
         kept = _kept(found)
@@ -457,13 +449,7 @@ def drop_kept(target: Target, options: RebuildOptions, *, report: Report = ignor
         report(Header(Replacement("Drop what is kept of", found)))
         consent.agree(found, options.agreement)
         operator.drop(kept.name)
-    return DropResult(
-        database=kept.name,
-        server=target.server,
-        environment=target.environment,
-        existed=True,
-        seconds=time.monotonic() - began,
-    )
+    return DropResult(**{**_common(operator), "database": kept.name}, existed=True)
 
 
 def _kept(found: Inspection) -> Database:
@@ -531,7 +517,6 @@ def create(target: Target, options: RebuildOptions, *, report: Report = ignore) 
     It gets the properties of the database that was dropped before, if that left a successor, else the server's
     defaults. A database that an interrupted run left closed is opened.
     """
-    began = time.monotonic()
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
         if found.database and found.database.invalid:
@@ -547,15 +532,8 @@ def create(target: Target, options: RebuildOptions, *, report: Report = ignore) 
                 _assert_empty(operator, New(waiting.name, waiting.marker, waiting.properties, waiting.catalog))
             new = operator.require(waiting.name if waiting else operator.create(found).name)
             operator.swap(found, new, new.properties)
-    return CreateResult(
-        database=target.database,
-        server=target.server,
-        environment=target.environment,
-        created=found.database is None,
-        opened=operator.opened,
-        kept=operator.opened or waiting is not None,
-        seconds=time.monotonic() - began,
-    )
+    kept = operator.opened or waiting is not None
+    return CreateResult(**_common(operator), created=found.database is None, opened=operator.opened, kept=kept)
 
 
 def _assert_empty(operator: Operator, new: New) -> None:
@@ -563,7 +541,7 @@ def _assert_empty(operator: Operator, new: New) -> None:
 
     A server that lets no session into it (see pg_hba.conf) has let none in before.
     """
-    operator.began = True
+    operator.has_changed = True
     try:
         _, inside = operator.enter(new)
     except PreflightError:
@@ -585,7 +563,6 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
     With `restored` it is the database of this name instead, such as a backup that was restored beside; it gets the
     present one's properties. With `options.keep` the present one is kept in its turn. Raises as `rebuild` does.
     """
-    began = time.monotonic()
     steps = Steps(report)
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
@@ -606,24 +583,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
         if restored:
             wanted = _with_properties_of(found, chosen)
             operator.prepare(chosen, wanted)
-        with steps.timed("swap") as outcome:
-            if found.exists:
-                operator.close(found)
-            old = operator.swap(found, chosen, wanted, keep=options.keep)
-            operator.start_scheduler()
-            outcome.append(f"{target.database} is open")
-        left = _drop_old(operator, old, steps) if old and not options.keep else ""
+        old = _put_in_place(operator, found, chosen, wanted, steps, keep=options.keep)
         if holds.timescaledb:
             operator.assert_scheduler()
-    return UndoResult(
-        database=target.database,
-        server=target.server,
-        environment=target.environment,
-        replaced=chosen.name,
-        lost=lost,
-        ended=tuple(operator.ended.values()),
-        unavailable=operator.unavailable,
-        kept=old if options.keep else "",
-        left=old if left else "",
-        seconds=time.monotonic() - began,
-    )
+    return UndoResult(**_common(operator), **old, lost=lost, replaced=chosen.name)

@@ -19,13 +19,20 @@ from psycopg import sql
 from dbops import label, migrations, postgres
 from dbops.database import existing, schema
 from dbops.database.consent import Ask, question
-from dbops.database.inspection import Server, inspect, is_newer
+from dbops.database.inspection import Inspection, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
-from dbops.database.preflight import INSTALL, PRELOAD, Condition, assert_passed, is_supported, judged, preflight
+from dbops.database.preflight import (
+    Condition,
+    assert_passed,
+    judged,
+    preflight,
+    sessions_can_be_ended,
+    timescaledb,
+)
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
 from dbops.events import Header, Message, Report, StatementFinished, ignore, step
 from dbops.migrations.files import first_of
-from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in
+from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in, sql_file
 from dbops.postgres.connection import ADDED
 from dbops.settings import MIGRATIONS, Target
 
@@ -36,12 +43,7 @@ PAUSE = 0.2
 # How long a session that was closed by its client may take to be gone, in seconds.
 GONE = 1.0
 HINDERED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-_INSIDE = """
-SELECT e.extversion, pg_catalog.pg_get_userbyid(e.extowner), pg_catalog.pg_has_role(e.extowner, 'USAGE'),
-       EXISTS (SELECT FROM pg_catalog.pg_extension_update_paths('timescaledb') AS p
-               WHERE p.source = e.extversion AND p.target = %s AND p.path IS NOT NULL)
-FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb'
-"""
+_INSIDE = sql_file("dbops.database", "extension")
 _VERSION = "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb'"
 
 
@@ -107,40 +109,35 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
     these and Interrupted say in their state which version the database has.
     """
     began = time.monotonic()
+    ended: tuple[Session, ...] = ()
+    checks, scheduler = 0, True
     with postgres.operator_session(target, timeout=options.timeout, report=report) as connection:
         planned = _plan(connection, target)
         report(Header(planned))
         assert_passed(planned.conditions, target)
-        if planned.current:
-            return _result(planned, began)
-        with _state(target):
-            if options.verify:
-                _verify(target, report, "before the update")
-            agreed = _agreed(connection, planned, options)
-            try:
-                with step(report, "update", f"from {planned.before} to {planned.after}") as outcome:
-                    ended = _update(connection, target, planned, agreed, began + options.timeout, report)
-                    outcome += [f"TimescaleDB {planned.after}", f"{count(len(ended), 'session')} ended"]
-            finally:
-                # The update stops it, and one that fails does not always bring it back.
-                scheduler = Operator(connection, target, options.timeout, report).restart_scheduler()
-            checks = _verify(target, report, "after the update")
-    return _result(planned, began, ended, checks, scheduler)
-
-
-def _result(
-    planned: UpgradePlan, began: float, ended: tuple[Session, ...] = (), checks: int = 0, scheduler: bool = True
-) -> UpgradeResult:
+        if not planned.current:
+            with _state(target):
+                if options.verify:
+                    _verify(target, report, "before the update")
+                agreed = _agreed(connection, planned, options)
+                try:
+                    with step(report, "update", f"from {planned.before} to {planned.after}") as outcome:
+                        ended = _update(connection, target, planned, agreed, began + options.timeout, report)
+                        outcome += [f"TimescaleDB {planned.after}", f"{count(len(ended), 'session')} ended"]
+                finally:
+                    # The update stops it, and one that fails does not always bring it back.
+                    scheduler = Operator(connection, target, options.timeout, report).restart_scheduler()
+                checks = _verify(target, report, "after the update")
     return UpgradeResult(
-        planned.database,
-        planned.server,
-        planned.environment,
-        planned.before,
-        planned.after,
-        ended,
-        checks,
-        scheduler,
-        time.monotonic() - began,
+        database=planned.database,
+        server=planned.server,
+        environment=planned.environment,
+        before=planned.before,
+        after=planned.after,
+        ended=ended,
+        checks=checks,
+        scheduler=scheduler,
+        seconds=time.monotonic() - began,
     )
 
 
@@ -162,32 +159,23 @@ def _plan(connection: Connection, target: Target) -> UpgradePlan:
     before, owner, may_act, path = row
     conditions = preflight(found, dropping=False, creating=False)
     if before != server.timescaledb:
-        conditions += tuple(_conditions(target, server, before, owner, may_act, path, found.sessions))
-    sessions = found.sessions
+        conditions += tuple(_conditions(found, before, owner, may_act, path))
     names = (target.database, target.server, target.environment)
-    return UpgradePlan(*names, before, server.timescaledb, sessions, conditions)
+    return UpgradePlan(*names, before, server.timescaledb, found.sessions, conditions)
 
 
-def _conditions(
-    target: Target, server: Server, before: str, owner: str, may_act: bool, path: bool, sessions: tuple[Session, ...]
-) -> Iterator[Condition]:
+def _conditions(found: Inspection, before: str, owner: str, may_act: bool, path: bool) -> Iterator[Condition]:
     """Yield the conditions for an update, up to the first one without which the others mean nothing."""
+    server = found.server
     after = server.timescaledb
-    yield judged("TimescaleDB available", bool(after), "TimescaleDB is not installed on the server", INSTALL)
+    yield from timescaledb(after, preloaded=server.timescaledb_preloaded)
     if not after:
         return
-    newer = f"Install TimescaleDB {before} or a newer version on the server."
     yield judged(
         "newer version installed",
         is_newer(after, before),
-        f"the server has TimescaleDB {after} installed, and {target.database} has {before}",
-        newer,
-    )
-    yield judged(
-        "TimescaleDB version",
-        is_supported(after),
-        f"TimescaleDB {after} is not supported",
-        "Install TimescaleDB 2.10 or a newer 2.x.",
+        f"the server has TimescaleDB {after} installed, and {found.target.database} has {before}",
+        f"Install TimescaleDB {before} or a newer version on the server.",
     )
     yield judged(
         "way from one version to the other",
@@ -196,24 +184,12 @@ def _conditions(
         f"Update to a version in between first, which names {before} among those that it updates.",
     )
     yield judged(
-        "TimescaleDB preloaded",
-        server.timescaledb_preloaded,
-        "TimescaleDB is installed, but the server does not load it",
-        PRELOAD,
-    )
-    yield judged(
         "right to update",
         may_act and (server.superuser or server.timescaledb_trusted),
         f"the extension belongs to {owner}, and {server.role} may not update it",
         "Connect as a superuser" + (f", or as {owner}." if server.timescaledb_trusted else "."),
     )
-    others = [session for session in sessions if not session.endable]
-    yield judged(
-        "sessions can be ended",
-        not others,
-        f"{server.role} may not end " + "; ".join(str(session) for session in others),
-        "Ask their owners to disconnect, or connect as a superuser or as a member of pg_signal_backend.",
-    )
+    yield sessions_can_be_ended(found)
 
 
 def _verify(target: Target, report: Report, when: str) -> int:
@@ -355,14 +331,11 @@ def _state(target: Target) -> Iterator[None]:
         with postgres.translated(target):
             yield
     except (DbopsError, Interrupted) as error:
-        error.state = error.state or _version_now(target)
+        if not error.state:
+            try:
+                with postgres.reader(target, settings=UNLOADED) as inside, postgres.reading(inside):
+                    row: Any = inside.execute(_VERSION).fetchone()
+                error.state = f"{target.database} has TimescaleDB {row[0]}."
+            except (DbopsError, psycopg.Error):
+                error.state = f"It is not known which version of TimescaleDB {target.database} has."
         raise
-
-
-def _version_now(target: Target) -> str:
-    try:
-        with postgres.reader(target, settings=UNLOADED) as inside, postgres.reading(inside):
-            row: Any = inside.execute(_VERSION).fetchone()
-    except (DbopsError, psycopg.Error):
-        return f"It is not known which version of TimescaleDB {target.database} has."
-    return f"{target.database} has TimescaleDB {row[0]}."

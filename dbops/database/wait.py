@@ -64,8 +64,9 @@ def _look(target: Target, *, again: bool = True) -> tuple[str, str] | ServerErro
                 row: Any = connection.execute(TIMESCALEDB).fetchone()
         except ServerError as error:
             refusals.append(error)
-            if _accepts_nobody(target):
-                return error
+            parameters = {"connect_timeout": "5", **target.parameters, "dbname": target.maintenance_database}
+            if Ping(PGconn.ping(make_conninfo("", **parameters).encode())) != Ping.OK:
+                return error  # No connection at all is accepted, whatever user and password.
         else:
             available, _, preloaded = row or ("", False, False)
             lacking = [c for c in timescaledb(available, preloaded=preloaded) if not c.passed]
@@ -76,9 +77,3 @@ def _look(target: Target, *, again: bool = True) -> tuple[str, str] | ServerErro
     if again:
         return _look(target, again=False)
     raise refusals[0]
-
-
-def _accepts_nobody(target: Target) -> bool:
-    """Return whether the server accepts no connection at all, whatever user and password."""
-    parameters = {"connect_timeout": "5", **target.parameters, "dbname": target.maintenance_database}
-    return Ping(PGconn.ping(make_conninfo("", **parameters).encode())) != Ping.OK

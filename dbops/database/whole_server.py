@@ -36,7 +36,10 @@ class Loss:
         """Return a line for each database: name, environment, rows."""
         if self.unreadable:
             return (f"its databases could not be listed: {self.unreadable}",)
-        return tuple(f"{name}: {_environment(impact)}, {_rows(impact)}" for name, impact in self.databases.items())
+        return tuple(
+            f"{name}: {impact.label.environment if impact.label else 'no environment'}, {_rows(impact)}"
+            for name, impact in self.databases.items()
+        )
 
     @property
     def names_to_confirm(self) -> str:
@@ -128,10 +131,6 @@ def _own(url: str) -> set[str]:
     with postgres.translated(target), postgres.connect(target) as connection:
         rows: list[Any] = connection.execute(_OWN, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
     return {name for (name,) in rows}
-
-
-def _environment(impact: Impact) -> str:
-    return impact.label.environment if impact.label else "no environment"
 
 
 def _rows(impact: Impact) -> str:

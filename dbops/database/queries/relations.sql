@@ -15,7 +15,8 @@ WITH RECURSIVE timescale AS (
       AND NOT (n.nspname IN ('_timescaledb_catalog', '_timescaledb_config', '_timescaledb_internal', '_timescaledb_cache')
                AND EXISTS (SELECT FROM timescale AS t WHERE t.objid = c.oid))
 ), part AS (
-    SELECT l.oid AS leaf, coalesce(k.main, l.oid) AS root FROM leaf AS l LEFT JOIN {chunks} AS k ON k.chunk = l.oid
+    SELECT l.oid AS leaf, coalesce(k.main, l.oid) AS root FROM leaf AS l LEFT JOIN (
+        {chunks}) AS k ON k.chunk = l.oid
     UNION ALL
     SELECT p.leaf, i.inhparent FROM part AS p JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = p.root
 ), root AS (
