@@ -67,19 +67,20 @@ _LARGE_OBJECT = "SELECT 1 FROM pg_catalog.pg_largeobject_metadata LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Another role: whether the connected one may act for it, and may become it; what it is itself.
+    """Another role: whether the current one may act for it, or give it a database, and the session may become it.
 
-    One that `inherits` has the rights of a database's owner in each database that it owns.
+    One that `inherits` has the rights of an owner in each database that it owns.
     """
 
     may_act: bool
-    may_set: bool
+    may_give: bool
+    may_become: bool
     superuser: bool = False
     createdb: bool = False
     inherits: bool = True
 
 
-NO_RIGHTS = Role(may_act=False, may_set=False)
+NO_RIGHTS = Role(may_act=False, may_give=False, may_become=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Server:
     in_recovery: bool
     direct: bool
     timescaledb: str
-    timescaledb_trusted: bool
+    may_create_timescaledb: bool
     timescaledb_preloaded: bool
     template0: Properties
     roles: dict[str, Role]
@@ -121,7 +122,7 @@ class Server:
 
     def may_give_to(self, owner: str) -> bool:
         """Return whether the role may give a database to another one."""
-        return self.superuser or owner == self.role or self.roles.get(owner, NO_RIGHTS).may_set
+        return self.superuser or owner == self.role or self.roles.get(owner, NO_RIGHTS).may_give
 
     def trusts(self, owner: str) -> bool:
         """Return whether what the owner of a database says of it is as good as this role's own word."""
@@ -237,7 +238,7 @@ class Inspection:
         for owner in owners:
             found = server.roles.get(owner, NO_RIGHTS)
             enough = self.database and found.may_act and (server.createdb or not found.createdb)
-            if owner != server.role and found.may_set and not server.superuser and not enough:
+            if owner != server.role and found.may_become and not server.superuser and not enough:
                 return owner
         return ""
 
@@ -300,7 +301,7 @@ def inspect(connection: Connection, target: Target, role: str = "") -> Inspectio
             in_recovery=in_recovery,
             direct=pid == connection.info.backend_pid,
             timescaledb=available,
-            timescaledb_trusted=trusted,
+            may_create_timescaledb=trusted,
             timescaledb_preloaded=preloaded,
             template0=Properties(
                 owner=role,

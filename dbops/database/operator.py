@@ -100,8 +100,9 @@ class Operator:
 
     `inside` is a session in the target, kept for a last look. `has_changed` is whether anything was created or closed,
     `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place,
-    `bound` whether the timeout holds for each statement. `began_at` is when the operation began, `closed_at` when the
-    target was closed, `unavailable` for how long its name was not available, in seconds.
+    `bound` whether the timeout holds for each statement. Sessions act as `role`; they `began_as` another one perhaps.
+    `began_at` is when the operation began, `closed_at` when the target was closed, `unavailable` for how long its name
+    was not available, in seconds.
     """
 
     def __init__(self, connection: Connection, target: Target, timeout: float, report: Report) -> None:
@@ -111,6 +112,7 @@ class Operator:
         self.report = report
         self.inside: Connection | None = None
         self.role = ""
+        self.began_as = ""
         self.ended: dict[int, Session] = {}
         self.began_at = time.monotonic()
         self.has_changed = False
@@ -162,6 +164,7 @@ class Operator:
 
     def _clean_up(self, found: Inspection) -> Inspection:
         self.role = found.server.role
+        self.began_as = self.began_as or self.role
         database = found.database
         changed = False
         closed = database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
@@ -217,8 +220,8 @@ class Operator:
             return unreadable(error)
 
     def become(self, inside: Connection, role: str) -> None:
-        """Make a session act as a role, where its own is another one and may become it."""
-        if role != inside.info.user:
+        """Make a session act as a role, where that is another one than it began as, and it may become it."""
+        if {role} != {inside.info.user, self.began_as}:
             with suppress(psycopg.errors.InsufficientPrivilege):
                 inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
 

@@ -135,20 +135,21 @@ def _to_act_for(owner: str, server: Server) -> str:
     return f"{remedy}; or, as one, run GRANT {quoted(owner)} TO {quoted(server.login)}{option}."
 
 
-def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
-    """Yield whether the role may create a database and give it to its owner, who may then create objects in it."""
+def right_to_create(inspection: Inspection) -> Condition:
+    """Return whether the role may create a database and give it to its owner."""
     server, owner = inspection.server, inspection.wanted.owner
     role = server.role if server.role == server.login else f"{server.role}, as which {server.login} works here,"
     if not server.may_create_databases:
         remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
-        yield Condition("right to create", False, f"{role} may not create databases", remedy)
-    else:
-        yield judged(
-            "right to create",
-            server.may_give_to(owner),
-            f"{server.role} may not give a database to {owner}",
-            _to_act_for(owner, server),
-        )
+        return Condition("right to create", False, f"{role} may not create databases", remedy)
+    reason = f"{server.role} may not give a database to {owner}"
+    return judged("right to create", server.may_give_to(owner), reason, _to_act_for(owner, server))
+
+
+def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
+    """Yield whether the role may create a database for its owner, who may then create what belongs there."""
+    server, owner = inspection.server, inspection.wanted.owner
+    yield right_to_create(inspection)
     yield judged(
         "rights of an owner",
         server.roles.get(owner, NO_RIGHTS).inherits,
@@ -166,7 +167,7 @@ def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
     if server.timescaledb:
         yield judged(
             "right to create TimescaleDB",
-            server.superuser or server.timescaledb_trusted,
+            server.may_create_timescaledb,
             f"only a superuser may create the extension here, and {server.role} is not one",
             "Connect as a superuser.",
         )

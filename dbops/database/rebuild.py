@@ -18,7 +18,7 @@ from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacemen
 from dbops.database.existing import assert_environment
 from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import New, Operator, operating
-from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight
+from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
 from dbops.events import Header, Message, Report, ignore, step
@@ -416,12 +416,12 @@ def drop(target: Target, options: RebuildOptions, *, forget: bool = False, repor
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
         assert_passed(preflight(found, dropping=True, creating=False), target)
-        if found.database and not forget and not found.server.may_create_databases:
-            role = found.server.role
+        right = right_to_create(found)
+        if found.database and not forget and not right.passed:
             raise PreflightError(
-                f"{role} may not create databases, so {target.database} would lose its properties with the drop",
+                f"{right.reason}, so {target.database} would lose its properties with the drop",
                 where=str(target),
-                hint=f"Add --forget to lose them; or, as a superuser, run ALTER ROLE {quoted(role)} CREATEDB.",
+                hint=f"Add --forget to lose them. Else: {right.remedy}",
                 state="Nothing was dropped.",
             )
         report(Header(Replacement("Drop", found)))

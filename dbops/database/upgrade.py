@@ -185,9 +185,9 @@ def _conditions(found: Inspection, before: str, owner: str, may_act: bool, path:
     )
     yield judged(
         "right to update",
-        may_act and (server.superuser or server.timescaledb_trusted),
+        may_act and server.may_create_timescaledb,
         f"the extension belongs to {owner}, and {server.role} may not update it",
-        "Connect as a superuser" + (f", or as {owner}." if server.timescaledb_trusted else "."),
+        "Connect as a superuser" + (f", or as {owner}." if server.may_create_timescaledb else "."),
     )
     yield sessions_can_be_ended(found)
 

@@ -66,7 +66,7 @@ CASES = {
     "a member with a search path": case("CREATEDB", "", MEMBER, "ALTER ROLE {role} SET search_path = public, pg_temp"),
     "a member that reads": case("CREATEDB", "", MEMBER, "ALTER ROLE {role} SET default_transaction_read_only = on"),
     "a member whose sessions begin as the owner": case(
-        "CREATEDB", "NOINHERIT", MEMBER, "ALTER ROLE {role} SET role = {owner}", refused={"db.verify"}
+        "CREATEDB", "NOINHERIT", MEMBER, "ALTER ROLE {role} SET role = {owner}"
     ),
     "a member whose sessions begin as another role": case(
         "CREATEDB",

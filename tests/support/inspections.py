@@ -19,10 +19,10 @@ SERVER = Server(
     in_recovery=False,
     direct=True,
     timescaledb="2.19.3",
-    timescaledb_trusted=True,
+    may_create_timescaledb=True,
     timescaledb_preloaded=True,
     template0=PROPERTIES,
-    roles={ROLE: Role(may_act=True, may_set=True)},
+    roles={ROLE: Role(may_act=True, may_give=True, may_become=True)},
 )
 THERE = Database(
     oid=16384,

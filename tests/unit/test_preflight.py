@@ -10,7 +10,7 @@ from dbops.database.properties import Grant
 from tests.support.inspections import ROLE, SERVER, TARGET, THERE, inspection
 
 # A role that inherits from the owner of a database, and may not become it.
-MEMBER = Role(may_act=True, may_set=False)
+MEMBER = Role(may_act=True, may_give=False, may_become=False)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ CONDITIONS = {
         database=replace(THERE, properties=replace(THERE.properties, acl=(Grant(ROLE, "reader", "CONNECT", False),)))
     ),
     "rights of an owner": inspection(server=replace(SERVER, roles={ROLE: replace(SERVER.roles[ROLE], inherits=False)})),
-    "right to create TimescaleDB": inspection(server=replace(SERVER, timescaledb_trusted=False)),
+    "right to create TimescaleDB": inspection(server=replace(SERVER, may_create_timescaledb=False)),
     "connections": inspection(server=replace(SERVER, room=(1, 100))),
     "database name": replace(inspection(), target=replace(TARGET, database="template1")),
 }
@@ -63,9 +63,9 @@ def test_role_that_may_not_give_a_database_to_its_owner_is_refused() -> None:
     ("changes", "becomes"),
     [
         ({}, False),
-        ({"may_set": True}, False),
-        ({"may_set": True, "may_act": False}, True),
-        ({"may_set": True, "createdb": True}, False),
+        ({"may_become": True}, False),
+        ({"may_become": True, "may_act": False}, True),
+        ({"may_become": True, "createdb": True}, False),
         ({"may_act": False}, False),
     ],
 )
