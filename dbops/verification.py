@@ -21,7 +21,7 @@ from dbops.catalog.expected import ExpectedSchema
 from dbops.catalog.text import PRESENT, composed, statement
 from dbops.errors import Location, UsageError, count
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
-from dbops.migrations.files import InvalidFileError, read_sql
+from dbops.migrations.files import InvalidFileError, first_of, read_sql
 from dbops.migrations.sqlsplit import location_at
 from dbops.postgres import (
     UNTRUSTED_CODE,
@@ -112,6 +112,11 @@ class Verification:
         """Return the counts in words."""
         failed, checks = len(self.failed), count(len(self.checks), "check")
         return f"{failed} of {checks} failed" if failed else f"{checks} passed"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return the first checks that failed, a sentence each, for an error."""
+        return first_of(tuple(f"{check.name}: expected {check.expected}, is {check.actual}" for check in self.failed))
 
     @property
     def missing_tables(self) -> frozenset[str]:

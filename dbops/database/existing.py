@@ -16,7 +16,6 @@ from dbops.database.operator import explain_missing, refuse_closed, scratch_data
 from dbops.database.properties import Kind, databases, databases_query, find_database
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
-from dbops.migrations.files import first_of
 from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target
 
@@ -65,11 +64,10 @@ def migrate(
             write_label(inside)
         outcome = verification.run(inside, files_of_checks, expected=expected, report=report)
         if outcome.failed:
-            notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in outcome.failed)
             raise CheckError(
                 f"the database would not be as expected: {outcome.summary}",
                 where=str(target),
-                notes=first_of(tuple(notes)),
+                notes=outcome.notes,
                 hint="Correct the migration; or, if db/schema.txt is older, run `invoke db.fingerprint --write`.",
             )
 

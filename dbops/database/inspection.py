@@ -11,7 +11,7 @@ from psycopg import sql
 
 from dbops import label, postgres
 from dbops.database.properties import Database, Kind, Properties, databases, databases_query
-from dbops.errors import DbopsError, UnreachableError, count
+from dbops.errors import DbopsError, PreflightError, UnreachableError, count
 from dbops.label import Label
 from dbops.migrations import HOLDING_MIGRATION_LOCK
 from dbops.postgres import Connection, Session, ask, quoted, read_together, reading, sql_file
@@ -285,6 +285,12 @@ def inspect(connection: Connection, target: Target, role: str = "") -> Inspectio
     available, trusted, preloaded = timescaledb[0] if timescaledb else ("", False, False)
     by_name = {database.name: database for database in databases(found)}
     database = by_name.get(name)
+    if "template0" not in by_name:
+        raise PreflightError(
+            "the server has no database template0, from which new databases are created",
+            where=target.server,
+            hint="As a superuser, make it again: see the notes on template databases in PostgreSQL's documentation.",
+        )
     default = by_name["template0"].properties
     utf8 = default.encoding == "UTF8"
     blockers: dict[str, tuple[str, ...]] = {}

@@ -327,12 +327,11 @@ def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPla
             replaced = _schema_asked(operator, planned.inspection)
             verified = verification.run(inside, planned.checks, expected=planned.expected, report=steps.report)
             rows = count_rows(inside)
-    if failed := verified.failed:
-        notes = (f"{check.name}: expected {check.expected}, is {check.actual}" for check in failed)
+    if verified.failed:
         raise CheckError(
-            f"{len(failed)} of {len(verified.checks)} checks failed on what the migrations built",
+            f"{len(verified.failed)} of {len(verified.checks)} checks failed on what the migrations built",
             where=str(operator.target),
-            notes=first_of(tuple(notes)),
+            notes=verified.notes,
             hint="Fix the migration or the check, or, if the schema is as it should be, write what is expected with "
             "`invoke db.fingerprint --write`; then run `invoke db.rebuild` again.",
         )
@@ -503,14 +502,6 @@ def _assert_fits(found: Impact, beside: Target) -> None:
     assert_environment(found.label, beside)
 
 
-def _with_properties_of(found: Inspection, database: Database) -> Properties:
-    """Return the properties that a restored database gets: the target's, but for what only CREATE DATABASE gives."""
-    if not found.exists and not found.successor:
-        return database.properties
-    made = ("encoding", "provider", "collate", "ctype", "locale", "icu_rules", "tablespace")
-    return replace(found.wanted, **{name: getattr(database.catalog, name) for name in made})
-
-
 def create(target: Target, options: RebuildOptions, *, report: Report = ignore) -> CreateResult:
     """Create the target's database and open it, unless it is there.
 
@@ -580,8 +571,10 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
             _assert_fits(holds, beside)
         consent.agree(found, options.agreement, lost)
         wanted = chosen.properties
-        if restored:
-            wanted = _with_properties_of(found, chosen)
+        if restored and (found.exists or found.successor):
+            # It gets the target's, but for what only CREATE DATABASE gives.
+            made = ("encoding", "provider", "collate", "ctype", "locale", "icu_rules", "tablespace")
+            wanted = replace(found.wanted, **{name: getattr(chosen.catalog, name) for name in made})
             operator.prepare(chosen, wanted)
         old = _put_in_place(operator, found, chosen, wanted, steps, keep=options.keep)
         if holds.timescaledb:

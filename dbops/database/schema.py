@@ -159,7 +159,10 @@ def verify(
             connection, chosen.files, expected=expected, with_schema=expected is not None, report=report
         )
         ledger = None if found.passed else _ledger(connection, target, files)
-    advice = (*_advice_on_checks(found), *_advice_on_schema(found, expected, files, ledger))
+    advice = _advice_on_checks(found)
+    if expected and any(check.file == expected.source and found.schema for check in found.failed):
+        pending = ledger.pending if ledger else ()
+        advice += _advice(expected, pending, files, ledger, look="`invoke db.drift` shows what; ")
     return replace(found, server=target.server, began=began, advice=advice)
 
 
@@ -240,16 +243,6 @@ def _advice_on_checks(found: Verification) -> tuple[str, ...]:
     if any(re.fullmatch(r"[1-9]\d* (rows|chunks|large objects)", check.actual or "") for check in found.failed):
         advice["there are rows: `--empty` is for a database that was just rebuilt"] = None
     return tuple(advice)
-
-
-def _advice_on_schema(
-    found: Verification, expected: ExpectedSchema | None, files: tuple[Migration, ...], ledger: LedgerStatus | None
-) -> tuple[str, ...]:
-    """Return what to do about a schema that is not as expected, if that is what failed."""
-    if expected is None or not any(check.file == expected.source and found.schema for check in found.failed):
-        return ()
-    pending = ledger.pending if ledger else ()
-    return _advice(expected, pending, files, ledger, look="`invoke db.drift` shows what; ")
 
 
 def _advice(

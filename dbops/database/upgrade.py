@@ -208,7 +208,7 @@ def _verify(target: Target, report: Report, when: str) -> int:
         raise CheckError(
             f"{len(result.failed)} of {len(result.checks)} checks fail {when}",
             where=str(target),
-            notes=first_of(tuple(f"{c.name}: expected {c.expected}, is {c.actual}" for c in result.failed)),
+            notes=result.notes,
             hint="See `invoke db.verify`. With --no-verify the database is verified only after the update."
             if when == "before the update"
             else "See `invoke db.verify`, and the release notes of TimescaleDB for what changed.",

@@ -77,9 +77,9 @@ def destroy(embedded: server.Embedded, agreement: Agreement = NOT_AGREED, *, rep
     before = server.status(embedded)
     if size := before.size:
         try:
-            loss = inspect(embedded, size, report=report)
+            loss = find_loss(embedded, size, report=report)
             report(Header(loss))
-            agree(loss, agreement)
+            assert_agreed(loss, agreement)
         except Interrupted as interrupt:
             left = not before.running and server.status(embedded).running
             runs = " The embedded server is left running." if left else ""
@@ -88,7 +88,7 @@ def destroy(embedded: server.Embedded, agreement: Agreement = NOT_AGREED, *, rep
     return Destroyed(server.destroy(embedded, report=report), embedded.layout.directory)
 
 
-def inspect(embedded: server.Embedded, size: int, *, report: Report = ignore) -> Loss:
+def find_loss(embedded: server.Embedded, size: int, *, report: Report = ignore) -> Loss:
     """Return what the embedded server holds; a server that is stopped is started for that, and stopped again."""
     directory = str(embedded.layout.directory)
     try:
@@ -101,7 +101,7 @@ def inspect(embedded: server.Embedded, size: int, *, report: Report = ignore) ->
     return Loss(directory, size, {name: impact for name, impact in found.items() if name != "postgres" or impact.rows})
 
 
-def agree(loss: Loss, agreement: Agreement) -> None:
+def assert_agreed(loss: Loss, agreement: Agreement) -> None:
     """Return if the server may be removed, else raise ConsentError; asks where that is possible."""
     names, confirm = loss.names_to_confirm, agreement.confirm
     if confirm and confirm != (names or confirm):

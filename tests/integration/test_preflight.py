@@ -217,3 +217,11 @@ def test_drop_by_an_owner_without_createdb_must_forget_the_properties(server: Te
 def test_confirmation_of_another_name_is_refused(built: Target) -> None:
     with pytest.raises(ConsentError):
         rebuild.drop(built, options(confirm="another"))
+
+
+@pytest.mark.slow
+def test_server_without_template0_is_named() -> None:
+    with servers.throwaway_server() as bare:
+        bare.execute("ALTER DATABASE template0 RENAME TO renamed")
+        with pytest.raises(PreflightError, match="no database template0"):
+            plan(bare.target("kapman_dev"))
