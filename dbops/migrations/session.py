@@ -199,6 +199,7 @@ class MigrationSession:
         try:
             self.connection.execute(command.sql.encode())
         except psycopg.Error as error:
+            self.watch.end()
             raise self._failure(command, error) from None
         finally:
             self.watch.end()

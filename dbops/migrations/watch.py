@@ -25,6 +25,8 @@ _WAITING = """
 SELECT extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(l.waitstart))::float8
 FROM pg_catalog.pg_locks AS l WHERE l.pid = %s AND NOT l.granted
 """
+# What the server's own limit is late by at most, in seconds.
+_SLACK = 1.0
 # If it still waits by then.
 _CANCEL = """
 SELECT pg_catalog.pg_cancel_backend(l.pid) FROM pg_catalog.pg_locks AS l WHERE l.pid = %s AND NOT l.granted LIMIT 1
@@ -35,7 +37,8 @@ SELECT pg_catalog.pg_cancel_backend(l.pid) FROM pg_catalog.pg_locks AS l WHERE l
 class _Running:
     """What the watched session does now; `since` is the client's monotonic clock, `interval` how soon to look.
 
-    `bound` is how long the attempt may wait for locks in all; all are seconds, and 0 is no bound.
+    `bound` is how long the attempt may wait for locks in all, `longest` how long for one of them; all are seconds, and
+    0 is no bound.
     """
 
     where: str
@@ -43,6 +46,7 @@ class _Running:
     since: float
     interval: float
     bound: float = 0.0
+    longest: float = 0.0
 
 
 class LockWatch:
@@ -89,11 +93,13 @@ class LockWatch:
     def begin(self, where: str, statement: str, limit: float, *, bounded: bool) -> None:
         """Watch from now on a statement; `limit` is how long it may wait for a lock, in seconds, and 0 is no limit.
 
-        If `bounded`, the attempt may wait no longer for all of its locks: the statement that does is canceled.
+        If `bounded`, the attempt may wait no longer for all of its locks: the statement that does is canceled. So is
+        one that waits much longer for a single lock, as where a file has put the server's own limit out of force.
         """
         self.blockers = ()
         self._interval = min(_LONGEST_INTERVAL, limit / 4) or _LONGEST_INTERVAL
-        self._running = _Running(where, statement, time.monotonic(), self._interval, limit if bounded else 0.0)
+        longest = limit + _SLACK if limit else 0.0
+        self._running = _Running(where, statement, time.monotonic(), self._interval, limit if bounded else 0.0, longest)
 
     def end(self) -> None:
         """Watch no longer."""
@@ -141,7 +147,8 @@ class LockWatch:
             self._report(events.Message("INFO", f"waiting for a lock held by {'; '.join(seen)}", running.where))
         row: Any = connection.execute(_WAITING, [self._pid]).fetchone()
         self._waiting = float(row[0] or 0)
-        if running.bound and self.waited + self._waiting > running.bound and self._running is running:
+        late = 0 < running.bound < self.waited + self._waiting or 0 < running.longest < self._waiting
+        if late and self._running is running:
             self.expired = True
             connection.execute(_CANCEL, [self._pid])
 

@@ -307,13 +307,20 @@ def test_only_what_blocks_nobody_while_it_waits_waits_for_long(tmp_path: Path, s
     assert MigrationOptions(lock_timeout="3s").lock_timeout_for(file) == "3s"
 
 
+UNLIMITED = """DO $$ DECLARE name text := 'lock_'; BEGIN
+EXECUTE 'SET ' || name || 'timeout = 0'; LOCK TABLE public.t; END $$"""
+
+
 @pytest.mark.slow
-def test_reader_does_not_queue_behind_a_statement_outside_a_transaction(empty: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize("statement", ["VACUUM FULL public.t", UNLIMITED])
+def test_reader_does_not_queue_behind_a_statement_outside_a_transaction(
+    empty: Target, tmp_path: Path, statement: str
+) -> None:
     migrate(empty, written(tmp_path, TABLE))
     with servers.connect(empty) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("BEGIN")
         holder.execute("SELECT FROM public.t")
-        files = discover(write(tmp_path, "-- migrate: no-transaction\nVACUUM FULL public.t;", first=2))
+        files = discover(write(tmp_path, f"-- migrate: no-transaction\n{statement};", first=2))
         running = pool.submit(migrate, empty, files, MigrationOptions(lock_budget="20s"))
         waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.t'::regclass)"
         while servers.rows(empty, waits) != [(True,)]:
