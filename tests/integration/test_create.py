@@ -16,7 +16,7 @@ from dbops.database import properties, rebuild
 from dbops.database.inspection import inspect, look_inside
 from dbops.database.operator import Operator, operating, scratch_database
 from dbops.database.properties import Kind
-from dbops.errors import Interrupted, PreflightError
+from dbops.errors import Interrupted, PreflightError, ServerError
 from dbops.events import Event, StepStarted, ignore
 from dbops.settings import SCRATCH_PREFIX, Target
 from tests.support import operators, servers
@@ -30,14 +30,16 @@ def create(target: Target) -> rebuild.CreateResult:
     return rebuild.create(target, options())
 
 
-def leave_behind(server: TestServer, target: Target, kind: Kind = Kind.BUILDING, owner: str = "postgres") -> str:
+def leave_behind(
+    server: TestServer, target: Target, kind: Kind = Kind.BUILDING, owner: str = "postgres", **changes: Any
+) -> str:
     """Make a scratch database with a marker, as a run leaves it that was killed; return its name."""
     name = f"{SCRATCH_PREFIX}{uuid.uuid4().hex[:12]}"
     server.execute(f'CREATE DATABASE "{name}" OWNER {owner} TEMPLATE template0')
     with postgres.maintenance(target) as connection:
         found = properties.find_database(connection, name)
     assert found
-    marker = properties.marker(kind, target.database, found.properties).text()
+    marker = properties.marker(kind, target.database, replace(found.properties, **changes)).text()
     server.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker)))
     return name
 
@@ -117,6 +119,32 @@ def test_failed_create_leaves_no_scratch_database(server: TestServer, target: Ta
     assert not exists(server, target.database)
 
 
+def test_security_label_that_cannot_be_set_again_is_named_and_leaves_no_scratch_database(
+    server: TestServer, target: Target
+) -> None:
+    with postgres.operator_session(target) as connection:
+        operator = Operator(connection, target, 30, ignore)
+        found = operator.clean_up_and_inspect()
+        labelled = replace(found.server.template0, security_labels=(("nowhere", "secret"),))
+        with pytest.raises(PreflightError, match='security label provider "nowhere" is not loaded'):
+            operator.create(replace(found, server=replace(found.server, template0=labelled)))
+        operator.undo()
+    assert operators.scratch_databases(server) == []
+
+
+def test_database_whose_privileges_cannot_be_given_again_is_not_put_in_place(
+    server: TestServer, target: Target
+) -> None:
+    """A grant by a role without grant option is a mere warning of PostgreSQL's."""
+    with operators.role(server) as grantor, operators.role(server) as reader:
+        acl = tuple(properties.Grant(*who, "CONNECT", False) for who in (("postgres", grantor), (grantor, reader)))
+        successor = leave_behind(server, target, Kind.SUCCESSOR, acl=acl)
+        with pytest.raises(ServerError, match=f"the new {target.database} would differ in: .*acl"):
+            create(target)
+        assert not exists(server, target.database)
+        assert exists(server, successor)
+
+
 def test_scratch_database_is_gone_even_after_a_failure(server: TestServer, target: Target) -> None:
     with contextlib.suppress(ZeroDivisionError), scratch_database(target) as made:
         assert exists(server, made.database)
@@ -132,6 +160,23 @@ def test_scratch_database_left_over_is_dropped_and_that_of_a_run_at_work_is_not(
         create(target)
         assert not exists(server, left)
         assert exists(server, made.database)
+
+
+def test_database_that_was_created_this_instant_is_left_alone_by_operators_of_others(
+    server: TestServer, target: Target
+) -> None:
+    others: list[Target] = []
+
+    def create_another(event: Event) -> None:
+        if "CREATE DATABASE" in str(event) and not others:
+            others.append(renamed(target, servers.fresh_name()))
+            create(others[0])
+
+    try:
+        assert rebuild.create(target, options(), report=create_another).created
+    finally:
+        for other in others:
+            drop_quietly(server, other.database)
 
 
 def test_database_named_like_a_scratch_one_is_not_touched(server: TestServer, target: Target) -> None:

@@ -60,6 +60,8 @@ def test_what_blocks_or_would_go_with_a_drop_is_found(own_server: TestServer, pr
         connection.execute("PREPARE TRANSACTION 'undecided'")
     try:
         found = plan(precious)
+        with servers.database(server) as other:
+            of_another_database = refused(plan(other))
         with pytest.raises(PreflightError) as error:
             rebuild.rebuild(precious, options(yes=True))
     finally:
@@ -68,6 +70,7 @@ def test_what_blocks_or_would_go_with_a_drop_is_found(own_server: TestServer, pr
         server.execute("ALTER SUBSCRIPTION paper SET (slot_name = NONE)", name)
         server.execute("DROP SUBSCRIPTION paper", name)
     assert refused(found) == {"no prepared transactions", "no replication slots", "no subscriptions"}
+    assert of_another_database == set()
     assert len(error.value.notes) == 3
     assert all(word in "".join(error.value.notes) for word in ("undecided", f"slot_{name}", "paper"))
     assert works(server, precious)
