@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dbops import __version__, migrations, postgres
-from dbops.database import existing
+from dbops.database import existing, rebuild
 from dbops.errors import MigrationError, PreflightError, ServerError
 from dbops.events import Event, Message
 from dbops.migrations import MigrationOptions, State, discover, migrate, plan
@@ -79,10 +80,30 @@ def test_wait_for_operators_and_migrations_together_is_as_long_as_it_says(empty:
             release = threading.Timer(1, other.close)
             release.start()
             with pytest.raises(PreflightError, match="another operator is at work on") as refused:
-                existing.migrate(empty, files, MigrationOptions(patience=2))
+                existing.migrate(empty, files, MigrationOptions(patience=4))
             release.join()
-    assert 2 <= time.monotonic() - began < 4
+    assert 4 <= time.monotonic() - began < 8
     assert "Nothing was applied." in refused.value.advice
+
+
+@pytest.mark.slow
+def test_rebuild_waits_for_a_migration_and_names_it_when_the_time_is_up(empty: Target, small: dict[str, Any]) -> None:
+    said: list[str] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, Message) and event.text.startswith("waiting up to"):
+            said.append(event.text)
+            if len(said) == 2:
+                threading.Timer(0.5, other.close).start()
+
+    with postgres.connect(empty) as other:
+        holder = f"process {other.info.backend_pid} ("
+        assert postgres.try_lock(other, migrations.MIGRATION_LOCK)
+        with pytest.raises(PreflightError, match=f"a migration of {empty.database} is running") as refused:
+            rebuild.rebuild(empty, operators.options(timeout=0.5, **small), report=note)
+        assert refused.value.state == f"{empty.database} was not changed."
+        rebuild.rebuild(empty, operators.options(timeout=60, **small), report=note)
+    assert [holder in text for text in (*refused.value.notes, *said)] == [True, True, True]
 
 
 def test_lock_is_free_where_a_migration_gave_up(empty: Target, tmp_path: Path) -> None:
