@@ -37,6 +37,15 @@ def test_undo_puts_the_old_database_back_and_drops_the_new_one(
     assert operators.scratch_databases(server) == []
 
 
+def test_kept_database_that_an_undo_left_open_when_it_was_killed_is_closed_by_the_next_command(
+    server: TestServer, empty: Target, small: dict[str, Any]
+) -> None:
+    name = kept(server, empty, small)
+    server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    rebuild.create(empty, options())
+    assert server.execute(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'") == [(False,)]
+
+
 def test_undo_that_keeps_can_be_undone(server: TestServer, precious: Target, small: dict[str, Any]) -> None:
     kept(server, precious, small)
     for there in (True, False, True):
