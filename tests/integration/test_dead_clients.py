@@ -16,7 +16,8 @@ from tests.support.forwarder import forwarder
 from tests.support.migration_files import write
 from tests.support.servers import TestServer
 
-PATIENCE = 3.0
+# Far less than the statements take, and enough for a machine that is busy.
+PATIENCE = 10.0
 LOCK = "LOCK TABLE public.ohlcv IN ACCESS EXCLUSIVE MODE; "
 BLOCK = f"DO $$ BEGIN {LOCK} PERFORM pg_catalog.pg_sleep(30); END $$;\n"
 # More statements than travel ahead: some are still unread by the server when the client is killed.

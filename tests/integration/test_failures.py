@@ -22,7 +22,7 @@ def mortal() -> Iterator[TestServer]:
 def test_verb_lets_go_when_it_is_killed_and_ends_with_exit_code_3_when_the_server_restarts(
     mortal: TestServer, verb: str
 ) -> None:
-    assert failures.killed(mortal, verb) < 3
+    assert failures.killed(mortal, verb) < 10
     code, printed = failures.restarted(mortal, verb)
     assert code == 3, printed
     assert "`invoke db.wait`" in printed

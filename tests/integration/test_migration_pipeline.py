@@ -55,9 +55,9 @@ def test_each_statement_is_reported_with_its_time(empty: Target, tmp_path: Path)
     events: list[Event] = []
     migrate(empty, written(tmp_path, "SELECT pg_sleep(0.3);\nSELECT 1;", "SELECT 2;"), report=events.append)
     slow, fast, other = (e.seconds or 0 for e in events if isinstance(e, StatementFinished))
-    assert 0.3 <= slow < 1
-    assert 0 < fast < 0.2
-    assert 0 < other < 0.2
+    assert slow >= 0.3
+    assert 0 < fast < slow
+    assert 0 < other < slow
 
 
 def test_lock_wait_in_the_middle_of_a_pipeline_names_file_line_and_holder(empty: Target, tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_progress_follows_the_server(empty: Target, tmp_path: Path) -> None:
         if isinstance(event, Progress):
             times[event.item] = time.monotonic()
 
-    migrate(empty, written(tmp_path, "SELECT 1;", "SELECT pg_sleep(0.5);", "SELECT 3;"), report=note)
-    assert times["0002_do_step2"] - times["0001_do_step1"] < 0.4
-    assert times["0003_do_step3"] - times["0002_do_step2"] > 0.4
+    migrate(empty, written(tmp_path, "SELECT 1;", "SELECT pg_sleep(0.8);", "SELECT 3;"), report=note)
+    assert times["0002_do_step2"] - times["0001_do_step1"] < 0.7
+    assert times["0003_do_step3"] - times["0002_do_step2"] > 0.7
 
 
 @pytest.mark.parametrize(
