@@ -216,7 +216,7 @@ def test_verb_that_reads_has_a_deadline(built: Target) -> None:
     assert done.returncode == 3, done.stderr
     assert "no result within 0.5 s" in done.stderr
     assert "--timeout" in done.stderr
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_deadline_ends_what_runs_and_is_over_afterwards(empty: Target) -> None:
@@ -228,12 +228,22 @@ def test_deadline_ends_what_runs_and_is_over_afterwards(empty: Target) -> None:
         assert connection.execute("SELECT 1 FROM pg_catalog.pg_sleep(0.4)").fetchone() == (1,)
 
 
+def test_deadline_inside_another_one_does_not_prolong_it(empty: Target) -> None:
+    with (
+        postgres.connect(empty) as connection,
+        pytest.raises(psycopg.OperationalError, match=r"no result within 0\.3 s"),
+        postgres.deadline(0.3),
+        postgres.deadline(60),
+    ):
+        connection.execute("SELECT pg_catalog.pg_sleep(2)")
+
+
 def test_deadline_holds_while_a_connection_is_made(server: TestServer, empty: Target) -> None:
     with forwarder(server, limit=0) as (far, _):
         began = time.monotonic()
         with pytest.raises(ServerError), postgres.deadline(1), postgres.reader(far.target(empty.database)):
             pass
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
