@@ -197,6 +197,7 @@ CONCURRENT = {
 
 
 @pytest.mark.parametrize("kind", CONCURRENT)
+@pytest.mark.slow
 def test_change_of_the_same_object_by_another_session_is_tried_again(empty: Target, tmp_path: Path, kind: str) -> None:
     theirs, ours = CONCURRENT[kind]
     said: list[str] = []
@@ -209,7 +210,8 @@ def test_change_of_the_same_object_by_another_session_is_tried_again(empty: Targ
                 if "waiting for a lock" in event.text:
                     other.execute("COMMIT")
 
-        result = migrate(empty, written(tmp_path, ours), MigrationOptions(lock_timeout="1min"), report=watch)
+        # The pause before the second attempt is as long.
+        result = migrate(empty, written(tmp_path, ours), MigrationOptions(lock_timeout="5s"), report=watch)
     assert (result.retries, len(result.applied)) == (1, 1)
     assert [text for text in said if "by another session; attempt 2" in text]
 
