@@ -211,7 +211,12 @@ class Pipeline(Generic[Command]):
 
     def end_group(self) -> None:
         """End the statements of which the server skips the rest after an error."""
-        self._connection.pgconn.pipeline_sync()
+        pgconn = self._connection.pgconn
+        try:
+            pgconn.pipeline_sync()
+        except psycopg.OperationalError:
+            # On a connection that was lost just now this says only that there is no pipeline.
+            raise psycopg.OperationalError(pgconn.get_error_message()) from None
         self._group_is_open = False
         self._sent.append((None, 0))
 

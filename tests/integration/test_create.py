@@ -132,12 +132,20 @@ def test_security_label_that_cannot_be_set_again_is_named_and_leaves_no_scratch_
     assert operators.scratch_databases(server) == []
 
 
-def test_database_whose_privileges_cannot_be_given_again_is_not_put_in_place(
+def test_database_whose_privileges_cannot_be_given_again_is_neither_made_nor_put_in_place(
     server: TestServer, target: Target
 ) -> None:
     """A grant by a role without grant option is a mere warning of PostgreSQL's."""
     with operators.role(server) as grantor, operators.role(server) as reader:
         acl = tuple(properties.Grant(*who, "CONNECT", False) for who in (("postgres", grantor), (grantor, reader)))
+        with postgres.operator_session(target) as connection:
+            operator = Operator(connection, target, 30, ignore)
+            found = operator.clean_up_and_inspect()
+            wanted = replace(found.server.template0, acl=acl)
+            with pytest.raises(ServerError, match=f"the new {target.database} would differ in: .*acl"):
+                operator.create(replace(found, server=replace(found.server, template0=wanted)))
+            operator.undo()
+        assert operators.scratch_databases(server) == []
         successor = leave_behind(server, target, Kind.SUCCESSOR, acl=acl)
         with pytest.raises(ServerError, match=f"the new {target.database} would differ in: .*acl"):
             create(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,9 +14,11 @@ import psycopg
 import pytest
 
 from dbops import migrations
-from dbops.database import existing, rebuild
-from dbops.errors import DbopsError, PreflightError
+from dbops.database import existing, operator, rebuild
+from dbops.database.inspection import Impact, impact
+from dbops.errors import DbopsError, PreflightError, ServerError
 from dbops.events import Event, Message
+from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options, scheduler_runs
@@ -299,5 +301,58 @@ def test_session_that_is_lost_blames_no_property_and_leaves_nothing(
         rebuild.rebuild(precious, options(yes=True, **small), report=end_operator)
     assert "again as it is" not in lost.value.what
     assert lost.value.state == f"{precious.database} was not changed."
+    assert operators.works(server, precious)
+    assert operators.scratch_databases(server) == []
+
+
+@pytest.mark.slow
+def test_session_that_began_in_the_moment_of_closing_is_ended_before_the_next_attempt(
+    server: TestServer, empty: Target, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[Connection] = []
+    leave = operator.Operator.leave
+
+    def leave_and_let_one_in(self: operator.Operator) -> None:
+        leave(self)
+        if self.closed_at is not None and not late:
+            server.execute(f'ALTER DATABASE "{empty.database}" ALLOW_CONNECTIONS true')
+            late.append(servers.connect(empty))
+            server.execute(f'ALTER DATABASE "{empty.database}" ALLOW_CONNECTIONS false')
+
+    monkeypatch.setattr(operator.Operator, "leave", leave_and_let_one_in)
+    result = rebuild.rebuild(empty, options(timeout=20, **small))
+    assert [session.pid for session in result.ended] == [late[0].info.backend_pid]
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        late[0].execute("SELECT 1")
+
+
+def end_from_outside(inside: Connection, server: TestServer) -> None:
+    """End a session before it asks anything."""
+    server.execute(f"SELECT pg_terminate_backend({inside.info.backend_pid}, 5000)")
+
+
+def end_itself(inside: Connection, _: TestServer) -> None:
+    """End a session while it asks something."""
+    inside.execute("SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [(end_from_outside, "server closed the connection"), (end_itself, "terminating connection")]
+)
+def test_session_that_is_ended_while_it_looks_for_rows_does_not_count_as_an_unreadable_database(
+    server: TestServer,
+    precious: Target,
+    small: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Connection, TestServer], None],
+    said: str,
+) -> None:
+    def look(inside: Connection) -> Impact:
+        end(inside, server)
+        return impact(inside)
+
+    monkeypatch.setattr(operator, "impact", look)
+    with pytest.raises(ServerError, match=said):
+        rebuild.rebuild(precious, options(confirm=precious.database, **small))
     assert operators.works(server, precious)
     assert operators.scratch_databases(server) == []
