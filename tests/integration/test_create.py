@@ -98,6 +98,29 @@ def test_database_that_is_built_lets_no_one_else_in(
         servers.drop_quietly(server, target.database)
 
 
+@pytest.mark.parametrize("who", ["superuser for an owner", "owner"])
+def test_database_that_is_built_lets_no_one_else_in_at_the_instant_in_which_it_is_open(
+    server: TestServer, target: Target, small: dict[str, Any], who: str
+) -> None:
+    refused: list[str] = []
+
+    with operators.role(server) as owner, operators.role(server) as other:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+
+        def enter(event: Event) -> None:
+            if "ALLOW_CONNECTIONS true" not in str(event) or refused:
+                return
+            (scratch,) = operators.scratch_databases(server)
+            for role in (other,) if who == "owner" else (owner, other):
+                with pytest.raises(psycopg.OperationalError, match=r"too many connections|CONNECT privilege"):
+                    psycopg.connect(dsn(as_role(replace(target, database=scratch), role)))
+                refused.append(role)
+
+        rebuild.rebuild(as_role(target, owner) if who == "owner" else target, options(**small), report=enter)
+        assert refused
+        servers.drop_quietly(server, target.database)
+
+
 def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
     with pytest.raises(PreflightError, match="partly dropped"):
