@@ -606,13 +606,7 @@ class Operator:
 
     def _is_usable(self) -> bool:
         """Return whether the session can run statements: no answer is under way, and no transaction is left open."""
-        connection = self.connection
-        if connection.closed or connection.broken:
-            return False
-        status = connection.info.transaction_status
-        if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-            connection.rollback()
-        return connection.info.transaction_status == TransactionStatus.IDLE
+        return self.connection.info.transaction_status == TransactionStatus.IDLE
 
     def _begin(self, statements: Sequence[sql.Composable], name: str, report: Report | None = None) -> Database:
         """Begin a transaction with statements, in one round trip, and return a database as it is then."""

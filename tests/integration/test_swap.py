@@ -306,6 +306,23 @@ def test_session_that_is_lost_blames_no_property_and_leaves_nothing(
 
 
 @pytest.mark.slow
+def test_owner_drops_a_database_that_autovacuum_works_in() -> None:
+    """Only a superuser may end its workers by force."""
+    dawdling = "autovacuum_naptime = 1\nautovacuum_vacuum_cost_delay = 100\nautovacuum_vacuum_cost_limit = 1\n"
+    with servers.throwaway_server(servers.PRELOAD + dawdling) as server, operators.role(server) as owner:
+        own = as_role(server.target("kapman_dev"), owner)
+        server.execute(f"CREATE DATABASE kapman_dev OWNER {owner} TEMPLATE template0")
+        servers.run(own, "CREATE TABLE t AS SELECT generate_series(1, 100000) AS n", "DELETE FROM t")
+        works = "SELECT 1 FROM pg_stat_activity WHERE datname = 'kapman_dev' AND backend_type = 'autovacuum worker'"
+        deadline = time.monotonic() + 60
+        while not server.execute(works):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert rebuild.drop(own, options(confirm="kapman_dev", timeout=15)).existed
+        assert not operators.exists(server, "kapman_dev")
+
+
+@pytest.mark.slow
 def test_session_that_began_in_the_moment_of_closing_is_ended_before_the_next_attempt(
     server: TestServer, empty: Target, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
