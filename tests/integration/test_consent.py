@@ -87,6 +87,16 @@ def test_table_that_is_locked_or_may_not_be_read_counts_as_full(server: TestServ
         assert "permission denied" in look_inside(as_role(built, other)).evidence
 
 
+def test_rebuild_without_the_consent_that_is_known_to_be_needed_builds_nothing(
+    precious: Target, small: dict[str, Any]
+) -> None:
+    said: list[str] = []
+    with pytest.raises(ConsentError, match="rows would be lost"):
+        rebuild.rebuild(precious, options(**small), report=lambda event: said.append(str(event)))
+    assert said
+    assert not any("CREATE DATABASE" in event for event in said)
+
+
 def test_rows_that_a_policy_hides_count(server: TestServer, target: Target) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')

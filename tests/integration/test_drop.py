@@ -54,6 +54,17 @@ def test_drop_ends_idle_busy_and_locking_sessions_and_names_them(server: TestSer
     assert not exists(server, built.database)
 
 
+def test_owner_who_may_not_create_databases_is_told_that_a_drop_loses_the_properties(
+    server: TestServer, target: Target
+) -> None:
+    with operators.role(server, "LOGIN") as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        with pytest.raises(PreflightError, match="would lose its properties with the drop") as refused:
+            rebuild.drop(as_role(target, owner), options())
+        assert refused.value.hint.startswith("Add --forget to lose them")
+        assert rebuild.drop(as_role(target, owner), options(), forget=True).existed
+
+
 def test_drop_of_a_missing_database_changes_nothing(target: Target) -> None:
     assert not drop(target).existed
 

@@ -54,6 +54,26 @@ def test_index_that_an_attempt_left_invalid_is_built_anew_in_the_next_attempt(em
     assert indexes(empty) == [("t_n_key", True)]
 
 
+@pytest.mark.slow
+def test_index_that_another_session_builds_meanwhile_is_not_left_by_the_file(empty: Target, tmp_path: Path) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    wait = """DO $$ BEGIN
+        WHILE pg_catalog.to_regclass('public.theirs') IS NULL LOOP PERFORM pg_catalog.pg_sleep(0.05); END LOOP;
+    END $$;"""
+    runs = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'DO %theirs%' AND state = 'active')"
+    with servers.connect(empty) as holder, ThreadPoolExecutor(2) as pool:
+        holder.execute("BEGIN; LOCK TABLE public.t IN ROW EXCLUSIVE MODE")
+        running = pool.submit(migrate, empty, discover(write(tmp_path, f"-- migrate: no-transaction\n{wait}", first=2)))
+        while servers.rows(empty, runs) != [(True,)]:
+            time.sleep(0.02)
+        building = pool.submit(run, empty, "CREATE INDEX CONCURRENTLY theirs ON public.t (n)")
+        applied = running.result().applied
+        holder.execute("COMMIT")
+        building.result()
+    assert len(applied) == 1
+    assert indexes(empty) == [("theirs", True)]
+
+
 @pytest.mark.parametrize("quoted", [False, True])
 def test_detaching_that_was_interrupted_is_completed(empty: Target, tmp_path: Path, quoted: bool) -> None:
     """A reader of the partitioned table keeps DETACH PARTITION CONCURRENTLY waiting after its first commit."""
