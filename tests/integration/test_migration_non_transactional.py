@@ -58,13 +58,19 @@ def test_index_that_an_attempt_left_invalid_is_built_anew_in_the_next_attempt(em
 def test_index_that_another_session_builds_meanwhile_is_not_left_by_the_file(empty: Target, tmp_path: Path) -> None:
     migrate(empty, written(tmp_path, TABLE))
     wait = """DO $$ BEGIN
-        WHILE pg_catalog.to_regclass('public.theirs') IS NULL LOOP PERFORM pg_catalog.pg_sleep(0.05); END LOOP;
+        FOR n IN 1..600 LOOP
+            EXIT WHEN EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 'theirs');
+            PERFORM pg_catalog.pg_sleep(0.05);
+        END LOOP;
     END $$;"""
-    runs = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'DO %theirs%' AND state = 'active')"
+    runs = """SELECT EXISTS (SELECT FROM pg_stat_activity
+        WHERE query LIKE '%theirs%' AND state = 'active' AND pid <> pg_backend_pid())"""
     with servers.connect(empty) as holder, ThreadPoolExecutor(2) as pool:
         holder.execute("BEGIN; LOCK TABLE public.t IN ROW EXCLUSIVE MODE")
         running = pool.submit(migrate, empty, discover(write(tmp_path, f"-- migrate: no-transaction\n{wait}", first=2)))
+        until = time.monotonic() + 30
         while servers.rows(empty, runs) != [(True,)]:
+            assert time.monotonic() < until
             time.sleep(0.02)
         building = pool.submit(run, empty, "CREATE INDEX CONCURRENTLY theirs ON public.t (n)")
         applied = running.result().applied
