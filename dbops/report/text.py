@@ -693,7 +693,8 @@ def rehearsed(found: Rehearsal, console: Console) -> None:
 def status(found: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files compare."""
     labelled = f"; labelled {found.label.environment}" if found.label else ""
-    facts(console, {"engine": f"{found.engine}{labelled}"})
+    # As the session has it: the header names what was asked for, which may be several hosts.
+    facts(console, {"engine": f"{found.server}: {found.engine}{labelled}"})
     wide = console.width >= WIDE
     columns = {"state": "left", "migration": "text", "applied, UTC": "left", "by": "left"}
     rows: list[list[str | Text]] = []
