@@ -73,8 +73,10 @@ def test_index_that_another_session_builds_meanwhile_is_not_left_by_the_file(emp
             assert time.monotonic() < until
             time.sleep(0.02)
         building = pool.submit(run, empty, "CREATE INDEX CONCURRENTLY theirs ON public.t (n)")
-        applied = running.result().applied
-        holder.execute("COMMIT")
+        try:
+            applied = running.result().applied
+        finally:
+            holder.execute("COMMIT")
         building.result()
     assert len(applied) == 1
     assert indexes(empty) == [("theirs", True)]
