@@ -374,6 +374,31 @@ def test_commit_whose_answer_is_lost_is_looked_up(
         assert not status(empty, discover(tmp_path)).has_ledger
 
 
+@pytest.mark.parametrize(
+    ("committed", "state"), [(True, "0001_do_step1 is committed"), (False, "Nothing was applied.")]
+)
+def test_commit_that_is_interrupted_is_looked_up(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool, state: str
+) -> None:
+    """Right before or right after the server commits."""
+    from dbops.migrations.session import MigrationSession
+
+    original = MigrationSession.script
+
+    def script(self: MigrationSession, *statements: str) -> object:
+        if statements == ("COMMIT",):
+            if committed:
+                original(self, "COMMIT")
+            raise Interrupted
+        return original(self, *statements)
+
+    monkeypatch.setattr(MigrationSession, "script", script)
+    with pytest.raises(Interrupted) as interrupted:
+        migrate(empty, written(tmp_path, TABLE))
+    assert state in interrupted.value.state
+    assert status(empty, discover(tmp_path)).has_ledger == committed
+
+
 def test_commit_whose_outcome_cannot_be_read_is_reported_as_unknown(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from tests.support import operators, servers
 from tests.support.forwarder import forwarder
 from tests.support.migration_files import write, written
 from tests.support.operators import options
+from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
 
 # How long a verb may take when its network stops, with the times of `quick`.
@@ -195,6 +196,20 @@ def test_statement_that_takes_long_is_not_taken_for_a_stalled_connection(server:
             limited = operators.as_role(far.target(empty.database), role)
             with postgres.connect(limited) as connection:
                 assert connection.execute("SELECT 1 FROM pg_catalog.pg_sleep(4)").fetchone() == (1,)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_statement_that_takes_long_behind_a_pooler_is_not_taken_for_a_stalled_connection(
+    server: TestServer, empty: Target
+) -> None:
+    """The server knows the session by another number than the client."""
+    with (
+        pooler_of(server) as pooler,
+        postgres.reader(pooler.target(empty.database)) as connection,
+        postgres.reading(connection),
+    ):
+        assert connection.execute("SELECT 1 FROM pg_catalog.pg_sleep(4)").fetchone() == (1,)
 
 
 @pytest.mark.slow
