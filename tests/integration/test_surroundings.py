@@ -143,7 +143,7 @@ def test_foreign_database_is_met_with_the_advice_to_correct_its_name_first(serve
         assert advice, words
         for line in advice:
             # No command that builds or migrates another database: each names this one.
-            named = re.findall(rf"--env test --url '[^']*dbname={empty.database}\b[^']*'`", line)
+            named = re.findall(rf"--env test --url [^`]*\b(?:dbname=|:\d+/){empty.database}\b[^`]*`", line)
             assert line.count("`invoke ") == len(named), line
             assert "password=" not in line
         if words not in ("db.rebuild --plan", "db.drift", "db.drop --yes"):
