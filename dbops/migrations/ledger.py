@@ -345,23 +345,23 @@ def tool(directory: Path) -> str:
     return f"{__version__} ({commit})" if done.returncode == 0 and commit.isalnum() else __version__
 
 
-def record_sql(migration: Migration, duration_ms: int | None = None) -> str:
+def record_sql(migration: Migration, duration_ms: int | None = None, *, begun: bool = False) -> str:
     """Return the statement that writes a file's row; without a duration, the file has not finished.
 
+    `begun` is whether there may be the row of a run that did not finish the file, which it then takes the place of.
     The name of no function or operator is looked up in it, so that any search path will do. It is parsed anew for each
     file: to prepare it saved nothing that could be measured at 1,000 files, once the durations are written together.
     """
     tool_version = tool(migration.path.parent)
     duration = "NULL" if duration_ms is None else str(duration_ms)
+    values = ", ".join(f"{name} = excluded.{name}" for name in _FIELDS[1:])
+    replacing = f" ON CONFLICT (version) DO UPDATE SET {values} WHERE {TABLE}.duration_ms IS NULL"
     return (
         f"INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version) VALUES "
         f"({migration.version}, '{migration.name}', '{migration.checksum}', {duration}, '{tool_version}')"
+        + replacing
+        * begun
     )
-
-
-def forget_sql(migration: Migration) -> str:
-    """Return the statement that deletes the row of a run that did not finish a file."""
-    return f"DELETE FROM {LEDGER} WHERE version OPERATOR(pg_catalog.=) {migration.version} AND duration_ms IS NULL"
 
 
 def durations_sql(files: Sequence[Migration]) -> str:

@@ -77,6 +77,8 @@ def _record(
         found = session.begin(migration)
         session.record(migration, duration_ms)
         session.assert_ledger([migration], definition or found, finished=duration_ms is not None)
+        if session.options.custody:
+            session.options.custody.take_back(session.connection)
         session.script("COMMIT")
     except (psycopg.Error, StatementError) as error:
         session.roll_back()

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,7 +157,9 @@ def apply(
         report(Message("DEBUG" if options.fresh else "INFO", f"{found.engine}; {found.summary}", str(target)))
         report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
         if before_commit and not chosen:
-            before_commit(connection)
+            # What it writes for a check is rolled back here too.
+            with as_owner(connection, target, session.owner, check=True) if options.check else nullcontext():
+                before_commit(connection)
         if chosen and target.environment == "prod" and not (options.fresh or options.check):
             postgres.restore_point(connection, f"migrate {target.database}", report)
         unfinished = [item.version for item in found.having(State.UNFINISHED)]
@@ -197,11 +199,10 @@ def _apply_in_transaction(
     what was done in `session.open`. Raises MigrationError, after which nothing of the transaction is applied unless it
     says so.
     """
-    custody = session.options.custody
     session.first_attempt()
     while True:
         try:
-            definition = session.begin(files[0], *(custody.hand_over_sql() if custody else ()))
+            definition = session.begin(files[0])
             for migration in files:
                 timeout = session.options.statement_timeout_for(migration)
                 session.send(session.settings_sql(migration, "public", statement_timeout=timeout), migration)
@@ -219,8 +220,8 @@ def _apply_in_transaction(
             session.transactions += 1
             if before_commit:
                 before_commit(session.connection)
-            if custody:
-                custody.take_back(session.connection)
+            if session.options.custody:
+                session.options.custody.take_back(session.connection)
             if session.options.check:
                 session.script("ROLLBACK")
             else:
@@ -336,12 +337,12 @@ def _assert_rights(connection: Connection, target: Target, owner: str) -> None:
 
 
 @contextmanager
-def as_owner(connection: Connection, target: Target, owner: str) -> Iterator[None]:
+def as_owner(connection: Connection, target: Target, owner: str, *, check: bool = False) -> Iterator[None]:
     """Run what is inside in a transaction as the database's owner; empty is the session's own role.
 
-    Raises PreflightError where a superuser would run code of other roles.
+    For a check it is rolled back. Raises PreflightError where a superuser would run code of other roles.
     """
-    with postgres.translated(target), connection.transaction():
+    with postgres.translated(target), connection.transaction(force_rollback=check):
         if superuser := code_of_others.possible(connection):
             connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             code_of_others.keep_out(connection, target, superuser)

@@ -42,7 +42,7 @@ _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 _RESET = (
     "RESET SESSION AUTHORIZATION",
     "RESET ALL",
-    "SET client_encoding = 'UTF8'",
+    postgres.RESTORE_SETTINGS,
     # Only some roles may set these, so they are left alone where they are as they should be.
     """
     SELECT pg_catalog.set_config(s.name, s.value, true)
@@ -231,17 +231,19 @@ class MigrationSession:
         calls = (f"pg_catalog.set_config('{name}', '{value}', {local})" for name, value in values.items())
         return f"SELECT {', '.join(calls)}"
 
-    def begin(self, first: Migration, *before: str) -> str:
+    def begin(self, first: Migration) -> str:
         """Begin a transaction as the database's owner, in a session that no earlier file has changed.
 
-        It has the migration lock to its end, whatever a file releases; the ledger is created if there is none.
-        `before` are statements to run before it acts as the owner. Returns the ledger's definition. Raises
-        StatementError where another attempt may succeed, PreflightError if another session has the lock.
+        It has the migration lock to its end, whatever a file releases; the ledger is created if there is none. A
+        database in custody is handed over to the owner: take it back before the commit. Returns the ledger's
+        definition. Raises StatementError where another attempt may succeed, PreflightError if another session has the
+        lock.
         """
+        custody = self.options.custody
         beginning = [
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
             f"SELECT pg_catalog.pg_try_advisory_xact_lock({MIGRATION_LOCK})",
-            *before,
+            *(custody.hand_over_sql() if custody else ()),
             *([*self.owner_sql(), self.settings_sql(first, "pg_catalog")] if self.clean else self.reset_sql(first)),
         ]
         ending = [*self._missing, ledger.DEFINITION]
@@ -264,9 +266,7 @@ class MigrationSession:
 
     def record(self, migration: Migration, duration_ms: int | None = None) -> None:
         """Send a file's row, in place of the one of a run that did not finish it."""
-        if migration.version in self.rows:
-            self.send(ledger.forget_sql(migration), migration)
-        self.send(ledger.record_sql(migration, duration_ms), migration)
+        self.send(ledger.record_sql(migration, duration_ms, begun=migration.version in self.rows), migration)
 
     def assert_ledger(self, files: Sequence[Migration], definition: str, *, finished: bool = True) -> None:
         """Wait until files have run and are recorded; MigrationError if the ledger is not what it is to be then.

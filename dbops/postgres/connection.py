@@ -57,11 +57,21 @@ SETTINGS: Mapping[str, str] = {
 }
 # What PostgreSQL 17 added, the second one in updates of older versions too: in force where the server knows them.
 ADDED: Mapping[str, str] = {"transaction_timeout": "0", "restrict_nonsystem_relation_kind": ""}
-_SET_ADDED = f"""
-SELECT pg_catalog.set_config(s.name, s.value, true)
-FROM (VALUES {", ".join(f"('{name}', '{value}')" for name, value in ADDED.items())}) AS s (name, value)
+
+
+def _setting_those_that_differ(settings: Mapping[str, str], *, local: bool) -> str:
+    """Return what sets those that the server knows, for the transaction if `local`; the search path is pg_catalog."""
+    values = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
+    return f"""
+SELECT pg_catalog.set_config(s.name, s.value, {local})
+FROM (VALUES {values}) AS s (name, value)
 WHERE pg_catalog.current_setting(s.name, true) <> s.value
 """  # noqa: S608
+
+
+_SET_ADDED = _setting_those_that_differ(ADDED, local=True)
+# After a RESET ALL, which puts PGDATESTYLE and PGTZ of the environment into force.
+RESTORE_SETTINGS = _setting_those_that_differ({**SETTINGS, **ADDED}, local=False)
 # What holds when a session begins, and later is the session's own affair: it loads nothing, and acts as the role that
 # connected, or as the one that this role has been given with ALTER ROLE. A role that an owner has set for its database
 # does not count: it would have code of that owner's trusted, which says SET ROLE NONE.

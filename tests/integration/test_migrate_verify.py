@@ -13,6 +13,7 @@ from dbops.database import existing, schema
 from dbops.errors import CheckError, UsageError
 from dbops.settings import MIGRATIONS, SCHEMA, Target
 from tests.support import servers
+from tests.support.servers import TestServer
 
 NEXT = (
     "-- Why: more.\n-- Locks: none\nCREATE TABLE public.more (id integer);\nCOMMENT ON TABLE public.more IS 'More';\n"
@@ -76,6 +77,15 @@ def test_new_database_is_labelled_before_it_is_verified(empty: Target) -> None:
     assert existing.migrate(empty, migrations.discover(MIGRATIONS), verify=True).applied
     with servers.connect(empty) as connection:
         assert label.read(connection) == label.Label("dev", native=True)
+
+
+def test_check_of_nothing_leaves_the_label_of_a_copy_as_it_is(server: TestServer, built: Target) -> None:
+    label_of_copy = '\'{"environment": "dev", "system_identifier": "1"}\''
+    server.execute(f"COMMENT ON SCHEMA dbops IS {label_of_copy}", built.database)
+    check = migrations.MigrationOptions(check=True)
+    assert existing.migrate(built, migrations.discover(MIGRATIONS), check, verify=True).applied == ()
+    with servers.connect(built) as connection:
+        assert label.read(connection) == label.Label("dev", native=False)
 
 
 def test_earlier_commits_stay_and_are_named_where_the_last_file_makes_the_difference(

@@ -201,6 +201,25 @@ def test_right_that_a_role_lacks_is_named_before_the_first_statement(
         server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
 
 
+def test_rights_that_a_message_names_are_enough_for_a_file_outside_a_transaction(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    index = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY u_n ON public.u (n);"
+    files = discover(write(tmp_path, "CREATE TABLE public.u (n integer);", index, first=2))
+    with operators.role(server, "LOGIN") as lean:
+        for grant in ("USAGE ON SCHEMA dbops", "SELECT ON dbops.schema_migrations"):
+            server.execute(f"GRANT {grant} TO {lean}", empty.database)
+        with pytest.raises(ServerError, match="lacks") as refused:
+            plan(as_role(empty, lean), files)
+        for grant in refused.value.hint.partition("let it run: ")[2].rstrip(";").split(";"):
+            server.execute(grant, empty.database)
+        try:
+            assert len(migrate(as_role(empty, lean), files).applied) == 2
+        finally:
+            server.execute(f'DROP DATABASE "{empty.database}" WITH (FORCE)')
+
+
 def test_owner_whose_schema_public_belongs_to_another_is_told(
     server: TestServer, target: Target, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from dbops.errors import CheckError, ConsentError, MigrationError, PreflightErro
 from dbops.events import Event, StepStarted
 from dbops.settings import Target
 from tests.support import operators, servers
+from tests.support.migration_files import write
 from tests.support.operators import Clients, as_role, exists, options, scheduler_runs, works
 from tests.support.processes import run_invoke
 from tests.support.servers import TestServer
@@ -201,6 +203,19 @@ def test_what_migrations_set_on_their_own_database_stays(
             rebuild.rebuild(operator, options(**small))
             assert server.execute(query) == [(own, 20, "by a migration", "{work_mem=9MB}", False)]
         servers.drop_quietly(server, target.database)
+
+
+def test_first_file_may_run_outside_a_transaction_where_the_owner_is_another_role(
+    server: TestServer, target: Target, tmp_path: Path, small: dict[str, Any]
+) -> None:
+    with operators.role(server, "LOGIN") as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        directory = write(
+            tmp_path / "migrations", "-- migrate: no-transaction\nANALYZE;", "CREATE TABLE public.t (n integer);"
+        )
+        rebuild.rebuild(target, options(yes=True, **{**small, "migrations": directory}))
+        tables = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname IN ('dbops', 'public')"
+        assert server.execute(tables, target.database) == [(owner,)]
 
 
 def test_plan_only_reads(server: TestServer, precious: Target) -> None:

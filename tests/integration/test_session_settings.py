@@ -16,6 +16,7 @@ from dbops.database.schema import drift
 from dbops.label import Label
 from dbops.settings import CHECKS, MIGRATIONS, Target
 from tests.support import operators
+from tests.support.migration_files import written
 from tests.support.operators import as_role, options
 from tests.support.servers import TestServer
 
@@ -94,6 +95,22 @@ def test_newest_time_is_written_in_the_same_way_under_any_settings(server: TestS
             connection.execute(statement.encode())
     (ticks,) = (table for table in look_inside(styled).tables if table.name == "public.ticks")
     assert ticks.newest == "2024-03-31 12:00:00+00"
+
+
+@pytest.mark.parametrize("header", ["", "-- migrate: no-transaction\n"])
+def test_migrations_run_with_the_same_settings_in_any_environment(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    table = (
+        "CREATE TABLE public.t AS SELECT current_setting('datestyle') AS style, current_setting('timezone') AS zone;"
+    )
+    migrations.migrate(empty, written(tmp_path, header + table, header + table.replace("public.t", "public.u")))
+    with postgres.connect(empty) as connection:
+        for name in ("t", "u"):
+            rows = connection.execute(f"SELECT style, zone FROM public.{name}".encode()).fetchall()
+            assert rows == [("ISO, MDY", "UTC")]
 
 
 @pytest.mark.parametrize("verb", ["db.status", "db.migrate", "db.drift", "db.verify"])
