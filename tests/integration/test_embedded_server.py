@@ -20,7 +20,7 @@ import pytest
 from dbops import label, server, settings
 from dbops.errors import ServerError
 from dbops.events import Event
-from dbops.server import access
+from dbops.server import access, cluster
 from dbops.server.cluster import Account, Cluster, Postmaster, postmaster
 from dbops.server.directory import Layout
 from dbops.settings import ROOT
@@ -148,6 +148,32 @@ def test_pid_file_that_names_another_process_does_not_prevent_a_start(embedded: 
     finally:
         other.kill()
         other.wait()
+
+
+def test_pid_file_stays_while_a_process_works_in_the_data_directory(
+    embedded: server.Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.up(embedded)
+    pid_file = embedded.layout.data / "postmaster.pid"
+    text = pid_file.read_text().splitlines(keepends=True)
+    server.down(embedded)
+    monkeypatch.setattr(cluster, "LEFTOVER_SECONDS", 0.2)
+    # A postmaster that was killed leaves children, and another program may get its pid: a second server would ruin the
+    # data.
+    child = as_server("sh", "-c", f"cd {embedded.layout.data} && exec sleep 60")
+    other = as_server("sleep", "60")
+    try:
+        while not cluster.works_in(child.pid, embedded.layout.data):
+            time.sleep(0.01)
+        pid_file.write_text("".join([f"{other.pid}\n", *text[1:]]))
+        with pytest.raises(ServerError, match="did not start"):
+            server.up(embedded)
+        assert pid_file.read_text().startswith(f"{other.pid}\n")
+    finally:
+        for process in (child, other):
+            process.kill()
+            process.wait()
+    assert server.up(embedded)
 
 
 def test_incomplete_data_directory_is_replaced(fresh: server.Embedded) -> None:
