@@ -86,7 +86,7 @@ def plan(target: Target, migrations: tuple[Migration, ...], options: MigrationOp
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
         if found.pending:
-            _assert_rights(connection, target, options.owner)
+            _assert_rights(connection, target, options.owner or found.owner)
         if found.pending and code_of_others.possible(connection):
             code_of_others.refuse(connection, target)
     chosen = found.to_apply(options.to)
@@ -302,7 +302,7 @@ def _refuse(session: MigrationSession, chosen: tuple[Migration, ...], *, verifie
     if not options.fresh:
         assert_limits(chosen)
         if chosen:
-            _assert_rights(connection, target, options.owner)
+            _assert_rights(connection, target, session.owner)
             session.guarded = code_of_others.possible(connection)
     alone = [migration for migration in chosen if not migration.header.transactional]
     if options.check and alone:
@@ -322,9 +322,9 @@ def _refuse(session: MigrationSession, chosen: tuple[Migration, ...], *, verifie
         )
 
 
-def _assert_rights(connection: Connection, target: Target, owner: str) -> None:
-    """Raise ServerError if the role that acts as the owner, or as `owner`, lacks what any migration needs."""
-    row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": owner}).fetchone()
+def _assert_rights(connection: Connection, target: Target, role: str) -> None:
+    """Raise ServerError if a role, or the session's own where it is empty, lacks what any migration needs."""
+    row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": role}).fetchone()
     missing, role, owner = row
     if missing:
         grants = "; ".join(f"GRANT {what} TO {postgres.quoted(role)}" for what in missing)

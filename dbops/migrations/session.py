@@ -92,7 +92,7 @@ def migrating(
 ) -> Iterator[MigrationSession]:
     """Make a connection the session that migrates the database, watched by `observer` or a connection of its own.
 
-    It is left as it was, without what files left in it, and without the migration lock.
+    It is left without what files left in it and without the migration lock, and acts as the role that connected.
     """
     if connection.info.encoding != "utf-8":
         connection.execute("SET client_encoding = 'UTF8'")

@@ -246,7 +246,12 @@ class Pipeline(Generic[Command]):
 
     def _wait(self, most_commands: int, most_bytes: int) -> None:
         """Wait until no more than that has no result."""
-        self._connection.wait(self._received(most_commands, most_bytes))
+        try:
+            self._connection.wait(self._received(most_commands, most_bytes))
+        except psycopg.Error:
+            # A server that ends a session says why in a result, before the connection is lost.
+            if not self._error:
+                raise
         if self._error:
             raise self._error
 

@@ -343,6 +343,8 @@ def test_lost_connection_is_reported_with_the_state(empty: Target, tmp_path: Pat
         migrate(empty, written(tmp_path, text, first=2))
     assert failure.value.location is not None
     assert failure.value.location.line == 2
+    assert failure.value.sqlstate == "57P01"
+    assert failure.value.notes == ("server: terminating connection due to administrator command",)
     assert "Nothing was applied." in failure.value.advice
     assert [item.state for item in status(empty, discover(tmp_path)).items] == [State.APPLIED, State.PENDING]
 

@@ -1,9 +1,7 @@
 -- What the role that migrations run as lacks, as what to GRANT, nothing for a superuser; that role, and the database's
--- owner. It is the one that was named, or the owner if the session may act as the owner, or the session's own.
+-- owner. It is the one that was named, or the session's own.
 WITH acting AS MATERIALIZED (
-    SELECT pg_catalog.pg_get_userbyid(d.datdba) AS owner, coalesce(nullif(%(role)s::name, ''), CASE
-        WHEN pg_catalog.pg_has_role(session_user, d.datdba, 'MEMBER') THEN pg_catalog.pg_get_userbyid(d.datdba)
-        ELSE session_user END) AS role
+    SELECT pg_catalog.pg_get_userbyid(d.datdba) AS owner, coalesce(nullif(%(role)s::name, ''), session_user) AS role
     FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 )
 SELECT pg_catalog.array_agg(needed.what ORDER BY needed.number),
