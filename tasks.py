@@ -439,7 +439,7 @@ def psql(run: Run, target: "Target", command: Annotated[str, "Run this SQL and e
 
     arguments, environ = psql.command(target, run.environ, sql=command)
     psql.check(target, ask=sys.stdin.isatty())
-    run.code = run.view.github.run(arguments, environ)
+    run.code = run.view.github.run(arguments, environ, last=run.last)
 
 
 @task(klass=Verb, state=READS)

@@ -124,6 +124,7 @@ class Verb(Task):  # type: ignore[type-arg]
         """Run the body with the values of its own options; None is the value of one that was not given."""
         line = _CommandLine.of(context)
         with running(format, log_level, formats=self.choices["format"], state=self.state) as run:
+            run.last = line.tasks == 1
             from dbops import settings
             from dbops.errors import UsageError
             from dbops.events import Began
@@ -203,8 +204,12 @@ def _flag(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _CommandLine:
-    """All verbs of the command line that runs, with what they are called here and their options."""
+    """All verbs of the command line that runs, with what they are called here and their options.
 
+    `tasks` counts the words that name one, be it a verb or a task of another project.
+    """
+
+    tasks: int = 0
     verbs: tuple[tuple[str, Verb, Mapping[str, Any]], ...] = ()
     names: Mapping[str, Verb] = field(default_factory=dict)
 
@@ -216,6 +221,7 @@ class _CommandLine:
             return cls()
         tasks = [(task.name or "", program.collection[task.name], task.as_kwargs) for task in program.tasks]
         return cls(
+            len(tasks),
             tuple((name, verb, given) for name, verb, given in tasks if isinstance(verb, Verb)),
             dict(verbs(program.collection)),
         )
@@ -255,13 +261,15 @@ class _CommandLine:
 class Run:
     """One run of a verb: the view that shows events and results, and the exit code, which a verb may set.
 
-    `details` is whether the log level is DEBUG; a verb sets `quiet` if an interruption is how it ends.
+    `details` is whether the log level is DEBUG, `last` whether nothing else is to run after it; a verb sets `quiet` if
+    an interruption is how it ends.
     """
 
     view: View
     environ: Mapping[str, str] = field(repr=False)
     format: str
     details: bool
+    last: bool = False
     target: Target | None = None
     quiet: bool = False
     code: int = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
-from dbops.errors import DbopsError, Location
+from dbops.errors import DbopsError, Interrupted, Location
 from dbops.report.commands import complete
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class GitHub:
             is_file = False
         return stream if is_file else cast("TextIO", Log(stream))
 
-    def run(self, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    def run(self, arguments: Sequence[str], environ: Mapping[str, str], *, last: bool) -> int:
         """Run a program that prints text of others, and return its exit code; what GitHub reads of it is guarded.
 
-        Where GitHub reads nothing, the program takes this one's place.
+        Where GitHub reads nothing and this is the `last` thing to do, the program takes this one's place.
         """
         streams = (sys.stdout, sys.stderr)
-        if all(self.guarded(stream) is stream for stream in streams):
+        if last and all(self.guarded(stream) is stream for stream in streams):
             os.execve(arguments[0], [*arguments], dict(environ))  # noqa: S606
         out, err = (None if self.guarded(stream) is stream else subprocess.PIPE for stream in streams)
         with subprocess.Popen(arguments, env=environ, stdout=out, stderr=err) as child:  # noqa: S603
@@ -76,8 +76,11 @@ class GitHub:
                 for thread in threads:
                     thread.join()
                 code = child.wait()
-            except BaseException:
+            except Interrupted as interrupt:
                 child.terminate()
+                for thread in threads:
+                    thread.join(1)
+                interrupt.state = f"{Path(arguments[0]).name} was ended; what it had committed stays."
                 raise
         # Ended by a signal: as a shell has it.
         return code if code >= 0 else 128 - code
@@ -176,11 +179,18 @@ class Log:
 
 
 def _copy(source: IO[bytes], stream: TextIO) -> None:
-    """Copy the lines that a program prints, without commands."""
+    """Copy the lines that a program prints, without commands; it learns that the reader is gone, as without us."""
     for line in source:
         text = _COMMANDS.sub(r"\1\\", line.decode("utf-8", "surrogateescape"))
-        stream.buffer.write(text.encode("utf-8", "surrogateescape"))
-        stream.buffer.flush()
+        try:
+            stream.buffer.write(text.encode("utf-8", "surrogateescape"))
+            stream.buffer.flush()
+        except OSError:
+            from dbops.report import hush
+
+            hush(stream)
+            source.close()
+            return
 
 
 def command(name: str, properties: Mapping[str, str], message: str) -> str:

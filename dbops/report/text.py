@@ -761,7 +761,7 @@ def _done(result: MigrationResult, console: Console) -> None:
     what = "applied and rolled back" if result.rolled_back else "applied"
     did = f"{len(result.applied):,} {what} in {result.seconds:.2f} s" if result.applied else "nothing to apply"
     say(console, "ok", f"{result.database}: {did}, {result.before:,} applied before, {result.pending:,} pending")
-    if result.rolled_back:
+    if result.rolled_back and result.applied:
         say(console, "next", "`invoke db.migrate` applies it")
     elif result.applied and not result.pending:
         say(console, "next", "`invoke db.verify` checks the schema")

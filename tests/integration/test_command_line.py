@@ -202,6 +202,40 @@ def test_psql_writes_to_a_file_as_it_is_and_ends_as_it_ended_in_github_actions(
     assert psql("SELECT 1 / 0", server, built.database, GITHUB_ACTIONS="true")[0] == 1
 
 
+@pytest.mark.parametrize("environ", [{}, {"GITHUB_ACTIONS": "true"}], ids=["terminal", "GitHub"])
+def test_tasks_behind_psql_run_too(server: TestServer, built: Target, environ: dict[str, str]) -> None:
+    words = ["db.psql", "-c", "SELECT 'first'", "db.psql", "-c", "SELECT 1 / 0", "db.fingerprint"]
+    with processes.start_invoke(*words, DATABASE_URL=server.url(built.database), **environ) as process:
+        out, err = process.communicate()
+    assert (process.returncode, "first" in out, err) == (1, True, "ERROR:  division by zero\n")
+
+
+def test_psql_ends_when_nobody_reads_it_in_github_actions(server: TestServer, built: Target) -> None:
+    environ = {"DATABASE_URL": server.url(built.database), "GITHUB_ACTIONS": "true"}
+    with processes.start_invoke("db.psql", "-c", "SELECT generate_series(1, 100000)", **environ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr
+        assert (process.stderr.read(), process.wait()) == ("", 128 + signal.SIGPIPE)
+
+
+def test_interrupted_psql_is_not_said_to_have_changed_nothing_in_github_actions(
+    server: TestServer, built: Target
+) -> None:
+    environ = {"DATABASE_URL": server.url(built.database), "GITHUB_ACTIONS": "true"}
+    slow = "DO $$ BEGIN RAISE NOTICE 'began'; PERFORM pg_sleep(60); END $$"
+    with processes.start_invoke("db.psql", "-c", slow, **environ) as process:
+        assert process.stderr
+        assert "began" in process.stderr.readline()
+        process.terminate()
+        said = process.stderr.read()
+    assert (said, process.returncode) == (
+        "interrupted: psql was ended; what it had committed stays.\n",
+        128 + signal.SIGTERM,
+    )
+
+
 def test_step_summary_of_github_actions_has_what_verify_found(
     server: TestServer, built: Target, tmp_path: Path
 ) -> None:
