@@ -126,11 +126,11 @@ def test_system_databases_are_refused(server: TestServer, database: str) -> None
 
 @pytest.mark.slow
 def test_owner_who_may_not_connect_to_postgres_migrates_his_database(
-    own_server: TestServer, target: Target, postgres_is_closed: None
+    own_server: TestServer, postgres_is_closed: None
 ) -> None:
     with operators.role(own_server, "LOGIN") as owner:
-        own_server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
-        own = as_role(target, owner)
+        own = as_role(own_server.target(fresh_name()), owner)
+        own_server.execute(f'CREATE DATABASE "{own.database}" OWNER {owner} TEMPLATE template0')
         assert len(existing.migrate(own, FILES).applied) == len(FILES)
         assert existing.migrate(own, FILES).applied == ()
         for verb in (["db.migrate"], ["db.migrate", "--plan"], ["db.migrate", "--check"], ["db.status"]):

@@ -158,7 +158,7 @@ def test_each_verb_works_or_names_the_statement_after_which_it_does(
     chosen = CASES[name]
     version = int(str(server.execute("SHOW server_version_num")[0][0])) // 10_000
     if version < chosen.since:
-        pytest.skip(f"grants have these options since PostgreSQL {chosen.since}")
+        return  # There is no such grant to try.
     # Up to PostgreSQL 15 such a role has no rights in schema public of a database of its own.
     more = {"db.drift --build"} if version < 16 and chosen.role == "NOINHERIT CREATEDB" else set()
     with made(server, target, chosen) as mine:

@@ -270,7 +270,7 @@ def test_server_that_an_interrupted_destroy_has_started_is_named(
         server.up(embedded)
         raise Interrupted
 
-    monkeypatch.setattr(whole_server, "inspect", started)
+    monkeypatch.setattr(whole_server, "find_loss", started)
     said = []
     for _ in range(2):
         with pytest.raises(Interrupted) as caught:

@@ -58,6 +58,9 @@ def restored(server: TestServer, built: Target) -> Iterator[Target]:
 def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
     server: TestServer, built: Target, restored: Target, checkout: Path
 ) -> None:
+    [[version]] = servers.rows(built, "SHOW server_version")
+    if int(str(version).split(".")[0]) > servers.local_installation().major:
+        pytest.skip("pg_dump of this machine is older than the server")
     fill(built)
     environ = {"DATABASE_URL": dsn(built), "RESTORED_URL": restored.url(), "RESTORED": restored.database}
     for words in ("pg_dump", "pg_restore", "db.drift"):
