@@ -13,11 +13,11 @@ _SHORTEST, _LONGEST = 0.001, (2**31 - 1) / 1000
 
 
 def empty(option: str) -> UsageError:
-    """Return the error of an option that is given and empty."""
+    """Return the error of an option, or of a word in its place, that is given and empty."""
     return UsageError(
         f"{option} is empty",
         where=option,
-        hint="Give it a value, or leave the option out. A variable in the command may not be set.",
+        hint="Give it a value, or leave it out. A variable in the command may not be set.",
     )
 
 

@@ -237,3 +237,10 @@ def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[st
     out, err = capsys.readouterr()
     assert json.loads(err)["seconds"] == 0.123
     assert json.loads(out)["seconds"] == 1.0
+
+
+def test_check_of_no_migration_advises_nothing() -> None:
+    found = Trial(MigrationPlan("d", "s", 6, (), 0, 0), MigrationResult("d", (), 6, 0, 0, 0, True, 0.0))
+    assert printed(lambda console: text.tried(found, console)) == [
+        "  ok      d: nothing to apply, 6 applied before, 0 pending"
+    ]
