@@ -44,7 +44,7 @@ Timeout = Annotated[float, "Seconds to wait for other operators, and for session
 # db: the four steps, alone and as one
 
 
-@task(klass=Verb, makes_server=True)
+@task(klass=Verb, makes_server=True, apart=(("plan", "check"),))
 def rebuild(
     run: Run,
     target: "Target",

@@ -198,7 +198,7 @@ def _refused(path: str) -> Iterator[None]:
         raise UsageError(
             f"cannot write the result: {error.strerror}",
             where=path,
-            hint="Give --output a file in a directory that exists, that you may write to, and that has room.",
+            hint="It takes a file in a directory that exists, that you may write to, and that has room.",
         ) from None
 
 
