@@ -159,7 +159,10 @@ def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
     creators = [grant.grantee for grant in inspection.wanted.effective_acl() if grant.privilege == "CREATE"]
     yield judged(
         "right to create schemas",
-        bool(creators) or server.superuser or server.roles.get(owner, NO_RIGHTS).superuser,
+        # Nothing can be granted on a database that is not there: this hinders its migrations then, not its creation.
+        inspection.database is None
+        or server.roles.get(owner, NO_RIGHTS).superuser
+        or any(role in ("", owner) or server.may_act_for(role) for role in creators),
         f"{owner} may not create schemas in {inspection.target.database}, its own database",
         f"As the owner, run GRANT CREATE ON DATABASE {quoted(inspection.target.database)} TO {quoted(owner)}.",
     )

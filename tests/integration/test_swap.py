@@ -104,17 +104,41 @@ def test_role_with_too_few_connections_is_refused_before_anything_is_created(
         assert bool(created) == enough
 
 
+@pytest.mark.parametrize("who", ["the owner", "a superuser"])
 def test_owner_that_may_not_create_schemas_is_told_so_before_anything_is_built(
-    server: TestServer, target: Target, small: dict[str, Any]
+    server: TestServer, target: Target, small: dict[str, Any], who: str
+) -> None:
+    with operators.role(server) as owner, operators.role(server) as other:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        server.execute(f'REVOKE CREATE ON DATABASE "{target.database}" FROM {owner}')
+        own = target
+        if who == "the owner":
+            own = as_role(target, owner)
+            server.execute(f'GRANT CREATE ON DATABASE "{target.database}" TO {other}')
+        with pytest.raises(PreflightError, match="may not create schemas") as refused:
+            rebuild.rebuild(own, options(**small))
+        server.execute(refused.value.hint.removeprefix("As the owner, run ").removesuffix("."))
+        rebuild.rebuild(own, options(**small))
+        server.execute(f'DROP DATABASE "{target.database}" WITH (FORCE)')
+
+
+def test_database_whose_owner_may_not_create_schemas_is_created_again_as_it_was(
+    server: TestServer, target: Target
 ) -> None:
     with operators.role(server) as owner:
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
         server.execute(f'REVOKE CREATE ON DATABASE "{target.database}" FROM {owner}')
         own = as_role(target, owner)
-        with pytest.raises(PreflightError, match="may not create schemas") as refused:
-            rebuild.rebuild(own, options(**small))
-        server.execute(refused.value.hint.removeprefix("As the owner, run ").removesuffix("."))
-        rebuild.rebuild(own, options(**small))
+        rebuild.drop(own, options())
+        assert rebuild.create(own, options()).kept
+        created = f"SELECT has_database_privilege('{owner}', '{target.database}', 'CREATE')"
+        assert server.execute(created) == [(False,)]
+
+
+def test_superuser_that_does_not_inherit_rebuilds(server: TestServer, target: Target, small: dict[str, Any]) -> None:
+    with operators.role(server, "LOGIN SUPERUSER NOINHERIT") as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        rebuild.rebuild(as_role(target, owner), options(**small))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ WITH me AS (
 )
 SELECT r.rolname, pg_catalog.pg_has_role(r.oid, 'USAGE'), pg_catalog.pg_has_role(r.oid, me.become),
        pg_catalog.pg_has_role(me.login, r.oid, me.become) AND NOT me.login_rolsuper,
-       r.rolsuper, r.rolcreatedb, r.rolinherit OR me.become = 'SET'
+       r.rolsuper, r.rolcreatedb, r.rolinherit OR r.rolsuper OR me.become = 'SET'
 FROM pg_catalog.pg_roles AS r CROSS JOIN me
 WHERE r.oid IN (SELECT d.datdba FROM pg_catalog.pg_database AS d)
    OR (NOT me.login_rolsuper
