@@ -175,7 +175,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
                 operator.become(inside, new.wanted.owner)
                 label.add_rebuild(inside, found.impact.label if found.impact else None, built.fingerprint)
 
-        old: dict[str, Any] = {}
+        kept = left = ""
         if options.check:
             with steps.timed("drop") as outcome:
                 operator.drop(new.name)
@@ -183,15 +183,17 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
         else:
             now = operator.built(new)
             wanted = properties.with_changes(new.before, now, new.wanted)
-            old = _put_in_place(operator, found, now, wanted, steps, keep=options.keep)
+            kept, left = _put_in_place(operator, found, now, wanted, steps, keep=options.keep)
             if found.successor and not found.exists:
                 operator.drop_scratch(found.successor.name)
             if built.timescaledb:
                 operator.assert_scheduler()
     return RebuildResult(
         **_common(operator),
-        **old,
         lost=lost,
+        unavailable=operator.unavailable,
+        kept=kept,
+        left=left,
         migrations=built.migrations,
         checks=built.checks,
         fingerprint=built.fingerprint,
@@ -370,10 +372,10 @@ def _lost(
 
 def _put_in_place(
     operator: Operator, found: Inspection, new: Database, wanted: Properties, steps: Steps, *, keep: bool
-) -> dict[str, Any]:
+) -> tuple[str, str]:
     """Close the target, give its name to another database, and drop the old one unless it is kept.
 
-    Return what a result says of that. An old one that cannot be dropped is dropped by the next run.
+    Return the old one's name if it is kept, and if it could not be dropped: then the next run drops it.
     """
     with steps.timed("swap") as outcome:
         if found.exists:
@@ -381,15 +383,14 @@ def _put_in_place(
         old = operator.swap(found, new, wanted, keep=keep)
         operator.start_scheduler()
         outcome.append(f"{operator.name} is open")
-    outage = {"unavailable": operator.unavailable}
     if not old or keep:
-        return {**outage, "kept": old}
+        return old, ""
     with steps.timed("drop") as outcome:
         trouble = operator.drop_scratch(old)
         outcome.append("the next rebuild, drop or create tries again" if trouble else "the old database is gone")
     if trouble:
         operator.report(Message("WARNING", f"the old database is left as {old}: {trouble}"))
-    return {**outage, "left": old if trouble else ""}
+    return "", old if trouble else ""
 
 
 def _common(operator: Operator) -> dict[str, Any]:
@@ -576,7 +577,14 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
             made = ("encoding", "provider", "collate", "ctype", "locale", "icu_rules", "tablespace")
             wanted = replace(found.wanted, **{name: getattr(chosen.catalog, name) for name in made})
             operator.prepare(chosen, wanted)
-        old = _put_in_place(operator, found, chosen, wanted, steps, keep=options.keep)
+        kept, left = _put_in_place(operator, found, chosen, wanted, steps, keep=options.keep)
         if holds.timescaledb:
             operator.assert_scheduler()
-    return UndoResult(**_common(operator), **old, lost=lost, replaced=chosen.name)
+    return UndoResult(
+        **_common(operator),
+        lost=lost,
+        unavailable=operator.unavailable,
+        kept=kept,
+        left=left,
+        replaced=chosen.name,
+    )

@@ -197,10 +197,8 @@ class MigrationSession:
         """Run a command by itself, outside a transaction; StatementError if it fails."""
         self._begin(command)
         try:
-            self.connection.execute(command.sql.encode())
-        except psycopg.Error as error:
-            self.watch.end()
-            raise self._failure(command, error) from None
+            with self._located():
+                self.connection.execute(command.sql.encode())
         finally:
             self.watch.end()
         self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
