@@ -63,7 +63,8 @@ def schema_asked(connection: Connection, *, timescaledb: bool) -> Callable[[], s
 
     `timescaledb` is whether the database has that extension. Not in a transaction.
     """
-    # Sorted, so that the server has all rows before it sends the first: it would wait where nobody reads them yet.
+    # Sorted, since the server then finishes its work before it sends a row. Otherwise it would stop in the middle, with
+    # its buffer full and nobody reading yet.
     query = (statement(present=TIMESCALEDB if timescaledb else ()) + "ORDER BY 2", ())
     waited = asked_together(connection, [query], lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
 

@@ -148,7 +148,7 @@ def asked(connection: Connection, groups: Sequence[Sequence[str]]) -> Callable[[
 
 @contextmanager
 def _closed_on_error(connection: Connection) -> Iterator[None]:
-    """Close a connection whose use was interrupted, or failed: what comes over it next would be of the same use."""
+    """Close a connection over which answers may still arrive, after an error or an interruption."""
     try:
         yield
     except BaseException:

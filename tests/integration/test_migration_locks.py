@@ -18,6 +18,7 @@ import pytest
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished
 from dbops.migrations import MigrationOptions, State, discover, migrate, plan, run, status
+from dbops.migrations.session import MigrationSession
 from dbops.migrations.watch import LockWatch, _Running
 from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
@@ -349,23 +350,28 @@ def test_lost_connection_is_reported_with_the_state(empty: Target, tmp_path: Pat
     assert [item.state for item in status(empty, discover(tmp_path)).items] == [State.APPLIED, State.PENDING]
 
 
-@pytest.mark.parametrize("committed", [True, False])
-def test_commit_whose_answer_is_lost_is_looked_up(
-    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
+def end_at_commit(
+    monkeypatch: pytest.MonkeyPatch, ends: Callable[[MigrationSession], object], *, committed: bool
 ) -> None:
-    """The connection ends right before or right after the server commits."""
-    from dbops.migrations.session import MigrationSession
-
+    """Have `ends` called in place of a commit, right before or right after the server commits."""
     original = MigrationSession.script
 
     def script(self: MigrationSession, *statements: str) -> object:
         if statements == ("COMMIT",):
             if committed:
                 original(self, "COMMIT")
-            original(self, "SELECT pg_terminate_backend(pg_backend_pid())")
+            ends(self)
         return original(self, *statements)
 
     monkeypatch.setattr(MigrationSession, "script", script)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_commit_whose_answer_is_lost_is_looked_up(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    end = "SELECT pg_terminate_backend(pg_backend_pid())"
+    end_at_commit(monkeypatch, lambda session: session.connection.execute(end), committed=committed)
     with pytest.raises(MigrationError, match="the connection was lost during the commit") as failure:
         migrate(empty, written(tmp_path, TABLE))
     if committed:
@@ -382,19 +388,10 @@ def test_commit_whose_answer_is_lost_is_looked_up(
 def test_commit_that_is_interrupted_is_looked_up(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool, state: str
 ) -> None:
-    """Right before or right after the server commits."""
-    from dbops.migrations.session import MigrationSession
+    def interrupt(session: MigrationSession) -> None:
+        raise Interrupted
 
-    original = MigrationSession.script
-
-    def script(self: MigrationSession, *statements: str) -> object:
-        if statements == ("COMMIT",):
-            if committed:
-                original(self, "COMMIT")
-            raise Interrupted
-        return original(self, *statements)
-
-    monkeypatch.setattr(MigrationSession, "script", script)
+    end_at_commit(monkeypatch, interrupt, committed=committed)
     with pytest.raises(Interrupted) as interrupted:
         migrate(empty, written(tmp_path, TABLE))
     assert state in interrupted.value.state

@@ -241,13 +241,18 @@ def test_plain_clone_of_main_passes(repository: Repository, tmp_path: Path) -> N
     assert found.names == ()
 
 
+def clone_without_tags(repository: Repository, clone: Path) -> Path:
+    """Clone the repository, and return the directory of migrations in the clone."""
+    source = str(repository.root)
+    subprocess.run(["git", "clone", "--quiet", "--no-tags", source, str(clone)], check=True)
+    return clone / "db" / "migrations"
+
+
 def test_clone_without_the_tags_of_its_origin_is_an_unknown_history_in_ci(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.git("tag", "v1.0.0")
-    source, clone = str(repository.root), tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--no-tags", source, str(clone)], check=True)
-    directory = clone / "db" / "migrations"
+    directory = clone_without_tags(repository, tmp_path / "clone")
     monkeypatch.delenv("CI", raising=False)
     assert released.find(directory).names == ()
     monkeypatch.setenv("CI", "true")
@@ -255,7 +260,7 @@ def test_clone_without_the_tags_of_its_origin_is_an_unknown_history_in_ci(
         UnknownHistoryError, match=r"lacks the tags of origin, such as v1\.0\.0: run `git fetch --tags`"
     ):
         released.find(directory)
-    subprocess.run(["git", "-C", str(clone), "fetch", "--quiet", "--tags"], check=True)
+    subprocess.run(["git", "-C", str(directory), "fetch", "--quiet", "--tags"], check=True)
     assert len(released.find(directory).names) == 2
 
 
@@ -263,10 +268,9 @@ def test_clone_without_tags_that_are_no_versions_passes_in_ci(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.git("tag", "another/v1.0.0")
-    source, clone = str(repository.root), tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--no-tags", source, str(clone)], check=True)
+    directory = clone_without_tags(repository, tmp_path / "clone")
     monkeypatch.setenv("CI", "true")
-    assert released.find(clone / "db" / "migrations").names == ()
+    assert released.find(directory).names == ()
 
 
 def test_clone_whose_origin_cannot_be_asked_is_an_unknown_history_in_ci(

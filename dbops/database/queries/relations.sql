@@ -1,6 +1,7 @@
 -- The tables and materialized views whose rows could be lost, each with the table that people know it by: a chunk's
 -- hypertable, a partition's parent. The ledger is not one of them (a rebuild writes it again), nor is what TimescaleDB
--- keeps for itself in its schemas: its owner may have made other tables members of it. A table that would run code of its owner is never queried.
+-- keeps for itself in its schemas; the owner of the extension may have made other tables members of it, which count. A
+-- table that would run code of its owner is never queried.
 WITH RECURSIVE timescale AS (
     SELECT d.objid FROM pg_catalog.pg_depend AS d
     JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
