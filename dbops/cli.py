@@ -143,7 +143,13 @@ def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:
 
 
 def _end_with(what: str, hint: str) -> NoReturn:
-    sys.stderr.write(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}\n")
+    try:
+        sys.stderr.write(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}\n")
+        sys.stderr.flush()
+    except OSError:
+        from dbops.report import hush
+
+        hush(sys.stderr)
     sys.exit(WRONG_USAGE)
 
 

@@ -21,7 +21,7 @@ PROCESSES = min(8, 1 + (os.cpu_count() or 1))
 # What tasks print does not depend on where the tests run; a test that is about one of these sets it.
 for variable in (
     *("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE"),
-    "UV_RUN_RECURSION_DEPTH",
+    *("UV_RUN_RECURSION_DEPTH", "PYTHONUNBUFFERED"),
 ):
     os.environ.pop(variable, None)
 

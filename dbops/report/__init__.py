@@ -83,11 +83,8 @@ class View(ABC):
     def event(self, event: Event) -> None:
         """Show an event, if the log level lets it through."""
         if LEVELS[getattr(event, "level", "INFO")] >= self.threshold:
-            try:
+            with self._telling():
                 self.show_event(event)
-            except OSError:
-                # The output cannot be written (a full disk, a closed terminal): the work goes on without output.
-                self.threshold = SILENT
 
     @abstractmethod
     def show_event(self, event: Event) -> None:
@@ -115,7 +112,8 @@ class View(ABC):
     def error(self, error: DbopsError) -> int:
         """Print an error on stderr and return its exit code."""
         self.close()
-        self.show_error(error)
+        with self._telling():
+            self.show_error(error)
         self.github.error(error)
         return error.exit_code
 
@@ -123,9 +121,23 @@ class View(ABC):
     def show_error(self, error: DbopsError) -> None:
         """Print an error on stderr."""
 
-    @abstractmethod
     def interrupted(self, state: str) -> None:
         """Say in one line that the run was interrupted, in which state things are, and what continues."""
+        with self._telling():
+            self.show_interrupted(state)
+
+    @abstractmethod
+    def show_interrupted(self, state: str) -> None:
+        """Print on stderr that the run was interrupted."""
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Go on without output where stderr cannot be written: a full disk, a closed terminal."""
+        try:
+            yield
+        except OSError:
+            self.threshold = SILENT
+            hush(sys.stderr)
 
     @property
     def can_ask(self) -> bool:
@@ -210,6 +222,8 @@ def writing() -> Iterator[None]:
     except BrokenPipeError:
         hush(sys.stdout)
     except OSError as error:
+        # Python tries once more at its end to write what is left.
+        hush(sys.stdout)
         raise UsageError(
             f"cannot write the output: {error.strerror}",
             where="standard output",

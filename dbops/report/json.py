@@ -74,7 +74,7 @@ class JsonView(View):
             }
         )
 
-    def interrupted(self, state: str) -> None:
+    def show_interrupted(self, state: str) -> None:
         """Print the interruption as one line."""
         self._line({"event": "interrupted", "state": complete(state)})
 

@@ -175,7 +175,7 @@ class TextView(View):
             else:
                 self.err.print(Text(line), soft_wrap=True)
 
-    def interrupted(self, state: str) -> None:
+    def show_interrupted(self, state: str) -> None:
         """Print one line on stderr."""
         self.close()
         _flow(self.err, Text("interrupted: "), complete(state))

@@ -292,7 +292,23 @@ def test_result_that_cannot_be_written_is_an_error(server: TestServer, built: Ta
     done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "error: cannot write the output: No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("hint: Free some space")
+
+
+@pytest.mark.slow
+def test_exit_code_counts_where_messages_cannot_be_written(server: TestServer, built: Target) -> None:
+    environ = {**os.environ, "DATABASE_URL": server.url(built.database)}
+    for words, code in {
+        "db.verify": 0,
+        "db.verify --only none": 2,
+        "db.fingerprint > /dev/full": 2,
+        "db.verify --format json > /dev/full": 2,
+        "db.verify --missing": 2,
+        f"db.status --url '{server.url('missing')}'": 3,
+    }.items():
+        task = f"{sys.executable} -m invoke {words} 2> /dev/full"
+        done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, check=False)
+        assert done.returncode == code, words
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
