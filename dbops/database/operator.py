@@ -16,10 +16,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -45,6 +45,8 @@ from dbops.postgres import TIMEOUT, Connection, Session, lock_key, quoted, run, 
 from dbops.postgres.sessions import sessions
 from dbops.settings import SCRATCH_PREFIX, Target
 
+T = TypeVar("T")
+
 SCHEDULER = "TimescaleDB Background Worker Scheduler"
 # Pauses between attempts at what another session blocks for a moment, in seconds.
 PAUSE = 0.01
@@ -56,11 +58,8 @@ JOBS_TIMEOUT = 3.0
 LEAST_DROP_TIMEOUT = 6.0
 # How long CREATE DATABASE may take, in seconds: it copies some 7 MB, and may wait for a checkpoint.
 CREATE_TIMEOUT = 300.0
-HINDERED = (
-    psycopg.errors.ObjectInUse,
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.LockNotAvailable,
-)
+# A database may be in use for a moment: another attempt may succeed.
+IN_USE = (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +126,11 @@ class Operator:
         """Return the name of the target's database."""
         return self.target.database
 
+    @property
+    def _longest(self) -> float:
+        """Return how long a statement may take, in seconds: longer than it may wait for a lock, which says more."""
+        return max(self.timeout + 1, LEAST_DROP_TIMEOUT)
+
     # Look.
 
     def clean_up_and_inspect(self) -> Inspection:
@@ -169,20 +173,24 @@ class Operator:
         changed = False
         closed = database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
         if database and closed and found.server.may_act_for(database.catalog.owner):
-            with self.connection.transaction():
-                now = self.require(self.name)
-                if now.marker:
-                    opening = properties.putting_in_place(self.name, now.catalog, now.properties, self.role)
-                    run_together(self.connection, opening, self.report)
+            self._retry(self.name, self._open)
             self.report(Message("INFO", f"opened {self.name}, which an interrupted run had closed"))
             self.restart_scheduler()
             self.opened = changed = True
         if found.kept and found.kept.accepts_connections and found.server.may_act_for(found.kept.catalog.owner):
-            run(self.connection, _allow(found.kept.name, allowed=False), self.report)
+            self._allow(found.kept.name, allowed=False)
             changed = True
         for scratch in found.left_over:
             changed |= self._drop_left_over(scratch)
         return inspect(self.connection, self.target) if changed else found
+
+    def _open(self) -> None:
+        """Open the target with the properties that its marker keeps, in one transaction, unless that is done."""
+        with self.connection.transaction():
+            now = self.require(self.name)
+            if now.marker:
+                opening = properties.putting_in_place(self.name, now.catalog, now.properties, self.role)
+                run_together(self.connection, opening, self.report)
 
     def _drop_left_over(self, scratch: Database) -> bool:
         """Drop a scratch database unless its operator is at work; return whether it was dropped.
@@ -293,7 +301,7 @@ class Operator:
         them. Raises PreflightError if the server does not let the session in.
         """
         opening, was = self._opening(new)
-        run_together(self.connection, opening, self.report)
+        self._retry(new.name, lambda: run_together(self.connection, opening, self.report))
         try:
             inside = postgres.connect(replace(self.target, database=new.name))
         except ServerError as error:
@@ -308,13 +316,13 @@ class Operator:
             if self._is_usable():
                 now = replace(properties.given(new.wanted, self.role), comment=was.comment, allow_connections=False)
                 closing = properties.putting_in_place(new.name, was, now, self.role)
-                before = self._run_and_find(closing, new.name, self.report)
+                before = self._retry(new.name, lambda: self._run_and_find(closing, new.name, self.report))
         return replace(new, before=before.catalog), inside
 
     def _opening(self, new: New) -> tuple[list[sql.Composable], Properties]:
         """Return what opens a new database to the operator only, and the properties that it has then."""
         database, login = sql.Identifier(new.name), self.connection.info.user
-        allow = _allow(new.name, allowed=True)
+        allow = _allowing(new.name, allowed=True)
         # Superusers are let in whatever the limit is.
         if self.connection.info.parameter_status("is_superuser") == "on":
             return [sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(database), allow], new.before
@@ -329,12 +337,12 @@ class Operator:
     def look_into(self, kept: Database) -> Connection:
         """Return a session in a database that is kept, which is open for the instant of connecting."""
         self.has_changed = True
-        run(self.connection, _allow(kept.name, allowed=True), self.report)
+        self._allow(kept.name, allowed=True)
         try:
             return postgres.connect(replace(self.target, database=kept.name))
         finally:
             if self._is_usable():
-                run(self.connection, _allow(kept.name, allowed=False), self.report)
+                self._allow(kept.name, allowed=False)
 
     def custody(self, new: New) -> Custody:
         """Return what hands a new database to its owner in each transaction of the migrations, and takes it back."""
@@ -360,19 +368,12 @@ class Operator:
         the database is another one by now or has other properties, and if a session does not end; ConsentError if rows
         were written meanwhile.
         """
-        assert found.database  # noqa: S101
+        before = found.database
+        assert before  # noqa: S101
         self.has_changed = True
         if self.target.environment == "prod":
             postgres.restore_point(self.connection, f"replace {self.name}", self.report)
-        now = self._begin([], self.name)
-        if replace(now, size=None) != replace(found.database, size=None):
-            raise PreflightError(
-                f"{self.name} was replaced, or its properties were changed, by another session just now",
-                where=str(self.target),
-                hint="Run the command again.",
-            )
-        marker = properties.marker(Kind.CLOSED, self.name, found.database.properties)
-        self._commit([properties.marking(self.name, marker), _allow(self.name, allowed=False)])
+        self._retry(self.name, lambda: self._mark_and_close(before))
         self.closed_at = time.monotonic()
         self.report(Message("DEBUG", f"closed {self.name}"))
         deadline = self.closed_at + self.timeout
@@ -390,6 +391,17 @@ class Operator:
         if left:
             raise self._given_up("sessions in it do not end", self.name, left)
 
+    def _mark_and_close(self, before: Database) -> None:
+        """Close the target, with its marker, in one transaction, if it still is what it was before."""
+        if replace(self._begin([], self.name), size=None) != replace(before, size=None):
+            raise PreflightError(
+                f"{self.name} was replaced, or its properties were changed, by another session just now",
+                where=str(self.target),
+                hint="Run the command again.",
+            )
+        marker = properties.marker(Kind.CLOSED, self.name, before.properties)
+        self._commit([properties.marking(self.name, marker), _allowing(self.name, allowed=False)])
+
     def those_that_stay(self, name: str) -> tuple[Session, ...]:
         """Return the sessions in another database; those that have just been closed get a moment to be gone."""
         deadline = time.monotonic() + JOBS_TIMEOUT
@@ -402,12 +414,16 @@ class Operator:
         if set(new.catalog.settings) == set(wanted.settings) and not wanted.security_labels:
             return
         database = sql.Identifier(new.name)
-        with self.connection.transaction():
-            run(self.connection, sql.SQL("ALTER DATABASE {} RESET ALL").format(database), self.report)
-            for role in sorted({setting.role for setting in new.catalog.settings if setting.role}):
-                reset = sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(sql.Identifier(role), database)
-                run(self.connection, reset, self.report)
-            properties.apply_settings(self.connection, new.name, wanted, self.report)
+
+        def change() -> None:
+            with self.connection.transaction():
+                run(self.connection, sql.SQL("ALTER DATABASE {} RESET ALL").format(database), self.report)
+                for role in sorted({setting.role for setting in new.catalog.settings if setting.role}):
+                    reset = sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(sql.Identifier(role), database)
+                    run(self.connection, reset, self.report)
+                properties.apply_settings(self.connection, new.name, wanted, self.report)
+
+        self._retry(new.name, change)
 
     def swap(self, found: Inspection, new: Database, wanted: Properties, *, keep: bool = False) -> str:
         """Give a database the target's name and the wanted properties, in one transaction; it is open then.
@@ -441,8 +457,10 @@ class Operator:
                     where=str(self.target),
                     hint="Stop what creates it, then run the command again.",
                 ) from None
-            except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as error:
-                # Autovacuum may be looking into it, or one of TimescaleDB's jobs.
+            except psycopg.Error as error:
+                # Autovacuum may be looking into it, or one of TimescaleDB's jobs; or another session alters it.
+                if not (isinstance(error, IN_USE) or postgres.is_concurrent(error)):
+                    raise
                 self.connection.rollback()
                 if time.monotonic() > deadline:
                     raise self._given_up(error, self.name) from None
@@ -468,18 +486,19 @@ class Operator:
             time.sleep(PAUSE)
 
     def _given_up(
-        self, why: str | psycopg.Error, name: str, blocking: tuple[Session, ...] | None = None
+        self, why: str | psycopg.Error, name: str, blocking: tuple[Session, ...] | None = None, *, deed: str = "drop"
     ) -> PreflightError:
-        """Return the error for a database that could not be dropped or renamed, and for what blocks that.
+        """Return the error for a database that could not be dropped, renamed or altered, and for what blocks that.
 
-        Without `blocking` it is whatever is connected to the database, processes of the server's own too.
+        Without `blocking` it is whatever is connected to the database, processes of the server's own too, and whatever
+        has altered a database in a transaction that is still open.
         """
         if isinstance(why, psycopg.Error):
             why = ": ".join(filter(None, (why.diag.message_primary, why.diag.message_detail)))
         if blocking is None:
-            blocking = sessions(self.connection, "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid()", name)
+            blocking = sessions(self.connection, _IN_THE_WAY, name)
         return PreflightError(
-            f"could not drop {name}: {postgres.redact(why, self.target)}",
+            f"could not {deed} {name}: {postgres.redact(why, self.target)}",
             where=str(self.target),
             notes=tuple(str(session) for session in blocking),
             hint="End what blocks it, or give it more time with --timeout.",
@@ -504,7 +523,7 @@ class Operator:
         self.connection.add_notice_handler(listen)
         try:
             if not self.bound:
-                self.connection.execute("; ".join(_limiting(max(self.timeout, LEAST_DROP_TIMEOUT))).encode())
+                self.connection.execute("; ".join(_limiting(self._longest)).encode())
                 self.bound = True
             while True:
                 option = sql.SQL(" WITH (FORCE)" if force else "")
@@ -516,12 +535,15 @@ class Operator:
                     blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
                     why = "a process of the server does not answer" if silent else "it takes too long"
                     raise self._given_up(why, name, blocking) from None
-                except HINDERED as error:
+                except psycopg.Error as error:
+                    denied = isinstance(error, psycopg.errors.InsufficientPrivilege)
+                    if not (denied or isinstance(error, IN_USE) or postgres.is_concurrent(error)):
+                        raise
                     if time.monotonic() > deadline:
                         raise self._given_up(error, name) from None
                     self.report(Message("DEBUG", f"DROP DATABASE retried: {error.diag.message_primary}"))
                     # A plain DROP ends autovacuum's workers, which a role that is not a superuser may not end by force.
-                    force = not (force and isinstance(error, psycopg.errors.InsufficientPrivilege))
+                    force = not (force and denied)
                     time.sleep(PAUSE)
                     if name == self.name:
                         self._end_sessions(deadline)
@@ -531,7 +553,7 @@ class Operator:
     def built(self, new: New) -> Database:
         """Return a new database as it is now; from here on each statement is bound by the timeout."""
         self.bound = True
-        limits = _limiting(max(self.timeout, LEAST_DROP_TIMEOUT))
+        limits = _limiting(self._longest)
         return self._run_and_find([], new.name, self.report, before=limits)
 
     def drop_scratch(self, name: str) -> str:
@@ -632,6 +654,25 @@ class Operator:
         for text in texts:
             self.report(StatementFinished(text, None, self.connection.info.dbname))
 
+    def _allow(self, name: str, *, allowed: bool) -> None:
+        """Let a database take connections, or not."""
+        self._retry(name, lambda: run(self.connection, _allowing(name, allowed=allowed), self.report))
+
+    def _retry(self, name: str, change: Callable[[], T]) -> T:
+        """Alter a database, again while another session alters it at the same moment; PreflightError at the timeout."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                return change()
+            except psycopg.Error as error:
+                waited = isinstance(error, psycopg.errors.LockNotAvailable)
+                if not (waited or postgres.is_concurrent(error)):
+                    raise
+                self.connection.rollback()
+                if waited or time.monotonic() > deadline:
+                    raise self._given_up(error, name, deed="alter") from None
+                self.report(Message("DEBUG", f"ALTER DATABASE retried: {error.diag.message_primary}"))
+
     def require(self, name: str) -> Database:
         """Return a database that must be there."""
         found = properties.find_database(self.connection, name)
@@ -690,6 +731,11 @@ _COMMENT = """
 SELECT pg_catalog.shobj_description(d.oid, 'pg_database')
 FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
+_IN_THE_WAY = """
+a.pid <> pg_catalog.pg_backend_pid() AND (a.datname = %s OR a.pid IN (
+    SELECT l.pid FROM pg_catalog.pg_locks AS l
+    WHERE l.relation = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'))
+"""
 _EXTENSION = "SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'"
 _SCHEDULER_RUNS = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s AND a.application_name = %s)"
@@ -709,7 +755,7 @@ def _owner_to(name: str, owner: str) -> sql.Composed:
     return sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner))
 
 
-def _allow(name: str, *, allowed: bool) -> sql.Composed:
+def _allowing(name: str, *, allowed: bool) -> sql.Composed:
     return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), sql.Literal(allowed))
 
 

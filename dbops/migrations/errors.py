@@ -10,6 +10,7 @@ from psycopg.errors import Diagnostic
 from dbops.errors import Location, LostConnectionError, MigrationError, count
 from dbops.migrations.files import Migration
 from dbops.migrations.sqlsplit import Statement, location_at
+from dbops.postgres import is_concurrent
 
 _AGAIN = "Fix the file and run the command again."
 _HINTS = {
@@ -91,17 +92,8 @@ class StatementError(Exception):
 
     @property
     def concurrent(self) -> bool:
-        """Return whether another session changed the same objects at the same moment.
-
-        The server says so as a serialization failure, as "tuple concurrently updated" (never translated), or as a
-        unique violation in its own catalog.
-        """
-        diag = self.error.diag
-        return (
-            self.error.sqlstate == "40001"
-            or (self.error.sqlstate == "XX000" and "tuple concurrently" in (diag.message_primary or ""))
-            or (self.error.sqlstate == "23505" and diag.schema_name == "pg_catalog")
-        )
+        """Return whether another session changed the same objects at the same moment."""
+        return is_concurrent(self.error)
 
     @property
     def transient(self) -> bool:

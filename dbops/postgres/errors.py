@@ -114,6 +114,19 @@ UNDEFINED_FILE = "58P01"
 LIBRARY = re.compile(r"\$libdir/timescaledb-(\d[\w.-]*)")
 
 
+def is_concurrent(error: psycopg.Error) -> bool:
+    """Return whether another session changed the same objects at the same moment, so that another attempt may succeed.
+
+    The server says so as a serialization failure, as "tuple concurrently updated" (never translated), or as a unique
+    violation in its own catalog.
+    """
+    return (
+        error.sqlstate == "40001"
+        or (error.sqlstate == "XX000" and "tuple concurrently" in (error.diag.message_primary or ""))
+        or (error.sqlstate == "23505" and error.diag.schema_name == "pg_catalog")
+    )
+
+
 @contextmanager
 def translated(target: Target, database: str | None = None) -> Iterator[None]:
     """Turn any driver error raised inside into a ServerError about the target."""

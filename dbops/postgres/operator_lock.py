@@ -57,13 +57,16 @@ def operator_session(target: Target, *, timeout: float = TIMEOUT, report: Report
     """Yield the session that works on the target's database from outside, and that holds the operator's lock on it.
 
     The lock is held as long as the session lives, so losing the connection stops the operation. Waits up to `timeout`
-    seconds for another operator. Raises PreflightError when the time is up, naming the holder, on a standby, and where
-    `connect` does.
+    seconds for another operator, and then as long for any other lock. Raises PreflightError when the time is up, naming
+    the holder, on a standby, and where `connect` does.
     """
     key = lock_key("database", target.database)
     with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
         refuse_standby(connection, target)
-        if not try_lock(connection, key):
+        limit = f"SET lock_timeout = {max(1, round(timeout * 1000))}"
+        trying = connection.execute(f"{limit}; SELECT pg_catalog.pg_try_advisory_lock({key})".encode())
+        trying.nextset()
+        if trying.fetchone() != (True,):
             _wait_for_lock(connection, key, target, timeout, report)
         try:
             yield connection
@@ -76,9 +79,7 @@ def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: fl
     try:
         text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {lock_holder(connection, key)}"
         report(Message("INFO", text))
-        connection.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
         connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [key])
-        connection.execute("SET lock_timeout = 0")
     except psycopg.errors.LockNotAvailable:
         raise PreflightError(
             f"another operator is at work on {target.database}",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -365,6 +366,87 @@ def test_session_that_began_in_the_moment_of_closing_is_ended_before_the_next_at
     assert [session.pid for session in result.ended] == [late[0].info.backend_pid]
     with pytest.raises(psycopg.OperationalError, match="terminating connection"):
         late[0].execute("SELECT 1")
+
+
+@contextmanager
+def altering(server: TestServer, own: Target) -> Iterator[list[str]]:
+    """Alter all databases of a role again and again, each in a transaction of 30 ms; yield the names as they come."""
+    done = threading.Event()
+    altered: list[str] = []
+    names = "SELECT datname::text FROM pg_database WHERE pg_get_userbyid(datdba) = current_user"
+
+    def alter() -> None:
+        while not done.is_set():
+            # To alter a database that is being dropped ends the session.
+            with suppress(psycopg.OperationalError), servers.connect(own, "postgres") as connection:
+                while not done.is_set():
+                    for (name,) in connection.execute(names).fetchall():
+                        with suppress(psycopg.ProgrammingError, psycopg.InternalError), connection.transaction():
+                            connection.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1'.encode())
+                            time.sleep(0.03)
+                            altered.append(str(name))
+                    time.sleep(0.02)
+
+    thread = threading.Thread(target=alter)
+    thread.start()
+    try:
+        yield altered
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["rebuild", "keep", "undo", "restored", "drop and create"])
+def test_session_that_alters_the_same_databases_at_the_same_moments_stops_nothing(
+    server: TestServer, target: Target, small: dict[str, Any], verb: str
+) -> None:
+    agreed = options(confirm=target.database, keep=verb == "keep", timeout=30, **small)
+    with operators.role(server) as owner:
+        own = as_role(target, owner)
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        kept = rebuild.rebuild(
+            target, options(confirm=target.database, keep=verb in {"undo", "restored"}, **small)
+        ).kept
+        beside = ""
+        if verb == "restored":
+            beside = servers.fresh_name()
+            server.execute(f'CREATE DATABASE "{beside}" OWNER {owner} TEMPLATE "{target.database}"')
+            server.execute(f"ALTER DATABASE \"{beside}\" SET work_mem = '9MB'")
+        with altering(server, own) as altered:
+            if verb == "drop and create":
+                rebuild.drop(target, agreed)
+                rebuild.create(target, agreed)
+            elif verb in {"undo", "restored"}:
+                rebuild.undo(target, agreed, restored=beside)
+            else:
+                rebuild.rebuild(target, agreed)
+        assert target.database in altered
+        assert servers.rows(own, "SELECT current_database()::text") == [(target.database,)]
+        closed = "SELECT count(*) FROM pg_database WHERE NOT datallowconn AND datname LIKE 'kapman\\_scratch\\_%'"
+        assert server.execute(closed) == [(int(verb in {"keep", "restored"}),)], kept
+        for name in (*operators.scratch_databases(server), target.database):
+            servers.drop_quietly(server, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["rebuild", "undo", "drop"])
+def test_session_that_has_altered_a_database_and_does_not_commit_is_named(
+    server: TestServer, target: Target, small: dict[str, Any], verb: str
+) -> None:
+    rebuild.rebuild(target, options(**small))
+    kept = rebuild.rebuild(target, options(confirm=target.database, keep=True, **small)).kept
+    agreed = options(confirm=target.database, timeout=1, **small)
+    with servers.connect(target, "postgres") as other, other.transaction():
+        for name in (kept, target.database):
+            other.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1'.encode())
+        with pytest.raises(PreflightError, match="could not alter") as caught:
+            getattr(rebuild, verb)(target, agreed)
+        assert any(f"process {other.info.backend_pid} " in note for note in caught.value.notes)
+        assert caught.value.state == f"{target.database} was not changed."
+    getattr(rebuild, verb)(target, agreed)
+    for name in (*operators.scratch_databases(server), target.database):
+        servers.drop_quietly(server, name)
 
 
 def end_from_outside(inside: Connection, server: TestServer) -> None:
