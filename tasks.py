@@ -44,7 +44,7 @@ Timeout = Annotated[float, "Seconds to wait for other operators, and for session
 # db: the four steps, alone and as one
 
 
-@task(klass=Verb, makes_server=True, apart=(("plan", "check"),))
+@task(klass=Verb, makes_server=True, apart={"plan": ("check", "yes", "confirm", "repeat"), "check": ("yes", "confirm")})
 def rebuild(
     run: Run,
     target: "Target",
@@ -105,7 +105,7 @@ def undo(
     run.show(rebuild.undo(target, options, restored=restored, report=run.report))
 
 
-@task(klass=Verb, apart=(("forget", "kept"),))
+@task(klass=Verb, apart={"forget": ("kept",)})
 def drop(
     run: Run,
     target: "Target",
@@ -147,7 +147,24 @@ def create(run: Run, target: "Target", timeout: Timeout = 30) -> None:
     run.show(rebuild.create(target, rebuild.RebuildOptions(timeout=timeout), report=run.report))
 
 
-@task(klass=Verb, begins="Migrate", apart=(("rehearse", "plan"), ("rehearse", "check"), ("rehearse", "verify")))
+@task(
+    klass=Verb,
+    begins="Migrate",
+    apart={
+        "plan": ("lock_budget", "verify", "confirm"),
+        "rehearse": (
+            "plan",
+            "check",
+            "lock_timeout",
+            "lock_budget",
+            "statement_timeout",
+            "commit",
+            "verify",
+            "confirm",
+            "timeout",
+        ),
+    },
+)
 def migrate(
     run: Run,
     target: "Target",
@@ -223,7 +240,15 @@ def migrate(
         run.show(existing.migrate(target, files, options, verify=verify, confirm=confirm, report=run.report))
 
 
-@task(klass=Verb, begins="Verify", formats=("text", "json", "junit"), alone="list", deadline=300, state=READS)
+@task(
+    klass=Verb,
+    begins="Verify",
+    formats=("text", "json", "junit"),
+    alone="list",
+    apart={"list": ("timeout",)},
+    deadline=300,
+    state=READS,
+)
 def verify(
     run: Run,
     target: "Target",
@@ -256,7 +281,7 @@ def verify(
     run.show(found, passed=found.passed, write=write)
 
 
-@task(klass=Verb)
+@task(klass=Verb, apart={"plan": ("yes", "verify")})
 def upgrade(
     run: Run,
     target: "Target",
@@ -350,7 +375,7 @@ def lint(run: Run) -> None:
     run.show(found, passed=found.passed)
 
 
-@task(klass=Verb, begins="Drift of", apart=(("build", "against"),), deadline=300, state=READS)
+@task(klass=Verb, begins="Drift of", apart={"build": ("against", "timeout")}, deadline=300, state=READS)
 def drift(
     run: Run,
     target: "Target",
@@ -375,7 +400,7 @@ def drift(
     run.show(found, passed=not found.found)
 
 
-@task(klass=Verb, apart=(("write", "text"),), deadline=300, state=READS)
+@task(klass=Verb, apart={"write": ("text", "timeout")}, deadline=300, state=READS)
 def fingerprint(
     run: Run,
     target: "Target",

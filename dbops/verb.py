@@ -58,8 +58,8 @@ class Verb(Task):  # type: ignore[type-arg]
     name, unless the option `alone` is given, which needs none; `begins` is what is said of it before the body runs, as
     in Verify. A verb that `makes_server` makes and starts the embedded server where no other is named, but for --plan.
     One that only reads has a `deadline` in seconds, which --timeout changes; with --plan its own --timeout is one.
-    `apart` are pairs of options of which only one can be given. `state` says what an interruption leaves behind if
-    nothing else does.
+    `apart` has for an option those that would do nothing beside it, and cannot be given with it. `state` says what an
+    interruption leaves behind if nothing else does.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Verb(Task):  # type: ignore[type-arg]
         begins: str = "",
         makes_server: bool = False,
         alone: str = "",
-        apart: tuple[tuple[str, str], ...] = (),
+        apart: Mapping[str, tuple[str, ...]] | None = None,
         deadline: int = 0,
         state: str = "",
     ) -> None:
@@ -78,7 +78,7 @@ class Verb(Task):  # type: ignore[type-arg]
         self.begins = begins
         self.makes_server = makes_server
         self.alone = alone
-        self.apart = apart
+        self.apart = [(option, other) for option, others in (apart or {}).items() for other in others]
         self.deadline = deadline
         self.state = state
         # What the verb is called on the command line of this project.
@@ -139,11 +139,13 @@ class Verb(Task):  # type: ignore[type-arg]
                     settings.choice({"env": "environment"}.get(name, name), value, self.choices[name], _flag(name))
                 if name in self.readers and value is not None:
                     given[name] = getattr(settings, self.readers[name])(_flag(name), value)
+            defaults = {name: own.default for name, own in self.own.items()}
             for pair in self.apart:
-                if all(given[name] for name in pair):
+                if all(given[name] not in (None, defaults.get(name)) for name in pair):
+                    flags = [_flag(name if defaults.get(name) is not True else f"no_{name}") for name in pair]
                     raise UsageError(
-                        f"{_flag(pair[0])} and {_flag(pair[1])} cannot be given together",
-                        where=" ".join(map(_flag, pair)),
+                        f"{' and '.join(flags)} cannot be given together",
+                        where=" ".join(flags),
                         hint="Leave one of the two out.",
                     )
             if context.config.run.dry:
@@ -152,7 +154,7 @@ class Verb(Task):  # type: ignore[type-arg]
                     where="--dry",
                     hint=cli.MEANT["dry"],
                 )
-            own = {name: self.own[name].default if given[name] is None else given[name] for name in self.own}
+            own = {name: default if given[name] is None else given[name] for name, default in defaults.items()}
             if self.on_database:
                 url, env = line.target(given)
                 commands.use(line.commands(url, env))
@@ -331,7 +333,7 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
     run = Run(view, {}, format, details)
     before = commands.use(commands.CommandLine())
     hidden: dict[str, str] = {}
-    with _handling(_interrupt):
+    with _interruptible():
         try:
             settings.choice("format", format, formats, "--format")
             settings.choice("log level", log_level, LOG_LEVELS, "--log-level")
@@ -352,7 +354,7 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
                 view.interrupted(interrupt.state or default)
             code = FIRST_SIGNAL_CODE + interrupt.number
         except Exception as error:
-            code = view.error(_of_a_file(error) or _unforeseen(error, run))
+            code = view.error(_as_error(error, run))
         finally:
             os.environ.update(hidden)
             commands.use(before)
@@ -361,44 +363,42 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
 
 
 @contextmanager
-def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle signals, a lost terminal among them, in the body; those that the caller ignores stay ignored."""
+def _interruptible() -> Iterator[None]:
+    """Raise Interrupted on a signal, a lost terminal among them, so that everything that runs can clean up.
+
+    Signals that the caller ignores stay ignored.
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        from dbops.errors import Interrupted
+
+        raise Interrupted(number)
+
     before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         for number in before:
-            signal.signal(number, handler)
+            signal.signal(number, interrupt)
         yield
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """Raise an exception, so that everything that runs can clean up."""
-    from dbops.errors import Interrupted
+def _as_error(error: Exception, run: Run) -> DbopsError:
+    """Return any other exception as an error: what the file system says of a path, or what nothing expected.
 
-    raise Interrupted(number)
-
-
-def _of_a_file(error: Exception) -> DbopsError | None:
-    """Return what the file system says of a path, as an error; None for any other exception."""
-    from dbops.errors import UsageError
-
-    if not (isinstance(error, OSError) and error.strerror and error.filename):
-        return None
-    return UsageError(
-        f"cannot use a file: {error.strerror}",
-        where=str(error.filename),
-        hint="Correct its name or its permissions, or make room, and run the task again.",
-    )
-
-
-def _unforeseen(error: Exception, run: Run) -> DbopsError:
-    """Return an exception that nothing expected as an error: what and where, and for details the traceback."""
-    from dbops.errors import UnforeseenError
+    The latter has what and where, and for details the traceback.
+    """
+    from dbops.errors import UnforeseenError, UsageError
     from dbops.postgres import redact
     from dbops.settings import ROOT
 
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return UsageError(
+            f"cannot use a file: {error.strerror}",
+            where=str(error.filename),
+            hint="Correct its name or its permissions, or make room, and run the task again.",
+        )
     target = run.target
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT / "dbops")] or frames

@@ -175,12 +175,62 @@ def test_error_of_the_command_line_is_three_lines_whatever_a_word_holds() -> Non
 APART = [(task, pair) for task in TASKS for pair in tasks.namespace[task].apart]
 
 
+VALUES = {
+    "against": "x",
+    "commit": "file",
+    "confirm": "x",
+    "lock_budget": "9s",
+    "lock_timeout": "9s",
+    "repeat": "9",
+    "statement_timeout": "9s",
+    "timeout": "9s",
+}
+# The options that choose what a verb does, with those of the others that count beside them.
+MODES = {
+    "db.rebuild --plan": {"keep", "timeout"},
+    "db.rebuild --check": {"keep", "repeat", "timeout"},
+    "db.drop --forget": {"yes", "confirm", "timeout"},
+    "db.drop --kept": {"yes", "confirm", "timeout"},
+    "db.migrate --plan": {"check", "to", "lock_timeout", "statement_timeout", "commit", "timeout"},
+    "db.migrate --check": {
+        *("plan", "to", "lock_timeout", "lock_budget", "statement_timeout", "commit", "verify", "confirm", "timeout")
+    },
+    "db.migrate --rehearse": {"to"},
+    "db.upgrade --plan": {"timeout"},
+    "db.verify --list": {"empty", "only", "output"},
+    "db.drift --build": set(),
+    "db.drift --against": {"timeout"},
+    "db.fingerprint --write": set(),
+    "db.fingerprint --text": {"timeout"},
+}
+
+
+def words(task: str, option: str) -> list[str]:
+    """Return an option as it is given: one that is on by default only counts where it is switched off."""
+    is_on = option in tasks.namespace[task].own and tasks.namespace[task].own[option].default is True
+    return [f"--{'no-' * is_on}{option.replace('_', '-')}", *([VALUES[option]] if option in VALUES else [])]
+
+
 @pytest.mark.parametrize(("task", "pair"), APART)
-def test_options_that_exclude_each_other_are_wrong_usage(task: str, pair: tuple[str, str]) -> None:
-    first, second = (("--" + option, *(["x"] if option == "against" else [])) for option in pair)
+def test_options_of_which_one_does_nothing_beside_the_other_are_wrong_usage(task: str, pair: tuple[str, str]) -> None:
+    first, second = (words(task, option) for option in pair)
     done = run_invoke(task, *first, *second, DATABASE_URL="postgresql://h/d")
     assert done.stderr.startswith(f"error: {first[0]} and {second[0]} cannot be given together\n")
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_option_counts_beside_what_chooses_the_work_or_is_refused(mode: str) -> None:
+    task, _, option = mode.partition(" --")
+    verb = tasks.namespace[task]
+    apart = {other for pair in verb.apart if option in pair for other in pair} - {option}
+    others = {*verb.own, *(["timeout"] if verb.deadline else [])} - {option}
+    assert (apart & MODES[mode], apart | MODES[mode]) == (set(), others)
+
+
+def test_option_with_its_default_value_is_as_if_it_were_not_given() -> None:
+    done = run_invoke("db.rebuild", "--plan", "--repeat", "1", DATABASE_URL="postgresql://h")
+    assert "names no database" in done.stderr
 
 
 def test_each_option_that_is_read_has_its_default_value_as_it_would_be_read() -> None:
