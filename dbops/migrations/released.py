@@ -46,7 +46,7 @@ def find(directory: Path) -> Release:
         raise UnknownHistoryError("this clone is shallow: run `git fetch --unshallow --tags` (CI: fetch-depth: 0)")
     head = _known(directory, "HEAD")
     if not head:
-        return Release("nothing is released: there is no commit")
+        return Release("there is no commit")
     merged = ("--merged=HEAD", "--sort=version:refname", "--format=%(refname:lstrip=2)")
     tags = [tag for tag in _git(directory, "for-each-ref", *merged, "refs/tags/v*").splitlines() if _is_version(tag)]
     if tags:
@@ -61,7 +61,7 @@ def find(directory: Path) -> Release:
         raise UnknownHistoryError(f"neither {' nor '.join(MAIN)} is here: run `git fetch origin main:main --tags`")
     base = _git(directory, "merge-base", "HEAD", main)
     if base == head and _git(directory, "branch", "--show-current") in ("main", ""):
-        return Release("nothing is released: there is no version tag")
+        return Release("there is no version tag")
     return _release(directory, {base: f"{main}, where this branch left it ({base[:9]})"})
 
 
