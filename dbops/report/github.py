@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -61,7 +62,8 @@ class GitHub:
     def run(self, arguments: Sequence[str], environ: Mapping[str, str], *, last: bool) -> int:
         """Run a program that prints text of others, and return its exit code; what GitHub reads of it is guarded.
 
-        Where GitHub reads nothing and this is the `last` thing to do, the program takes this one's place.
+        Where GitHub reads nothing and this is the `last` thing to do, the program takes this one's place. Else Ctrl-C at
+        a terminal is left to it: psql cancels a statement then, and goes on.
         """
         streams = (sys.stdout, sys.stderr)
         if last and all(self.guarded(stream) is stream for stream in streams):
@@ -69,9 +71,12 @@ class GitHub:
         out, err = (None if self.guarded(stream) is stream else subprocess.PIPE for stream in streams)
         with subprocess.Popen(arguments, env=environ, stdout=out, stderr=err) as child:  # noqa: S603
             piped = zip((child.stdout, child.stderr), streams, strict=True)
-            threads = [Thread(target=_copy, args=pair) for pair in piped if pair[0]]
+            threads = [Thread(target=Log(stream).copy, args=(pipe,)) for pipe, stream in piped if pipe]
             for thread in threads:
                 thread.start()
+            before = signal.getsignal(signal.SIGINT)
+            if sys.stdin.isatty():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
                 for thread in threads:
                     thread.join()
@@ -82,6 +87,8 @@ class GitHub:
                     thread.join(1)
                 interrupt.state = f"{Path(arguments[0]).name} was ended; what it had committed stays."
                 raise
+            finally:
+                signal.signal(signal.SIGINT, before)
         # Ended by a signal: as a shell has it.
         return code if code >= 0 else 128 - code
 
@@ -174,23 +181,22 @@ class Log:
         self._stream.write(_COMMANDS.sub(r"\1\\", text))
         return len(text)
 
+    def copy(self, source: IO[bytes]) -> None:
+        """Copy the lines that a program prints, without commands; it learns that the reader is gone, as without us."""
+        for line in source:
+            text = _COMMANDS.sub(r"\1\\", line.decode("utf-8", "surrogateescape"))
+            try:
+                self._stream.buffer.write(text.encode("utf-8", "surrogateescape"))
+                self._stream.buffer.flush()
+            except OSError:
+                from dbops.report import hush
+
+                hush(self._stream)
+                source.close()
+                return
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _copy(source: IO[bytes], stream: TextIO) -> None:
-    """Copy the lines that a program prints, without commands; it learns that the reader is gone, as without us."""
-    for line in source:
-        text = _COMMANDS.sub(r"\1\\", line.decode("utf-8", "surrogateescape"))
-        try:
-            stream.buffer.write(text.encode("utf-8", "surrogateescape"))
-            stream.buffer.flush()
-        except OSError:
-            from dbops.report import hush
-
-            hush(stream)
-            source.close()
-            return
 
 
 def command(name: str, properties: Mapping[str, str], message: str) -> str:

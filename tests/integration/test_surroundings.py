@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pexpect
@@ -183,3 +184,23 @@ def test_interruption_of_a_question_says_that_nothing_was_agreed_to(built: Targe
     assert terminal.exitstatus == 130
     assert "Traceback" not in said
     assert operators.rows_left(built) == operators.ROWS
+
+
+def test_interruption_of_a_statement_in_psql_ends_neither_psql_nor_the_tasks_behind_it(built: Target) -> None:
+    words = ["-m", "invoke", "db.psql", "db.status", "--url", operators.dsn(built)]
+    environ = {**os.environ, "PAGER": "cat"}
+    with pexpect.spawn(sys.executable, words, cwd=ROOT, env=environ, encoding="utf-8", timeout=60) as terminal:
+        terminal.expect("=[#>] ")
+        terminal.sendline("SELECT 'wai' || 'ting';\nSELECT pg_sleep(60);")
+        terminal.expect("waiting")
+        terminal.expect("=[#>] ")
+        time.sleep(0.5)
+        terminal.sendintr()
+        terminal.expect("canceling statement due to user request")
+        terminal.sendintr()
+        terminal.sendline("SELECT 'still ' || 'there';")
+        terminal.expect("still there")
+        terminal.sendline("\\q")
+        said = terminal.read()
+        terminal.close()
+    assert (terminal.exitstatus, f"{built.database}: 6 applied" in said, "interrupted" in said) == (0, True, False)
