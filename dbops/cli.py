@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import sys
 # Little is imported before signals are answered.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, TracebackType
     from typing import NoReturn
 
     from invoke.collection import Collection
@@ -51,7 +52,7 @@ _kapman: Program | None = None
 
 def main() -> None:
     """Run the command `kapman`."""
-    _open_standard_streams()
+    _prepare_standard_streams()
     end_on_signals()
     from importlib import import_module
 
@@ -91,7 +92,7 @@ def prepare(namespace: Collection) -> None:
     running = program()
     if running is None:
         return
-    _open_standard_streams()
+    _prepare_standard_streams()
     end_on_signals()
     # A list or a help whose reader is gone ends without a word, as with other programs; a verb says more.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -143,14 +144,19 @@ def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:
 
 
 def _end_with(what: str, hint: str) -> NoReturn:
+    _say(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}")
+    sys.exit(WRONG_USAGE)
+
+
+def _say(text: str) -> None:
+    """Print a text on stderr, where that can be written."""
     try:
-        sys.stderr.write(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}\n")
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except OSError:
         from dbops.report import hush
 
         hush(sys.stderr)
-    sys.exit(WRONG_USAGE)
 
 
 def name_of_program() -> str:
@@ -192,8 +198,11 @@ def _complete(line: str, namespace: Collection) -> None:
         sys.exit(0)
 
 
-def _open_standard_streams() -> None:
-    """Open what the caller has closed of standard input, output and error, as if each were /dev/null."""
+def _prepare_standard_streams() -> None:
+    """Open what the caller has closed of standard input, output and error, as if each were /dev/null.
+
+    What Invoke prints, a list of tasks or a help, is an error if it cannot be written, as the result of a verb is.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -202,19 +211,46 @@ def _open_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    sys.excepthook = _end_unwritten
+    atexit.register(_flush)
 
 
 def end_on_signals() -> None:
     """End with a sentence on a signal; those that the caller ignores stay ignored."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        # Nothing runs that would have to clean up: this is before, between and after verbs.
+        os.write(2, b"interrupted: no task was running.\n")
+        os._exit(FIRST_SIGNAL_CODE + number)
+
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _end)
+            signal.signal(number, end)
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End the program while nothing runs that would have to clean up: before, between and after verbs."""
-    os.write(2, b"interrupted: no task was running.\n")
-    os._exit(FIRST_SIGNAL_CODE + number)
+def _flush() -> None:
+    """Write at the end what Python has kept until then."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _end_unwritten(OSError, error, None)
+
+
+def _end_unwritten(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End the program on an error that nothing handles, in three lines if the output could not be written."""
+    from dbops.errors import UsageError
+    from dbops.report import writing
+
+    if not isinstance(error, OSError) or error.filename:
+        sys.__excepthook__(kind, error, trace)
+        return
+    try:
+        with writing():
+            raise error
+    except UsageError as problem:
+        _say(problem.render())
+        os._exit(problem.exit_code)
+    os._exit(0)
 
 
 def _explained(error: ParseError, namespace: Collection) -> tuple[str, str]:

@@ -142,10 +142,11 @@ class Verb(Task):  # type: ignore[type-arg]
             defaults = {name: own.default for name, own in self.own.items()}
             for pair in self.apart:
                 if all(given[name] not in (None, defaults.get(name)) for name in pair):
-                    flags = [_flag(name if defaults.get(name) is not True else f"no_{name}") for name in pair]
+                    # What is on by default is given to switch it off.
+                    first, second = (_flag(f"no_{name}" if defaults.get(name) is True else name) for name in pair)
                     raise UsageError(
-                        f"{' and '.join(flags)} cannot be given together",
-                        where=" ".join(flags),
+                        f"{first} and {second} cannot be given together",
+                        where=f"{first} {second}",
                         hint="Leave one of the two out.",
                     )
             if context.config.run.dry:

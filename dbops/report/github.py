@@ -62,8 +62,8 @@ class GitHub:
     def run(self, arguments: Sequence[str], environ: Mapping[str, str], *, last: bool) -> int:
         """Run a program that prints text of others, and return its exit code; what GitHub reads of it is guarded.
 
-        Where GitHub reads nothing and this is the `last` thing to do, the program takes this one's place. Else Ctrl-C at
-        a terminal is left to it: psql cancels a statement then, and goes on.
+        Where GitHub reads nothing and this is the `last` thing to do, the program takes this one's place. Else Ctrl-C
+        at a terminal is left to the program, as psql cancels a statement and goes on.
         """
         streams = (sys.stdout, sys.stderr)
         if last and all(self.guarded(stream) is stream for stream in streams):

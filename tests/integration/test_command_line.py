@@ -295,6 +295,17 @@ def test_result_that_cannot_be_written_is_an_error(server: TestServer, built: Ta
     assert done.stderr.splitlines()[-1].startswith("hint: Free some space")
 
 
+@pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_list_or_help_that_cannot_be_written_is_an_error(environ: dict[str, str]) -> None:
+    kapman = f"{Path(sys.executable).parent / 'kapman'}"
+    for program in (f"{sys.executable} -m invoke --list", f"{kapman} --help db.verify", f"{kapman} --version"):
+        task, env = f"{program} > /dev/full", processes.surroundings(**environ)
+        done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert_three_lines(done, 2, "cannot write the output: No space left on device")
+        # The exit code counts without a word, too.
+        assert subprocess.run(["bash", "-c", f"{task} 2>&1"], cwd=ROOT, env=env, check=False).returncode == 2
+
+
 @pytest.mark.slow
 def test_exit_code_counts_where_messages_cannot_be_written(server: TestServer, built: Target) -> None:
     environ = {**os.environ, "DATABASE_URL": server.url(built.database)}

@@ -78,6 +78,7 @@ def alone(environ: Mapping[str, str]) -> Iterator[None]:
         contextlib.chdir(ROOT),
         mock.patch.dict(os.environ, environ, clear=True),
         mock.patch.object(sys, "dont_write_bytecode", sys.dont_write_bytecode),
+        mock.patch.object(sys, "excepthook", sys.excepthook),
     ):
         try:
             yield
