@@ -41,7 +41,18 @@ from dbops.errors import (
 )
 from dbops.events import Message, Report, StatementFinished, ignore
 from dbops.migrations import Custody
-from dbops.postgres import TIMEOUT, Connection, Session, lock_key, quoted, run, run_together, sessions_in, try_lock
+from dbops.postgres import (
+    TIMEOUT,
+    Connection,
+    Session,
+    attempts,
+    lock_key,
+    quoted,
+    run,
+    run_together,
+    sessions_in,
+    try_lock,
+)
 from dbops.postgres.sessions import sessions
 from dbops.settings import SCRATCH_PREFIX, Target
 
@@ -137,7 +148,8 @@ class Operator:
         """Inspect the target, after cleaning up what interrupted runs left, and look into its database.
 
         A closed target is opened. Scratch databases of this tool whose operator is gone are dropped, for any target.
-        Where only its owner may replace a database, the session becomes that role.
+        Where only its owner may replace a database, the session becomes that role. Sessions that it may not end get a
+        moment to end by themselves.
         """
         found = self._clean_up(self._alone(inspect(self.connection, self.target)))
         if role := found.role_to_become:
@@ -145,7 +157,11 @@ class Operator:
             found = self._clean_up(inspect(self.connection, self.target))
         if found.exists:
             found = replace(found, impact=self._look())
-        return self._settled(found)
+        for _ in attempts(JOBS_TIMEOUT, 0.2):
+            if all(session.endable for session in found.sessions):
+                break
+            found = replace(found, sessions=sessions_in(self.connection, self.name, except_for=self._own_pids()))
+        return found
 
     def _alone(self, found: Inspection) -> Inspection:
         """Return the inspection when no migration of the database runs; PreflightError if that takes too long."""
@@ -232,16 +248,6 @@ class Operator:
         if {role} != {inside.info.user, self.began_as}:
             with suppress(psycopg.errors.InsufficientPrivilege):
                 inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-
-    def _settled(self, found: Inspection) -> Inspection:
-        """Return the inspection; while the role may not end all sessions, read them again for a moment."""
-        deadline = time.monotonic() + JOBS_TIMEOUT
-        own = self._own_pids()
-        found = replace(found, sessions=tuple(session for session in found.sessions if session.pid not in own))
-        while any(not session.endable for session in found.sessions) and time.monotonic() < deadline:
-            time.sleep(0.2)
-            found = replace(found, sessions=sessions_in(self.connection, self.name, except_for=own))
-        return found
 
     def _own_pids(self) -> tuple[int, ...]:
         return (self.inside.info.backend_pid,) if self.inside else ()
@@ -402,13 +408,6 @@ class Operator:
         marker = properties.marker(Kind.CLOSED, self.name, before.properties)
         self._commit([properties.marking(self.name, marker), _allowing(self.name, allowed=False)])
 
-    def those_that_stay(self, name: str) -> tuple[Session, ...]:
-        """Return the sessions in another database; those that have just been closed get a moment to be gone."""
-        deadline = time.monotonic() + JOBS_TIMEOUT
-        while (left := sessions_in(self.connection, name)) and time.monotonic() < deadline:
-            time.sleep(PAUSE)
-        return left
-
     def prepare(self, new: Database, wanted: Properties) -> None:
         """Give a database beside the target the wanted settings and security labels, in place of its own."""
         if set(new.catalog.settings) == set(wanted.settings) and not wanted.security_labels:
@@ -474,16 +473,20 @@ class Operator:
 
     def _end_sessions(self, deadline: float) -> tuple[Session, ...]:
         """End all other sessions in the target and wait until they are gone; return those left at the deadline."""
-        own = self._own_pids()
-        while True:
-            left = sessions_in(self.connection, self.name, except_for=own)
-            for session in left:
-                if session.endable and session.pid not in self.ended and postgres.end(self.connection, session):
-                    self.ended[session.pid] = session
-                    self.report(Message("DEBUG", f"ended {session}"))
-            if not left or time.monotonic() > deadline:
-                return left
-            time.sleep(PAUSE)
+        left: tuple[Session, ...] = ()
+        for _ in attempts(deadline - time.monotonic(), PAUSE):
+            left = sessions_in(self.connection, self.name, except_for=self._own_pids())
+            self.end(left)
+            if not left:
+                break
+        return left
+
+    def end(self, found: Sequence[Session]) -> None:
+        """End those of these sessions that the role may end, each once, without a wait."""
+        for session in found:
+            if session.endable and session.pid not in self.ended and postgres.end(self.connection, session):
+                self.ended[session.pid] = session
+                self.report(Message("DEBUG", f"ended {session}"))
 
     def _given_up(
         self, why: str | psycopg.Error, name: str, blocking: tuple[Session, ...] | None = None, *, deed: str = "drop"
@@ -577,15 +580,12 @@ class Operator:
 
     def assert_scheduler(self) -> bool:
         """Wait until the scheduler runs; a warning says if it does not."""
-        deadline = time.monotonic() + SCHEDULER_TIMEOUT
-        while True:
+        for _ in attempts(SCHEDULER_TIMEOUT, 5 * PAUSE):
             row: Any = self.connection.execute(_SCHEDULER_RUNS, [self.name, SCHEDULER]).fetchone()
             if row[0]:
                 return True
-            if time.monotonic() > deadline:
-                self.report(Message("WARNING", SCHEDULER_STOPPED.format(self.name)))
-                return False
-            time.sleep(5 * PAUSE)
+        self.report(Message("WARNING", SCHEDULER_STOPPED.format(self.name)))
+        return False
 
     def restart_scheduler(self) -> bool:
         """Start the scheduler and wait until it runs, if there is one to run; a warning says if it does not."""

@@ -17,14 +17,14 @@ from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
 from dbops.database.existing import assert_environment
 from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
-from dbops.database.operator import New, Operator, operating
+from dbops.database.operator import JOBS_TIMEOUT, New, Operator, operating
 from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
 from dbops.events import Header, Message, Report, ignore, step
 from dbops.migrations import Migration
 from dbops.migrations.files import first_of
-from dbops.postgres import TIMEOUT, Connection, Session, quoted
+from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_that_stay
 from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target, is_scratch_name
 from dbops.verification import CheckFile
 
@@ -479,7 +479,7 @@ def _restored(operator: Operator, found: Inspection, name: str) -> Database:
         why, hint = "is closed, or belongs to this tool", "`invoke db.status` names what a rebuild has kept."
     elif not (trusted and found.server.may_act_for(database.catalog.owner)):
         why, hint = f"belongs to {database.catalog.owner}", f"ALTER DATABASE {quoted(name)} OWNER TO the right role."
-    elif left := operator.those_that_stay(name):
+    elif left := sessions_that_stay(operator.connection, name, JOBS_TIMEOUT):
         why, hint = "is in use by " + "; ".join(str(session) for session in left), "End these sessions first."
     else:
         return database

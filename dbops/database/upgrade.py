@@ -19,7 +19,7 @@ from psycopg import sql
 from dbops import label, migrations, postgres
 from dbops.database import existing, schema
 from dbops.database.consent import Ask, question
-from dbops.database.inspection import Inspection, inspect, is_newer
+from dbops.database.inspection import inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import (
     Condition,
@@ -32,7 +32,16 @@ from dbops.database.preflight import (
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
 from dbops.events import Header, Message, Report, StatementFinished, ignore, step
 from dbops.migrations.files import first_of
-from dbops.postgres import APPLICATION, TIMEOUT, UNLOADED, Connection, Session, sessions_in, sql_file
+from dbops.postgres import (
+    TIMEOUT,
+    UNLOADED,
+    Connection,
+    Session,
+    attempts,
+    sessions_in,
+    sessions_that_stay,
+    sql_file,
+)
 from dbops.postgres.connection import ADDED
 from dbops.settings import MIGRATIONS, Target
 
@@ -109,24 +118,31 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
     these and Interrupted say in their state which version the database has.
     """
     began = time.monotonic()
-    ended: tuple[Session, ...] = ()
     checks, scheduler = 0, True
     with postgres.operator_session(target, timeout=options.timeout, report=report) as connection:
+        operator = Operator(connection, target, options.timeout, report)
         planned = _plan(connection, target)
         report(Header(planned))
         assert_passed(planned.conditions, target)
         if not planned.current:
-            with _state(target):
+            with _version_in_state(target):
                 if options.verify:
                     _verify(target, report, "before the update")
-                agreed = _agreed(connection, planned, options)
+                agreed = options.yes
+                if planned.sessions and not agreed and (left := sessions_that_stay(connection, target.database, GONE)):
+                    asked = f"This ends the sessions above.\n{question(target.database)}"
+                    if options.ask is None or options.ask(asked) != target.database:
+                        raise _not_agreed(target, left)
+                    agreed = True
                 try:
                     with step(report, "update", f"from {planned.before} to {planned.after}") as outcome:
-                        ended = _update(connection, target, planned, agreed, began + options.timeout, report)
-                        outcome += [f"TimescaleDB {planned.after}", f"{count(len(ended), 'session')} ended"]
+                        _update(operator, planned, began + options.timeout, agreed=agreed)
+                        _end_those_from_before(operator, agreed=agreed)
+                        ended = count(len(operator.ended), "session")
+                        outcome += [f"TimescaleDB {planned.after}", f"{ended} ended"]
                 finally:
                     # The update stops it, and one that fails does not always bring it back.
-                    scheduler = Operator(connection, target, options.timeout, report).restart_scheduler()
+                    scheduler = operator.restart_scheduler()
                 checks = _verify(target, report, "after the update")
     return UpgradeResult(
         database=planned.database,
@@ -134,7 +150,7 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
         environment=planned.environment,
         before=planned.before,
         after=planned.after,
-        ended=ended,
+        ended=tuple(operator.ended.values()),
         checks=checks,
         scheduler=scheduler,
         seconds=time.monotonic() - began,
@@ -157,39 +173,41 @@ def _plan(connection: Connection, target: Target) -> UpgradePlan:
         )
     existing.assert_environment(labelled, target)
     before, owner, may_act, path = row
-    conditions = preflight(found, dropping=False, creating=False)
-    if before != server.timescaledb:
-        conditions += tuple(_conditions(found, before, owner, may_act, path))
-    names = (target.database, target.server, target.environment)
-    return UpgradePlan(*names, before, server.timescaledb, found.sessions, conditions)
-
-
-def _conditions(found: Inspection, before: str, owner: str, may_act: bool, path: bool) -> Iterator[Condition]:
-    """Yield the conditions for an update, up to the first one without which the others mean nothing."""
-    server = found.server
     after = server.timescaledb
-    yield from timescaledb(after, preloaded=server.timescaledb_preloaded)
-    if not after:
-        return
-    yield judged(
-        "newer version installed",
-        is_newer(after, before),
-        f"the server has TimescaleDB {after} installed, and {found.target.database} has {before}",
-        f"Install TimescaleDB {before} or a newer version on the server.",
+    conditions = list(preflight(found, dropping=False, creating=False))
+    if before != after:
+        conditions += timescaledb(after, preloaded=server.timescaledb_preloaded)
+    if after and before != after:
+        conditions += [
+            judged(
+                "newer version installed",
+                is_newer(after, before),
+                f"the server has TimescaleDB {after} installed, and {target.database} has {before}",
+                f"Install TimescaleDB {before} or a newer version on the server.",
+            ),
+            judged(
+                "way from one version to the other",
+                path or not is_newer(after, before),
+                f"TimescaleDB {after} cannot update {before} in one step",
+                f"Update to a version in between first, which names {before} among those that it updates.",
+            ),
+            judged(
+                "right to update",
+                may_act and server.may_create_timescaledb,
+                f"the extension belongs to {owner}, and {server.role} may not update it",
+                "Connect as a superuser" + (f", or as {owner}." if server.may_create_timescaledb else "."),
+            ),
+            sessions_can_be_ended(found),
+        ]
+    return UpgradePlan(
+        database=target.database,
+        server=target.server,
+        environment=target.environment,
+        before=before,
+        after=after,
+        sessions=found.sessions,
+        conditions=tuple(conditions),
     )
-    yield judged(
-        "way from one version to the other",
-        path or not is_newer(after, before),
-        f"TimescaleDB {after} cannot update {before} in one step",
-        f"Update to a version in between first, which names {before} among those that it updates.",
-    )
-    yield judged(
-        "right to update",
-        may_act and server.may_create_timescaledb,
-        f"the extension belongs to {owner}, and {server.role} may not update it",
-        "Connect as a superuser" + (f", or as {owner}." if server.may_create_timescaledb else "."),
-    )
-    yield sessions_can_be_ended(found)
 
 
 def _verify(target: Target, report: Report, when: str) -> int:
@@ -216,51 +234,35 @@ def _verify(target: Target, report: Report, when: str) -> int:
     return len(result.checks)
 
 
-def _agreed(connection: Connection, planned: UpgradePlan, options: UpgradeOptions) -> bool:
-    """Return whether sessions may be ended; raise ConsentError if there are some, and that was not agreed to."""
-    if options.yes:
-        return True
-    left = _those_that_stay(connection, planned.database) if planned.sessions else ()
-    asked = f"This ends the sessions above.\n{question(planned.database)}"
-    if left and (options.ask is None or options.ask(asked) != planned.database):
-        raise _not_agreed(planned.database, planned.server, left)
-    return bool(left)
-
-
-def _those_that_stay(connection: Connection, database: str, *, agreed: bool = False) -> tuple[Session, ...]:
-    """Return the sessions in a database; those that have just been closed get a moment to be gone.
-
-    If it is agreed that sessions are ended, only this tool's own need that.
-    """
-    deadline = time.monotonic() + GONE
-    while (left := sessions_in(connection, database)) and time.monotonic() < deadline:
-        if agreed and all(session.application != APPLICATION for session in left):
-            break
-        time.sleep(PAUSE / 4)
-    return left
-
-
-def _not_agreed(database: str, server: str, sessions: tuple[Session, ...]) -> ConsentError:
+def _not_agreed(target: Target, sessions: tuple[Session, ...]) -> ConsentError:
     return ConsentError(
-        f"updating TimescaleDB ends {count(len(sessions), 'session')} in {database}, which was not confirmed",
-        where=f"{server}, database {database}",
+        f"updating TimescaleDB ends {count(len(sessions), 'session')} in {target.database}, which was not confirmed",
+        where=f"{target.server}, database {target.database}",
         notes=first_of(tuple(str(session) for session in sessions)),
         hint="Add --yes to end them, or run the command again when they have disconnected.",
     )
 
 
-def _update(
-    connection: Connection, target: Target, planned: UpgradePlan, agreed: bool, deadline: float, report: Report
-) -> tuple[Session, ...]:
-    """Update, and end the sessions that began before that; return those that were ended."""
-    ended: dict[int, Session] = {}
+def _update(operator: Operator, planned: UpgradePlan, deadline: float, *, agreed: bool) -> None:
+    """End the sessions in the database, and run ALTER EXTENSION as the first statement of a fresh one.
+
+    It is tried again while others hold the locks that it takes. If it is agreed that sessions are ended, only this
+    tool's own, which have just been closed, get a moment to end by themselves.
+    """
+    connection, target = operator.connection, operator.target
+    statement = sql.SQL("ALTER EXTENSION timescaledb UPDATE TO {}").format(sql.Literal(planned.after))
+    settings = {"lock_timeout": str(round(ATTEMPT * 1000))}
+    if connection.info.server_version >= 170000:
+        settings |= ADDED
     while True:
-        left = _those_that_stay(connection, target.database, agreed=agreed)
+        left = sessions_that_stay(connection, target.database, GONE, only_ours=agreed)
         if left and not agreed:
-            raise _not_agreed(target.database, target.server, left)
-        _end(connection, left, ended, report)
+            raise _not_agreed(target, left)
+        operator.end(left)
+        began = time.monotonic()
         try:
-            _alter(target, planned, connection.info.server_version, report)
+            with postgres.fresh(target, settings=settings) as fresh:
+                fresh.execute(statement)
             break
         except HINDERED as error:
             if time.monotonic() > deadline:
@@ -271,20 +273,6 @@ def _update(
                     hint="End what holds the locks, a prepared transaction perhaps, or wait longer with --timeout.",
                 ) from None
             time.sleep(PAUSE)
-    _end_the_rest(connection, target, ended, agreed, report)
-    return tuple(ended.values())
-
-
-def _alter(target: Target, planned: UpgradePlan, version: int, report: Report) -> None:
-    """Run ALTER EXTENSION as the first statement of a fresh session, on a server of this version of PostgreSQL."""
-    statement = sql.SQL("ALTER EXTENSION timescaledb UPDATE TO {}").format(sql.Literal(planned.after))
-    began = time.monotonic()
-    settings = {"lock_timeout": str(round(ATTEMPT * 1000)), **(ADDED if version >= 170000 else {})}
-    with postgres.fresh(target, settings=settings) as fresh:
-        try:
-            fresh.execute(statement)
-        except HINDERED:
-            raise
         except psycopg.Error as error:
             diag = error.diag
             raise ServerError(
@@ -295,37 +283,30 @@ def _alter(target: Target, planned: UpgradePlan, version: int, report: Report) -
                 "restarted if the release notes ask for it; then run `invoke db.upgrade` again.",
                 sqlstate=error.sqlstate or "",
             ) from None
-    report(StatementFinished(statement.as_string(), time.monotonic() - began, target.database))
+    operator.report(StatementFinished(statement.as_string(), time.monotonic() - began, target.database))
 
 
-def _end_the_rest(
-    connection: Connection, target: Target, ended: dict[int, Session], agreed: bool, report: Report
-) -> None:
+def _end_those_from_before(operator: Operator, *, agreed: bool) -> None:
     """End the sessions that connected before the update was committed, and wait until they are gone."""
-    before = _those_that_stay(connection, target.database, agreed=agreed)
+    connection, database = operator.connection, operator.name
+    before = sessions_that_stay(connection, database, GONE, only_ours=agreed)
     if not agreed:
         for session in before:
-            report(Message("WARNING", f"began before the update and has to connect again: {session}"))
+            what = f"began before the update and has to connect again: {session}"
+            operator.report(Message("WARNING", what))
         return
+    operator.end(before)
     pids = {session.pid for session in before}
-    _end(connection, before, ended, report)
-    deadline = time.monotonic() + TIMEOUT
-    while left := [s for s in sessions_in(connection, target.database) if s.pid in pids]:
-        if time.monotonic() > deadline:
-            report(Message("WARNING", "did not end: " + "; ".join(str(session) for session in left)))
+    left: list[Session] = []
+    for _ in attempts(TIMEOUT, PAUSE / 4):
+        left = [session for session in sessions_in(connection, database) if session.pid in pids]
+        if not left:
             return
-        time.sleep(PAUSE / 4)
-
-
-def _end(connection: Connection, found: tuple[Session, ...], ended: dict[int, Session], report: Report) -> None:
-    for session in found:
-        if postgres.end(connection, session):
-            ended[session.pid] = session
-            report(Message("DEBUG", f"ended {session}"))
+    operator.report(Message("WARNING", f"did not end: {'; '.join(str(session) for session in left)}"))
 
 
 @contextmanager
-def _state(target: Target) -> Iterator[None]:
+def _version_in_state(target: Target) -> Iterator[None]:
     """Say in the state of a failure or an interruption which version the database has."""
     try:
         with postgres.translated(target):

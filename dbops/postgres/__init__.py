@@ -43,9 +43,9 @@ from dbops.postgres.operator_lock import (
 )
 from dbops.postgres.pipeline import Answer, Pipeline, Query, answer, ask, asked_together, pipeline, read_together
 from dbops.postgres.restore_point import restore_point
-from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in
+from dbops.postgres.sessions import Session, end, session_of, sessions_blocking, sessions_in, sessions_that_stay
 from dbops.postgres.sqlfiles import sql_file
-from dbops.postgres.waiting import deadline
+from dbops.postgres.waiting import attempts, deadline
 
 __all__ = [
     "APPLICATION",
@@ -68,6 +68,7 @@ __all__ = [
     "answer",
     "ask",
     "asked_together",
+    "attempts",
     "connect",
     "deadline",
     "end",
@@ -92,6 +93,7 @@ __all__ = [
     "session_of",
     "sessions_blocking",
     "sessions_in",
+    "sessions_that_stay",
     "sql_file",
     "tables_locked_against_reading",
     "translate",

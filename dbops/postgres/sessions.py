@@ -7,8 +7,9 @@ from typing import Any
 
 import psycopg
 
-from dbops.postgres.connection import Connection
+from dbops.postgres.connection import APPLICATION, Connection
 from dbops.postgres.sqlfiles import sql_file
+from dbops.postgres.waiting import attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,21 @@ IN_DATABASE = (
 def sessions_in(connection: Connection, database: str, *, except_for: tuple[int, ...] = ()) -> tuple[Session, ...]:
     """Return the sessions in a database, without TimescaleDB's workers, autovacuum and some processes of ours."""
     return sessions(connection, IN_DATABASE, database, list(except_for))
+
+
+def sessions_that_stay(
+    connection: Connection, database: str, seconds: float, *, only_ours: bool = False
+) -> tuple[Session, ...]:
+    """Return the sessions in a database; those that have just been closed get so many seconds to be gone.
+
+    With `only_ours` it is only this tool's own sessions that are waited for.
+    """
+    left: tuple[Session, ...] = ()
+    for _ in attempts(seconds, 0.05):
+        left = sessions_in(connection, database)
+        if not any(session.application == APPLICATION or not only_ours for session in left):
+            break
+    return left
 
 
 def sessions_blocking(connection: Connection, pid: int) -> tuple[str, ...]:

@@ -52,6 +52,19 @@ def deadline(seconds: float) -> Iterator[None]:
         _limit.reset(token)
 
 
+def attempts(seconds: float, pause: float) -> Iterator[None]:
+    """Yield at once and, with a pause in seconds before each, again and again until so many seconds have passed.
+
+    A loop over it tries once at least, and ends with a `return` or a `break` when there is nothing left to wait for.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        yield
+        if time.monotonic() > ends:
+            return
+        time.sleep(pause)
+
+
 def seconds_left(timeout: str) -> str:
     """Return a `connect_timeout` that does not go beyond the deadline, in seconds as libpq takes it."""
     limit = _limit.get()
