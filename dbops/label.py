@@ -69,24 +69,27 @@ class Label:
 
 
 def parse(rows: Sequence[Any]) -> Label | None:
-    """Return the label that the rows of QUERY hold, or None if there is none or it is invalid."""
+    """Return the label that the rows of QUERY hold, or None if there is none or it is invalid.
+
+    What is not a rebuild among its rebuilds is left out, so that it never hides the environment.
+    """
     try:
         comment, identifier, *_ = rows[0]
         data = json.loads(comment)
         environment = str(data["environment"])
         native = str(data.get("system_identifier")) == identifier
-        return Label(environment, native, _rebuilds(data)) if environment in ENVIRONMENTS else None
+        noted = data.get("rebuilds")
     except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _rebuilds(data: Any) -> tuple[Rebuild, ...]:
-    """Return the rebuilds in a label; what is not one is left out, so that it never hides the environment."""
-    found = data.get("rebuilds")
+    if environment not in ENVIRONMENTS:
+        return None
     names = [each.name for each in fields(Rebuild)]
-    items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-    sound = [item for item in items if all(isinstance(item.get(name), str) for name in names)]
-    return tuple(Rebuild(**{name: item[name] for name in names}) for item in sound)[-KEPT_REBUILDS:]
+    rebuilds = [
+        Rebuild(**{name: item[name] for name in names})
+        for item in (noted if isinstance(noted, list) else [])
+        if isinstance(item, dict) and all(isinstance(item.get(name), str) for name in names)
+    ]
+    return Label(environment, native, tuple(rebuilds[-KEPT_REBUILDS:]))
 
 
 def read(connection: Connection) -> Label | None:

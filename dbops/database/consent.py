@@ -134,37 +134,32 @@ def required_for(impact: Impact, name: str, environment: str, lost: tuple[LostOb
     return Required(NONE, "no rows would be lost")
 
 
-def assert_possible(inspection: Inspection, agreement: Agreement) -> None:
-    """Raise ConsentError if consent that the inspection shows to be needed is missing, and is not to be asked for."""
+def assert_possible(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> Required:
+    """Return the consent that is needed; raise ConsentError if it is missing, and is not to be asked for."""
     name = inspection.target.database
-    needed = required(inspection)
+    needed = required(inspection, lost)
     if agreement.confirm and agreement.confirm != name:
         raise _missing(
             inspection, f'--confirm names another database: "{agreement.confirm}"', f"Give the name: {option(name)}."
         )
     if needed.kind == NONE or agreement.confirm:
-        return
+        return needed
     if needed.kind == BY_NAME:
-        raise _missing(inspection, needed.reason, _by_name_hint(inspection))
+        raise _missing(inspection, needed.reason, _by_name_hint(inspection), lost)
     if not agreement.yes and agreement.ask is None:
-        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or {option(name)}.")
+        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or {option(name)}.", lost)
+    return needed
 
 
 def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> None:
     """Return if the database may be lost, else raise ConsentError; asks where that is possible."""
     name = inspection.target.database
-    assert_possible(inspection, agreement)
-    needed = required(inspection, lost)
-    if needed.kind == NONE or agreement.confirm:
-        return
-    if needed.kind == BY_NAME:
-        raise _missing(inspection, needed.reason, _by_name_hint(inspection), lost)
-    if agreement.yes:
+    needed = assert_possible(inspection, agreement, lost)
+    if needed.kind == NONE or agreement.confirm or agreement.yes:
         return
     typed = agreement.ask(question(name)) if agreement.ask else None
     if typed is None:
-        hint = f"If that is what you want, add --yes or {option(name)}."
-        raise _missing(inspection, needed.reason, hint, lost)
+        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or {option(name)}.", lost)
     if name not in (typed, typed.strip()):
         what = "the name typed is not the database's name" if typed else "no name was typed"
         raise _missing(inspection, what, f"Run the command again, and type {name}, if you want that.")

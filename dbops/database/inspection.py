@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -52,7 +53,7 @@ _TIMESCALE = {
     "{compressed}": """EXISTS (SELECT FROM _timescaledb_catalog.hypertable AS h
         WHERE h.schema_name = n.nspname AND h.table_name = r.relname AND h.compressed_hypertable_id IS NOT NULL)""",
 }
-_EXTENSION = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'"
+EXTENSION_VERSION = "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb'"
 _LEDGER = """
 SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = 'dbops' AND c.relname = 'schema_migrations'
@@ -374,7 +375,7 @@ def impact(connection: Connection) -> Impact:
             (label.QUERY, []),
             (_LEDGER, []),
             (_OBJECTS, [list(MAKERS)]),
-            (_EXTENSION, []),
+            (EXTENSION_VERSION, []),
             # TimescaleDB's own estimate knows compressed chunks.
             (TIMESCALEDB_FUNCTION, ["approximate_row_count"]),
         ],
@@ -395,6 +396,29 @@ def impact(connection: Connection) -> Impact:
     )
 
 
+class _Relation(NamedTuple):
+    """A row of relations.sql: a table with pages or without, and the one that people know it by, its root.
+
+    `reason` is why it is not to be read, `newest` a column of the root whose greatest value an index has.
+    """
+
+    schema: str
+    name: str
+    root_schema: str
+    root_name: str
+    estimated_rows: int
+    oid: int
+    has_pages: bool
+    reason: str | None
+    newest: str | None
+    compressed: bool
+
+    @property
+    def root(self) -> tuple[str, str]:
+        """Return the name of the table that people know, with its schema."""
+        return self.root_schema, self.root_name
+
+
 def rows_in(
     connection: Connection, *, timescaledb: bool, approximate: tuple[Any, ...] = ()
 ) -> tuple[str, bool, tuple[TableImpact, ...]]:
@@ -403,14 +427,29 @@ def rows_in(
     `approximate` is the row of TIMESCALEDB_FUNCTION with the schema of TimescaleDB's own estimate.
     """
     queries: list[postgres.Query] = [(_relations(timescaledb), []), (_LARGE_OBJECT, [])]
-    relations, large_object = read_together(
+    answer, large_object = read_together(
         connection, queries, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT
     )
-    if relations.error or any(row[6] for row in relations.rows):
+    if answer.error:
+        return _unreadable(answer.error), False, ()
+    relations = [_Relation(*row) for row in answer.rows]
+    if with_pages := [relation for relation in relations if relation.has_pages]:
+        # What is wrong with one chunk or partition is wrong with the whole.
+        refused = {relation.root: relation.reason for relation in relations if relation.reason}
+        evidence, seen = "", False
+        if unread := [relation.root for relation in with_pages if relation.root in refused]:
+            evidence = f"{'.'.join(unread[0])} is not empty on disk, and reading it would run {refused[unread[0]]}"
         with reading(connection, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=LOCK_TIMEOUT):
-            evidence, seen, tables = _rows(connection, relations, approximate[0][0] if approximate else "")
-        if evidence:
-            return evidence, seen, tables
+            readable = [relation for relation in with_pages if relation.root not in refused]
+            probes = [sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(*r[:2])) for r in readable]
+            for relation, found in zip(readable, ask(connection, [(probe, []) for probe in probes]), strict=True):
+                if found.error:
+                    evidence = evidence or _unreadable(found.error)
+                elif found.rows[0][0]:
+                    evidence, seen = ".".join(relation.root), True
+                    break
+            if evidence:
+                return evidence, seen, _tables(connection, relations, refused, approximate)
     return ("a large object", True, ()) if large_object.rows else ("", False, ())
 
 
@@ -425,65 +464,41 @@ def _unreadable(error: psycopg.Error) -> str:
     return f"its rows cannot be read ({error.diag.message_primary or error})"
 
 
-def _rows(
-    connection: Connection, relations: postgres.Answer, approximate: str
-) -> tuple[str, bool, tuple[TableImpact, ...]]:
-    """Return the first table that holds a row, whether one was seen, and all tables, the largest first."""
-    if relations.error:
-        return _unreadable(relations.error), False, ()
-    tables: dict[tuple[str, str], list[Any]] = {}
-    probes: list[tuple[str, postgres.Query]] = []
-    evidence = ""
-    # What is wrong with one chunk or partition is wrong with the whole.
-    refused = {relation[2:4]: relation[7] for relation in relations.rows if relation[7]}
-    for schema, name, root_schema, root_name, rows, oid, has_pages, _, newest, compressed in relations.rows:
-        reason = refused.get((root_schema, root_name))
-        root = tables.setdefault((root_schema, root_name), [0, [], newest, compressed, reason])
-        root[0] += rows
-        root[1].append(oid)
-        if not has_pages:
-            continue
-        shown = f"{root_schema}.{root_name}"
-        if reason:
-            evidence = evidence or f"{shown} is not empty on disk, and reading it would run {reason}"
-        else:
-            probe = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})").format(sql.Identifier(schema, name))
-            probes.append((shown, (probe, [])))
-    seen = False
-    for (shown, _), answer in zip(probes, ask(connection, [query for _, query in probes]), strict=True):
-        if answer.error:
-            evidence = evidence or _unreadable(answer.error)
-        elif answer.rows[0][0]:
-            evidence, seen = shown, True
-            break
-    return evidence, seen, _tables(connection, tables, approximate) if evidence else ()
-
-
 def _tables(
-    connection: Connection, tables: dict[tuple[str, str], list[Any]], approximate: str
+    connection: Connection,
+    relations: Sequence[_Relation],
+    refused: Mapping[tuple[str, str], str],
+    approximate: tuple[Any, ...],
 ) -> tuple[TableImpact, ...]:
-    """Return each table with its size, and with its newest time, if an index gives it within a second."""
-    asked = ask(connection, [(_SIZES, [facts[1]]) for facts in tables.values()])
-    sizes = [answer.rows[0][0] if answer.rows else 0 for answer in asked]
-    queries: list[tuple[tuple[str, str], int, postgres.Query]] = []
-    for (schema, name), (_, _, newest, compressed, reason) in tables.items():
-        table = sql.Identifier(schema, name)
-        if newest and not reason:
-            query = sql.SQL("SELECT pg_catalog.max({})::text FROM {}").format(sql.Identifier(newest), table)
-            queries.append(((schema, name), 2, (query, [])))
-        if compressed and approximate and not reason:
-            query = sql.SQL("SELECT {}({}::pg_catalog.regclass)").format(
-                sql.Identifier(approximate, "approximate_row_count"), table.as_string(connection)
-            )
-            queries.append(((schema, name), 0, (query, [])))
-    for facts, size in zip(tables.values(), sizes, strict=True):
-        facts[1:3] = size, None
+    """Return each table with its size, and with its newest time, if an index gives it within a second; largest first.
+
+    Those that are `refused` are not read.
+    """
+    tables: dict[tuple[str, str], list[_Relation]] = {}
+    for relation in relations:
+        tables.setdefault(relation.root, []).append(relation)
+    sizes = ask(connection, [(_SIZES, [[part.oid for part in parts]]) for parts in tables.values()])
+    queries: dict[tuple[tuple[str, str], str], postgres.Query] = {}
+    for root, parts in tables.items():
+        table = sql.Identifier(*root)
+        if parts[0].newest and root not in refused:
+            query = sql.SQL("SELECT pg_catalog.max({})::text FROM {}").format(sql.Identifier(parts[0].newest), table)
+            queries[root, "newest"] = query, []
+        if parts[0].compressed and approximate and root not in refused:
+            function = sql.Identifier(approximate[0][0], "approximate_row_count")
+            name = table.as_string(connection)
+            queries[root, "rows"] = sql.SQL("SELECT {}({}::pg_catalog.regclass)").format(function, name), []
     connection.execute("SET LOCAL statement_timeout = '1s'")
-    for (key, position, _), answer in zip(queries, ask(connection, [query for _, _, query in queries]), strict=True):
-        if not answer.error and answer.rows:
-            tables[key][position] = answer.rows[0][0]
+    answers = zip(queries, ask(connection, list(queries.values())), strict=True)
+    found = {key: answer.rows[0][0] for key, answer in answers if answer.rows}
     shown = [
-        TableImpact(f"{s}.{n}", int(rows), int(size), newest) for (s, n), (rows, size, newest, *_) in tables.items()
+        TableImpact(
+            name=".".join(root),
+            estimated_rows=int(found.get((root, "rows"), sum(part.estimated_rows for part in parts))),
+            size=int(size.rows[0][0]) if size.rows else 0,
+            newest=found.get((root, "newest")),
+        )
+        for (root, parts), size in zip(tables.items(), sizes, strict=True)
     ]
     return tuple(sorted(shown, key=lambda table: (-table.estimated_rows, table.name)))
 
@@ -492,8 +507,9 @@ def count_rows(connection: Connection) -> int:
     """Return how many rows there are in all tables; meant for a database that was just built."""
     # Chunks are tables like others here: whose rows they hold does not matter.
     (relations,) = read_together(connection, [(_relations(False), [])])
-    names = [(row[0], row[1]) for row in relations.fetched() if row[6]]
+    filled = [relation for relation in map(_Relation._make, relations.fetched()) if relation.has_pages]
     counts: list[postgres.Query] = [
-        (sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*n)), []) for n in names
+        (sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*relation[:2])), [])
+        for relation in filled
     ]
     return sum(int(answer.fetched()[0][0]) for answer in read_together(connection, counts)) if counts else 0

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from psycopg.pq import TransactionStatus
 
 from dbops import postgres
 from dbops.database import properties
-from dbops.database.inspection import Impact, Inspection, impact, inspect, rows_in, unreadable
+from dbops.database.inspection import EXTENSION_VERSION, Impact, Inspection, impact, inspect, rows_in, unreadable
 from dbops.database.preflight import assert_passed, creating_conditions
 from dbops.database.properties import Database, Kind, Marker, Properties
 from dbops.errors import (
@@ -383,7 +383,7 @@ class Operator:
         self.closed_at = time.monotonic()
         self.report(Message("DEBUG", f"closed {self.name}"))
         deadline = self.closed_at + self.timeout
-        left = self._end_sessions(deadline)
+        left = self.end_sessions(deadline)
         if not left and self.inside and not found.rows:
             evidence, seen, _ = rows_in(self.inside, timescaledb=bool(found.impact and found.impact.timescaledb))
             if evidence:
@@ -465,17 +465,21 @@ class Operator:
                     raise self._given_up(error, self.name) from None
                 self.report(Message("DEBUG", f"renaming retried: {error.diag.message_primary}"))
                 time.sleep(PAUSE)
-                self._end_sessions(deadline)
+                self.end_sessions(deadline)
         self.swapped = True
         if self.closed_at is not None:
             self.unavailable = time.monotonic() - self.closed_at
         return old
 
-    def _end_sessions(self, deadline: float) -> tuple[Session, ...]:
-        """End all other sessions in the target and wait until they are gone; return those left at the deadline."""
+    def end_sessions(self, deadline: float, pids: Collection[int] | None = None) -> tuple[Session, ...]:
+        """End other sessions in the target, those of some processes or all, and wait until they are gone.
+
+        Return those left at the deadline.
+        """
         left: tuple[Session, ...] = ()
         for _ in attempts(deadline - time.monotonic(), PAUSE):
-            left = sessions_in(self.connection, self.name, except_for=self._own_pids())
+            there = sessions_in(self.connection, self.name, except_for=self._own_pids())
+            left = tuple(session for session in there if pids is None or session.pid in pids)
             self.end(left)
             if not left:
                 break
@@ -549,7 +553,7 @@ class Operator:
                     force = not (force and denied)
                     time.sleep(PAUSE)
                     if name == self.name:
-                        self._end_sessions(deadline)
+                        self.end_sessions(deadline)
         finally:
             self.connection.remove_notice_handler(listen)
 
@@ -592,7 +596,7 @@ class Operator:
         self.start_scheduler()
         try:
             with postgres.connect(self.target) as inside:
-                if not inside.execute(_EXTENSION).fetchone():
+                if not inside.execute(EXTENSION_VERSION).fetchone():
                     return True
         except (DbopsError, psycopg.Error):
             return True
@@ -736,7 +740,6 @@ a.pid <> pg_catalog.pg_backend_pid() AND (a.datname = %s OR a.pid IN (
     SELECT l.pid FROM pg_catalog.pg_locks AS l
     WHERE l.relation = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'))
 """
-_EXTENSION = "SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'timescaledb'"
 _SCHEDULER_RUNS = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s AND a.application_name = %s)"
 )

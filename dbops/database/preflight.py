@@ -59,22 +59,23 @@ def preflight(
     inspection: Inspection, *, dropping: bool, creating: bool, keeping: bool = False
 ) -> tuple[Condition, ...]:
     """Return the conditions for dropping, creating or both, met or not; `keeping` keeps the old database."""
+    server, name = inspection.server, inspection.target.database
     conditions = [
         judged(
             "database name",
-            inspection.target.database not in {*PROTECTED, inspection.target.maintenance_database},
-            f"{inspection.target.database} is a system database",
+            name not in {*PROTECTED, inspection.target.maintenance_database},
+            f"{name} is a system database",
             "Name another database in DATABASE_URL.",
         ),
         judged(
             "primary server",
-            not inspection.server.in_recovery,
+            not server.in_recovery,
             "the server is a standby, or is still recovering",
             "Connect to the primary server.",
         ),
         judged(
             "direct connection",
-            inspection.server.direct,
+            server.direct,
             "the connection goes through a pooler, which cannot hold a lock for one operator",
             "Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
         ),
@@ -82,9 +83,18 @@ def preflight(
     if dropping and inspection.database:
         conditions += _dropping(inspection)
     if creating and dropping:
-        conditions.append(_room(inspection))
+        # A rebuild opens these beside the session that it has.
+        (of_role, of_server), more = server.room, SESSIONS - 1
+        if of_role is not None and of_role < more:
+            reason = f"{server.role} may open {max(of_role, 0)} more, and a rebuild needs {more} more"
+            remedy = f"End sessions of {server.role}, or raise its CONNECTION LIMIT."
+            conditions.append(Condition("connections", False, reason, remedy))
+        else:
+            reason = f"the server has room for {max(of_server, 0)} more, and a rebuild needs {more} more"
+            remedy = "Wait for sessions to end, or raise max_connections."
+            conditions.append(judged("connections", of_server >= more, reason, remedy))
     if keeping and (kept := inspection.kept):
-        reason = f"{kept.name} is kept for {inspection.target.database} already"
+        reason = f"{kept.name} is kept for {name} already"
         remedy = "Put it back with `invoke db.undo`, or drop it with `invoke db.drop --kept`."
         conditions.append(Condition("no database kept", False, reason, remedy))
     if creating:
@@ -174,21 +184,6 @@ def creating_conditions(inspection: Inspection) -> Iterator[Condition]:
             f"only a superuser may create the extension here, and {server.role} is not one",
             "Connect as a superuser.",
         )
-
-
-def _room(inspection: Inspection) -> Condition:
-    """Return whether there is room for the sessions that a rebuild opens beside the one that it has."""
-    server, more = inspection.server, SESSIONS - 1
-    of_role, of_server = server.room
-    if of_role is not None and of_role < more:
-        reason = f"{server.role} may open {max(of_role, 0)} more, and a rebuild needs {more} more"
-        return Condition("connections", False, reason, f"End sessions of {server.role}, or raise its CONNECTION LIMIT.")
-    return judged(
-        "connections",
-        of_server >= more,
-        f"the server has room for {max(of_server, 0)} more, and a rebuild needs {more} more",
-        "Wait for sessions to end, or raise max_connections.",
-    )
 
 
 def is_supported(version: str) -> bool:

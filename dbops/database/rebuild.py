@@ -16,7 +16,7 @@ from dbops import catalog, label, migrations, postgres, verification
 from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
 from dbops.database.existing import assert_environment
-from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
+from dbops.database.inspection import Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import JOBS_TIMEOUT, New, Operator, operating
 from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
@@ -491,18 +491,6 @@ def _restored(operator: Operator, found: Inspection, name: str) -> Database:
     )
 
 
-def _assert_fits(found: Impact, beside: Target) -> None:
-    """Raise PreflightError if a restored database has no ledger, ConsentError if its label says another environment."""
-    if not found.has_ledger:
-        raise PreflightError(
-            f"{beside.database} has no ledger, so it is not a copy of a database of this tool",
-            where=str(beside),
-            hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
-            state="Nothing was changed.",
-        )
-    assert_environment(found.label, beside)
-
-
 def create(target: Target, options: RebuildOptions, *, report: Report = ignore) -> CreateResult:
     """Create the target's database and open it, unless it is there.
 
@@ -568,8 +556,15 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
             replaced = _schema_asked(operator, found)
             lost = _lost(operator, found, replaced, catalog.schema_text(inside))
             holds = impact(inside)
+        if restored and not holds.has_ledger:
+            raise PreflightError(
+                f"{restored} has no ledger, so it is not a copy of a database of this tool",
+                where=str(beside),
+                hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
+                state="Nothing was changed.",
+            )
         if restored:
-            _assert_fits(holds, beside)
+            assert_environment(holds.label, beside)
         consent.agree(found, options.agreement, lost)
         wanted = chosen.properties
         if restored and (found.exists or found.successor):

@@ -19,7 +19,7 @@ from psycopg import sql
 from dbops import label, migrations, postgres
 from dbops.database import existing, schema
 from dbops.database.consent import Ask, question
-from dbops.database.inspection import inspect, is_newer
+from dbops.database.inspection import EXTENSION_VERSION, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import (
     Condition,
@@ -32,16 +32,7 @@ from dbops.database.preflight import (
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
 from dbops.events import Header, Message, Report, StatementFinished, ignore, step
 from dbops.migrations.files import first_of
-from dbops.postgres import (
-    TIMEOUT,
-    UNLOADED,
-    Connection,
-    Session,
-    attempts,
-    sessions_in,
-    sessions_that_stay,
-    sql_file,
-)
+from dbops.postgres import TIMEOUT, UNLOADED, Connection, Session, sessions_in, sessions_that_stay, sql_file
 from dbops.postgres.connection import ADDED
 from dbops.settings import MIGRATIONS, Target
 
@@ -53,7 +44,6 @@ PAUSE = 0.2
 GONE = 1.0
 HINDERED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 _INSIDE = sql_file("dbops.database", "extension")
-_VERSION = "SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'timescaledb'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +127,7 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
                 try:
                     with step(report, "update", f"from {planned.before} to {planned.after}") as outcome:
                         _update(operator, planned, began + options.timeout, agreed=agreed)
-                        _end_those_from_before(operator, agreed=agreed)
-                        ended = count(len(operator.ended), "session")
-                        outcome += [f"TimescaleDB {planned.after}", f"{ended} ended"]
+                        outcome += [f"TimescaleDB {planned.after}", f"{count(len(operator.ended), 'session')} ended"]
                 finally:
                     # The update stops it, and one that fails does not always bring it back.
                     scheduler = operator.restart_scheduler()
@@ -244,10 +232,10 @@ def _not_agreed(target: Target, sessions: tuple[Session, ...]) -> ConsentError:
 
 
 def _update(operator: Operator, planned: UpgradePlan, deadline: float, *, agreed: bool) -> None:
-    """End the sessions in the database, and run ALTER EXTENSION as the first statement of a fresh one.
+    """Update, and end the sessions that began before that was committed; while others hold the locks, try again.
 
-    It is tried again while others hold the locks that it takes. If it is agreed that sessions are ended, only this
-    tool's own, which have just been closed, get a moment to end by themselves.
+    If it is agreed that sessions are ended, only this tool's own, which have just been closed, get a moment to end by
+    themselves.
     """
     connection, target = operator.connection, operator.target
     statement = sql.SQL("ALTER EXTENSION timescaledb UPDATE TO {}").format(sql.Literal(planned.after))
@@ -261,6 +249,7 @@ def _update(operator: Operator, planned: UpgradePlan, deadline: float, *, agreed
         operator.end(left)
         began = time.monotonic()
         try:
+            # As the first statement of all.
             with postgres.fresh(target, settings=settings) as fresh:
                 fresh.execute(statement)
             break
@@ -284,25 +273,15 @@ def _update(operator: Operator, planned: UpgradePlan, deadline: float, *, agreed
                 sqlstate=error.sqlstate or "",
             ) from None
     operator.report(StatementFinished(statement.as_string(), time.monotonic() - began, target.database))
-
-
-def _end_those_from_before(operator: Operator, *, agreed: bool) -> None:
-    """End the sessions that connected before the update was committed, and wait until they are gone."""
-    connection, database = operator.connection, operator.name
-    before = sessions_that_stay(connection, database, GONE, only_ours=agreed)
-    if not agreed:
+    before = sessions_that_stay(connection, target.database, GONE, only_ours=agreed)
+    if agreed:
+        left = operator.end_sessions(time.monotonic() + TIMEOUT, {session.pid for session in before})
+        if left:
+            operator.report(Message("WARNING", f"did not end: {'; '.join(str(session) for session in left)}"))
+    else:
         for session in before:
             what = f"began before the update and has to connect again: {session}"
             operator.report(Message("WARNING", what))
-        return
-    operator.end(before)
-    pids = {session.pid for session in before}
-    left: list[Session] = []
-    for _ in attempts(TIMEOUT, PAUSE / 4):
-        left = [session for session in sessions_in(connection, database) if session.pid in pids]
-        if not left:
-            return
-    operator.report(Message("WARNING", f"did not end: {'; '.join(str(session) for session in left)}"))
 
 
 @contextmanager
@@ -315,7 +294,7 @@ def _version_in_state(target: Target) -> Iterator[None]:
         if not error.state:
             try:
                 with postgres.reader(target, settings=UNLOADED) as inside, postgres.reading(inside):
-                    row: Any = inside.execute(_VERSION).fetchone()
+                    row: Any = inside.execute(EXTENSION_VERSION).fetchone()
                 error.state = f"{target.database} has TimescaleDB {row[0]}."
             except (DbopsError, psycopg.Error):
                 error.state = f"It is not known which version of TimescaleDB {target.database} has."

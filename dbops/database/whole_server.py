@@ -36,10 +36,18 @@ class Loss:
         """Return a line for each database: name, environment, rows."""
         if self.unreadable:
             return (f"its databases could not be listed: {self.unreadable}",)
-        return tuple(
-            f"{name}: {impact.label.environment if impact.label else 'no environment'}, {_rows(impact)}"
-            for name, impact in self.databases.items()
-        )
+        lines: list[str] = []
+        for name, impact in self.databases.items():
+            if not impact.rows:
+                rows = "no rows"
+            elif not impact.seen:
+                rows = f"may hold rows, {impact.evidence}"
+            elif impact.estimated_rows > 1:
+                rows = f"about {impact.estimated_rows:,} rows"
+            else:
+                rows = f"rows in {impact.evidence}"
+            lines.append(f"{name}: {impact.label.environment if impact.label else 'no environment'}, {rows}")
+        return tuple(lines)
 
     @property
     def names_to_confirm(self) -> str:
@@ -93,7 +101,9 @@ def find_loss(embedded: server.Embedded, size: int, *, report: Report = ignore) 
     directory = str(embedded.layout.directory)
     try:
         with server.temporarily_up(embedded, report=report) as urls:
-            own = _own(urls["postgres"])
+            with postgres.maintenance(_target(urls["postgres"])) as connection:
+                rows: list[Any] = connection.execute(_OWN, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
+            own = {name for (name,) in rows}
             found = {name: look_inside(_target(url)) for name, url in urls.items() if name not in own}
     except ServerError as error:
         return Loss(directory, size, {}, unreadable=error.what)
@@ -123,22 +133,6 @@ def assert_agreed(loss: Loss, agreement: Agreement) -> None:
 def _target(url: str) -> Target:
     parameters = parse_url(url, "the embedded server")
     return Target(parameters, parameters.pop("dbname"), embedded=True)
-
-
-def _own(url: str) -> set[str]:
-    """Return the databases that this tool made and marked."""
-    target = _target(url)
-    with postgres.translated(target), postgres.connect(target) as connection:
-        rows: list[Any] = connection.execute(_OWN, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
-    return {name for (name,) in rows}
-
-
-def _rows(impact: Impact) -> str:
-    if not impact.rows:
-        return "no rows"
-    if not impact.seen:
-        return f"may hold rows, {impact.evidence}"
-    return f"about {impact.estimated_rows:,} rows" if impact.estimated_rows > 1 else f"rows in {impact.evidence}"
 
 
 def _missing(loss: Loss, what: str, hint: str) -> ConsentError:

@@ -170,7 +170,8 @@ def _open(
     }
     parameters["connect_timeout"] = seconds_left(parameters["connect_timeout"])
     all_settings = {**SETTINGS, **AT_FIRST, **NOTICED, **settings}
-    own = " ".join(f"-c {key}={_escaped(value)}" for key, value in all_settings.items())
+    escaped = {key: re.sub(r"([\\ ])", r"\\\1", value) for key, value in all_settings.items()}
+    own = " ".join(f"-c {key}={value}" for key, value in escaped.items())
     try:
         try:
             return _connected(target, {**parameters, "options": f"{parameters['options']} {own}".strip()})
@@ -230,11 +231,6 @@ def server_of(connection: Connection, target: Target) -> str:
 def quoted(name: str) -> str:
     """Return a name as SQL takes it, in quotes, for statements that a message tells to run."""
     return sql.Identifier(name).as_string()
-
-
-def _escaped(value: str) -> str:
-    """Return a value as the `options` of a connection take it."""
-    return re.sub(r"([\\ ])", r"\\\1", value)
 
 
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -140,7 +140,13 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
     """Return the operator's error for a driver error: the server's own words, without the password."""
     diag = getattr(error, "diag", None)
     sqlstate = getattr(error, "sqlstate", None) or ""
-    words = (diag.message_primary if diag else None) or _first_cause(str(error))
+    words = diag.message_primary if diag else None
+    if not words:
+        # What libpq says of the first address it tried, without naming the address again.
+        first = (str(error).strip().splitlines() or ["connection failed"])[0]
+        line = re.sub(r"^connection (failed|is bad): ", "", first)
+        refused = ANSWER.fullmatch(line)
+        words = refused[1] if refused else re.sub(r"^connection to server .* failed: ", "cannot connect: ", line)
     library = LIBRARY.search(words)
     if library and sqlstate == UNDEFINED_FILE:
         return _version_missing(library[1], target, database)
@@ -199,13 +205,6 @@ def _version_missing(version: str, target: Target, database: str) -> ServerError
         hint=hint,
         sqlstate=UNDEFINED_FILE,
     )
-
-
-def _first_cause(text: str) -> str:
-    """Return what libpq says of the first address it tried, without naming the address again."""
-    line = re.sub(r"^connection (failed|is bad): ", "", (text.strip().splitlines() or ["connection failed"])[0])
-    refused = ANSWER.fullmatch(line)
-    return refused[1] if refused else re.sub(r"^connection to server .* failed: ", "cannot connect: ", line)
 
 
 def redact(text: str, target: Target) -> str:

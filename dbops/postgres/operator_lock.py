@@ -61,7 +61,13 @@ def operator_session(target: Target, *, timeout: float = TIMEOUT, report: Report
     the holder, on a standby, and where `connect` does.
     """
     key = lock_key("database", target.database)
-    with maintenance(target, f"{APPLICATION} {_whoami()}") as connection:
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    # What others who wait for the lock are told of its holder.
+    application = f"{APPLICATION} {user}@{socket.gethostname()}:{os.getpid()}"
+    with maintenance(target, application) as connection:
         refuse_standby(connection, target)
         limit = f"SET lock_timeout = {max(1, round(timeout * 1000))}"
         trying = connection.execute(f"{limit}; SELECT pg_catalog.pg_try_advisory_lock({key})".encode())
@@ -101,15 +107,6 @@ def lock_holder(connection: Connection, key: int) -> str:
     )
     found = sessions(connection, f"a.pid = {pid}", key)
     return str(found[0]) if found else "a session that has just ended"
-
-
-def _whoami() -> str:
-    """Return this process for people: user@machine:pid."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}:{os.getpid()}"
 
 
 def tables_locked_against_reading(connection: Connection) -> tuple[str, ...]:
