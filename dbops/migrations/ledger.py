@@ -142,6 +142,12 @@ class LedgerStatus:
         return tuple(item for item in self.items if item.state in states)
 
     @property
+    def rows(self) -> dict[int, tuple[str, str, bool]]:
+        """Return what the ledger holds by version: name, checksum, whether the file is finished."""
+        entries = (item.entry for item in self.items if item.entry)
+        return {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
+
+    @property
     def pending(self) -> tuple[Migration, ...]:
         """Return the files that are still to be applied, unfinished and empty ones among them."""
         items = self.having(State.PENDING, State.EMPTY, State.UNFINISHED)
@@ -386,7 +392,7 @@ def changed(files: Sequence[Migration]) -> MigrationError:
 
 
 def digest(rows: dict[int, tuple[str, str, bool]]) -> str:
-    """Return the sha256 of rows by version: name, checksum, whether it is finished."""
+    """Return the sha256 of rows, as LedgerStatus has them."""
     lines = (f"{v} {name} {checksum} {'t' if done else 'f'}" for v, (name, checksum, done) in sorted(rows.items()))
     return hashlib.sha256("/".join(lines).encode()).hexdigest()
 

@@ -51,79 +51,75 @@ class Index:
 
 
 def apply(session: MigrationSession, migration: Migration, *, again: bool) -> None:
-    """Apply a file of one statement; `again` if an earlier run began it. Its row stays unfinished if it fails."""
-    (statement,) = migration.statements
+    """Apply a file of one statement, again while a lock cannot be acquired; `again` if an earlier run began it.
+
+    Its row says that it has begun, and stays so if the file fails. Raises MigrationError.
+    """
     session.first_attempt()
-    definition = _record(session, migration)
+    (statement,) = migration.statements
+    command = Command(statement.text, migration, statement)
+    build = files.index_build(statement.text)
+    timeout = session.options.statement_timeout_for(migration)
+    settings = session.settings_sql(migration, "public", local=False, statement_timeout=timeout)
+    ours = session.settings_sql(migration, "pg_catalog", local=False)
+    definition = _commit_row(session, migration)
     session.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
     began = time.monotonic()
-    # The statement runs as the database's owner, with no settings but ours; what it leaves behind is taken back.
-    session.script(*session.owner_sql(local=False), session.settings_sql(migration, "pg_catalog", local=False))
-    session.clean = False
-    try:
-        _build(session, Command(statement.text, migration, statement), again=again)
-    finally:
-        if not session.connection.closed:
-            session.script("RESET SESSION AUTHORIZATION", "SET ROLE NONE")
-    _record(session, migration, definition, round((time.monotonic() - began) * 1000))
-    session.doubt = ""
+    with session.outside_transaction(migration):
+        before = _invalid_indexes(session.connection, build)
+        while True:
+            try:
+                if again or session.attempt > 1:
+                    command = _resumed(session, command, build)
+                session.script(settings)
+                session.run(command)
+                session.script(ours)
+                break
+            except StatementError as failure:
+                left: list[Index] = []
+                if not session.connection.closed:
+                    session.script(ours)
+                    left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
+                # The next attempt drops what a CREATE INDEX has left.
+                if (build or not left) and session.again(failure):
+                    continue
+                follows = "the next run drops and rebuilds it" if build else "drop it with DROP INDEX CONCURRENTLY"
+                notes = [f"left behind: {index}, an invalid index; {follows}" for index in left]
+                raise _unfinished(session, failure, (*notes, *([_MAY_BE_THERE] if again else []))) from None
+        # Those that IF NOT EXISTS passed over, and those that were valid before.
+        invalid = _invalid_indexes(session.connection, build)
+        _check_indexes(migration, [index for index in invalid if index.own or index not in before])
+    _commit_row(session, migration, definition, round((time.monotonic() - began) * 1000))
 
 
-def _record(
+def _commit_row(
     session: MigrationSession, migration: Migration, definition: str = "", duration_ms: int | None = None
 ) -> str:
     """Write the file's row in a transaction of its own, and return the ledger's definition, which is to be as given."""
     try:
-        found = session.begin(migration)
-        session.record(migration, duration_ms)
-        session.assert_ledger([migration], definition or found, finished=duration_ms is not None)
-        if session.options.custody:
-            session.options.custody.take_back(session.connection)
-        session.script("COMMIT")
+        with session.transaction(migration) as found:
+            session.record(migration, duration_ms)
+            session.assert_ledger([migration], definition or found, finished=duration_ms is not None)
+            session.commit(migration)
     except (psycopg.Error, StatementError) as error:
-        session.roll_back()
         failure = error if isinstance(error, StatementError) else StatementError(migration, error)
         raise session.error(failure) from None
-    except BaseException:
-        session.roll_back()
-        raise
-    session.commit()
     return found
 
 
-def _build(session: MigrationSession, command: Command, *, again: bool) -> None:
-    """Run the statement, again where a lock could not be acquired and no invalid index of another name is left."""
-    migration = command.migration
-    build = files.index_build(command.sql)
-    ours = session.settings_sql(migration, "pg_catalog", local=False)
-    limit = session.options.statement_timeout_for(migration)
-    theirs = session.settings_sql(migration, "public", local=False, statement_timeout=limit)
-    before = _invalid_indexes(session.connection, build)
-    while True:
-        try:
-            if again or session.attempt > 1:
-                _drop_leftover(session, migration, build)
-                command = _finalizing(session, command)
-            session.script(theirs)
-            session.run(command)
-            session.script(ours)
-            break
-        except StatementError as failure:
-            if session.connection.closed:
-                session.doubt = f"{migration.name} was begun outside a transaction; its progress is not known."
-                raise session.error(failure) from None
-            session.script(ours)
-            left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
-            if (build or not left) and session.again(failure):
-                continue
-            follows = "the next run drops and rebuilds it" if build else "drop it with DROP INDEX CONCURRENTLY"
-            notes = [f"left behind: {index}, an invalid index; {follows}" for index in left]
-            session.doubt = ""
-            ran = f"{migration.name} ran outside a transaction: the ledger has it as unfinished."
-            session.doubt = f"{session.state()} {ran}"
-            raise session.error(failure, (*notes, *([_MAY_BE_THERE] if again else []))) from None
-    # Those that IF NOT EXISTS passed over, and those that were valid before.
-    invalid = _invalid_indexes(session.connection, build)
+def _unfinished(session: MigrationSession, failure: StatementError, notes: tuple[str, ...]) -> MigrationError:
+    """Return the error for a failure that leaves the file unfinished."""
+    name = failure.migration.name
+    if session.connection.closed:
+        session.doubt = f"{name} was begun outside a transaction; its progress is not known."
+        return session.error(failure)
+    session.doubt = ""
+    session.doubt = f"{session.state()} {name} ran outside a transaction: the ledger has it as unfinished."
+    return session.error(failure, notes)
+
+
+def _check_indexes(migration: Migration, invalid: list[Index]) -> None:
+    """Raise MigrationError if a file that ran has left invalid indexes."""
     if own := next((index for index in invalid if index.own), None):
         raise MigrationError(
             f"migration {migration.name} ran, but {own} is an invalid index, which IF NOT EXISTS passed over",
@@ -131,9 +127,9 @@ def _build(session: MigrationSession, command: Command, *, again: bool) -> None:
             state="The file stays unfinished.",
             hint="Run `invoke db.migrate` again: it drops the index and builds it anew.",
         )
-    if names := [str(index) for index in invalid if index not in before]:
+    if invalid:
         raise MigrationError(
-            f"migration {migration.name} ran, and left invalid indexes: {', '.join(names)}",
+            f"migration {migration.name} ran, and left invalid indexes: {', '.join(map(str, invalid))}",
             where=migration.label,
             state="The file stays unfinished.",
             hint="Use DROP INDEX CONCURRENTLY on them, and run `invoke db.migrate` again.",
@@ -147,41 +143,39 @@ def _invalid_indexes(connection: Connection, build: IndexBuild | None) -> tuple[
     return tuple(Index(*row) for row in rows)
 
 
-def _finalizing(session: MigrationSession, command: Command) -> Command:
-    """Return what completes a DETACH PARTITION CONCURRENTLY that an earlier attempt began; else the command itself."""
+def _resumed(session: MigrationSession, command: Command, build: IndexBuild | None) -> Command:
+    """Return the command that goes on where an earlier attempt at this very statement ended.
+
+    The invalid index that a CREATE INDEX left is dropped; a DETACH PARTITION CONCURRENTLY that has begun is completed.
+    Raises StatementError if that fails.
+    """
+    connection, migration = session.connection, command.migration
+    if index := next((index for index in _invalid_indexes(connection, build) if index.own), None):
+        text = f"drops the invalid index {index} that an earlier attempt left"
+        session.report(Message("WARNING", text, migration.label))
+        name = sql.Identifier(index.schema, index.name)
+        try:
+            try:
+                connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
+            except psycopg.errors.FeatureNotSupported:
+                # TimescaleDB refuses that for a hypertable. This one locks the table: for a moment, in short attempts.
+                timeout = sql.Literal(LOCK_TIMEOUT)
+                connection.execute(
+                    sql.SQL("BEGIN; SET LOCAL lock_timeout = {}; DROP INDEX {}; COMMIT").format(timeout, name)
+                )
+        except psycopg.Error as error:
+            if not connection.closed:
+                connection.execute("ROLLBACK")
+            raise StatementError(migration, error) from None
     altered = ALTER_TABLE.fullmatch(without_comments(command.sql))
     detached = altered and _DETACHES.fullmatch(altered["actions"])
     if not altered or not detached:
         return command
     written = (altered["table"], detached["table"])
     names = [name if qualified(name) == stored(name) else f"public.{name}" for name in written]
-    if session.connection.execute(_PENDING_DETACH, names).fetchall() != [(True,)]:
+    if connection.execute(_PENDING_DETACH, names).fetchall() != [(True,)]:
         return command
     text = f"completes the detaching of {names[1]} that an earlier attempt began"
-    session.report(Message("WARNING", text, command.migration.label))
-    finalize = f"ALTER TABLE {altered['table']} DETACH PARTITION {detached['table']} FINALIZE"
-    return Command(finalize, command.migration, command.statement)
-
-
-def _drop_leftover(session: MigrationSession, migration: Migration, build: IndexBuild | None) -> None:
-    """Drop the invalid index that an earlier attempt at this very statement left; StatementError if that fails."""
-    connection = session.connection
-    index = next((index for index in _invalid_indexes(connection, build) if index.own), None)
-    if index is None:
-        return
-    text = f"drops the invalid index {index} that an earlier attempt left"
     session.report(Message("WARNING", text, migration.label))
-    name = sql.Identifier(index.schema, index.name)
-    try:
-        try:
-            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
-        except psycopg.errors.FeatureNotSupported:
-            # TimescaleDB refuses that for a hypertable. This one locks the table: for a moment, and in short attempts.
-            timeout = sql.Literal(LOCK_TIMEOUT)
-            connection.execute(
-                sql.SQL("BEGIN; SET LOCAL lock_timeout = {}; DROP INDEX {}; COMMIT").format(timeout, name)
-            )
-    except psycopg.Error as error:
-        if not connection.closed:
-            connection.execute("ROLLBACK")
-        raise StatementError(migration, error) from None
+    finalize = f"ALTER TABLE {altered['table']} DETACH PARTITION {detached['table']} FINALIZE"
+    return Command(finalize, migration, command.statement)

@@ -6,17 +6,17 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from dbops import postgres
-from dbops.errors import CheckError, DbopsError, Interrupted, PreflightError, ServerError, UsageError
+from dbops.errors import CheckError, Interrupted, PreflightError, ServerError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
-from dbops.migrations import code_of_others, errors, ledger, locks, non_transactional
-from dbops.migrations.alone import MIGRATION_LOCK, only_session, refuse_system_database
+from dbops.migrations import code_of_others, ledger, locks, non_transactional
+from dbops.migrations.alone import only_session, refuse_system_database
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration
 from dbops.migrations.ledger import LedgerStatus, State
@@ -30,7 +30,6 @@ from dbops.settings import Target
 BATCH_FILES = 100
 BATCH_STATEMENTS = 400
 
-_SETTLE_SECONDS = 5.0
 _DEFERS = re.compile("deferrable", re.IGNORECASE)
 
 
@@ -195,48 +194,37 @@ def _apply_in_transaction(
 ) -> None:
     """Apply files in one transaction, again from its start while a lock cannot be acquired.
 
-    What is sent travels ahead of its results, up to each `finish`. A check rolls back instead of committing, and keeps
-    what was done in `session.open`. Raises MigrationError, after which nothing of the transaction is applied unless it
-    says so.
+    What is sent travels ahead of its results, up to each `finish`. Raises MigrationError, after which nothing of the
+    transaction is applied unless it says so.
     """
     session.first_attempt()
     while True:
         try:
-            definition = session.begin(files[0])
-            for migration in files:
-                timeout = session.options.statement_timeout_for(migration)
-                session.send(session.settings_sql(migration, "public", statement_timeout=timeout), migration)
-                for statement in migration.statements:
-                    session.send(statement.text, migration, statement)
-                session.defers |= _DEFERS.search(migration.text) is not None
-                if session.defers:
-                    session.finish()
-                    _check_constraints(session, migration)
-                if migration.touches_session or timeout != "0":
-                    for text in session.reset_sql(migration):
-                        session.send(text, migration)
-                session.record(migration)
-            session.assert_ledger(files, definition)
-            session.transactions += 1
-            if before_commit:
-                before_commit(session.connection)
-            if session.options.custody:
-                session.options.custody.take_back(session.connection)
-            if session.options.check:
-                session.script("ROLLBACK")
-            else:
-                _commit(session, files[-1])
+            with session.transaction(files[0]) as definition:
+                for migration in files:
+                    timeout = session.options.statement_timeout_for(migration)
+                    session.send(session.settings_sql(migration, "public", statement_timeout=timeout), migration)
+                    for statement in migration.statements:
+                        session.send(statement.text, migration, statement)
+                    session.defers |= _DEFERS.search(migration.text) is not None
+                    if session.defers:
+                        session.finish()
+                        _check_constraints(session, migration)
+                    if migration.touches_session or timeout != "0":
+                        for text in session.reset_sql(migration):
+                            session.send(text, migration)
+                    session.record(migration)
+                session.assert_ledger(files, definition)
+                session.transactions += 1
+                if before_commit:
+                    before_commit(session.connection)
+                session.commit(files[-1])
             return
         except StatementError as failure:
-            session.roll_back()
             if not session.again(failure):
                 raise session.error(failure) from None
         except CheckError as different:
-            session.roll_back()
             different.state = session.state()
-            raise
-        except BaseException:
-            session.roll_back()
             raise
 
 
@@ -256,43 +244,6 @@ def _check_constraints(session: MigrationSession, migration: Migration) -> None:
                 session.script(f"SET CONSTRAINTS {', '.join(names)} {mode}")
     except psycopg.Error as error:
         raise StatementError(migration, error) from None
-
-
-def _commit(session: MigrationSession, last: Migration) -> None:
-    """Commit, and find out what became of it if the answer was lost."""
-    try:
-        session.script("COMMIT")
-    except psycopg.Error as error:
-        failure = StatementError(last, error)
-        if not session.connection.closed:
-            raise failure from None
-        _settle(session, last.version)
-        raise errors.lost(failure, session.state(), commit=True) from None
-    except KeyboardInterrupt:
-        _settle(session, last.version)
-        raise
-    session.commit()
-
-
-def _settle(session: MigrationSession, version: int) -> None:
-    """Learn in a new connection whether the last version was committed, and keep that for the message.
-
-    The session that was to write it held the migration lock: the next one that gets it sees what was left.
-    """
-    target = session.target
-    session.connection.close()
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(psycopg.Error, DbopsError), postgres.connect(target) as connection:
-            if postgres.try_lock(connection, MIGRATION_LOCK):
-                found = ledger.read_status(connection, target, ())
-                if version in {item.version for item in found.items}:
-                    session.commit()
-                break
-        time.sleep(0.1)
-    else:
-        session.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
-    session.open = []
 
 
 def _refuse(session: MigrationSession, chosen: tuple[Migration, ...], *, verifies: bool) -> None:

@@ -15,7 +15,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from dbops import events, label, postgres
-from dbops.errors import MigrationError
+from dbops.errors import DbopsError, MigrationError
 from dbops.events import Report
 from dbops.migrations import code_of_others, errors, ledger
 from dbops.migrations.alone import MIGRATION_LOCK, another_migration
@@ -34,6 +34,8 @@ PAUSE_JITTER = 0.25
 MAX_PAUSE_SECONDS = 30.0
 # Attempts where another session changed the same objects: it does so in a moment, or the failure does not pass.
 MOST_CONCURRENT = 5
+# How long to ask whether a commit whose answer was lost took place.
+SETTLE_SECONDS = 5.0
 
 _LEVELS = {"WARNING": "WARNING", "NOTICE": "INFO", "INFO": "INFO"}
 
@@ -117,9 +119,8 @@ class MigrationSession:
     What holds on the server once all that was sent has run, which may be far ahead of what has happened: `clean` is
     whether nothing of a file's is left in the session.
 
-    What has happened: `rows` are what the ledger holds, as name, checksum and whether the file is finished, by version;
-    `committed` are the files that this run has committed, `open` those in the open transaction; `doubt` says what is
-    not known.
+    What has happened: `rows` are what the ledger holds, as in LedgerStatus; `committed` are the files that this run has
+    committed, `open` those in the open transaction; `doubt` says what is not known.
 
     `defers` is whether a constraint may be deferred; `guarded` is the superuser that the session is or may become,
     where other roles may have code in the database; `owner` is the role to act as, empty for the session's own.
@@ -159,8 +160,7 @@ class MigrationSession:
 
         Tables can hold rows as soon as they exist: from then on the database must carry its environment.
         """
-        entries = [item.entry for item in found.items if item.entry]
-        self.rows = {entry.version: (entry.name, entry.checksum, entry.finished) for entry in entries}
+        self.rows = found.rows
         self._first_version = min((migration.version for migration in found.pending), default=0)
         self.defers = found.defers
         self.owner = self.options.owner or found.owner
@@ -229,13 +229,14 @@ class MigrationSession:
         calls = (f"pg_catalog.set_config('{name}', '{value}', {local})" for name, value in values.items())
         return f"SELECT {', '.join(calls)}"
 
-    def begin(self, first: Migration) -> str:
+    @contextmanager
+    def transaction(self, first: Migration) -> Iterator[str]:
         """Begin a transaction as the database's owner, in a session that no earlier file has changed.
 
-        It has the migration lock to its end, whatever a file releases; the ledger is created if there is none. A
-        database in custody is handed over to the owner: take it back before the commit. Returns the ledger's
-        definition. Raises StatementError where another attempt may succeed, PreflightError if another session has the
-        lock.
+        What is inside ends it by `commit`; whatever it raises rolls back. The transaction has the migration lock to its
+        end, whatever a file releases; the ledger is created if there is none, and its definition is yielded. A database
+        in custody is handed over to the owner. Raises StatementError where another attempt may succeed, PreflightError
+        if another session has the lock.
         """
         custody = self.options.custody
         beginning = [
@@ -246,21 +247,36 @@ class MigrationSession:
         ]
         ending = [*self._missing, ledger.DEFINITION]
         try:
-            if self.guarded:
-                _, [(locked,)], *_ = self.script(*beginning)
-                code_of_others.keep_out(self.connection, self.target, self.guarded)
-                definition = self.script(*self.owner_sql(), *ending)[-1]
-            else:
-                _, [(locked,)], *_, definition = self.script(*beginning, *ending)
-        except psycopg.Error as error:
-            # Another session may hold a lock on the ledger's schema for a while; other errors are not the first file's.
-            if (failure := StatementError(first, error)).transient:
-                raise failure from None
+            try:
+                if self.guarded:
+                    _, [(locked,)], *_ = self.script(*beginning)
+                    code_of_others.keep_out(self.connection, self.target, self.guarded)
+                    definition = self.script(*self.owner_sql(), *ending)[-1]
+                else:
+                    _, [(locked,)], *_, definition = self.script(*beginning, *ending)
+            except psycopg.Error as error:
+                # Another session may hold a lock on the ledger's schema for a while; others are not the first file's.
+                if (failure := StatementError(first, error)).transient:
+                    raise failure from None
+                raise
+            if not locked:
+                raise another_migration(self.connection, self.target)
+            self.clean = True
+            yield str(definition[0][0]) if definition else ""
+        except BaseException:
+            self._roll_back()
             raise
-        if not locked:
-            raise another_migration(self.connection, self.target)
-        self.clean = True
-        return str(definition[0][0]) if definition else ""
+
+    @contextmanager
+    def outside_transaction(self, migration: Migration) -> Iterator[None]:
+        """Act as the database's owner, with no settings but ours; what a file leaves behind is taken back later."""
+        self.script(*self.owner_sql(local=False), self.settings_sql(migration, "pg_catalog", local=False))
+        self.clean = False
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                self.script("RESET SESSION AUTHORIZATION", "SET ROLE NONE")
 
     def record(self, migration: Migration, duration_ms: int | None = None) -> None:
         """Send a file's row, in place of the one of a run that did not finish it."""
@@ -299,7 +315,49 @@ class MigrationSession:
         ]
         self._open_rows = rows
 
-    def roll_back(self) -> None:
+    def commit(self, last: Migration) -> None:
+        """Commit, and find out what became of it if the answer was lost; a check rolls back instead.
+
+        A database in custody is taken back before. A check keeps what was done in `open`.
+        """
+        if self.options.custody:
+            self.options.custody.take_back(self.connection)
+        if self.options.check:
+            self.script("ROLLBACK")
+            return
+        try:
+            self.script("COMMIT")
+        except psycopg.Error as error:
+            failure = StatementError(last, error)
+            if not self.connection.closed:
+                raise failure from None
+            self._settle(last.version)
+            raise errors.lost(failure, self.state(), commit=True) from None
+        except KeyboardInterrupt:
+            self._settle(last.version)
+            raise
+        self._note_commit()
+
+    def _settle(self, version: int) -> None:
+        """Learn in a new connection whether the last version's row was committed, and keep that for the message.
+
+        The session that was to write it held the migration lock: the next one that gets it sees what was left.
+        """
+        self.connection.close()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(psycopg.Error, DbopsError), postgres.connect(self.target) as connection:
+                if postgres.try_lock(connection, MIGRATION_LOCK):
+                    found = ledger.read_status(connection, self.target, ())
+                    if found.rows.get(version) == self._open_rows[version]:
+                        self._note_commit()
+                    break
+            time.sleep(0.1)
+        else:
+            self.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
+        self.open = []
+
+    def _roll_back(self) -> None:
         """End an open transaction; a connection that is still busy is closed."""
         self.open = []
         self.clean = False
@@ -370,11 +428,12 @@ class MigrationSession:
         where = self._running.where if self._running else ""
         self.report(events.Message(level, f"{diag.severity}: {diag.message_primary}{detail}", where))
 
-    def commit(self) -> None:
+    def _note_commit(self) -> None:
         """Note that what is open is committed."""
         self.committed += self.open
         self.rows = self._open_rows
         self.open = []
+        self.doubt = ""
         self._missing = []
 
     def state(self) -> str:

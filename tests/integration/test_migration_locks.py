@@ -17,7 +17,7 @@ import pytest
 
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished
-from dbops.migrations import MigrationOptions, State, discover, migrate, plan, run, status
+from dbops.migrations import MigrationOptions, State, discover, migrate, plan, session, status
 from dbops.migrations.session import MigrationSession
 from dbops.migrations.watch import LockWatch, _Running
 from dbops.server.cluster import Cluster
@@ -383,6 +383,40 @@ def test_commit_whose_answer_is_lost_is_looked_up(
 
 
 @pytest.mark.parametrize(
+    ("which", "committed", "says", "state"),
+    [
+        (1, False, "Nothing was applied.", State.PENDING),
+        (1, True, "Nothing was applied.", State.UNFINISHED),
+        (2, False, "0002_do_step2 was begun outside a transaction", State.UNFINISHED),
+        (2, True, "0002_do_step2 is committed", State.APPLIED),
+    ],
+)
+def test_lost_commit_of_a_row_of_a_file_outside_a_transaction_is_looked_up(
+    empty: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    which: int,
+    committed: bool,
+    says: str,
+    state: State,
+) -> None:
+    migrate(empty, written(tmp_path, TABLE))
+    commits: list[MigrationSession] = []
+
+    def end(session: MigrationSession) -> None:
+        commits.append(session)
+        if len(commits) == which:
+            session.connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    end_at_commit(monkeypatch, end, committed=committed)
+    index = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY t_n_idx ON public.t (n);"
+    with pytest.raises(MigrationError, match="the connection was lost during the commit") as failure:
+        migrate(empty, written(tmp_path, index, first=2))
+    assert says in failure.value.advice
+    assert [item.state for item in status(empty, discover(tmp_path)).items] == [State.APPLIED, state]
+
+
+@pytest.mark.parametrize(
     ("committed", "state"), [(True, "0001_do_step1 is committed"), (False, "Nothing was applied.")]
 )
 def test_commit_that_is_interrupted_is_looked_up(
@@ -401,8 +435,6 @@ def test_commit_that_is_interrupted_is_looked_up(
 def test_commit_whose_outcome_cannot_be_read_is_reported_as_unknown(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dbops.migrations.session import MigrationSession
-
     original = MigrationSession.script
 
     def script(self: MigrationSession, *statements: str) -> object:
@@ -411,7 +443,7 @@ def test_commit_whose_outcome_cannot_be_read_is_reported_as_unknown(
         return original(self, *statements)
 
     monkeypatch.setattr(MigrationSession, "script", script)
-    monkeypatch.setattr(run, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(session, "SETTLE_SECONDS", 0)
     with pytest.raises(MigrationError) as failure:
         migrate(empty, written(tmp_path, TABLE))
     assert "It is not known whether the last transaction was committed" in failure.value.advice
