@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from itertools import pairwise
 
-from dbops.migrations.tokens import Token, groups, outside, split_at
+from dbops.migrations.tokens import Token, groups, listed, outside, split_at
 
 LIST = "With a list on a varchar column, PostgreSQL writes this in other words after a restore."
 ARRAY = "PostgreSQL writes an array of varchar in other words after a restore."
@@ -20,10 +20,11 @@ INSTEAD_RANGE = "Write `>=` and `<=`, or put the BETWEEN last."
 
 _VARCHAR = {"varchar", "varying"}
 _KEEP_TYPE = {"coalesce", "nullif", "greatest", "least"}
-# Words that end a condition, at the same depth.
+# What ends a condition, at the same depth.
 _ENDS = {
     "WHERE", "CHECK", "WHEN", "HAVING", "ON", "USING", "SELECT", "FROM", "JOIN", "GROUP", "ORDER", "AS", "THEN", "ELSE",
-    "CASE", "END", "LIMIT", "UNION", "NOT", "RETURN", "WITH", "STORED", "DO", "TO", "FOR", "ADD", "EXECUTE", "INCLUDE",
+    "CASE", "END", "LIMIT", "UNION", "RETURN", "WITH", "STORED", "DO", "TO", "FOR", "ADD", "EXECUTE", "INCLUDE",
+    ",", ";",
 }  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def unstable(parts: list[Token], varchars: Set[str]) -> Iterator[tuple[int, str,
             continue
         after = parts[n + 1 :]
         if part.text == "IN" and after and after[0].text == "(" and _is_varchar(parts[:n], varchars):
-            items = split_at(next(groups(after), ([], ""))[0], ",")
+            items = listed(after)
             if len(items) > 1 and all(item and item[0].kind == "string" for item in items):
                 yield part.offset, LIST, INSTEAD_LIST
         if part.text == "ARRAY":
@@ -67,7 +68,7 @@ def _is_varchar(before: list[Token], varchars: Set[str]) -> bool:
             depth += (before[start].text == ")") - (before[start].text == "(")
     inside, caller = before[start + 1 : -1], before[start - 1].name if start else ""
     if caller in _KEEP_TYPE:
-        return any(_is_varchar(argument, varchars) for argument in split_at(inside, ","))
+        return any(_is_varchar(argument, varchars) for argument in split_at(inside, {","}))
     return caller in _VARCHAR or (
         caller in ("", "check", "where", "and", "or", "not") and _is_varchar(inside, varchars)
     )
@@ -75,8 +76,8 @@ def _is_varchar(before: list[Token], varchars: Set[str]) -> bool:
 
 def _ranges(parts: list[Token]) -> Iterator[int]:
     """Yield the offset of each BETWEEN that is the first of several conditions joined by its own kind of word."""
-    for condition in _split(parts, _ENDS - {"NOT"}):
-        alternatives = _split(condition, {"OR"})
+    for condition in split_at(parts, _ENDS):
+        alternatives = split_at(condition, {"OR"})
         for alternative in alternatives:
             terms = _terms(alternative)
             if len(terms) > 1 and (begun := _between(terms[0], negated=False)):
@@ -92,7 +93,7 @@ def _between(term: list[Token], *, negated: bool) -> Token | None:
     """Return the BETWEEN that a term is, in parentheses or not; a negated or symmetric one makes an OR."""
     while len(term) > 1 and term[0].text == "(" and term[-1].text == ")" and len(list(groups(term))) == 1:
         inside = term[1:-1]
-        if len(_split(inside, {"OR"})) > 1 or len(_terms(inside)) > 1:
+        if len(split_at(inside, {"OR", ",", ";"})) > 1 or len(_terms(inside)) > 1:
             return None
         term = inside
     for before, part in pairwise([Token("other", "", 0), *outside(term)]):
@@ -106,25 +107,10 @@ def _terms(parts: list[Token]) -> list[list[Token]]:
     """Return what is joined by AND; the AND of a BETWEEN joins nothing."""
     found: list[list[Token]] = []
     is_open = False
-    for piece in _split(parts, {"AND"}):
+    for piece in split_at(parts, {"AND"}):
         if is_open:
             found[-1] = [*found[-1], *piece]
         else:
             found.append(piece)
         is_open = not is_open and any(part.kind == "word" and part.text == "BETWEEN" for part in outside(piece))
-    return found
-
-
-def _split(parts: list[Token], words: Set[str]) -> list[list[Token]]:
-    """Return what stands between words or commas, outside of parentheses."""
-    depth = 0
-    found: list[list[Token]] = [[]]
-    for part in parts:
-        if part.kind == "other":
-            depth += (part.text == "(") - (part.text == ")")
-        ends = part.text in words if part.kind == "word" else part.kind == "other" and part.text in ",;"
-        if ends and not depth:
-            found.append([])
-        else:
-            found[-1].append(part)
     return found

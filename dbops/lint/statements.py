@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from dbops.migrations.names import qualified
 from dbops.migrations.sqlsplit import split
-from dbops.migrations.tokens import Token, form, groups, read, split_at
+from dbops.migrations.tokens import Token, form, listed, read, split_at
 
 # Names in the form of a statement.
 WORD = r'(?:"[^"]*"|[^\s."()]+)'
@@ -77,7 +77,7 @@ class Tokens:
         parts = self.parts[len(match[0].split()) :]
         if parts and parts[-1].text == ";" and parts[-1].kind == "other":
             parts = parts[:-1]
-        return [Tokens(action) for action in split_at(parts, ",") if action]
+        return [Tokens(action) for action in split_at(parts, {","}) if action]
 
     @property
     def table(self) -> str:
@@ -109,7 +109,7 @@ class Tokens:
     @property
     def inside(self) -> list[list[Token]]:
         """Return what the first pair of parentheses lists, as the columns of a table or an index."""
-        return [part for part in split_at(next(groups(self.parts), ([], ""))[0], ",") if part]
+        return [part for part in listed(self.parts) if part]
 
 
 @lru_cache(maxsize=1024)

@@ -223,24 +223,10 @@ def renumber(directory: Path, name: str, *, released: Collection[str] = ()) -> R
 
 
 def parse_header(text: str) -> Header:
-    """Return the header of a migration's text; ValueError for a directive that cannot be followed."""
-    values = _header_values(text)
-    mode = values.get("migrate", "")
-    if mode not in _MODES:
-        raise ValueError(f'unknown directive "migrate: {mode}": write no-transaction or own-transaction')
-    values |= {key: with_unit(values[key]) for key in _LIMITS if key in values}
-    return Header(
-        locks=values.get("locks", ""),
-        transactional=mode != "no-transaction",
-        lock_timeout=values.get("lock-timeout", ""),
-        statement_timeout=values.get("statement-timeout", ""),
-        lock_budget=values.get("lock-budget", ""),
-        own_transaction=mode == "own-transaction",
-    )
+    """Return the header of a migration's text; ValueError for a directive that cannot be followed.
 
-
-def _header_values(text: str) -> dict[str, str]:
-    """Return the header's values by key; a line indented by two blanks or more continues the one above."""
+    A line that is indented by two blanks or more continues the one above.
+    """
     values: dict[str, str] = {}
     last = ""
     for part in leading(text):
@@ -255,7 +241,18 @@ def _header_values(text: str) -> dict[str, str]:
             values[last] = f"{values[last]} {more['value'].rstrip()}"
         elif part.count("\n") > 1 or not part.isspace():
             last = ""
-    return values
+    mode = values.get("migrate", "")
+    if mode not in _MODES:
+        raise ValueError(f'unknown directive "migrate: {mode}": write no-transaction or own-transaction')
+    values |= {key: with_unit(values[key]) for key in _LIMITS if key in values}
+    return Header(
+        locks=values.get("locks", ""),
+        transactional=mode != "no-transaction",
+        lock_timeout=values.get("lock-timeout", ""),
+        statement_timeout=values.get("statement-timeout", ""),
+        lock_budget=values.get("lock-budget", ""),
+        own_transaction=mode == "own-transaction",
+    )
 
 
 def read_sql(path: Path) -> str:

@@ -56,6 +56,22 @@ def stronger(mode: str, other: str | None) -> str:
     return mode if other is None or MODES.index(mode) > MODES.index(other) else other
 
 
+def undeclared(header: str, measured: Mapping[str, str]) -> str:
+    """Return what a `Locks:` header leaves out of the locks by table; empty if it declares them all."""
+    try:
+        declared = parse(header)
+    except ValueError as error:
+        return str(error)
+    if declared is None:
+        return "its header declares no locks"
+    less = [
+        f"{mode} on {table}"
+        for table, mode in sorted(measured.items())
+        if stronger(mode, declared.get(table)) != declared.get(table)
+    ]
+    return f"its header does not declare {'; '.join(less)}" if less else ""
+
+
 def described(locks: Mapping[str, str]) -> str:
     """Return locks by table as a header declares them, the strongest first."""
     modes = [mode for mode in reversed(MODES) if mode in locks.values()]

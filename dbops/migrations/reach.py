@@ -18,8 +18,8 @@ from typing import Any
 
 from dbops.errors import UsageError
 from dbops.migrations.files import Migration, first_of
-from dbops.migrations.sqlsplit import Statement, location_at, split
-from dbops.migrations.tokens import Token, form, groups, read, split_at
+from dbops.migrations.sqlsplit import CREATES_ROUTINE, Statement, location_at, split
+from dbops.migrations.tokens import Token, form, groups, listed, read, split_at
 from dbops.settings import shown_path
 
 
@@ -235,7 +235,7 @@ def findings(
         bodies = (part for part in parts if part.kind == "string")
         if statement.begins("DO"):
             found += (finding for body in bodies for finding in _in_body(body, routines))
-        elif name := _routine(parts):
+        elif CREATES_ROUTINE.match(form(parts[:4], nested=True)) and (name := next(groups(parts), ([], ""))[1]):
             # It does no harm until it is called.
             inside = chain(_in_statement(parts, routines), *(_in_body(body, routines) for body in bodies))
             if first := next(inside, None):
@@ -280,7 +280,7 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Vio
                 yield Violation(part.offset, f"{part.name}()", kind_of_call)
             if part.name not in ("set_config", *_RUN_A_QUERY):
                 continue
-            argument = _made(split_at(next(groups(parts[n:]), ([], ""))[0], ",")[0], set())
+            argument = _made(listed(parts[n:])[0], set())
             if part.name == "set_config" and (match := _LIMIT.match(argument)):
                 yield Violation(part.offset, f"set_config('{match[0].lower()}')", LIMITS)
             elif part.name in _RUN_A_QUERY:
@@ -331,17 +331,17 @@ def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]
 def _made(expression: list[Token], own: set[str]) -> str:
     """Return the text that an expression makes, with a name in place of what is not known."""
     made = ""
-    for operand in split_at(expression, "||"):
+    for operand in split_at(expression, {"||"}):
         if len(operand) > 2 and operand[-2].text == "::":
             operand = operand[:-2]
         inside = list(groups(operand))
         if len(operand) == 1 and operand[0].kind == "string":
             made += operand[0].text
         elif inside and inside[0][1] == "format" and operand[-1].text == ")":
-            template, *arguments = split_at(inside[0][0], ",")
+            template, *arguments = split_at(inside[0][0], {","})
             made += _formatted(_made(template, own), arguments, own)
         elif inside and inside[0][1] in ("concat", "concat_ws") and operand[-1].text == ")":
-            made_parts = [_made(argument, own) for argument in split_at(inside[0][0], ",")]
+            made_parts = [_made(argument, own) for argument in split_at(inside[0][0], {","})]
             made += made_parts[0].join(made_parts[1:]) if inside[0][1] == "concat_ws" else "".join(made_parts)
         elif len(inside) == 1 and operand[0].text == "(" and operand[-1].text == ")":
             made += _made(inside[0][0], own)
@@ -413,12 +413,3 @@ def _own_variables(statements: list[list[Token]]) -> set[str]:
         for name in names:
             given[name] = given.get(name, True) and _is_own("".join(value), set())
     return {name for name, is_own in given.items() if is_own}
-
-
-def _routine(parts: list[Token]) -> str:
-    """Return the name of the routine that a statement creates; empty for another statement."""
-    words = form(parts[:4], nested=True).replace("OR REPLACE ", "")
-    if not words.startswith(("CREATE FUNCTION ", "CREATE PROCEDURE ")):
-        return ""
-    opening = next((n for n, part in enumerate(parts) if part.text == "(" and part.kind == "other"), 0)
-    return parts[opening - 1].name if opening else ""

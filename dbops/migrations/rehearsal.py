@@ -151,7 +151,7 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
         path=migration.label,
         declared=migration.header.locks,
         locks=locks.described(strongest),
-        problem=_problem(migration, strongest),
+        problem=locks.undeclared(migration.header.locks, strongest),
         statements=tuple(statements),
         unmeasured=tuple(done.line for done in statements if done.depends_on_rows),
     )
@@ -228,19 +228,3 @@ def _run_alone(
 
 def _rows(connection: Connection, query: str, *parameters: object) -> list[Any]:
     return connection.execute(query.encode(), parameters).fetchall()
-
-
-def _problem(migration: Migration, measured: dict[str, str]) -> str:
-    """Return what the header leaves out; empty if it declares all that was measured."""
-    try:
-        declared = locks.parse(migration.header.locks)
-    except ValueError as error:
-        return str(error)
-    if declared is None:
-        return "its header declares no locks"
-    less = [
-        f"{mode} on {table}"
-        for table, mode in sorted(measured.items())
-        if locks.stronger(mode, declared.get(table)) != declared.get(table)
-    ]
-    return f"its header does not declare {'; '.join(less)}" if less else ""

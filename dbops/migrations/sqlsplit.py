@@ -44,7 +44,7 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPED_REST = re.compile(r"(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)", re.DOTALL)
 _CONTINUED = re.compile(r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+'")
 _LINE_END = re.compile(r"[\r\n]")
-_ROUTINE = re.compile(r"CREATE (OR REPLACE )?(FUNCTION|PROCEDURE) ")
+CREATES_ROUTINE = re.compile(r"CREATE (OR REPLACE )?(FUNCTION|PROCEDURE) ")
 _KEPT_WORDS = 12
 
 
@@ -91,7 +91,7 @@ class _Open:
         capitals = intern(word.upper())
         if self.blocks:
             self.blocks += (capitals == "CASE") - (capitals == "END")
-        elif capitals == "ATOMIC" and self.last == "BEGIN" and _ROUTINE.match(" ".join(self.words[:5]) + " "):
+        elif capitals == "ATOMIC" and self.last == "BEGIN" and CREATES_ROUTINE.match(" ".join(self.words[:5]) + " "):
             self.blocks = 1
         self.last = capitals
         if len(self.words) < _KEPT_WORDS:

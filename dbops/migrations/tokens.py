@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 
 from dbops.migrations import sqlsplit
@@ -45,7 +45,10 @@ def read(text: str, start: int) -> list[Token]:
         elif kind == "quoted":
             found.append(Token(kind, raw[1:-1].replace('""', '"'), at))
         elif kind in ("string", "escaped", "dollar"):
-            content, inside = _content(kind, raw)
+            inside = raw.index("$", 1) + 1 if kind == "dollar" else 2 if kind == "escaped" else 1
+            content = raw[inside:-inside] if kind == "dollar" else raw[inside:-1]
+            if kind == "escaped":
+                content = _ESCAPE.sub(_unescaped, content.replace("''", "'"))
             if [part.text for part in found[-2:]] == ["U", "&"] and found[-1].offset == at - 1:
                 content = _UNICODE.sub(lambda match: chr(int(match["four"] or match["six"], 16)), content)
                 del found[-2:]
@@ -60,16 +63,6 @@ def read(text: str, start: int) -> list[Token]:
             found += [Token("other", piece[0], at + piece.start()) for piece in _PIECE.finditer(raw)]
         last = end
     return found
-
-
-def _content(kind: str, raw: str) -> tuple[str, int]:
-    """Return the content of a literal, and where in it the content begins."""
-    if kind == "dollar":
-        tag = raw.index("$", 1) + 1
-        return raw[tag:-tag], tag
-    if kind == "escaped":
-        return _ESCAPE.sub(_unescaped, raw[2:-1].replace("''", "'")), 2
-    return raw[1:-1], 1
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -117,14 +110,19 @@ def groups(parts: list[Token]) -> Iterator[tuple[list[Token], str]]:
                 yield parts[start + 1 : n], parts[start - 1].name if start else ""
 
 
-def split_at(parts: list[Token], operator: str) -> list[list[Token]]:
-    """Return the parts between an operator, outside parentheses."""
+def split_at(parts: list[Token], separators: Set[str]) -> list[list[Token]]:
+    """Return the parts between operators or words, in capitals, outside parentheses."""
     depth = 0
     found: list[list[Token]] = [[]]
     for part in parts:
         depth += (part.text == "(") - (part.text == ")") if part.kind == "other" else 0
-        if part.text == operator and part.kind == "other" and not depth:
+        if part.text in separators and part.kind in ("other", "word") and not depth:
             found.append([])
         else:
             found[-1].append(part)
     return found
+
+
+def listed(parts: list[Token]) -> list[list[Token]]:
+    """Return what the first pair of parentheses lists, between commas; one empty part where there is none."""
+    return split_at(next(groups(parts), ([], ""))[0], {","})
