@@ -138,9 +138,10 @@ def examine(directory: Path) -> tuple[list[Migration], list[tuple[Path, InvalidF
     """Return a directory's valid migrations in order, and what is wrong with the other files, each by itself."""
     problems: list[tuple[Path, InvalidFileError]] = []
     found: list[Migration] = []
+    shown = shown_path(directory / "x").removesuffix("x")
     for path in _entries(directory):
         try:
-            found.append(_validated(path, directory))
+            found.append(_validated(path, directory, f"{shown}{path.name}"))
         except InvalidFileError as problem:
             problems.append((path, problem))
     found.sort(key=lambda migration: (migration.version, migration.name))
@@ -308,8 +309,8 @@ def _entries(directory: Path) -> list[Path]:
         ) from None
 
 
-def _validated(path: Path, directory: Path) -> Migration:
-    """Return the migration in a file; raise InvalidFileError if it is not one."""
+def _validated(path: Path, directory: Path, label: str) -> Migration:
+    """Return the migration in a file, which is shown as `label`; raise InvalidFileError if it is not one."""
     text = read_sql(path)
     if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
         raise InvalidFileError(f"is a symlink out of the migrations directory, to {path.resolve()}")
@@ -322,11 +323,11 @@ def _validated(path: Path, directory: Path) -> Migration:
         raise InvalidFileError(f"has an error in its header: {error}") from None
     statements = tuple(split(text))
     for statement, following in zip_longest(statements, statements[1:]):
-        _validate_statement(path, text, statement, header)
+        _validate_statement(statement, header, label)
         if late := _DIRECTIVE.search(text, statement.end, following.start if following else len(text)):
             raise InvalidFileError(
                 "has a directive below its first statement, where it has no effect",
-                location_at(text, late.start(), shown_path(path)),
+                location_at(text, late.start(), label),
             )
     if len(statements) > 1 and not header.transactional:
         count = len(statements)
@@ -342,12 +343,12 @@ def _validated(path: Path, directory: Path) -> Migration:
         adds_enum_value=any(s.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(s.words) for s in statements),
         text=text,
         statements=statements,
-        label=shown_path(path),
+        label=label,
         touches_session=_TOUCHES.search(text) is not None or any(s.words[:1] not in _DEFINITIONS for s in statements),
     )
 
 
-def _validate_statement(path: Path, text: str, statement: Statement, header: Header) -> None:
+def _validate_statement(statement: Statement, header: Header, label: str) -> None:
     """Raise InvalidFileError for what a migration must not contain."""
     words = statement.words
     offset = statement.start
@@ -365,7 +366,7 @@ def _validate_statement(path: Path, text: str, statement: Statement, header: Hea
         what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"
     else:
         return
-    raise InvalidFileError(what, location_at(text, offset, shown_path(path)))
+    raise InvalidFileError(what, location_at(statement.source, offset, label))
 
 
 def _empty(migration: Migration) -> InvalidFileError:

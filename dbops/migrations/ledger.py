@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +37,10 @@ DIGEST = sql_file("dbops.migrations", "ledger_digest")
 _INSPECT = sql_file("dbops.migrations", "ledger").replace("{untrusted_code}", UNTRUSTED_CODE)
 _DURATIONS = sql_file("dbops.migrations", "durations")
 _FIELDS = ("version", "name", "checksum", "applied_at", "applied_by", "duration_ms", "tool_version")
+_REPLACING = (
+    f" ON CONFLICT (version) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _FIELDS[1:])}"
+    f" WHERE {TABLE}.duration_ms IS NULL"
+)
 _READ = f"SELECT {', '.join(_FIELDS)} FROM {LEDGER} ORDER BY version"
 
 
@@ -342,13 +345,11 @@ def _read(connection: Connection, target: Target, reader: str | None) -> tuple[E
 @cache
 def tool(directory: Path) -> str:
     """Return what the ledger says of the tool: its version, and the commit of the checkout that the files are from."""
-    git = ["git", "-C", str(directory), "rev-parse", "--short=12", "HEAD"]
-    try:
-        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return __version__
-    commit = done.stdout.strip()
-    return f"{__version__} ({commit})" if done.returncode == 0 and commit.isalnum() else __version__
+    # Only what writes to the ledger needs git.
+    from dbops.migrations.released import checked_out
+
+    commit = checked_out(directory)
+    return f"{__version__} ({commit})" if commit.isalnum() else __version__
 
 
 def record_sql(migration: Migration, duration_ms: int | None = None, *, begun: bool = False) -> str:
@@ -360,12 +361,10 @@ def record_sql(migration: Migration, duration_ms: int | None = None, *, begun: b
     """
     tool_version = tool(migration.path.parent)
     duration = "NULL" if duration_ms is None else str(duration_ms)
-    values = ", ".join(f"{name} = excluded.{name}" for name in _FIELDS[1:])
-    replacing = f" ON CONFLICT (version) DO UPDATE SET {values} WHERE {TABLE}.duration_ms IS NULL"
     return (
         f"INSERT INTO {LEDGER} (version, name, checksum, duration_ms, tool_version) VALUES "
         f"({migration.version}, '{migration.name}', '{migration.checksum}', {duration}, '{tool_version}')"
-        + replacing
+        + _REPLACING
         * begun
     )
 

@@ -73,6 +73,14 @@ def released_names(directory: Path) -> tuple[str, ...]:
         return ()
 
 
+def checked_out(directory: Path) -> str:
+    """Return the commit that is checked out, twelve digits of it; empty where git does not know."""
+    try:
+        return _git(directory, "rev-parse", "--short=12", "HEAD")
+    except UnknownHistoryError:
+        return ""
+
+
 def changed_names(directory: Path, release: Release) -> tuple[str, ...]:
     """Return the released files that git finds changed in the directory, or gone from it, in order.
 

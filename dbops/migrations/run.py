@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +28,6 @@ from dbops.settings import Target
 # Few enough that even a server with default settings has locks for what such a transaction creates.
 BATCH_FILES = 100
 BATCH_STATEMENTS = 400
-
-_DEFERS = re.compile("deferrable", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,7 @@ def _apply_in_transaction(
                     session.send(session.settings_sql(migration, "public", statement_timeout=timeout), migration)
                     for statement in migration.statements:
                         session.send(statement.text, migration, statement)
-                    session.defers |= _DEFERS.search(migration.text) is not None
+                    session.defers |= "deferrable" in migration.text.lower()
                     if session.defers:
                         session.finish()
                         _check_constraints(session, migration)

@@ -153,6 +153,7 @@ class MigrationSession:
         self._attempts_began = 0.0
         self._running: Command | None = None
         self._running_since = 0.0
+        self._lock_seconds = 0.0
         self._pipeline = Pipeline(connection, self._end, self._begin)
 
     def compare(self, found: LedgerStatus) -> None:
@@ -185,20 +186,25 @@ class MigrationSession:
 
         The server skips whatever follows a command that failed.
         """
-        with self._located():
+        try:
             self._pipeline.send(text, Command(text, migration, statement, rows))
+        except psycopg.Error as error:
+            raise self._located(error) from None
 
     def finish(self) -> None:
         """Wait until all that was sent has run; StatementError if a command has failed."""
-        with self._located():
+        try:
             self._pipeline.finish()
+        except psycopg.Error as error:
+            raise self._located(error) from None
 
     def run(self, command: Command) -> None:
         """Run a command by itself, outside a transaction; StatementError if it fails."""
         self._begin(command)
         try:
-            with self._located():
-                self.connection.execute(command.sql.encode())
+            self.connection.execute(command.sql.encode())
+        except psycopg.Error as error:
+            raise self._located(error) from None
         finally:
             self.watch.end()
         self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
@@ -376,12 +382,12 @@ class MigrationSession:
         if not self._running or command.migration is not self._running.migration:
             done = command.migration.version - self._first_version
             self.report(events.Progress("migrate", done, command.migration.name))
+            self._lock_seconds = self.options.attempt_seconds(command.migration, self.attempt)
         self._running = command
         self._running_since = time.monotonic()
-        limit = self.options.attempt_seconds(command.migration, self.attempt)
         # Outside a transaction no session waits behind this one; in a new database there is no other.
         bounded = command.migration.header.transactional and not self.options.fresh
-        self.watch.begin(command.where, command.sql, limit, bounded=bounded)
+        self.watch.begin(command.where, command.sql, self._lock_seconds, bounded=bounded)
 
     def _end(self, command: Command, result: PGresult) -> None:
         """Report a command that ran and keep its rows, or raise StatementError if its result is an error."""
@@ -393,16 +399,10 @@ class MigrationSession:
         if command.rows is not None:
             command.rows.extend(postgres.answer(self.connection, result).rows)
 
-    @contextmanager
-    def _located(self) -> Iterator[None]:
-        """Give the driver's errors the command that the server was working on."""
-        try:
-            yield
-        except psycopg.Error as error:
-            self.watch.end()
-            if self._running is None:
-                raise
-            raise self._failure(self._running, error) from None
+    def _located(self, error: psycopg.Error) -> StatementError | psycopg.Error:
+        """Return an error of the driver's with the command that the server was working on, if there is one."""
+        self.watch.end()
+        return self._failure(self._running, error) if self._running else error
 
     def _failure(self, command: Command, error: psycopg.Error) -> StatementError:
         """Return the error of a command with its location in the file."""
