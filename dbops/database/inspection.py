@@ -15,7 +15,7 @@ from dbops.database.properties import Database, Kind, Properties, databases, dat
 from dbops.errors import DbopsError, PreflightError, UnreachableError, count
 from dbops.label import Label
 from dbops.migrations import HOLDING_MIGRATION_LOCK
-from dbops.postgres import Connection, Session, ask, quoted, read_together, reading, sql_file
+from dbops.postgres import Connection, Session, ask, read_together, reading, set_role, sql_file
 from dbops.postgres.sessions import IN_DATABASE, sessions_query
 from dbops.settings import Target, is_scratch_name
 
@@ -227,7 +227,8 @@ class Inspection:
     def role_to_become(self) -> str:
         """Return the role that the connected one must become to work on the target, and may; else nothing.
 
-        It is the owner's of the database, or of the successor that the owner left, as a member of that role does.
+        It is the owner of the database, or of the successor that the owner left, where the connected role is a member
+        that may do less itself: see "Which role acts" in docs/decisions.md.
         """
         server = self.server
         if self.database:
@@ -279,7 +280,7 @@ def inspect(connection: Connection, target: Target, role: str = "") -> Inspectio
             (sessions_query(IN_DATABASE), [name, []]),
             (sessions_query(HOLDING_MIGRATION_LOCK), [name]),
         ],
-        settings=[f"SET LOCAL ROLE {quoted(role)}"] if role else (),
+        settings=[set_role(role, local=True).as_string()] if role else (),
     )
     server, timescaledb, roles, found, attached, room, sessions, migrating = (answer.fetched() for answer in answers)
     version_text, login, role, superuser, createdb, in_recovery, pid = server[0]
@@ -354,7 +355,7 @@ def look_inside(target: Target, role: str = "") -> Impact:
             if not role:
                 return impact(connection)
             with reading(connection):
-                connection.execute(f"SET LOCAL ROLE {quoted(role)}".encode())
+                connection.execute(set_role(role, local=True))
                 return impact(connection)
     except DbopsError as error:
         return unreadable(error)

@@ -51,6 +51,7 @@ from dbops.postgres import (
     run,
     run_together,
     sessions_in,
+    set_role,
     try_lock,
 )
 from dbops.postgres.sessions import sessions
@@ -110,7 +111,8 @@ class Operator:
 
     `inside` is a session in the target, kept for a last look. `has_changed` is whether anything was created or closed,
     `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place,
-    `bound` whether the timeout holds for each statement. Sessions act as `role`; they `began_as` another one perhaps.
+    `bound` whether the timeout holds for each statement. Its sessions act as `role` (see `Inspection.role_to_become`);
+    they `began_as` another one perhaps.
     `began_at` is when the operation began, `closed_at` when the target was closed, `unavailable` for how long its name
     was not available, in seconds.
     """
@@ -153,7 +155,7 @@ class Operator:
         """
         found = self._clean_up(self._alone(inspect(self.connection, self.target)))
         if role := found.role_to_become:
-            self.connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            self.connection.execute(set_role(role))
             found = self._clean_up(inspect(self.connection, self.target))
         if found.exists:
             found = replace(found, impact=self._look())
@@ -247,7 +249,7 @@ class Operator:
         """Make a session act as a role, where that is another one than it began as, and it may become it."""
         if {role} != {inside.info.user, self.began_as}:
             with suppress(psycopg.errors.InsufficientPrivilege):
-                inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+                inside.execute(set_role(role))
 
     def _own_pids(self) -> tuple[int, ...]:
         return (self.inside.info.backend_pid,) if self.inside else ()
@@ -280,8 +282,7 @@ class Operator:
             trial = properties.putting_in_place(name, before, wanted, self.role)
             self._assert_equal(self._begin(trial, name, ignore).catalog, wanted)
             marker = properties.marker(kind, self.name, wanted)
-            limit = sql.SQL(str(wanted.connection_limit))
-            limiting = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), limit)
+            limiting = properties.limiting(name, wanted.connection_limit)
             self._commit([properties.marking(name, marker), limiting], before="ROLLBACK; BEGIN")
         except psycopg.Error as error:
             if self.connection.closed:
@@ -328,12 +329,12 @@ class Operator:
     def _opening(self, new: New) -> tuple[list[sql.Composable], Properties]:
         """Return what opens a new database to the operator only, and the properties that it has then."""
         database, login = sql.Identifier(new.name), self.connection.info.user
-        allow = _allowing(new.name, allowed=True)
+        allow = properties.allowing(new.name, allowed=True)
         # Superusers are let in whatever the limit is.
         if self.connection.info.parameter_status("is_superuser") == "on":
-            return [sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(database), allow], new.before
+            return [properties.limiting(new.name, 0), allow], new.before
         opening: list[sql.Composable] = [
-            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database),
+            properties.limiting(new.name, -1),
             sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database),
             sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(login)),
             allow,
@@ -362,7 +363,7 @@ class Operator:
             yield
             return
         with inside.transaction(force_rollback=True):
-            inside.execute(_owner_to(new.name, new.wanted.owner))
+            inside.execute(properties.giving_to(new.name, new.wanted.owner))
             yield
 
     # Swap.
@@ -406,7 +407,7 @@ class Operator:
                 hint="Run the command again.",
             )
         marker = properties.marker(Kind.CLOSED, self.name, before.properties)
-        self._commit([properties.marking(self.name, marker), _allowing(self.name, allowed=False)])
+        self._commit([properties.marking(self.name, marker), properties.allowing(self.name, allowed=False)])
 
     def prepare(self, new: Database, wanted: Properties) -> None:
         """Give a database beside the target the wanted settings and security labels, in place of its own."""
@@ -438,12 +439,12 @@ class Operator:
             old = SCRATCH_PREFIX + secrets.token_hex(6)
             kind = Kind.KEPT if keep else Kind.REPLACED
             statements += [
-                _rename(self.name, old),
+                properties.renaming(self.name, old),
                 properties.marking(old, properties.marker(kind, self.name, found.database.properties)),
             ]
         elif found.database:
             self.drop(self.name)
-        statements.append(_rename(new.name, self.name))
+        statements.append(properties.renaming(new.name, self.name))
         statements += properties.putting_in_place(self.name, new.catalog, wanted, self.role)
         while True:
             try:
@@ -660,7 +661,7 @@ class Operator:
 
     def _allow(self, name: str, *, allowed: bool) -> None:
         """Let a database take connections, or not."""
-        self._retry(name, lambda: run(self.connection, _allowing(name, allowed=allowed), self.report))
+        self._retry(name, lambda: run(self.connection, properties.allowing(name, allowed=allowed), self.report))
 
     def _retry(self, name: str, change: Callable[[], T]) -> T:
         """Alter a database, again while another session alters it at the same moment; PreflightError at the timeout."""
@@ -715,20 +716,21 @@ class _Custody:
         """Return what begins a transaction of the owner's."""
         if self.owner == self.role:
             return ()
-        role = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.role))
-        return role.as_string(), _owner_to(self.name, self.owner).as_string()
+        role = set_role(self.role, local=True)
+        return role.as_string(), properties.giving_to(self.name, self.owner).as_string()
 
     def take_back(self, inside: Connection) -> None:
         """Make the database the operator's again, in the open transaction, and keep the comment that it has now."""
-        role = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.role))
-        back = role if self.owner == self.role else role + sql.SQL("; ") + _owner_to(self.name, self.role)
-        cursor = inside.execute(back + sql.SQL("; " + _COMMENT))
+        back: list[sql.Composable] = [set_role(self.role, local=True)]
+        if self.owner != self.role:
+            back.append(properties.giving_to(self.name, self.role))
+        cursor = inside.execute(sql.SQL("; ").join([*back, sql.SQL(_COMMENT)]))
         while cursor.nextset():
             pass
         row: Any = cursor.fetchone()
         if row[0] != self.marker.text():
             self.marker = replace(self.marker, comment=row[0])
-            inside.execute(properties.marking(self.name, self.marker).as_string(inside).encode())
+            inside.execute(properties.marking(self.name, self.marker))
 
 
 _COMMENT = """
@@ -754,18 +756,6 @@ def _limiting(seconds: float) -> tuple[str, ...]:
     return f"SET statement_timeout = {round(seconds * 1000)}", "SET client_min_messages = log"
 
 
-def _owner_to(name: str, owner: str) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner))
-
-
-def _allowing(name: str, *, allowed: bool) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), sql.Literal(allowed))
-
-
-def _rename(name: str, to: str) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
-
-
 @contextmanager
 def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target]:
     """Yield an empty database with a scratch name and the server's defaults, over a session of its own; drop it.
@@ -778,7 +768,7 @@ def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target
         postgres.refuse_standby(connection, target)
         found = inspect(connection, target)
         if (role := found.role_to_become) and found.server.roles[role].createdb:
-            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            connection.execute(set_role(role))
             found = inspect(connection, target)
         found = replace(found, database=None, scratch=())
         assert_passed(tuple(creating_conditions(found)), target)

@@ -18,7 +18,7 @@ from typing import Any
 from psycopg import sql
 
 from dbops.events import Report
-from dbops.postgres import MARKER, Connection, Query, run, sql_file
+from dbops.postgres import MARKER, Connection, Query, run, set_role, sql_file
 from dbops.settings import SCRATCH_PREFIX
 
 # A leftover of pg_restore that would keep TimescaleDB switched off in the new database.
@@ -297,25 +297,44 @@ def putting_in_place(name: str, found: Properties, wanted: Properties, role: str
 
     Run it in a transaction, over a session whose current role is `role`, which owns the database.
     """
-    database = sql.Identifier(name)
     statements: list[sql.Composable] = []
     if found.owner != wanted.owner:
-        statements.append(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(wanted.owner)))
+        statements.append(giving_to(name, wanted.owner))
     if given(found, wanted.owner).effective_acl() != wanted.effective_acl():
         statements += granting(name, given(found, wanted.owner), wanted, role)
     if found.comment != wanted.comment:
-        statements.append(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(wanted.comment)))
-    limit = sql.SQL(str(wanted.connection_limit))
-    return [
-        *statements,
-        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit),
-        sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(database, sql.Literal(wanted.allow_connections)),
-    ]
+        statements.append(_commenting(name, wanted.comment))
+    limit, allow = limiting(name, wanted.connection_limit), allowing(name, allowed=wanted.allow_connections)
+    return [*statements, limit, allow]
 
 
-def marking(name: str, marker: Marker) -> sql.Composable:
+def giving_to(name: str, owner: str) -> sql.Composed:
+    """Return what makes a role the owner of a database."""
+    return sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner))
+
+
+def renaming(name: str, to: str) -> sql.Composed:
+    """Return what gives a database another name."""
+    return sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(to))
+
+
+def limiting(name: str, connections: int) -> sql.Composed:
+    """Return what limits the connections to a database; -1 is no limit."""
+    return sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), sql.SQL(str(connections)))
+
+
+def allowing(name: str, *, allowed: bool) -> sql.Composed:
+    """Return what lets a database take connections, or not."""
+    return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), sql.Literal(allowed))
+
+
+def marking(name: str, marker: Marker) -> sql.Composed:
     """Return what writes a marker into a database's comment."""
-    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(marker.text()))
+    return _commenting(name, marker.text())
+
+
+def _commenting(name: str, comment: str | None) -> sql.Composed:
+    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
 
 
 def given(found: Properties, owner: str) -> Properties:
@@ -343,13 +362,13 @@ def granting(name: str, found: Properties, wanted: Properties, role: str) -> Ite
     for grant in wanted.acl:
         option = sql.SQL(" WITH GRANT OPTION" if grant.grantable else "")
         if grant.grantor != wanted.owner:
-            yield sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(grant.grantor))
+            yield set_role(grant.grantor, local=True)
         yield (
             sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(grant.privilege), database, _grantee(grant.grantee))
             + option
         )
         if grant.grantor != wanted.owner:
-            yield sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role))
+            yield set_role(role, local=True)
 
 
 def _grantee(name: str) -> sql.Composable:

@@ -20,6 +20,7 @@ from dbops.postgres.connection import (
     run,
     run_together,
     server_of,
+    set_role,
 )
 from dbops.postgres.errors import (
     HINTS_BY_MESSAGE,
@@ -94,6 +95,7 @@ __all__ = [
     "sessions_blocking",
     "sessions_in",
     "sessions_that_stay",
+    "set_role",
     "sql_file",
     "tables_locked_against_reading",
     "translate",

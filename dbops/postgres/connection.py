@@ -111,9 +111,32 @@ def connect(
     connection pooler stands in between: what is set and locked would belong to a session of the pooler's.
     """
     connection = _open(target, database, connect_timeout, application, settings)
+    wanted = {**SETTINGS, **ADDED, **NOTICED, **settings}
+    current = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({}, true)").format(name) for name in wanted)
+    # No operator, and no function without its schema: the search path may be the database owner's.
+    query = sql.SQL("SELECT pg_catalog.pg_backend_pid(), {}, ({})").format(current, sql.SQL(_OWN_ROLE.format("false")))
     try:
         with translated(target, connection.info.dbname):
-            _put_in_force(connection, target, {**SETTINGS, **ADDED, **NOTICED, **settings})
+            connection.in_force = True
+            found: Any = connection.execute(query).fetchone()
+            if found[0] != connection.info.backend_pid:
+                raise PreflightError(
+                    "the connection goes through a pooler, which cannot hold a lock for one operator",
+                    where=target.server,
+                    hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
+                )
+            connection.direct = True
+            # What PGDATESTYLE or the like in the environment has overridden.
+            missing = {
+                name: value
+                for (name, value), there in zip(wanted.items(), found[1:-1], strict=True)
+                if there != value and not (there is None and name in ADDED)
+            }
+            for name in [name for name in NOTICED if name in missing]:
+                with suppress(psycopg.errors.DataError, psycopg.errors.SyntaxErrorOrAccessRuleViolation):
+                    connection.execute(_setting("SET", name, missing.pop(name)))
+            if missing:
+                connection.execute(sql.SQL("; ").join(_setting("SET", name, value) for name, value in missing.items()))
     except BaseException:
         connection.close()
         raise
@@ -190,32 +213,6 @@ def _connected(target: Target, parameters: Mapping[str, str]) -> WatchedConnecti
     return found
 
 
-def _put_in_force(connection: WatchedConnection, target: Target, wanted: Mapping[str, str]) -> None:
-    """Set in a session of the server's own what is not in force, as PGDATESTYLE is not; PreflightError for a pooler."""
-    current = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({}, true)").format(name) for name in wanted)
-    # No operator, and no function without its schema: the search path may be the database owner's.
-    query = sql.SQL("SELECT pg_catalog.pg_backend_pid(), {}, ({})").format(current, sql.SQL(_OWN_ROLE.format("false")))
-    connection.in_force = True
-    found: Any = connection.execute(query).fetchone()
-    if found[0] != connection.info.backend_pid:
-        raise PreflightError(
-            "the connection goes through a pooler, which cannot hold a lock for one operator",
-            where=target.server,
-            hint="Connect to PostgreSQL directly: put its own host and port into DATABASE_URL.",
-        )
-    connection.direct = True
-    missing = {
-        name: value
-        for (name, value), there in zip(wanted.items(), found[1:-1], strict=True)
-        if there != value and not (there is None and name in ADDED)
-    }
-    for name in [name for name in NOTICED if name in missing]:
-        with suppress(psycopg.errors.DataError, psycopg.errors.SyntaxErrorOrAccessRuleViolation):
-            connection.execute(_setting("SET", name, missing.pop(name)))
-    if missing:
-        connection.execute(sql.SQL("; ").join(_setting("SET", name, value) for name, value in missing.items()))
-
-
 def _setting(verb: str, name: str, value: str) -> sql.Composed:
     return sql.SQL(f"{verb} {{}} = {{}}").format(sql.Identifier(name), value)
 
@@ -231,6 +228,11 @@ def server_of(connection: Connection, target: Target) -> str:
 def quoted(name: str) -> str:
     """Return a name as SQL takes it, in quotes, for statements that a message tells to run."""
     return sql.Identifier(name).as_string()
+
+
+def set_role(role: str, *, local: bool = False) -> sql.Composed:
+    """Return what makes a session act as another role, for the transaction if `local`; any code in it can undo that."""
+    return sql.SQL("SET LOCAL ROLE {}" if local else "SET ROLE {}").format(sql.Identifier(role))
 
 
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
