@@ -39,7 +39,7 @@ from dbops.errors import (
     ServerError,
     UnreachableError,
 )
-from dbops.events import Message, Report, StatementFinished, ignore
+from dbops.events import Message, Report, ignore
 from dbops.migrations import Custody
 from dbops.postgres import (
     TIMEOUT,
@@ -283,7 +283,7 @@ class Operator:
             self._assert_equal(self._begin(trial, name, ignore).catalog, wanted)
             marker = properties.marker(kind, self.name, wanted)
             limiting = properties.limiting(name, wanted.connection_limit)
-            self._commit([properties.marking(name, marker), limiting], before="ROLLBACK; BEGIN")
+            self._commit([properties.marking(name, marker), limiting], before=["ROLLBACK", "BEGIN"])
         except psycopg.Error as error:
             if self.connection.closed:
                 raise  # The server or the session is gone: no property is to blame.
@@ -643,21 +643,13 @@ class Operator:
         self, statements: Sequence[sql.Composable], name: str, report: Report, *, before: tuple[str, ...] = ()
     ) -> Database:
         """Run statements in one round trip, all or none, and return a database as it is then."""
-        texts = [statement.as_string(self.connection) for statement in statements]
-        cursor = self.connection.execute("; ".join([*before, *texts, properties.find_query(name)]).encode())
-        while cursor.nextset():
-            pass
-        for text in texts:
-            report(StatementFinished(text, None, self.connection.info.dbname))
-        rows = cursor.fetchall()
+        find = [properties.find_query(name)]
+        rows = run_together(self.connection, statements, report, before=before, after=find).fetchall()
         return properties.databases(rows)[0] if rows else self.require(name)
 
-    def _commit(self, statements: Sequence[sql.Composable] = (), *, before: str = "") -> None:
+    def _commit(self, statements: Sequence[sql.Composable] = (), *, before: Sequence[str] = ()) -> None:
         """Run statements in the open transaction and commit it, in one round trip."""
-        texts = [statement.as_string(self.connection) for statement in statements]
-        self.connection.execute("; ".join(filter(None, [before, *texts, "COMMIT"])).encode())
-        for text in texts:
-            self.report(StatementFinished(text, None, self.connection.info.dbname))
+        run_together(self.connection, statements, self.report, before=before, after=["COMMIT"])
 
     def _allow(self, name: str, *, allowed: bool) -> None:
         """Let a database take connections, or not."""
@@ -724,10 +716,7 @@ class _Custody:
         back: list[sql.Composable] = [set_role(self.role, local=True)]
         if self.owner != self.role:
             back.append(properties.giving_to(self.name, self.role))
-        cursor = inside.execute(sql.SQL("; ").join([*back, sql.SQL(_COMMENT)]))
-        while cursor.nextset():
-            pass
-        row: Any = cursor.fetchone()
+        row: Any = run_together(inside, back, ignore, after=[_COMMENT]).fetchone()
         if row[0] != self.marker.text():
             self.marker = replace(self.marker, comment=row[0])
             inside.execute(properties.marking(self.name, self.marker))

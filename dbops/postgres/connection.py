@@ -308,9 +308,22 @@ def run(connection: Connection, statement: sql.Composable, report: Report, *, sh
     report(StatementFinished(shown or text, time.monotonic() - began, connection.info.dbname))
 
 
-def run_together(connection: Connection, statements: Sequence[sql.Composable], report: Report) -> None:
-    """Execute statements in one round trip, in the open transaction, and report each, without its time."""
+def run_together(
+    connection: Connection,
+    statements: Sequence[sql.Composable],
+    report: Report,
+    *,
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+) -> psycopg.Cursor[tuple[object, ...]]:
+    """Execute statements in one round trip, in the open transaction if there is one, and report each, without its time.
+
+    `before` and `after` are what is sent with them and not reported. Returns the result of the last one of all.
+    """
     texts = [statement.as_string(connection) for statement in statements]
-    connection.execute("; ".join(texts).encode(connection.info.encoding))
+    cursor = connection.execute("; ".join([*before, *texts, *after]).encode(connection.info.encoding))
+    while cursor.nextset():
+        pass
     for text in texts:
         report(StatementFinished(text, None, connection.info.dbname))
+    return cursor
