@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dbops.errors import Location, UsageError
 from dbops.migrations.names import NAME
-from dbops.migrations.sqlsplit import Statement, leading, location_at, split, without_comments
+from dbops.migrations.sqlsplit import Statement, all_words, leading, location_at, split, without_comments
 from dbops.settings import shortened, shown_path, with_unit
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
@@ -59,7 +59,7 @@ _CLIENT = {(direction, client) for direction in ("FROM", "TO") for client in ("S
 
 # A file of such statements leaves the session as it was, unless it has one of these words.
 _DEFINITIONS = {("CREATE",), ("ALTER",), ("DROP",), ("COMMENT",), ("GRANT",), ("REVOKE",)}
-_TOUCHES = re.compile(r"\b(?:select|execute|set_config|temp|temporary|pg_temp)\b", re.IGNORECASE)
+_TOUCHES = {"execute", "pg_temp", "select", "set_config", "temp", "temporary"}
 
 # Possessive throughout: CONCURRENTLY and ON are never taken for names, even if then nothing matches.
 _BUILDS = re.compile(
@@ -324,7 +324,8 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
     statements = tuple(split(text))
     for statement, following in zip_longest(statements, statements[1:]):
         _validate_statement(statement, header, label)
-        if late := _DIRECTIVE.search(text, statement.end, following.start if following else len(text)):
+        between = statement.end, following.start if following else len(text)
+        if text.find("--", *between) >= 0 and (late := _DIRECTIVE.search(text, *between)):
             raise InvalidFileError(
                 "has a directive below its first statement, where it has no effect",
                 location_at(text, late.start(), label),
@@ -344,7 +345,8 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
         text=text,
         statements=statements,
         label=label,
-        touches_session=_TOUCHES.search(text) is not None or any(s.words[:1] not in _DEFINITIONS for s in statements),
+        touches_session=not all_words(text).isdisjoint(_TOUCHES)
+        or any(s.words[:1] not in _DEFINITIONS for s in statements),
     )
 
 

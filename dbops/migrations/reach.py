@@ -18,7 +18,7 @@ from typing import Any
 
 from dbops.errors import UsageError
 from dbops.migrations.files import Migration, first_of
-from dbops.migrations.sqlsplit import CREATES_ROUTINE, Statement, location_at, split
+from dbops.migrations.sqlsplit import CREATES_ROUTINE, Statement, all_words, location_at, split
 from dbops.migrations.tokens import Token, form, groups, listed, read, split_at
 from dbops.settings import shown_path
 
@@ -161,11 +161,13 @@ _NAMES = re.compile(
     r"\b(?:pg_\w+|dblink\w*|lo_import|lo_export|set_config|query_to_xml\w*|ts_stat|schedule_in_database|distributed_exec|\w+_data_node)\b",
     re.IGNORECASE,
 )
-# Most files have none of these, and need not be cut. In lower case, which is found in half of the time.
-_WORDS = re.compile(
-    rf"\b(?:database|role|user|group|grant|revoke|owned|system|tablespace|parameter|copy|load|subscription|server|foreign"
-    rf"|checkpoint|extension|reset|discard|execute|\w+_timeout)\b|{_NAMES.pattern}"
-)
+# Most files have none of these words, nor of these parts of words, and need not be cut.
+_WORDS = {
+    "checkpoint", "copy", "database", "discard", "distributed_exec", "execute", "extension", "foreign", "grant",
+    "group", "lo_export", "lo_import", "load", "owned", "parameter", "reset", "revoke", "role", "schedule_in_database",
+    "server", "set_config", "subscription", "system", "tablespace", "ts_stat", "user",
+}  # fmt: skip
+_PARTS = ("_data_node", "_timeout", "dblink", "pg_", "query_to_xml")
 _PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
 _RUN_A_QUERY = {"query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat"}
 _LIMIT = re.compile(_LIMITS, re.IGNORECASE)
@@ -225,7 +227,7 @@ def findings(
     """
     routines = {} if routines is None else routines
     found: list[Violation] = []
-    if not routines and not _WORDS.search(text.lower()):
+    if not routines and not _has_words(text):
         return found
     for statement in split(text) if statements is None else statements:
         if not _is_suspicious(statement, routines):
@@ -242,6 +244,12 @@ def findings(
         else:
             found += _in_statement(parts, routines)
     return sorted({(f.offset, f.kind.why): f for f in found}.values(), key=lambda finding: finding.offset)
+
+
+def _has_words(text: str) -> bool:
+    """Return whether a text has a word of those that make a closer look necessary."""
+    lowered = text.lower()
+    return any(part in lowered for part in _PARTS) or not all_words(lowered).isdisjoint(_WORDS)
 
 
 def _is_suspicious(statement: Statement, routines: dict[str, Kind]) -> bool:

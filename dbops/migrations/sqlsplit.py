@@ -43,6 +43,7 @@ _RUN = re.compile(rf"(?:[ \t\n\r\f\v0-9,.:=<>+*|]++|(?>{_WORD})(?!')|'[^']*+')++
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPED_REST = re.compile(r"(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)", re.DOTALL)
 _CONTINUED = re.compile(r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+'")
+_ANY_WORD = re.compile(r"\w+")
 _LINE_END = re.compile(r"[\r\n]")
 CREATES_ROUTINE = re.compile(r"CREATE (OR REPLACE )?(FUNCTION|PROCEDURE) ")
 _KEPT_WORDS = 12
@@ -175,6 +176,11 @@ def comments(text: str) -> Iterator[tuple[int, int, int]]:
             yield from ((*comment, min(start, len(text) - 1)) for comment in waiting)
             waiting = []
     yield from ((*comment, comment[0]) for comment in waiting)
+
+
+def all_words(text: str) -> set[str]:
+    """Return the words of a text in lower case, those in comments and literals too: to see what is not there."""
+    return set(_ANY_WORD.findall(text.lower()))
 
 
 def without_comments(text: str) -> str:
