@@ -121,6 +121,30 @@ def test_database_that_is_built_lets_no_one_else_in_at_the_instant_in_which_it_i
         servers.drop_quietly(server, target.database)
 
 
+@pytest.mark.parametrize("verb", ["rebuild", "drop"])
+def test_trial_of_properties_leaves_a_new_database_closed_and_the_operators_own(
+    server: TestServer, target: Target, small: dict[str, Any], verb: str
+) -> None:
+    """A new database is tried with all that the target has, and that is rolled back before it gets its marker."""
+    seen: list[tuple[object, ...]] = []
+
+    def look(event: Event) -> None:
+        if "COMMENT ON DATABASE" in str(event) and not seen:
+            seen.extend(
+                server.execute("""
+                    SELECT datallowconn, pg_get_userbyid(datdba)::text, datacl FROM pg_database
+                    WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY oid DESC LIMIT 1""")
+            )
+
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        server.execute(f'REVOKE CONNECT ON DATABASE "{target.database}" FROM PUBLIC')
+        run = rebuild.rebuild if verb == "rebuild" else rebuild.drop
+        run(target, options(**small), report=look)
+        assert seen == [(False, "postgres", None)]
+        rebuild.create(target, options())
+
+
 def test_partly_dropped_database_is_not_taken_for_one_that_is_there(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
     with pytest.raises(PreflightError, match="partly dropped"):
@@ -181,6 +205,17 @@ def test_scratch_database_is_gone_even_after_a_failure(server: TestServer, targe
         assert exists(server, made.database)
         raise ZeroDivisionError
     assert not exists(server, made.database)
+
+
+def test_scratch_database_has_the_servers_defaults_also_where_a_successor_waits(
+    server: TestServer, empty: Target
+) -> None:
+    server.execute(f"ALTER DATABASE \"{empty.database}\" SET work_mem = '7MB'")
+    rebuild.drop(empty, options())
+    with scratch_database(empty) as made:
+        settings = "SELECT 1 FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = s.setdatabase"
+        assert server.execute(f"{settings} WHERE d.datname = '{made.database}'") == []
+    assert rebuild.create(empty, options()).kept
 
 
 def test_scratch_database_left_over_is_dropped_and_that_of_a_run_at_work_is_not(

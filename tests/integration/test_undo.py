@@ -46,6 +46,17 @@ def test_kept_database_that_an_undo_left_open_when_it_was_killed_is_closed_by_th
     assert server.execute(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'") == [(False,)]
 
 
+def test_kept_database_that_was_left_open_is_in_no_way_of_a_role_that_may_not_close_it(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
+    with operators.role(server) as owner, operators.role(server) as stranger:
+        owned = as_role(target, owner)
+        rebuild.rebuild(owned, options(**small))
+        name = kept(server, owned, small)
+        server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert not rebuild.create(as_role(target, stranger), options()).created
+
+
 def test_undo_that_keeps_can_be_undone(server: TestServer, precious: Target, small: dict[str, Any]) -> None:
     kept(server, precious, small)
     for there in (True, False, True):
@@ -135,6 +146,15 @@ def test_status_names_the_kept_database_with_its_age_and_size(
     assert found.size > 1_000_000
     done = operators.invoke("db.status", target=built)
     assert f"{name} is kept since {found.since}" in done.stdout
+
+
+def test_status_does_not_name_a_database_that_a_stranger_marked_as_kept(
+    server: TestServer, built: Target, small: dict[str, Any]
+) -> None:
+    name = kept(server, built, small)
+    with operators.role(server) as stranger:
+        server.execute(f'ALTER DATABASE "{name}" OWNER TO {stranger}')
+        assert existing.status(built, ()).kept == ()
 
 
 def test_without_a_kept_database_there_is_nothing_to_undo(served: Target) -> None:
