@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -104,6 +105,18 @@ def test_owner_gives_up_on_a_superusers_session_and_names_it(server: TestServer,
         assert scheduler_runs(server, target.database, patience=0)
         with psycopg.connect(dsn(as_role(target, owner))):
             pass
+
+
+def test_superusers_session_that_is_about_to_end_does_not_keep_an_owner_from_dropping(
+    server: TestServer, target: Target
+) -> None:
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        boss = psycopg.connect(dsn(target), autocommit=True)
+        about_to_end = Timer(0.5, boss.close)
+        about_to_end.start()
+        assert drop(as_role(target, owner)).existed
+        about_to_end.join()
 
 
 def test_row_that_is_written_after_the_inspection_is_not_dropped(server: TestServer, served: Target) -> None:

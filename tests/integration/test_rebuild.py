@@ -167,6 +167,22 @@ def test_what_was_made_by_hand_is_listed_and_outside_dev_needs_consent(
     assert rebuild.rebuild(other, options(**small)).lost == ()
 
 
+def test_schema_that_cannot_be_read_any_more_counts_as_lost(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
+    target = replace(target, environment="test")
+    rebuild.rebuild(target, options(**small))
+
+    def end_reader(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.step == "verify":
+            reads = f"datname = '{target.database}' AND application_name LIKE 'kapman-dbops%'"
+            server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {reads}")
+
+    with pytest.raises(ConsentError, match="do not build what else there may be: its schema could not be read"):
+        rebuild.rebuild(target, options(**small), report=end_reader)
+    assert operators.scratch_databases(server) == []
+
+
 def test_what_was_made_by_hand_is_only_listed_in_dev(server: TestServer, target: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(target, options(**small))
     server.execute("CREATE VIEW public.latest AS SELECT 1 AS x", target.database)

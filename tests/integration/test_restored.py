@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
 
 from dbops import testing
+from dbops.database import rebuild
 from dbops.settings import Target
 from tests.support import operators, servers
-from tests.support.operators import as_role, dsn, role, scheduler_runs
+from tests.support.operators import as_role, dsn, options, role, scheduler_runs
 from tests.support.servers import TestServer
 
 
@@ -78,11 +80,32 @@ def test_rows_of_the_one_in_use_need_consent_and_with_keep_it_can_be_put_back(
     assert operators.scratch_databases(server) == []
 
 
+def test_one_in_use_is_not_kept_where_another_one_is_kept_already(
+    server: TestServer, built: Target, copy: Target, small: dict[str, Any]
+) -> None:
+    name = rebuild.rebuild(built, options(keep=True, **small)).kept
+    refused = operators.invoke("db.undo", "--restored", copy.database, "--keep", target=built)
+    assert (refused.returncode, f"{name} is kept for {built.database} already" in refused.stderr) == (3, True)
+    assert (operators.scratch_databases(server), symbols(copy)) == ([name], [("OLD",)])
+    rebuild.drop_kept(built, options())
+
+
 def test_restored_database_takes_the_place_of_one_that_is_gone(
     server: TestServer, target: Target, copy: Target
 ) -> None:
     assert operators.invoke("db.undo", "--restored", copy.database, target=target).returncode == 0
     assert symbols(target) == [("OLD",)]
+
+
+def test_restored_database_gets_the_properties_of_one_that_was_dropped(
+    server: TestServer, built: Target, copy: Target
+) -> None:
+    server.execute(f'ALTER DATABASE "{built.database}" CONNECTION LIMIT 7')
+    server.execute(f"ALTER DATABASE \"{built.database}\" SET work_mem = '5MB'")
+    before = facts(server, built.database)
+    for words in (["db.drop"], ["db.undo", "--restored", copy.database]):
+        assert operators.invoke(*words, target=built).returncode == 0
+    assert (symbols(built), facts(server, built.database)) == ([("OLD",)], before)
 
 
 def test_what_cannot_take_the_place_is_refused_and_nothing_changes(
@@ -101,6 +124,10 @@ def test_what_cannot_take_the_place_is_refused_and_nothing_changes(
         }.items():
             refused = operators.invoke("db.undo", "--restored", name, target=built)
             assert (refused.returncode, why in refused.stderr) == (3, True), refused.stderr
+        server.execute(f'ALTER DATABASE "{copy.database}" IS_TEMPLATE true')
+        refused = operators.invoke("db.undo", "--restored", copy.database, target=built)
+        server.execute(f'ALTER DATABASE "{copy.database}" IS_TEMPLATE false')
+        assert (refused.returncode, "or a template" in refused.stderr) == (3, True)
         with closing(psycopg.connect(dsn(copy), application_name="a reader")) as client:
             client.execute("SELECT 1")
             refused = operators.invoke("db.undo", "--restored", copy.database, target=built)
