@@ -16,7 +16,8 @@ import pytest
 
 from dbops import migrations, postgres
 from dbops.database import existing, properties, rebuild
-from dbops.errors import ServerError
+from dbops.errors import PreflightError, ServerError
+from dbops.events import ignore
 from dbops.settings import ROOT, Target
 from tests.support import operators
 from tests.support.operators import operator, options, scheduler_runs, works
@@ -196,6 +197,20 @@ def test_closed_database_is_refused_by_migrate_named_by_status_and_keeps_its_pro
     assert f"{empty.database} is closed since" in refused.value.hint
     assert "is closed" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
     assert_as_new(server, empty, had, scheduled)
+
+
+def test_database_that_was_closed_after_a_migration_had_connected_is_not_migrated(
+    server: TestServer, empty: Target, small: dict[str, Any]
+) -> None:
+    """An operator that closed it and was killed is not seen at work any more: the comment alone tells."""
+    with postgres.maintenance(empty) as connection:
+        found = properties.find_database(connection, empty.database)
+        assert found
+        marker = properties.marker(properties.Kind.CLOSED, empty.database, found.properties)
+        postgres.run(connection, properties.marking(empty.database, marker), ignore)
+    with pytest.raises(PreflightError, match=f"{empty.database} is closed"):
+        existing.migrate(empty, migrations.discover(small["migrations"]))
+    assert server.execute("SELECT to_regclass('public.least') IS NULL", empty.database) == [(True,)]
 
 
 def test_owners_closed_database_is_opened_as_well(server: TestServer, target: Target, small: dict[str, Any]) -> None:

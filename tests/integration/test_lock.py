@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -29,6 +30,16 @@ def test_second_operator_waits_and_then_names_the_holder(target: Target) -> None
     assert f":{os.getpid()}," in refused.value.notes[0]
     assert f"process {pid} (" in refused.value.notes[0]
     assert "is locked by process" in str(said[0])
+
+
+def test_operator_who_has_waited_waits_for_other_locks_as_one_who_has_not(target: Target) -> None:
+    with contextlib.ExitStack() as holding:
+        holding.enter_context(operator_session(target))
+        release = threading.Timer(0.3, holding.close)
+        release.start()
+        with operator_session(target, timeout=20) as waited:
+            assert waited.execute("SHOW lock_timeout").fetchone() == ("0",)
+        release.join()
 
 
 def test_other_database_is_not_held_up(target: Target) -> None:

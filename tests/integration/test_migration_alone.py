@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ from dbops.database import existing, rebuild
 from dbops.errors import MigrationError, PreflightError, ServerError
 from dbops.events import Event, Message
 from dbops.migrations import MigrationOptions, State, discover, migrate, plan
+from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -68,6 +70,21 @@ def test_migration_waits_once_for_an_operator_and_is_not_in_his_way(
     assert outcome == [1]
     assert len(said) == 1
     assert f"another operator: process {pid} (" in said[0]
+
+
+def test_operator_who_comes_while_a_migration_takes_its_lock_is_seen(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try_lock = postgres.try_lock
+    with contextlib.ExitStack() as came:
+
+        def come_and_lock(connection: Connection, key: int) -> bool:
+            came.enter_context(postgres.operator_session(empty))
+            return try_lock(connection, key)
+
+        monkeypatch.setattr(postgres, "try_lock", come_and_lock)
+        with pytest.raises(PreflightError, match="another operator is at work on"):
+            existing.migrate(empty, written(tmp_path, TABLE), MigrationOptions(patience=-1))
 
 
 @pytest.mark.slow
