@@ -17,7 +17,7 @@ import pytest
 
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished
-from dbops.migrations import MigrationOptions, State, discover, migrate, plan, session, status
+from dbops.migrations import MIGRATION_LOCK, MigrationOptions, State, discover, migrate, plan, session, status
 from dbops.migrations.session import MigrationSession
 from dbops.migrations.watch import LockWatch, _Running
 from dbops.server.cluster import Cluster
@@ -166,9 +166,12 @@ def test_attempt_as_a_whole_waits_no_longer_than_its_timeout(empty: Target, tmp_
 
 
 @pytest.mark.slow
-def test_block_that_switches_the_lock_timeout_off_does_not_wait_for_ever(empty: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", ["", "-- migrate: no-transaction\n"], ids=["in a transaction", "outside of one"])
+def test_block_that_switches_the_lock_timeout_off_does_not_wait_for_ever(
+    empty: Target, tmp_path: Path, header: str
+) -> None:
     migrate(empty, written(tmp_path, TABLE))
-    hidden = f"DO $$ BEGIN PERFORM set_config(reverse('tuoemit_kcol'), '0', true); {COLUMN} END $$;"
+    hidden = f"{header}DO $$ BEGIN PERFORM set_config(reverse('tuoemit_kcol'), '0', true); {COLUMN} END $$;"
     with servers.connect(named(empty, "nightly report")) as holder:
         holder.execute("BEGIN; SELECT FROM public.t")
         with pytest.raises(MigrationError, match="could not acquire a lock after") as failure:
@@ -430,6 +433,38 @@ def test_commit_that_is_interrupted_is_looked_up(
         migrate(empty, written(tmp_path, TABLE))
     assert state in interrupted.value.state
     assert status(empty, discover(tmp_path)).has_ledger == committed
+
+
+@pytest.mark.slow
+def test_commit_that_the_server_is_still_at_is_waited_for(
+    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another session stands in for the one that commits: it gets the lock of that one, and writes the row later."""
+    migrate(empty, written(tmp_path, TABLE))
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    waits = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {here}"
+
+    def commit_slowly() -> None:
+        with servers.connect(empty) as committing:
+            committing.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})".encode())
+            time.sleep(0.5)
+            committing.execute("""
+                INSERT INTO dbops.schema_migrations (version, name, checksum, duration_ms, tool_version)
+                SELECT 2, '0002_do_step2', checksum, 1, tool_version FROM dbops.schema_migrations""")
+
+    thread = threading.Thread(target=commit_slowly)
+
+    def interrupt(_: MigrationSession) -> None:
+        thread.start()
+        with servers.connect(empty) as looking:
+            until(lambda: looking.execute(waits.encode()).fetchall() != [])
+        raise Interrupted
+
+    end_at_commit(monkeypatch, interrupt, committed=False)
+    with pytest.raises(Interrupted) as interrupted:
+        migrate(empty, discover(write(tmp_path, COLUMN, first=2)))
+    thread.join()
+    assert "0002_do_step2 is committed" in interrupted.value.state
 
 
 def test_commit_whose_outcome_cannot_be_read_is_reported_as_unknown(
