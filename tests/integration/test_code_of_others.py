@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dbops.database import existing
 from dbops.errors import PreflightError
 from dbops.events import Event, Message, StatementFinished
 from dbops.migrations import Migration, MigrationOptions, discover, migrate, plan
@@ -159,6 +160,18 @@ def test_owner_whose_code_says_reset_role_gains_nothing(
     with pytest.raises(PreflightError):
         migrate(target, pending(tmp_path, WAYS[way]), MigrationOptions(check=check))
     assert not is_superuser(server, owner)
+
+
+def test_label_is_not_written_by_a_superuser_where_code_of_the_owner_could_run(
+    server: TestServer, target: Target, owned: Target, tmp_path: Path
+) -> None:
+    files = pending(tmp_path)
+    migrate(target, files)
+    server.execute("COMMENT ON SCHEMA dbops IS NULL", target.database)
+    servers.run(owned, PLANTED["rule r on public.t"])
+    with pytest.raises(PreflightError, match="rule r"):
+        existing.migrate(target, files, confirm=target.database)
+    assert rows(target, "SELECT obj_description('dbops'::regnamespace) IS NULL") == [(True,)]
 
 
 def test_code_that_is_not_committed_yet_is_waited_for(target: Target, owned: Target, tmp_path: Path) -> None:
