@@ -175,6 +175,24 @@ def test_migration_that_loses_its_network_says_what_is_known_and_what_to_run(
     assert servers.rows(empty, "SELECT to_regclass('public.a') IS NULL") == [(True,)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+@pytest.mark.usefixtures("quick")
+def test_message_that_was_lost_on_a_network_that_works_again_is_noticed(
+    server: TestServer, empty: Target, closed: bool
+) -> None:
+    """Another session asks, in the maintenance database where this one lets nobody in, as one that is built does."""
+    with forwarder(server) as (far, passed), postgres.connect(far.target(empty.database)) as connection:
+        if closed:
+            server.execute(f'ALTER DATABASE "{empty.database}" ALLOW_CONNECTIONS false')
+        passed.limit = 0
+        works_again = threading.Timer(0.5, setattr, (passed, "limit", None))
+        works_again.start()
+        with pytest.raises(psycopg.OperationalError, match="the connection has stalled"), postgres.deadline(30):
+            connection.execute("SELECT 1")
+        works_again.join()
+
+
 def until_active(server: TestServer, database: str, query: str) -> None:
     deadline = time.monotonic() + 60
     looking = (
@@ -232,6 +250,14 @@ def test_verb_that_reads_has_a_deadline(built: Target) -> None:
     assert "no result within 0.5 s" in done.stderr
     assert "--timeout" in done.stderr
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.slow
+def test_verb_that_builds_what_it_reads_has_no_deadline(built: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadline = postgres.deadline
+    monkeypatch.setattr(postgres, "deadline", lambda _: deadline(0.001))
+    assert operators.invoke("db.drift", target=built).returncode == 3
+    assert operators.invoke("db.drift", "--build", target=built).returncode == 0
 
 
 def test_deadline_ends_what_runs_and_is_over_afterwards(empty: Target) -> None:
