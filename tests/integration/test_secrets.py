@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from dbops import postgres
 from dbops.settings import ROOT, Target
-from tests.support import operators
+from tests.support import operators, servers
 from tests.support.operators import PASSWORD
 from tests.support.servers import TestServer
 
@@ -117,6 +118,15 @@ def test_password_is_in_no_traceback(server: TestServer, target: Target) -> None
     assert "RuntimeError" in done.stderr
     assert PASSWORD not in done.stderr
     assert PASSWORD not in repr(own)
+
+
+def test_query_of_a_session_that_may_hold_a_password_is_not_shown(empty: Target) -> None:
+    with postgres.maintenance(empty) as connection, servers.connect(empty) as other:
+        other.execute("BEGIN")
+        for query, shown in ((f"SELECT 'Password', '{VALUE}'", ""), ("SELECT 'harmless'", "SELECT 'harmless'")):
+            other.execute(query.encode())
+            (session,) = postgres.sessions_in(connection, empty.database)
+            assert session.query == shown
 
 
 def test_value_of_a_parameter_is_in_no_log(server: TestServer, built: Target) -> None:
