@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from dbops import postgres
-from dbops.catalog import fingerprint, schema_text, text
+from dbops.catalog import fingerprint, schema_asked, schema_text, text
 from dbops.catalog.drift import differences
 from dbops.database import rebuild
 from dbops.errors import ServerError
@@ -185,6 +185,13 @@ def test_locked_table_is_named_with_the_process_that_holds_it(built: Target, mon
 def test_database_without_timescaledb_has_a_text_too(empty: Target) -> None:
     run(empty, "CREATE TABLE t (a int)")
     assert text_of(empty).startswith("extension plpgsql\n    in schema pg_catalog\n\nschema public\n")
+
+
+def test_text_that_could_not_be_read_meanwhile_is_read_again(empty: Target) -> None:
+    """As where TimescaleDB, or another object, is dropped in between."""
+    with postgres.connect(empty) as connection:
+        read = schema_asked(connection, timescaledb=True)
+        assert read() == schema_text(connection)
 
 
 LOCALES = (

@@ -161,6 +161,13 @@ COMMENT ON TABLE public.ohlcv IS 'Base market data: one daily price bar per tick
 SET LOCAL timescaledb.restoring = off;
 ALTER EVENT TRIGGER timescaledb_ddl_sql_drop ENABLE;
 
+-- trigger_of_the_hypertable_that_does_not_fire
+-- before: TimescaleDB 2.23
+-- verify: hypertable public.ohlcv => without the trigger that keeps rows out of its own table
+-- drift: table public.ohlcv => +    without the trigger that keeps rows out of a hypertable's own table
+UPDATE pg_catalog.pg_trigger SET tgenabled = 'D'
+WHERE tgname = 'ts_insert_blocker' AND tgrelid = 'public.ohlcv'::regclass;
+
 -- owner_of_public
 -- verify: schema public => owner: pg_monitor
 -- drift: schema public => +    owned by pg_monitor
