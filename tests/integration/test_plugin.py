@@ -170,6 +170,21 @@ def test_role_that_may_create_databases_needs_no_more_whoever_made_templates_bef
         assert left.startswith("kapman_template_")
 
 
+LOSES_ITS_SESSION = """
+def test_of_a_server_that_ends_all_sessions(kapman_db):
+    with kapman_db.connect(autocommit=True) as connection:
+        others = "usename = session_user AND pid <> pg_backend_pid()"
+        connection.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}")
+"""
+
+
+def test_session_that_is_lost_costs_one_test_and_not_those_after_it(server: TestServer, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(LOSES_ITS_SESSION + TESTS)
+    with creator(server) as target:
+        done = run_pytest(sys.executable, tmp_path, target.url())
+        assert "3 passed, 1 error" in done.stdout, done.stdout
+
+
 MISFITS = {
     "collation": "UPDATE pg_database SET datcollversion = '1.0' WHERE datname = '{}'",
     "version": f"COMMENT ON DATABASE \"{{}}\" IS '{testing.COMPLETE}, with TimescaleDB 2.0.0'",
