@@ -258,6 +258,13 @@ def test_password_is_kept_private_and_printed_nowhere(embedded: server.Embedded)
     assert f"passfile={embedded.layout.password}" in outputs[0].stdout
 
 
+def test_password_that_a_killed_task_was_about_to_keep_is_in_no_way(embedded: server.Embedded) -> None:
+    embedded.layout.password.with_name("password.new").write_text("half a l")
+    server.up(embedded, port=0)
+    psycopg.connect(address(embedded)).close()
+    assert not embedded.layout.password.with_name("password.new").exists()
+
+
 def test_password_stays_the_same_over_a_restart(embedded: server.Embedded) -> None:
     server.up(embedded, port=0)
     before = embedded.layout.password.read_text()
@@ -518,6 +525,14 @@ def test_destroy_of_a_server_with_a_database_that_this_tool_did_not_build_needs_
     assert "--confirm shop." in done.stderr
     assert server.status(embedded).state == "running"
     assert destroy(embedded, "--confirm", "shop").returncode == 0
+
+
+def test_destroy_of_a_server_with_rows_in_the_database_postgres_needs_its_name(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    query(embedded, "CREATE TABLE orders AS SELECT 1 AS id")
+    done = destroy(embedded, "--yes")
+    assert (done.returncode, "postgres: no environment, rows in public.orders" in done.stderr) == (5, True)
+    assert destroy(embedded, "--confirm", "postgres").returncode == 0
 
 
 def test_destroy_of_a_server_that_cannot_start_needs_its_directory_as_confirmation(embedded: server.Embedded) -> None:
