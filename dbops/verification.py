@@ -182,6 +182,43 @@ class CheckFile:
                 )
         return None
 
+    def checks(self, answers: list[Answer], holders: tuple[str, ...], granted: str) -> tuple[Check, ...]:
+        """Return the rows that the file gave as checks, or the one check that says why it gave none.
+
+        The answers are those to SAVEPOINT, to a look at the clock, to DECLARE, to FETCH, and to the clock again.
+        `holders` are the sessions that hold locks on tables, `granted` is what lets the role read everything.
+        """
+        _, begun, declared, given, ended = answers
+        if given.error:
+            expected = SHAPE
+            says = given.error.diag
+            words = [says.message_primary or str(given.error)]
+            if isinstance(given.error, errors.SyntaxError) and not says.statement_position:
+                words = ["the file holds more than one statement"]
+            if isinstance(given.error, errors.LockNotAvailable):
+                expected = "to see everything without waiting for a lock"
+                words = ["could not see everything, and did not wait", *holders, *words]
+            words += [word for word in (says.message_detail, says.message_hint) if word]
+            if isinstance(given.error, errors.InsufficientPrivilege):
+                words.append(f"as a superuser, run {granted}")
+            offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
+            location = location_at(self.text, offset, shown_path(self.path))
+            return (self.failure("; ".join(words), location, expected=expected),)
+        known = [(psycopg.adapters.types.get(number), number) for number in given.types]
+        types = [found.name if found else f"of type {number}" for found, number in known]
+        columns = tuple(zip(given.columns, types, strict=True))
+        if columns != COLUMNS:
+            return (self.failure(f"the columns are {', '.join(' '.join(column) for column in columns)}"),)
+        if not given.rows:
+            return (self.failure("the query returned no rows"),)
+        for number, row in enumerate(given.rows, 1):
+            if row[0] is None or row[1] is None:
+                return (self.failure(f"{'check_name' if row[0] is None else 'passed'} is NULL in row {number}"),)
+        seconds = max(0.0, ended.rows[0][0] - begun.rows[0][0]) / len(given.rows)
+        return tuple(
+            Check(self.name, name, passed, expected, actual, seconds) for name, passed, expected, actual in given.rows
+        )
+
 
 def list_checks(directory: Path, *, baseline: bool = False) -> tuple[CheckFile, ...]:
     """Return the check files of the structure suite, then of the baseline suite if asked for, each by name.
@@ -318,7 +355,7 @@ def _run(
         check
         for file in files
         for check in (
-            (refused[file.name],) if file.name in refused else _checks(file, by_file[file.name], holders, granted[0][0])
+            (refused[file.name],) if file.name in refused else file.checks(by_file[file.name], holders, granted[0][0])
         )
     ]
     return (*checks, *compared), schema, errors.InternalError_ in failures
@@ -357,41 +394,3 @@ def _compared(
         actual = "missing" if item.change == "missing" else live or NOTHING
         checks.append(Check(source, name, False, built or NOTHING, actual, seconds, change=item.change))
     return schema, tuple(checks)
-
-
-def _checks(file: CheckFile, answers: list[Answer], holders: tuple[str, ...], granted: str) -> tuple[Check, ...]:
-    """Return the rows that a file gave as checks, or the one check that says why it gave none.
-
-    The answers are those to SAVEPOINT, to a look at the clock, to DECLARE, to FETCH, and to the clock again. `granted`
-    is what lets the role read everything.
-    """
-    _, begun, declared, given, ended = answers
-    if given.error:
-        expected = SHAPE
-        says = given.error.diag
-        words = [says.message_primary or str(given.error)]
-        if isinstance(given.error, errors.SyntaxError) and not says.statement_position:
-            words = ["the file holds more than one statement"]
-        if isinstance(given.error, errors.LockNotAvailable):
-            expected = "to see everything without waiting for a lock"
-            words = ["could not see everything, and did not wait", *holders, *words]
-        words += [word for word in (says.message_detail, says.message_hint) if word]
-        if isinstance(given.error, errors.InsufficientPrivilege):
-            words.append(f"as a superuser, run {granted}")
-        offset = int(says.statement_position or 0) - 1 - len(CURSOR) if declared.error else 0
-        location = location_at(file.text, offset, shown_path(file.path))
-        return (file.failure("; ".join(words), location, expected=expected),)
-    known = [(psycopg.adapters.types.get(number), number) for number in given.types]
-    types = [found.name if found else f"of type {number}" for found, number in known]
-    columns = tuple(zip(given.columns, types, strict=True))
-    if columns != COLUMNS:
-        return (file.failure(f"the columns are {', '.join(' '.join(column) for column in columns)}"),)
-    if not given.rows:
-        return (file.failure("the query returned no rows"),)
-    for number, row in enumerate(given.rows, 1):
-        if row[0] is None or row[1] is None:
-            return (file.failure(f"{'check_name' if row[0] is None else 'passed'} is NULL in row {number}"),)
-    seconds = max(0.0, ended.rows[0][0] - begun.rows[0][0]) / len(given.rows)
-    return tuple(
-        Check(file.name, name, passed, expected, actual, seconds) for name, passed, expected, actual in given.rows
-    )
