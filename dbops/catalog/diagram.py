@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dbops.catalog.text import fingerprint, read, schema_text
@@ -62,10 +62,28 @@ class Table:
     indexes: tuple[tuple[str, str], ...]
     dimensions: tuple[str, ...]
 
-    def keys(self, column: str) -> str:
-        """Return the keys that a column is part of, as Mermaid writes them."""
-        kinds = {constraint.kind for constraint in self.constraints if column in constraint.columns}
-        return ", ".join(word for kind, word in (("p", "PK"), ("f", "FK"), ("u", "UK")) if kind in kinds)
+    def relations(self) -> Iterator[str]:
+        """Yield the lines of the diagram for the table's foreign keys."""
+        for key in (key for key in self.constraints if key.kind == "f"):
+            # One row, or none if a column may be null, to none or many.
+            required = all(column.not_null for column in self.columns if column.name in key.columns)
+            ends = f"{_entity(key.refers_to)} {'||' if required else '|o'}--o{{ {_entity(self.name)}"
+            label = ", ".join(key.columns).replace('"', "'")
+            yield f'    {ends} : "{label}"'
+
+    def entity(self) -> Iterator[str]:
+        """Yield the lines of the diagram for the table and its columns, with the keys that these are part of."""
+        yield f"    {_entity(self.name)} {{"
+        for column in self.columns:
+            name = re.sub(r"^(?=\d|[PFU]K$)", "_", re.sub(r"\W", "_", column.name))
+            kind = column.type
+            for long, short in SHORT:
+                kind = kind.replace(long, short)
+            kind = re.sub(r"[^A-Za-z0-9]+", "_", kind).strip("_")
+            part_of = {constraint.kind for constraint in self.constraints if column.name in constraint.columns}
+            keys = ", ".join(word for letter, word in (("p", "PK"), ("f", "FK"), ("u", "UK")) if letter in part_of)
+            yield f"        {kind} {name} {keys}".rstrip()
+        yield "    }"
 
     def section(self) -> list[str]:
         """Return the lines of the table's section."""
@@ -99,36 +117,18 @@ def diagram(connection: Connection) -> str:
         )
         for name, comment in dict(row[:2] for row in columns).items()
     ]
-    lines = [*head.split("\n"), *_mermaid(tables)]
+    lines = [*head.split("\n"), "```mermaid", "erDiagram"]
+    for table in tables:
+        lines += table.relations()
+    for table in tables:
+        lines += table.entity()
+    lines += ["```", ""]
     for table in tables:
         lines += table.section()
     if types:
         cells = [(_code(name), ", ".join(map(_code, labels)), _cell(comment)) for name, labels, comment in types]
         lines += ["## Enumerated types", "", *_rows(("type", "labels, in order", "meaning"), cells)]
     return "\n".join(lines)
-
-
-def _mermaid(tables: list[Table]) -> list[str]:
-    """Return the lines of the diagram: foreign keys, then tables with their columns."""
-    lines = ["```mermaid", "erDiagram"]
-    for table in tables:
-        for key in (key for key in table.constraints if key.kind == "f"):
-            # One row, or none if a column may be null, to none or many.
-            required = all(column.not_null for column in table.columns if column.name in key.columns)
-            ends = f"{_entity(key.refers_to)} {'||' if required else '|o'}--o{{ {_entity(table.name)}"
-            label = ", ".join(key.columns).replace('"', "'")
-            lines.append(f'    {ends} : "{label}"')
-    for table in tables:
-        lines.append(f"    {_entity(table.name)} {{")
-        for column in table.columns:
-            name = re.sub(r"^(?=\d|[PFU]K$)", "_", re.sub(r"\W", "_", column.name))
-            kind = column.type
-            for long, short in SHORT:
-                kind = kind.replace(long, short)
-            kind = re.sub(r"[^A-Za-z0-9]+", "_", kind).strip("_")
-            lines.append(f"        {kind} {name} {table.keys(column.name)}".rstrip())
-        lines.append("    }")
-    return [*lines, "```", ""]
 
 
 def _entity(name: str) -> str:
