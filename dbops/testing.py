@@ -188,7 +188,13 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
         # It gets its name when it is complete.
         building = f"{name}_new"
         for old in (name, building):
-            _assert_own(connection, old, server)
+            row = connection.execute(_TEMPLATE, [old]).fetchone()
+            if row and not row[1]:
+                raise ServerError(
+                    f"the database {old} has the name of a template for tests, but belongs to {row[0]}",
+                    where=str(replace(server, database=old)),
+                    hint=f"If nothing in it is needed, run DROP DATABASE {quoted(old)} as a superuser or as its owner.",
+                )
             drop(connection, old)
         own, final = sql.Identifier(building), sql.Identifier(name)
 
@@ -224,17 +230,6 @@ def _mark(connection: Connection) -> str:
     query = "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
     row = connection.execute(query).fetchone()
     return f"{COMPLETE}, with TimescaleDB {row[0] if row else 'missing'}"
-
-
-def _assert_own(connection: Connection, name: str, server: Target) -> None:
-    """Raise ServerError if another role has a database of this name."""
-    row = connection.execute(_TEMPLATE, [name]).fetchone()
-    if row and not row[1]:
-        raise ServerError(
-            f"the database {name} has the name of a template for tests, but belongs to {row[0]}",
-            where=str(replace(server, database=name)),
-            hint=f"If nothing in it is needed, run DROP DATABASE {quoted(name)} as a superuser or as its owner.",
-        )
 
 
 def _drop_left_over(connection: Connection, *, kept: bool = False) -> list[str]:

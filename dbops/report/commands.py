@@ -31,12 +31,14 @@ class CommandLine:
 
     def complete(self, text: str) -> str:
         """Return a text whose commands can be typed as they are."""
-        return _COMMAND.sub(self._command, _SETTING.sub(rf"\1 {self.source}", text))
 
-    def _command(self, found: re.Match[str]) -> str:
-        words = found[1].split(" ")
-        target = "" if {"--env", "--url", "--help"} & set(words) or not self.on_database & set(words) else self.target
-        return f"`{' '.join(filter(None, (self.program, *(self.names.get(word, word) for word in words), target)))}`"
+        def command(found: re.Match[str]) -> str:
+            words = found[1].split(" ")
+            named = {"--env", "--url", "--help"} & set(words) or not self.on_database & set(words)
+            here = [self.names.get(word, word) for word in words]
+            return f"`{' '.join(filter(None, (self.program, *here, '' if named else self.target)))}`"
+
+        return _COMMAND.sub(command, _SETTING.sub(rf"\1 {self.source}", text))
 
 
 _current = CommandLine()

@@ -101,7 +101,8 @@ def become_root(*, ask: bool) -> tuple[str, ...]:
     if os.geteuid() == 0:
         return ()
     if shutil.which("sudo"):
-        if _quiet("sudo", "-n", "true"):
+        silent = ("sudo", "-n", "true")
+        if subprocess.run(silent, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0:
             return ("sudo", "-n")
         if ask and subprocess.run(["sudo", "-v"], check=False).returncode == 0:
             return ("sudo",)
@@ -251,10 +252,6 @@ def ask(*command: str) -> tuple[str, ...]:
     """Return the lines of a question's answer; none if the command fails."""
     answer = subprocess.run([*QUIET, *command], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     return tuple(line for line in answer.stdout.splitlines() if line.strip()) if answer.returncode == 0 else ()
-
-
-def _quiet(*command: str) -> bool:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
 
 def _unsupported(what: str) -> ServerError:

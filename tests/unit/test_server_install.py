@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,19 @@ def test_without_root_and_sudo_the_other_ways_are_listed(monkeypatch: pytest.Mon
 def test_sudo_that_wants_a_password_is_asked_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(packages, "_quiet", lambda *_: False)
+    ran: list[tuple[str, ...]] = []
+
+    def run(command: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    code = 1
     with pytest.raises(ServerError, match="needs root"):
         packages.become_root(ask=False)
-    monkeypatch.setattr(packages, "_quiet", lambda *command: command == ("sudo", "-n", "true"))
+    code = 0
     assert packages.become_root(ask=False) == ("sudo", "-n")
+    assert ran == [("sudo", "-n", "true")] * 2
 
 
 def test_system_without_apt_is_shown_the_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
