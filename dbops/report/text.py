@@ -35,7 +35,7 @@ from dbops.settings import is_scratch_name
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dbops.catalog.drift import Drift
+    from dbops.catalog.drift import Drift, ObjectDrift
     from dbops.database.consent import Replacement
     from dbops.database.existing import Rehearsal, Trial
     from dbops.database.inspection import Inspection, TableImpact
@@ -173,7 +173,7 @@ class TextView(View):
             if mark:
                 _flow(self.err, Text(mark, ERROR_STYLES.get(mark, "")), text)
             else:
-                self.err.print(Text(line), soft_wrap=True)
+                unwrapped(self.err, line)
 
     def show_interrupted(self, state: str) -> None:
         """Print one line on stderr."""
@@ -282,6 +282,11 @@ def value(text: str | None) -> str:
     return "NULL" if text is None else shown(text)
 
 
+def does(number: int, verb: str) -> str:
+    """Return a verb in the form that a number of things takes."""
+    return f"{verb}s" if number == 1 else verb
+
+
 def heading(console: Console, verb: str, text: str) -> None:
     """Draw what a task works on."""
     _flow(console, Text.assemble((verb, "bold"), " "), text)
@@ -302,9 +307,11 @@ def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, ind
     """Draw rows below headings, without padding at the end of a line; one fact a line where the terminal is too narrow.
 
     `columns` maps headings to `left`, `right`, or `text`, which is wrapped where it does not fit. The lines of a text
-    after its first are indented.
+    after its first are indented. Without rows there is no table.
     """
     cells = [[Text(shown(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    if not cells:
+        return
     needed = [
         MIN_TEXT if kind == "text" else max(len(name), *(len(row[number]) for row in cells))
         for number, (name, kind) in enumerate(columns.items())
@@ -354,6 +361,11 @@ def _flow(console: Console, prefix: Text, text: str | Text) -> None:
         whole = Text.assemble(prefix if number == 0 else " " * len(prefix), line)
         whole.rstrip()
         console.print(whole, soft_wrap=True)
+
+
+def unwrapped(console: Console, text: str, style: str = "") -> None:
+    """Draw lines that are broken nowhere, such as those of a diff."""
+    console.print(Text(shown(text), style), soft_wrap=True)
 
 
 def print_as_is(document: str, console: Console) -> None:
@@ -433,7 +445,7 @@ def _impact(found: Inspection, console: Console, *, kept: bool, would: bool = Fa
     else:
         what = "replaces, and keeps:" if kept else "deletes, for good:"
         what = f"A rebuild {what}" if would else f"This {what}"
-        console.print(Text(what, "bold red"), soft_wrap=True)
+        unwrapped(console, what, "bold red")
         about = {}
         if lost.label:
             about["label"] = lost.label.environment
@@ -458,8 +470,7 @@ def _tables(tables: tuple[TableImpact, ...], console: Console) -> None:
     filled = [item for item in tables if item.estimated_rows]
     drawn_ = filled[:SHOWN_TABLES] or tables[:SHOWN_TABLES]
     rows = [(item.name, f"{item.estimated_rows:,}", decimal(item.size), item.newest or "") for item in drawn_]
-    if rows:
-        table(console, {"table": "text", "rows, about": "right", "size": "right", "newest": "left"}, rows)
+    table(console, {"table": "text", "rows, about": "right", "size": "right", "newest": "left"}, rows)
     if more := len(tables) - len(drawn_):
         what = "more table" if len(filled) > len(drawn_) else "empty table"
         _flow(console, Text("  "), f"and {count(more, what)}")
@@ -667,15 +678,14 @@ def rehearsed(found: Rehearsal, console: Console) -> None:
             if not (statement.locks or statement.rewritten or statement.scanned):
                 free += 1
                 continue
-            does = [described(statement.locks)]
-            does += [f"rewrites {table}" for table in statement.rewritten]
-            does += [f"scans {table}" for table in statement.scanned]
+            effects = [described(statement.locks)]
+            effects += [f"rewrites {table}" for table in statement.rewritten]
+            effects += [f"scans {table}" for table in statement.scanned]
             number = migration.name.partition("_")[0]
-            rows.append([f"{number}:{statement.line}", "\n".join(does), f"{statement.seconds * 1000:.1f}"])
-    if rows:
-        table(console, {"file:line": "left", "locks on existing tables": "text", "ms": "right"}, rows)
+            rows.append([f"{number}:{statement.line}", "\n".join(effects), f"{statement.seconds * 1000:.1f}"])
+    table(console, {"file:line": "left", "locks on existing tables": "text", "ms": "right"}, rows)
     if free:
-        say(console, "info", f"{count(free, 'statement')} {'locks' if free == 1 else 'lock'} no existing table")
+        say(console, "info", f"{count(free, 'statement')} {does(free, 'lock')} no existing table")
     several = len([migration for migration in found.migrations if migration.problem]) > 1
     for migration in found.migrations:
         # What is wrong with one alone, the error says that follows.
@@ -706,8 +716,7 @@ def status(found: LedgerStatus, console: Console) -> None:
         state: list[str | Text] = [Text(item.state, STYLES.get(item.state, "bold red")), item.name]
         when = [entry.when, entry.applied_by] if entry else ["", ""]
         rows.append([*state, *when, *details])
-    if rows:
-        table(console, {**columns, **({"ms": "right", "checksum": "left"} if wide else {})}, rows)
+    table(console, {**columns, **({"ms": "right", "checksum": "left"} if wide else {})}, rows)
     for item in found.items:
         if item.explanation:
             say(console, "warning", f"{item.name} is {item.state}: {item.explanation}")
@@ -774,9 +783,7 @@ def verification(result: Verification, console: Console) -> None:
     """Draw the failed checks by file, then each file with its counts."""
     tables = {check.name.removeprefix("table ") for check in result.checks if re.fullmatch(r"table \S+", check.name)}
     if len(tables) > 1 and tables == result.missing_tables:
-        say(console, "FAIL", f"none of the {len(tables)} tables exists: no migration has been applied")
-        say(console, "FAIL", _counted(result))
-        say(console, "next", "correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`")
+        _nothing_applied(console, f"the {len(tables)} tables", _counted(result))
         return
     parts = result.failed_parts
     telling = [check for check in result.failed if check not in parts]
@@ -784,7 +791,7 @@ def verification(result: Verification, console: Console) -> None:
         say(console, "FAIL", file)
         _failures(tuple(group), console)
     for name, number in Counter(parts.values()).items():
-        fail = f"{count(number, 'check')} of its parts {'fails' if number == 1 else 'fail'} too"
+        fail = f"{count(number, 'check')} of its parts {does(number, 'fail')} too"
         say(console, "FAIL", f"{name} is missing, and so {fail}")
     if telling:
         console.print()
@@ -800,6 +807,14 @@ def verification(result: Verification, console: Console) -> None:
     say(console, "ok" if result.passed else "FAIL", _counted(result))
     for line in result.advice:
         say(console, "next", line)
+
+
+def _nothing_applied(console: Console, expected: str, counted: str = "") -> None:
+    """Draw that nothing of what is expected is there: the database is new, or another one is meant."""
+    say(console, "FAIL", f"none of {expected} exists: no migration has been applied")
+    if counted:
+        say(console, "FAIL", counted)
+    say(console, "next", "correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`")
 
 
 def _counted(result: Verification) -> str:
@@ -831,7 +846,7 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
             _flow(console, Text("    "), name)
             facts(console, {"expected": expected, "actual": actual}, indent=6, width=9)
     for location in (check.location for check in others if check.location):
-        console.print(Text(shown(f"  --> {location}\n{location.excerpt()}\n")), soft_wrap=True)
+        unwrapped(console, f"  --> {location}\n{location.excerpt()}\n")
 
 
 def lint(result: LintResult, console: Console) -> None:
@@ -856,13 +871,11 @@ def checks(found: Checks, console: Console) -> None:
 def drift(result: Drift, console: Console) -> None:
     """Draw the differences, object by object, then one line that sums them up."""
     if result.empty and result.objects:
-        say(console, "FAIL", f"none of {count(len(result.objects), 'object')} exists: no migration has been applied")
-        say(console, "next", "correct the name in DATABASE_URL, or apply the migrations with `invoke db.migrate`")
+        _nothing_applied(console, count(len(result.objects), "object"))
         return
     if result.found:
-        console.print(Text(shown(f"--- {result.source}\n+++ {result.target}"), "bold"), soft_wrap=True)
-    for item in result.objects:
-        _object(item.change, item.name, item.lines, console)
+        unwrapped(console, f"--- {result.source}\n+++ {result.target}", "bold")
+    _objects(result.objects, console)
     for name in result.disagreements:
         say(console, "warning", f"the ledger disagrees with the files: {name}")
     if result.pending:
@@ -879,23 +892,24 @@ def drift(result: Drift, console: Console) -> None:
         )
         return
     kinds = ", ".join(f"{n} {change}" for change, n in sorted(Counter(i.change for i in result.objects).items()))
-    differ = "differs" if len(result.objects) == 1 else "differ"
-    say(console, "FAIL", f"drift: {count(len(result.objects), 'object')} {differ} ({kinds})")
+    number = len(result.objects)
+    say(console, "FAIL", f"drift: {count(number, 'object')} {does(number, 'differ')} ({kinds})")
     for line in result.advice:
         say(console, "next", line)
 
 
-def _object(change: str, name: str, lines: tuple[str, ...], console: Console) -> None:
-    """Draw an object that differs, with its lines."""
-    heading(console, change, name)
-    _differing(lines, console)
+def _objects(found: tuple[ObjectDrift, ...], console: Console) -> None:
+    """Draw objects that differ, each with its lines."""
+    for item in found:
+        heading(console, item.change, item.name)
+        _differing(item.lines, console)
 
 
 def _differing(lines: tuple[str, ...], console: Console, indent: int = 0) -> None:
     """Draw lines of a diff in its colours."""
     for line in lines:
         colour = {"+": "green", "-": "red"}.get(line[:1], "")
-        console.print(Text(" " * indent + shown(line), colour), soft_wrap=True)
+        unwrapped(console, " " * indent + line, colour)
 
 
 def _signed(sign: str, text: str | None) -> tuple[str, ...]:
@@ -907,8 +921,7 @@ def _signed(sign: str, text: str | None) -> tuple[str, ...]:
 
 def new_schema(found: NewSchema, console: Console) -> None:
     """Draw how the file with the expected schema changes."""
-    for item in found.objects:
-        _object(item.change, item.name, item.lines, console)
+    _objects(found.objects, console)
     say(console, "ok", f"{found.path} is written: {count(len(found.objects), 'object')} changed")
     console.out(found.fingerprint)
     if found.objects:
@@ -962,9 +975,7 @@ def stopped(found: Stopped, console: Console) -> None:
 
 def server_loss(found: Loss, console: Console) -> None:
     """Draw what would be lost with the whole server."""
-    console.print(
-        Text(shown(f"The embedded server in {found.directory} ({decimal(found.size)}) holds:")), soft_wrap=True
-    )
+    unwrapped(console, f"The embedded server in {found.directory} ({decimal(found.size)}) holds:")
     for line in found.lines or ("no databases",):
         _flow(console, Text("  "), line)
 
