@@ -16,6 +16,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from dbops.events import StepStarted
+
 # In the first seconds an estimate would be a guess.
 ESTIMATE_SECONDS = 5.0
 
@@ -29,17 +31,25 @@ class _Remaining(ProgressColumn):
         return Text(f"about {task.time_remaining:.0f} s to go" if known else "", "dim", no_wrap=True)
 
 
-def progress(console: Console, *, counted: bool) -> Progress:
-    """Return the live line: spinner, step, time so far; if the total is known, a bar, counts and what remains."""
-    bar = (BarColumn(bar_width=20), MofNCompleteColumn()) if counted else ()
-    return Progress(
-        TextColumn(" "),
-        SpinnerColumn(),
-        TextColumn("    {task.description:<9}"),
-        *bar,
-        TimeElapsedColumn(),
-        *((_Remaining(Column(no_wrap=True)),) if counted else ()),
-        TextColumn("{task.fields[item]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-        console=console,
-        transient=True,
-    )
+class LiveLine(Progress):
+    """A step as one line: spinner, name, time so far; if the total is known, a bar, counts and what remains."""
+
+    def __init__(self, console: Console, step: StepStarted) -> None:
+        counted = step.total is not None
+        bar = (BarColumn(bar_width=20), MofNCompleteColumn()) if counted else ()
+        super().__init__(
+            TextColumn(" "),
+            SpinnerColumn(),
+            TextColumn("    {task.description:<9}"),
+            *bar,
+            TimeElapsedColumn(),
+            *((_Remaining(Column(no_wrap=True)),) if counted else ()),
+            TextColumn("{task.fields[item]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=console,
+            transient=True,
+        )
+        self._line = self.add_task(step.step, total=step.total, item=step.detail)
+
+    def show(self, done: int, item: str) -> None:
+        """Show how many items are complete, and which one is at work."""
+        self.update(self._line, completed=done, item=item)

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import IO, TYPE_CHECKING, Literal, TextIO, cast
 
@@ -33,8 +32,6 @@ from dbops.report.github import GitHub
 from dbops.settings import is_scratch_name
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from dbops.catalog.drift import Drift, ObjectDrift
     from dbops.database.consent import Replacement
     from dbops.database.existing import Rehearsal, Trial
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
     from dbops.lint.check import LintResult
     from dbops.migrations import LedgerStatus, MigrationPlan, MigrationResult, NewFile, Renumbered
     from dbops.postgres import Session
+    from dbops.report.live import LiveLine
     from dbops.server import LogLines, Status, Stopped
     from dbops.server.find import Installation
     from dbops.verification import Check, Verification
@@ -88,26 +86,6 @@ COMMAND = re.compile("`[^`]*`")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-@dataclass(slots=True)
-class _Step:
-    """The current step."""
-
-    name: str
-    total: int | None
-    started: float
-    done: int = 0
-    item: str = ""
-
-    def heartbeat(self) -> str:
-        """Return how far the step is, for a log."""
-        seconds = time.monotonic() - self.started
-        count = f"{self.done} of {self.total}, " if self.total else ""
-        left = ""
-        if self.total and self.done:
-            left = f", about {seconds / self.done * (self.total - self.done):.0f} s to go"
-        return f"{count}{self.item + ', ' if self.item else ''}{seconds:.0f} s so far{left}"
-
-
 class TextView(View):
     """Draws on stderr while work runs, and prints results on stdout."""
 
@@ -117,17 +95,15 @@ class TextView(View):
         self.out = _Console(github)
         # What the task was said to be and to work on, which its steps and messages need not repeat.
         self._task = self._target = ""
-        self._step: _Step | None = None
-        self._spoke = 0.0
-        self._live: Progress | None = None
-        self._lock = threading.RLock()
-        self._stop = threading.Event()
-        self._heart: threading.Thread | None = None
+        # What shows the step that runs: a live line on a terminal, else a heartbeat, which prints with the lock too.
+        self._step: LiveLine | _Heartbeat | None = None
+        self.lock = threading.RLock()
+        self.spoke = 0.0
 
     def show_event(self, event: events.Event) -> None:
         """Show an event as a line, or in the live display."""
-        with self._lock:
-            self._spoke = time.monotonic()
+        with self.lock:
+            self.spoke = time.monotonic()
             match event:
                 case events.Began():
                     self.close()
@@ -138,12 +114,18 @@ class TextView(View):
                     self.close()
                     globals()[drawing(event.about, HEADERS)](event.about, self.err)
                 case events.StepStarted():
-                    self._begin(event)
+                    self.close()
+                    if self.err.is_terminal and not self.err.is_dumb_terminal:
+                        # rich.progress takes a while to import, and only a terminal shows it.
+                        from dbops.report.live import LiveLine
+
+                        self._step = LiveLine(self.err, event)
+                    else:
+                        self._step = _Heartbeat(self, event)
+                    self._step.start()
                 case events.Progress():
                     if self._step:
-                        self._step.done, self._step.item = event.done, event.item
-                    if self._live:
-                        self._live.update(self._live.task_ids[0], completed=event.done, item=event.item)
+                        self._step.show(event.done, event.item)
                 case events.StepFinished():
                     self.close()
                     # The result of the task says what its own step did.
@@ -206,40 +188,47 @@ class TextView(View):
             raise
 
     def close(self) -> None:
-        """End the live display or the heartbeat."""
-        with self._lock:
-            heart, self._heart, self._step = self._heart, None, None
-            if self._live:
-                self._live.stop()
-                self._live = None
-            self._stop.set()
-        if heart and heart is not threading.current_thread():
-            heart.join(timeout=1)
+        """End the live line or the heartbeat."""
+        with self.lock:
+            if self._step:
+                self._step.stop()
+            self._step = None
 
-    def _begin(self, event: events.StepStarted) -> None:
-        self.close()
-        self._step = _Step(event.step, event.total, time.monotonic(), item=event.detail)
-        if self.err.is_terminal and not self.err.is_dumb_terminal:
-            # rich.progress takes a while to import, and only a terminal shows it.
-            from dbops.report import live
 
-            self._live = live.progress(self.err, counted=event.total is not None)
-            self._live.add_task(event.step, total=event.total, item=event.detail)
-            self._live.start()
-        else:
-            self._stop = threading.Event()
-            self._heart = threading.Thread(target=self._beat, args=(self._stop,), daemon=True)
-            self._heart.start()
+class _Heartbeat(threading.Thread):
+    """Says in a log how far a step is, whenever nothing was said for a while."""
 
-    def _beat(self, stop: threading.Event) -> None:
-        """Say how far the step is whenever nothing was said for a while."""
+    def __init__(self, view: TextView, step: events.StepStarted) -> None:
+        super().__init__(daemon=True)
+        self._view = view
+        self._step = step
+        self._began = time.monotonic()
+        self._done, self._item = 0, step.detail
+        self._stopped = threading.Event()
+
+    def show(self, done: int, item: str) -> None:
+        """Take up how many items are complete, and which one is at work."""
+        self._done, self._item = done, item
+
+    def stop(self) -> None:
+        """Say nothing more, with the view's lock held."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Speak until it is stopped."""
         pause = HEARTBEAT_SECONDS
-        while not stop.wait(pause):
-            with self._lock:
-                silence = time.monotonic() - self._spoke
+        while not self._stopped.wait(pause):
+            with self._view.lock:
+                silence = time.monotonic() - self._view.spoke
                 pause = HEARTBEAT_SECONDS - silence if silence < HEARTBEAT_SECONDS else HEARTBEAT_SECONDS
-                if pause == HEARTBEAT_SECONDS and self._step and not stop.is_set():
-                    say(self.err, "...", f"{self._step.name:<9} {self._step.heartbeat()}")
+                if pause < HEARTBEAT_SECONDS or self._stopped.is_set():
+                    continue
+                seconds, total = time.monotonic() - self._began, self._step.total
+                parts = [f"{self._done} of {total}"] if total else []
+                parts += filter(None, [self._item, f"{seconds:.0f} s so far"])
+                if total and self._done:
+                    parts.append(f"about {seconds / self._done * (total - self._done):.0f} s to go")
+                say(self._view.err, "...", f"{self._step.step:<9} {', '.join(parts)}")
 
 
 class _Console(Console):
