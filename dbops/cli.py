@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
-WRONG_USAGE = 2
 # Invoke's own options that work here; all others would be ignored.
 _BEFORE_TASKS = ("collection", "complete", "help", "list", "print-completion-script", "search-root", "version")
 _AFTER_TASKS = ("help", "list")
@@ -144,8 +143,11 @@ def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:
 
 
 def _end_with(what: str, hint: str) -> NoReturn:
-    _say(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}")
-    sys.exit(WRONG_USAGE)
+    from dbops.errors import UsageError
+
+    error = UsageError(" ".join(what.split()), where="the command line", hint=hint)
+    _say(error.render())
+    sys.exit(error.exit_code)
 
 
 def _say(text: str) -> None:
@@ -211,8 +213,16 @@ def _prepare_standard_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+    def flush() -> None:
+        # Python itself does so later, when nothing can be said of what fails.
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            _end_unwritten(OSError, error, None)
+
     sys.excepthook = _end_unwritten
-    atexit.register(_flush)
+    atexit.register(flush)
 
 
 def end_on_signals() -> None:
@@ -226,14 +236,6 @@ def end_on_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
-
-
-def _flush() -> None:
-    """Write at the end what Python has kept until then."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _end_unwritten(OSError, error, None)
 
 
 def _end_unwritten(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

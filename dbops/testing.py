@@ -271,16 +271,12 @@ def _explained(server: Target | None = None) -> Iterator[None]:
         found = (
             error if isinstance(error, DbopsError) else postgres.translate(error, server or Target({}, ""), "postgres")
         )
-        lines = [f"kapman_db: {found.what}", f"  --> {found.location or found.where}"]
-        if found.location:
-            lines.append(found.location.excerpt())
         if server:
             named = "the server for tests on this machine" if server.embedded else VARIABLE
-            lines.append(f"  = server: {server.url(with_secrets=False)} ({named})")
-        lines += [f"  = {note}" for note in found.notes]
-        given = server is not None and not server.embedded
-        hint = HINT if given and isinstance(found, ServerError) else found.advice
-        pytest.fail("\n".join([*lines, f"hint: {hint}"]), pytrace=False)
+            found.notes = (f"server: {server.url(with_secrets=False)} ({named})", *found.notes)
+        if server and not server.embedded and isinstance(found, ServerError):
+            found.state, found.hint = "", HINT
+        pytest.fail(f"kapman_db: {found.render().removeprefix('error: ')}", pytrace=False)
 
 
 def clean(server: Target) -> list[str]:

@@ -114,11 +114,7 @@ def choose_target(
         parameters, source = parse_url(embedded_url(), "the embedded server"), "--url"
     else:
         source = ", ".join(places) or source
-        added = {key: value for key, value in _from_variables(environ).items() if key not in parameters}
-        for name, key in libpq_variables().items() if added else ():
-            if key in added:
-                _check_values({key: added[key]}, variable(environ, name)[1])
-        parameters = {**added, **parameters}
+        parameters = _from_variables(environ, parameters)
     database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
     if not database:
         if places:
@@ -144,18 +140,20 @@ def unused_variables(environ: Mapping[str, str]) -> list[str]:
     return [name for name in set_ if libpq_variables().get(name)] if set_ else []
 
 
-def _from_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters that libpq would take from its variables.
+def _from_variables(environ: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return parameters, with those that are not given as libpq would take them from its variables.
 
     See "Environment Variables" in its documentation. Those of a session's settings and name are not taken.
     """
+    found = dict(given)
     if not any(name.startswith("PG") for name in environ):
-        return {}
-    found = {
-        keyword: variable(environ, name)[0]
-        for name, keyword in libpq_variables().items()
-        if name in environ and keyword not in ("", "service", "options", "application_name", "client_encoding")
-    }
+        return found
+    for name, keyword in libpq_variables().items():
+        if name in environ and keyword not in ("", "service", "options", "application_name", "client_encoding"):
+            value, source = variable(environ, name)
+            if keyword not in given:
+                _check_values({keyword: value}, source)
+                found[keyword] = value
     if environ.get("PGREQUIRESSL", "").startswith("1"):
         found.setdefault("sslmode", "require")
     return found
