@@ -162,7 +162,7 @@ class Verb(Task):  # type: ignore[type-arg]
                 own["target"] = None
                 if not own.get(self.alone):
                     target = own["target"] = run.choose(url, env, make=self.makes_server and not own.get("plan"))
-                    commands.use(line.commands(url, env, target))
+                    commands.use(line.commands(url, env, target.source))
                     if self.begins:
                         run.report(Began(self.begins, target.database, target.server, target.environment))
             with self._limit(own, own.get("timeout", given.get("timeout"))):
@@ -246,7 +246,7 @@ class _CommandLine:
             found[option] = next(iter(values), None)
         return found["url"], found["env"]
 
-    def commands(self, url: str | None = None, env: str | None = None, target: Target | None = None) -> CommandLine:
+    def commands(self, url: str | None = None, env: str | None = None, source: str = "DATABASE_URL") -> CommandLine:
         """Return how to complete the commands that texts name, for the words that name the database."""
         from dbops.report.commands import CommandLine
         from dbops.settings import target_words
@@ -254,7 +254,7 @@ class _CommandLine:
         return CommandLine(
             program=cli.name_of_program(),
             target=target_words(url, env),
-            source=target.source if target else "DATABASE_URL",
+            source=source,
             names={verb.known_as: name for name, verb in self.names.items()},
             on_database=frozenset(verb.known_as for verb in self.names.values() if verb.on_database),
         )
