@@ -81,12 +81,9 @@ def plan(target: Target, migrations: tuple[Migration, ...], options: MigrationOp
     with postgres.reader(target) as connection, postgres.reading(connection):
         found = ledger.read_status(connection, target, migrations)
         existing = frozenset(locks.tables(connection).values())
-        if found.pending:
-            _assert_rights(connection, target, options.owner or found.owner)
-        if found.pending and code_of_others.possible(connection):
+        chosen = found.to_apply(options.to)
+        if _refuse(connection, target, chosen, options.owner or found.owner):
             code_of_others.refuse(connection, target)
-    chosen = found.to_apply(options.to)
-    assert_limits(chosen)
     planned: list[PlannedMigration] = []
     warnings: list[str] = []
     transactions = 0
@@ -148,7 +145,10 @@ def apply(
         found = found or ledger.read_status(connection, target, migrations)
         chosen = found.to_apply(options.to)
         session.compare(found)
-        _refuse(session, chosen, verifies=before_commit is not None)
+        _assert_can_be_undone(chosen, check=options.check, verifies=before_commit is not None)
+        # No session waits in a database that this run has created, and released files may be older than these rules.
+        if not options.fresh:
+            session.guarded = _refuse(connection, target, chosen, session.owner)
         # A rebuild has already reported the server and the database, and that every file is pending.
         report(Message("DEBUG" if options.fresh else "INFO", f"{found.engine}; {found.summary}", str(target)))
         report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
@@ -243,25 +243,16 @@ def _check_constraints(session: MigrationSession, migration: Migration) -> None:
         raise StatementError(migration, error) from None
 
 
-def _refuse(session: MigrationSession, chosen: tuple[Migration, ...], *, verifies: bool) -> None:
-    """Raise what can be said before the first statement; find out whether other roles may have code."""
-    connection, target, options = session.connection, session.target, session.options
-    # No session waits in a database that this run has created, and released files may be older than this rule.
-    if not options.fresh:
-        assert_limits(chosen)
-        if chosen:
-            _assert_rights(connection, target, session.owner)
-            session.guarded = code_of_others.possible(connection)
+def _assert_can_be_undone(chosen: tuple[Migration, ...], *, check: bool, verifies: bool) -> None:
+    """Raise PreflightError or UsageError for a file outside a transaction that would have to be rolled back."""
     alone = [migration for migration in chosen if not migration.header.transactional]
-    if options.check and alone:
+    if check and alone:
         raise PreflightError(
             f"migration {alone[0].name} runs outside a transaction, so it cannot be tried and rolled back",
             where=alone[0].label,
             state="Nothing was applied.",
             hint=f"Check what comes before it with `invoke db.migrate --check --to {alone[0].version - 1:04}`.",
         )
-    if session.guarded and alone:
-        code_of_others.refuse_outside_transaction(alone[0], connection, target)
     if verifies and alone and alone[-1] is chosen[-1]:
         raise UsageError(
             f"{chosen[-1].name} runs outside a transaction, so it cannot be verified before its commit",
@@ -270,8 +261,15 @@ def _refuse(session: MigrationSession, chosen: tuple[Migration, ...], *, verifie
         )
 
 
-def _assert_rights(connection: Connection, target: Target, role: str) -> None:
-    """Raise ServerError if a role, or the session's own where it is empty, lacks what any migration needs."""
+def _refuse(connection: Connection, target: Target, chosen: tuple[Migration, ...], role: str) -> str:
+    """Raise what can be said before the first statement: a limit overridden, a right that is missing.
+
+    `role` is the one to act as, empty for the session's own. Returns the superuser that the session is or may become,
+    where other roles may have code in the database.
+    """
+    assert_limits(chosen)
+    if not chosen:
+        return ""
     row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": role}).fetchone()
     missing, role, owner = row
     if missing:
@@ -282,6 +280,11 @@ def _assert_rights(connection: Connection, target: Target, role: str) -> None:
             state="Nothing was applied.",
             hint=f"Connect as {owner}, who owns the database, or as a member of that role; or let it run: {grants};",
         )
+    superuser = code_of_others.possible(connection)
+    alone = next((migration for migration in chosen if not migration.header.transactional), None)
+    if superuser and alone:
+        code_of_others.refuse_outside_transaction(alone, connection, target)
+    return superuser
 
 
 @contextmanager

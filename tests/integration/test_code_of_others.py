@@ -226,6 +226,8 @@ def test_file_outside_a_transaction_needs_the_owner(target: Target, owned: Targe
     with pytest.raises(PreflightError, match="runs outside a transaction") as refused:
         migrate(target, files)
     assert "Connect as the owner" in refused.value.hint
+    with pytest.raises(PreflightError, match="runs outside a transaction"):
+        plan(target, files)
     assert rows(target, "SELECT to_regclass('public.later') IS NULL") == [(True,)]
     assert len(migrate(owned, files).applied) == 2
 
