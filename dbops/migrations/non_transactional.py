@@ -76,16 +76,20 @@ def apply(session: MigrationSession, migration: Migration, *, again: bool) -> No
                 session.script(ours)
                 break
             except StatementError as failure:
-                left: list[Index] = []
-                if not session.connection.closed:
-                    session.script(ours)
-                    left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
+                if session.connection.closed:
+                    session.doubt = f"{migration.name} was begun outside a transaction; its progress is not known."
+                    raise session.error(failure) from None
+                session.script(ours)
+                left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
                 # The next attempt drops what a CREATE INDEX has left.
                 if (build or not left) and session.again(failure):
                     continue
+                session.doubt = ""
+                ran = f"{migration.name} ran outside a transaction: the ledger has it as unfinished."
+                session.doubt = f"{session.state()} {ran}"
                 follows = "the next run drops and rebuilds it" if build else "drop it with DROP INDEX CONCURRENTLY"
                 notes = [f"left behind: {index}, an invalid index; {follows}" for index in left]
-                raise _unfinished(session, failure, (*notes, *([_MAY_BE_THERE] if again else []))) from None
+                raise session.error(failure, (*notes, *([_MAY_BE_THERE] if again else []))) from None
         # Those that IF NOT EXISTS passed over, and those that were valid before.
         invalid = _invalid_indexes(session.connection, build)
         _check_indexes(migration, [index for index in invalid if index.own or index not in before])
@@ -105,17 +109,6 @@ def _commit_row(
         failure = error if isinstance(error, StatementError) else StatementError(migration, error)
         raise session.error(failure) from None
     return found
-
-
-def _unfinished(session: MigrationSession, failure: StatementError, notes: tuple[str, ...]) -> MigrationError:
-    """Return the error for a failure that leaves the file unfinished."""
-    name = failure.migration.name
-    if session.connection.closed:
-        session.doubt = f"{name} was begun outside a transaction; its progress is not known."
-        return session.error(failure)
-    session.doubt = ""
-    session.doubt = f"{session.state()} {name} ran outside a transaction: the ledger has it as unfinished."
-    return session.error(failure, notes)
 
 
 def _check_indexes(migration: Migration, invalid: list[Index]) -> None:

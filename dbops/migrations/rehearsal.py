@@ -128,14 +128,11 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
         statement = None
         if transactional:
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            # What a file leaves in its session is taken back before the next one; only one that ends its transaction
-            # leaves none.
-            connection.execute("RESET SESSION AUTHORIZATION")
-            connection.execute(ledger.record_sql(migration, 0).encode())
+        connection.execute("RESET SESSION AUTHORIZATION")
+        connection.execute(ledger.record_sql(migration, 0).encode())
+        if transactional:
             connection.execute("COMMIT")
-        else:
-            connection.execute("RESET SESSION AUTHORIZATION")
-            connection.execute(ledger.record_sql(migration, 0).encode())
+        # What a file leaves in its session is taken back before the next one.
         connection.execute("DISCARD ALL")
     except psycopg.Error as error:
         failure = StatementError(migration, error, statement)

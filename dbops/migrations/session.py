@@ -239,10 +239,10 @@ class MigrationSession:
     def transaction(self, first: Migration) -> Iterator[str]:
         """Begin a transaction as the database's owner, in a session that no earlier file has changed.
 
-        What is inside ends it by `commit`; whatever it raises rolls back. The transaction has the migration lock to its
-        end, whatever a file releases; the ledger is created if there is none, and its definition is yielded. A database
-        in custody is handed over to the owner. Raises StatementError where another attempt may succeed, PreflightError
-        if another session has the lock.
+        What is inside ends it by `commit`; whatever it raises rolls back, and closes a connection that is still busy.
+        The transaction has the migration lock to its end, whatever a file releases. A database in custody is handed
+        over to the owner, and the ledger is created if there is none: its definition is yielded. Raises StatementError
+        where another attempt may succeed, PreflightError if another session has the lock.
         """
         custody = self.options.custody
         beginning = [
@@ -270,7 +270,15 @@ class MigrationSession:
             self.clean = True
             yield str(definition[0][0]) if definition else ""
         except BaseException:
-            self._roll_back()
+            self.open = []
+            self.clean = False
+            self._running = None
+            self._pipeline.abandon()
+            self._pipeline = Pipeline(self.connection, self._end, self._begin)
+            if self.connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                self.connection.execute("ROLLBACK")
+            elif self.connection.info.transaction_status == TransactionStatus.ACTIVE:
+                self.connection.close()
             raise
 
     @contextmanager
@@ -362,18 +370,6 @@ class MigrationSession:
         else:
             self.doubt = "It is not known whether the last transaction was committed: see `invoke db.status`."
         self.open = []
-
-    def _roll_back(self) -> None:
-        """End an open transaction; a connection that is still busy is closed."""
-        self.open = []
-        self.clean = False
-        self._running = None
-        self._pipeline.abandon()
-        self._pipeline = Pipeline(self.connection, self._end, self._begin)
-        if self.connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-            self.connection.execute("ROLLBACK")
-        elif self.connection.info.transaction_status == TransactionStatus.ACTIVE:
-            self.connection.close()
 
     # What has happened.
 
