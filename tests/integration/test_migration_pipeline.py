@@ -53,7 +53,8 @@ def test_notices_of_many_files_keep_their_file_and_line(empty: Target, tmp_path:
 
 def test_each_statement_is_reported_with_its_time(empty: Target, tmp_path: Path) -> None:
     events: list[Event] = []
-    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.3);\nSELECT 1;", "SELECT 2;"), report=events.append)
+    migrate(empty, written(tmp_path, "SELECT pg_sleep(0.35);\nSELECT 1;", "SELECT 2;"), report=events.append)
+    # A statement may have begun some milliseconds before the result of the one in front of it is seen here.
     slow, fast, other = (e.seconds or 0 for e in events if isinstance(e, StatementFinished))
     assert slow >= 0.3
     assert 0 < fast < slow
