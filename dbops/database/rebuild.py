@@ -556,14 +556,14 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
             replaced = _schema_asked(operator, found)
             lost = _lost(operator, found, replaced, catalog.schema_text(inside))
             holds = impact(inside)
-        if restored and not holds.has_ledger:
-            raise PreflightError(
-                f"{restored} has no ledger, so it is not a copy of a database of this tool",
-                where=str(beside),
-                hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
-                state="Nothing was changed.",
-            )
         if restored:
+            if not holds.has_ledger:
+                raise PreflightError(
+                    f"{restored} has no ledger, so it is not a copy of a database of this tool",
+                    where=str(beside),
+                    hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
+                    state="Nothing was changed.",
+                )
             assert_environment(holds.label, beside)
         consent.agree(found, options.agreement, lost)
         wanted = chosen.properties

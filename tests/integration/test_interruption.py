@@ -108,8 +108,10 @@ def test_after_a_kill_at_any_event_at_all_the_next_rebuild_ends_in_the_same_stat
     server: TestServer, served: Target, scheduled: dict[str, Any]
 ) -> None:
     had = set_apart(server, served)
-    operators.fill(served, 1)
-    events = operator(served, **scheduled).stdout.splitlines()
+    # The first one replaces the baseline, and warns of more than those after it.
+    for _ in range(2):
+        operators.fill(served, 1)
+        events = operator(served, **scheduled).stdout.splitlines()
     for number in range(1, len(events) + 1):
         operators.fill(served, 1)
         died = operator(served, **scheduled, at=f"#{number}", action="SIGKILL")
