@@ -18,7 +18,7 @@ from dbops import migrations, testing
 from dbops.database import existing
 from dbops.database import upgrade as core
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
-from dbops.events import Event, Message, StatementFinished
+from dbops.events import Event, Message, StatementFinished, StepStarted
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, processes, servers
 from tests.support.operators import as_role, dsn, role, scheduler_runs
@@ -106,6 +106,20 @@ def test_sessions_are_named_and_ended_only_with_consent(aged: Target, packages: 
         assert {session.application for session in result.ended} == {"the service"}
         with pytest.raises(psycopg.OperationalError):
             client.execute("SELECT 1")
+
+
+def test_session_that_comes_after_the_question_is_not_ended(aged: Target, packages: Packages) -> None:
+    with contextlib.ExitStack() as clients:
+        came: list[psycopg.Connection[tuple[object, ...]]] = []
+
+        def come(event: Event) -> None:
+            if isinstance(event, StepStarted) and event.step == "update":
+                came.append(clients.enter_context(closing(psycopg.connect(dsn(aged)))))
+
+        with pytest.raises(ConsentError, match="ends 1 session"):
+            core.upgrade(aged, core.UpgradeOptions(), report=come)
+        assert came[0].execute("SELECT 1").fetchone() == (1,)
+    assert version(aged) == packages.old
 
 
 def test_typed_name_is_consent(aged: Target, packages: Packages) -> None:
