@@ -82,6 +82,16 @@ def test_drop_that_forgets_leaves_nothing(server: TestServer, odd: Odd) -> None:
     assert properties(target).owner != had.owner
 
 
+def test_rebuild_after_a_drop_takes_the_properties_and_leaves_no_successor(
+    server: TestServer, odd: Odd, small: dict[str, Any]
+) -> None:
+    target, had = odd
+    rebuild.drop(target, options())
+    rebuild.rebuild(target, options(**small))
+    assert properties(target) == had
+    assert operators.scratch_databases(server) == []
+
+
 def test_the_four_verbs_give_what_a_rebuild_gives(server: TestServer, odd: Odd, small: dict[str, Any]) -> None:
     target, had = odd
     rebuild.drop(target, options())

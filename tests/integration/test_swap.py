@@ -330,6 +330,21 @@ def test_session_that_is_lost_blames_no_property_and_leaves_nothing(
     assert operators.scratch_databases(server) == []
 
 
+def test_member_who_worked_as_the_owner_leaves_nothing_when_the_session_is_lost(
+    server: TestServer, target: Target, small: dict[str, Any]
+) -> None:
+    def end_operator(event: Event) -> None:
+        if "StepFinished(step='verify'" in str(event):
+            holders = f"application_name LIKE 'kapman-dbops %:{os.getpid()}'"
+            server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {holders}")
+
+    with team(server, target, "NOINHERIT", "CREATEDB") as (member, _):
+        with pytest.raises(DbopsError, match="terminating connection") as lost:
+            rebuild.rebuild(member, options(**small), report=end_operator)
+        assert lost.value.state == f"{target.database} was not changed."
+        assert operators.scratch_databases(server) == []
+
+
 @pytest.mark.slow
 def test_owner_drops_a_database_that_autovacuum_works_in() -> None:
     """Only a superuser may end its workers by force."""
