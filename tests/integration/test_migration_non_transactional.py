@@ -134,6 +134,13 @@ def test_failure_outside_a_transaction_leaves_the_file_unfinished(empty: Target,
     assert not found.consistent
 
 
+def test_file_below_one_that_was_only_begun_is_pending_and_was_not_skipped(empty: Target, tmp_path: Path) -> None:
+    with pytest.raises(MigrationError):
+        migrate(empty, written(tmp_path, TABLE, INDEX))
+    run(empty, "DELETE FROM dbops.schema_migrations WHERE version = 1")
+    assert states(empty, tmp_path) == [State.PENDING, State.UNFINISHED]
+
+
 def test_second_run_drops_the_invalid_index_and_continues(empty: Target, tmp_path: Path) -> None:
     migrations = written(tmp_path, TABLE, INDEX, AFTER)
     with pytest.raises(MigrationError):
