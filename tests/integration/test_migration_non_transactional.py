@@ -10,7 +10,7 @@ import pytest
 
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
-from dbops.migrations import MigrationOptions, State, discover, migrate, status
+from dbops.migrations import Migration, MigrationOptions, State, discover, migrate, status
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
@@ -266,10 +266,12 @@ def test_index_whose_name_the_server_cuts_is_resumed(empty: Target, tmp_path: Pa
     assert [valid for _, valid in indexes(empty)] == [True]
 
 
-def test_index_of_a_hypertable_that_cannot_be_dropped_concurrently_is_dropped_without_it(
-    empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """TimescaleDB 2.28 refuses DROP INDEX CONCURRENTLY for a hypertable; here a trigger refuses it instead."""
+@pytest.fixture
+def invalid(empty: Target, tmp_path: Path) -> tuple[Migration, ...]:
+    """Leave an invalid index that cannot be dropped concurrently, and return the files that build it.
+
+    TimescaleDB 2.28 refuses DROP INDEX CONCURRENTLY for a hypertable; here a trigger refuses it instead.
+    """
     run(
         empty,
         """
@@ -287,8 +289,26 @@ def test_index_of_a_hypertable_that_cannot_be_dropped_concurrently_is_dropped_wi
     with pytest.raises(MigrationError, match="could not create unique index"):
         migrate(empty, migrations)
     run(empty, "DELETE FROM public.t WHERE ctid = (SELECT min(ctid) FROM public.t)")
-    migrate(empty, migrations)
+    return migrations
+
+
+def test_index_of_a_hypertable_that_cannot_be_dropped_concurrently_is_dropped_without_it(
+    empty: Target, invalid: tuple[Migration, ...]
+) -> None:
+    migrate(empty, invalid)
     assert indexes(empty) == [("t_n_key", True)]
+
+
+@pytest.mark.slow
+def test_drop_that_blocks_readers_waits_only_briefly_for_its_lock(
+    empty: Target, invalid: tuple[Migration, ...]
+) -> None:
+    with servers.connect(empty) as reader:
+        reader.execute("BEGIN; SELECT FROM public.t")
+        began = time.monotonic()
+        with pytest.raises(MigrationError, match="could not acquire a lock"):
+            migrate(empty, invalid, MigrationOptions(lock_timeout="20s", lock_budget="1s"))
+        assert time.monotonic() - began < 15
 
 
 def test_index_that_another_role_is_building_is_not_blamed_on_a_file(
