@@ -131,6 +131,20 @@ def test_lock_is_free_where_a_migration_gave_up(empty: Target, tmp_path: Path) -
             assert postgres.try_lock(connection, migrations.MIGRATION_LOCK)
 
 
+def test_migration_of_another_database_is_not_named_as_who_is_in_the_way(
+    server: TestServer, empty: Target, tmp_path: Path
+) -> None:
+    """Both hold the same lock, each in its own database."""
+    with (
+        servers.database(server) as other,
+        postgres.connect(other) as elsewhere,
+        postgres.connect(empty) as here,
+    ):
+        assert all(postgres.try_lock(session, migrations.MIGRATION_LOCK) for session in (elsewhere, here))
+        with pytest.raises(PreflightError, match=rf"is running: process {here.info.backend_pid} \("):
+            existing.migrate(empty, written(tmp_path, TABLE), MigrationOptions(patience=0))
+
+
 @pytest.mark.parametrize("database", ["postgres", "template1", "upkeep"])
 def test_system_databases_are_refused(server: TestServer, database: str) -> None:
     target = replace(server.target(database), maintenance_database="upkeep")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import migrations, postgres
+from dbops import migrations, postgres, testing
 from dbops.catalog import schema_text
 from dbops.database import schema
 from dbops.server.cluster import Account, Cluster
@@ -130,6 +130,20 @@ def test_locked_table_is_named_with_its_holder_and_nothing_hangs(built: Target) 
     passed = {check.file for check in result.checks if check.passed}
     assert "structure/columns.sql" in passed
     assert_passes(verify(built, CHECKS, baseline=True))
+
+
+def test_table_that_is_locked_in_another_database_is_not_named(
+    server: TestServer, built: Target, template: str
+) -> None:
+    """Copies of one database have the same numbers for the same tables."""
+    copy = server.target(servers.fresh_name())
+    testing.clone(server.session(), template, copy.database)
+    try:
+        with servers.connect(copy) as holder, postgres.connect(built) as connection, holder.transaction():
+            holder.execute("LOCK TABLE public.tickers")
+            assert postgres.tables_locked_against_reading(connection) == ()
+    finally:
+        servers.drop_quietly(server, copy.database)
 
 
 def test_table_that_another_session_waits_to_lock_is_named_too(built: Target) -> None:
