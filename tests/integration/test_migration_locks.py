@@ -441,6 +441,8 @@ def test_commit_that_the_server_is_still_at_is_waited_for(
 ) -> None:
     """Another session stands in for the one that commits: it gets the lock of that one, and writes the row later."""
     migrate(empty, written(tmp_path, TABLE))
+    files = discover(write(tmp_path, COLUMN, first=2))
+    row = f"2, '{files[1].name}', '{files[1].checksum}', 1, ''"
     here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
     waits = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = {here}"
 
@@ -448,9 +450,8 @@ def test_commit_that_the_server_is_still_at_is_waited_for(
         with servers.connect(empty) as committing:
             committing.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})".encode())
             time.sleep(0.5)
-            committing.execute("""
-                INSERT INTO dbops.schema_migrations (version, name, checksum, duration_ms, tool_version)
-                SELECT 2, '0002_do_step2', checksum, 1, tool_version FROM dbops.schema_migrations""")
+            columns = "version, name, checksum, duration_ms, tool_version"
+            committing.execute(f"INSERT INTO dbops.schema_migrations ({columns}) VALUES ({row})".encode())
 
     thread = threading.Thread(target=commit_slowly)
 
@@ -462,7 +463,7 @@ def test_commit_that_the_server_is_still_at_is_waited_for(
 
     end_at_commit(monkeypatch, interrupt, committed=False)
     with pytest.raises(Interrupted) as interrupted:
-        migrate(empty, discover(write(tmp_path, COLUMN, first=2)))
+        migrate(empty, files)
     thread.join()
     assert "0002_do_step2 is committed" in interrupted.value.state
 
