@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
+WRONG_USAGE = 2
 # Invoke's own options that work here; all others would be ignored.
 _BEFORE_TASKS = ("collection", "complete", "help", "list", "print-completion-script", "search-root", "version")
 _AFTER_TASKS = ("help", "list")
@@ -143,11 +144,8 @@ def _refuse_idle(context: ParserContext, effective: tuple[str, ...]) -> None:
 
 
 def _end_with(what: str, hint: str) -> NoReturn:
-    from dbops.errors import UsageError
-
-    error = UsageError(" ".join(what.split()), where="the command line", hint=hint)
-    _say(error.render())
-    sys.exit(error.exit_code)
+    _say(f"error: {' '.join(what.split())}\n  --> the command line\nhint: {hint}")
+    sys.exit(WRONG_USAGE)
 
 
 def _say(text: str) -> None:
