@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -192,6 +194,21 @@ def test_text_that_could_not_be_read_meanwhile_is_read_again(empty: Target) -> N
     with postgres.connect(empty) as connection:
         read = schema_asked(connection, timescaledb=True)
         assert read() == schema_text(connection)
+
+
+def test_object_that_is_dropped_while_it_is_read_is_left_out(empty: Target) -> None:
+    before = text_of(empty)
+    run(empty, "CREATE TABLE public.goner (a integer CHECK (a > 0))")
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    waits = f"SELECT 1 FROM pg_locks WHERE NOT granted AND database = {here}"
+    with servers.connect(empty) as dropping, servers.connect(empty) as looking, ThreadPoolExecutor(1) as pool:
+        dropping.execute("BEGIN; DROP TABLE public.goner")
+        reading = pool.submit(text_of, empty)
+        while not looking.execute(waits.encode()).fetchall():
+            assert not reading.done()
+            time.sleep(0.01)
+        dropping.execute("COMMIT")
+        assert reading.result() == before
 
 
 LOCALES = (

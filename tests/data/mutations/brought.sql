@@ -127,6 +127,12 @@ UPDATE _timescaledb_config.bgw_job SET proc_schema = 'public', proc_name = 'nigh
 -- drift: job 3 of TimescaleDB => +    runs _timescaledb_functions.policy_retention
 UPDATE _timescaledb_config.bgw_job SET proc_name = 'policy_retention' WHERE id = 3;
 
+-- job_of_timescaledb_on_a_hypertable
+-- drift: job 3 of TimescaleDB => +    runs _timescaledb_functions.policy_job_stat_history_retention
+UPDATE _timescaledb_config.bgw_job
+SET hypertable_id = (SELECT hypertable.id FROM _timescaledb_catalog.hypertable WHERE hypertable.table_name = 'ohlcv')
+WHERE id = 3;
+
 -- index_that_is_not_live
 -- verify: index public.tickers_symbol_key => invalid
 -- drift: table public.tickers => (invalid)
