@@ -48,6 +48,8 @@ class Drift:
 
 def differences(expected: str, actual: str) -> tuple[ObjectDrift, ...]:
     """Return the objects whose blocks differ between two texts of `schema_text`, by name."""
+    if expected == actual:
+        return ()
     built, live = _blocks(expected), _blocks(actual)
     found = []
     for name in sorted(built.keys() | live.keys()):
