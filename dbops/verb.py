@@ -165,16 +165,15 @@ class Verb(Task):  # type: ignore[type-arg]
                     commands.use(line.commands(url, env, target.source))
                     if self.begins:
                         run.report(Began(self.begins, target.database, target.server, target.environment))
-            with self._limit(own, own.get("timeout", given.get("timeout"))):
+            limit: AbstractContextManager[None] = nullcontext()
+            if (self.deadline or own.get("plan")) and not any(own.get(option) for option in WORKING):
+                # It only reads: its connections end when its time is up.
+                from dbops.postgres import deadline
+
+                timeout = own.get("timeout", given.get("timeout"))
+                limit = deadline(self.deadline if timeout is None else timeout)
+            with limit:
                 self.body(run, **own)
-
-    def _limit(self, own: Mapping[str, Any], timeout: float | None) -> AbstractContextManager[None]:
-        """Return what ends the verb's connections when its time is up, for one that only reads."""
-        if not (self.deadline or own.get("plan")) or any(own.get(option) for option in WORKING):
-            return nullcontext()
-        from dbops.postgres import deadline
-
-        return deadline(self.deadline if timeout is None else timeout)
 
 
 def verbs(collection: Collection) -> Iterator[tuple[str, Verb]]:

@@ -145,7 +145,15 @@ def assert_possible(inspection: Inspection, agreement: Agreement, lost: tuple[Lo
     if needed.kind == NONE or agreement.confirm:
         return needed
     if needed.kind == BY_NAME:
-        raise _missing(inspection, needed.reason, _by_name_hint(inspection), lost)
+        target, impact, confirm = inspection.target, inspection.impact, f"add {option(name)}."
+        own = impact.label if impact and impact.label and impact.label.native else None
+        hint = f"If that is what you want, {confirm}"
+        if impact and impact.foreign:
+            hint = f"Correct the database's name in DATABASE_URL; or, if it is the one to lose, {confirm}"
+        elif own and own.environment != target.environment and not target.embedded:
+            # On the embedded server another environment is another database.
+            hint = f"Choose --env {own.environment}; or, to change its environment, {confirm}"
+        raise _missing(inspection, needed.reason, hint, lost)
     if not agreement.yes and agreement.ask is None:
         raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or {option(name)}.", lost)
     return needed
@@ -168,18 +176,6 @@ def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, 
 def question(database: str) -> str:
     """Return what an operator at a terminal is asked, who has seen what would be lost."""
     return f"Type the database name to confirm ({database}):"
-
-
-def _by_name_hint(inspection: Inspection) -> str:
-    """Return what to do where only --confirm counts; another environment may be what was meant."""
-    target, label = inspection.target, inspection.impact.label if inspection.impact else None
-    confirm = f"add {option(target.database)}."
-    if inspection.impact and inspection.impact.foreign:
-        return f"Correct the database's name in DATABASE_URL; or, if it is the one to lose, {confirm}"
-    # On the embedded server another environment is another database.
-    if label is None or not label.native or label.environment == target.environment or target.embedded:
-        return f"If that is what you want, {confirm}"
-    return f"Choose --env {label.environment}; or, to change its environment, {confirm}"
 
 
 def _missing(inspection: Inspection, what: str, hint: str, lost: tuple[LostObject, ...] = ()) -> ConsentError:

@@ -191,7 +191,15 @@ class Operator:
         changed = False
         closed = database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
         if database and closed and found.server.may_act_for(database.catalog.owner):
-            self._retry(self.name, self._open)
+
+            def open_again() -> None:
+                with self.connection.transaction():
+                    now = self.require(self.name)
+                    if now.marker:
+                        opening = properties.putting_in_place(self.name, now.catalog, now.properties, self.role)
+                        run_together(self.connection, opening, self.report)
+
+            self._retry(self.name, open_again)
             self.report(Message("INFO", f"opened {self.name}, which an interrupted run had closed"))
             self.restart_scheduler()
             self.opened = changed = True
@@ -201,14 +209,6 @@ class Operator:
         for scratch in found.left_over:
             changed |= self._drop_left_over(scratch)
         return inspect(self.connection, self.target) if changed else found
-
-    def _open(self) -> None:
-        """Open the target with the properties that its marker keeps, in one transaction, unless that is done."""
-        with self.connection.transaction():
-            now = self.require(self.name)
-            if now.marker:
-                opening = properties.putting_in_place(self.name, now.catalog, now.properties, self.role)
-                run_together(self.connection, opening, self.report)
 
     def _drop_left_over(self, scratch: Database) -> bool:
         """Drop a scratch database unless its operator is at work; return whether it was dropped.
@@ -380,7 +380,18 @@ class Operator:
         self.has_changed = True
         if self.target.environment == "prod":
             postgres.restore_point(self.connection, f"replace {self.name}", self.report)
-        self._retry(self.name, lambda: self._mark_and_close(before))
+
+        def mark_and_close() -> None:
+            if replace(self._begin([], self.name), size=None) != replace(before, size=None):
+                raise PreflightError(
+                    f"{self.name} was replaced, or its properties were changed, by another session just now",
+                    where=str(self.target),
+                    hint="Run the command again.",
+                )
+            marker = properties.marker(Kind.CLOSED, self.name, before.properties)
+            self._commit([properties.marking(self.name, marker), properties.allowing(self.name, allowed=False)])
+
+        self._retry(self.name, mark_and_close)
         self.closed_at = time.monotonic()
         self.report(Message("DEBUG", f"closed {self.name}"))
         deadline = self.closed_at + self.timeout
@@ -397,17 +408,6 @@ class Operator:
         self.leave()
         if left:
             raise self._given_up("sessions in it do not end", self.name, left)
-
-    def _mark_and_close(self, before: Database) -> None:
-        """Close the target, with its marker, in one transaction, if it still is what it was before."""
-        if replace(self._begin([], self.name), size=None) != replace(before, size=None):
-            raise PreflightError(
-                f"{self.name} was replaced, or its properties were changed, by another session just now",
-                where=str(self.target),
-                hint="Run the command again.",
-            )
-        marker = properties.marker(Kind.CLOSED, self.name, before.properties)
-        self._commit([properties.marking(self.name, marker), properties.allowing(self.name, allowed=False)])
 
     def prepare(self, new: Database, wanted: Properties) -> None:
         """Give a database beside the target the wanted settings and security labels, in place of its own."""

@@ -227,10 +227,14 @@ def findings(
     """
     routines = {} if routines is None else routines
     found: list[Violation] = []
-    if not routines and not _has_words(text):
+    lowered = text.lower()
+    if not routines and not any(part in lowered for part in _PARTS) and all_words(lowered).isdisjoint(_WORDS):
         return found
     for statement in split(text) if statements is None else statements:
-        if not _is_suspicious(statement, routines):
+        # Most statements need no close look, and rows of VALUES may be many.
+        verb, kind = (*statement.words[:2], "", "")[:2]
+        named = verb in _BEGINNINGS or (verb in ("CREATE", "ALTER", "DROP") and kind in _CREATED)
+        if not (named or _NAMES.search(statement.text) or any(name in statement.text.lower() for name in routines)):
             continue
         parts = read(statement.text, statement.start)
         bodies = (part for part in parts if part.kind == "string")
@@ -244,21 +248,6 @@ def findings(
         else:
             found += _in_statement(parts, routines)
     return sorted({(f.offset, f.kind.why): f for f in found}.values(), key=lambda finding: finding.offset)
-
-
-def _has_words(text: str) -> bool:
-    """Return whether a text has a word of those that make a closer look necessary."""
-    lowered = text.lower()
-    return any(part in lowered for part in _PARTS) or not all_words(lowered).isdisjoint(_WORDS)
-
-
-def _is_suspicious(statement: Statement, routines: dict[str, Kind]) -> bool:
-    """Return whether a statement must be looked at closely: most need not, and rows of VALUES may be many."""
-    first, second = (*statement.words[:2], "", "")[:2]
-    by_words = first in _BEGINNINGS or (first in ("CREATE", "ALTER", "DROP") and second in _CREATED)
-    if by_words or _NAMES.search(statement.text):
-        return True
-    return bool(routines) and any(name in statement.text.lower() for name in routines)
 
 
 def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Violation]:

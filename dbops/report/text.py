@@ -323,18 +323,14 @@ def table(console: Console, columns: dict[str, str], rows: Iterable[Row], *, ind
         justify: Literal["left", "right"] = "right" if kind == "right" else "left"
         grid.add_column(name, justify=justify, no_wrap=kind != "text", overflow="fold")
     for row in cells:
-        grid.add_row(*(_indented(cell) for cell in row))
+        # The lines of a cell after the first are indented, also where they are wrapped.
+        lines = (cell.split("\n") for cell in row)
+        grid.add_row(*(Group(first, *(Padding(line, (0, 0, 0, 2)) for line in rest)) for first, *rest in lines))
     options = console.options.update_width(max(1, console.width - indent))
     for segments in console.render_lines(grid, options, pad=False):
         line = Text(" " * indent).append_text(Text.assemble(*((part.text, part.style or "") for part in segments)))
         line.rstrip()
         console.print(line, soft_wrap=True)
-
-
-def _indented(cell: Text) -> Text | Group:
-    """Return a cell whose lines after the first are indented, also where they are wrapped."""
-    first, *rest = cell.split("\n")
-    return Group(first, *(Padding(line, (0, 0, 0, 2)) for line in rest)) if rest else cell
 
 
 def _flow(console: Console, prefix: Text, text: str | Text) -> None:
