@@ -77,48 +77,46 @@ class Schema:
         """Return the schema that the statements of a file make of this one."""
         later = replace(self, **{item.name: copy(getattr(self, item.name)) for item in fields(self)})
         for statement in statements(text):
-            later._build(statement)
+            if table := statement.named(CREATES_TABLE):
+                later.tables.add(table)
+                later._note_columns(table, [column for part in statement.inside if (column := defined_column(part))])
+                for name in _names_in_checks(statement):
+                    later.types.pop((table, name), None)
+                later.checked |= {table} if "CHECK (" in statement.nested else set()
+                later.partitioned |= {table} if " PARTITION BY " in statement.form else set()
+                later.hypertables |= {table} if _HYPERTABLE_OPTION.search(statement.nested) else set()
+                if parent := _DEFAULT_PARTITION.search(statement.form):
+                    later.defaults.add(qualified(parent["name"]))
+            elif match := DROPS_TABLES.match(statement.form):
+                for table in map(qualified, match["names"].split(" , ")):
+                    later.tables.discard(table)
+                    later.hypertables.discard(table)
+                    later.not_null = {column for column in later.not_null if column[0] != table}
+            elif table := statement.altered:
+                for action in statement.actions:
+                    later._alter(table, action)
+            elif view := statement.named(_CREATES_VIEW):
+                later.views.add(view)
+            elif match := _DROPS_VIEWS.match(statement.form):
+                later.views.difference_update(map(qualified, match["names"].split(" , ")))
+            elif match := _CREATES_DOMAIN.match(statement.form):
+                if qualified(match["base"]) in later.domains or re.search(r"\bCHECK \(|\bNOT NULL\b", statement.nested):
+                    later.domains.add(qualified(match["name"]))
+            elif domain := statement.named(_CONSTRAINS_DOMAIN):
+                later.domains.add(domain)
+            elif function := statement.named(_CREATES_FUNCTION):
+                is_stable = re.search(r"\b(?:IMMUTABLE|STABLE)\b", statement.form)
+                now, other = (later.stable, later.volatile) if is_stable else (later.volatile, later.stable)
+                now.add(function)
+                other.discard(function)
+            elif (match := CREATES_INDEX.match(statement.form)) and match["unique"] and match["index"]:
+                later.indexes[stored(match["index"])] = [part[0].name for part in statement.inside]
+            for call in statement.calls("create_hypertable"):
+                arguments = (
+                    part.text for part in statement.parts if part.kind == "string" and part.offset > call.offset
+                )
+                later.hypertables |= {qualified(argument) for argument in list(arguments)[:1]}
         return later
-
-    def _build(self, statement: Tokens) -> None:
-        """Note what a statement creates, changes and drops."""
-        if table := statement.named(CREATES_TABLE):
-            self.tables.add(table)
-            self._note_columns(table, [column for part in statement.inside if (column := defined_column(part))])
-            for name in _names_in_checks(statement):
-                self.types.pop((table, name), None)
-            self.checked |= {table} if "CHECK (" in statement.nested else set()
-            self.partitioned |= {table} if " PARTITION BY " in statement.form else set()
-            self.hypertables |= {table} if _HYPERTABLE_OPTION.search(statement.nested) else set()
-            if parent := _DEFAULT_PARTITION.search(statement.form):
-                self.defaults.add(qualified(parent["name"]))
-        elif match := DROPS_TABLES.match(statement.form):
-            for table in map(qualified, match["names"].split(" , ")):
-                self.tables.discard(table)
-                self.hypertables.discard(table)
-                self.not_null = {column for column in self.not_null if column[0] != table}
-        elif table := statement.altered:
-            for action in statement.actions:
-                self._alter(table, action)
-        elif view := statement.named(_CREATES_VIEW):
-            self.views.add(view)
-        elif match := _DROPS_VIEWS.match(statement.form):
-            self.views.difference_update(map(qualified, match["names"].split(" , ")))
-        elif match := _CREATES_DOMAIN.match(statement.form):
-            if qualified(match["base"]) in self.domains or re.search(r"\bCHECK \(|\bNOT NULL\b", statement.nested):
-                self.domains.add(qualified(match["name"]))
-        elif domain := statement.named(_CONSTRAINS_DOMAIN):
-            self.domains.add(domain)
-        elif function := statement.named(_CREATES_FUNCTION):
-            is_stable = re.search(r"\b(?:IMMUTABLE|STABLE)\b", statement.form)
-            now, other = (self.stable, self.volatile) if is_stable else (self.volatile, self.stable)
-            now.add(function)
-            other.discard(function)
-        elif (match := CREATES_INDEX.match(statement.form)) and match["unique"] and match["index"]:
-            self.indexes[stored(match["index"])] = [part[0].name for part in statement.inside]
-        for call in statement.calls("create_hypertable"):
-            arguments = (part.text for part in statement.parts if part.kind == "string" and part.offset > call.offset)
-            self.hypertables |= {qualified(argument) for argument in list(arguments)[:1]}
 
     def _note_columns(self, table: str, columns: list[Column]) -> None:
         for column in columns:

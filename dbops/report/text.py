@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dbops.catalog.drift import Drift, ObjectDrift
     from dbops.database.consent import Replacement
     from dbops.database.existing import Rehearsal, Trial
-    from dbops.database.inspection import Inspection, TableImpact
+    from dbops.database.inspection import Inspection
     from dbops.database.preflight import Condition
     from dbops.database.rebuild import CreateResult, DropResult, RebuildPlan, RebuildResult, UndoResult
     from dbops.database.schema import Checks, Diagram, Fingerprint, NewSchema
@@ -446,19 +446,15 @@ def _impact(found: Inspection, console: Console, *, kept: bool, would: bool = Fa
             several = lost.estimated_rows > 1
             about["rows"] = f"about {lost.estimated_rows:,}" if several else f"some, seen in {lost.evidence}"
         facts(console, about)
-        _tables(lost.tables, console)
+        # The tables that hold rows; those that seem empty are counted in one line.
+        filled = [item for item in lost.tables if item.estimated_rows]
+        named = filled[:SHOWN_TABLES] or lost.tables[:SHOWN_TABLES]
+        rows = [(item.name, f"{item.estimated_rows:,}", decimal(item.size), item.newest or "") for item in named]
+        table(console, {"table": "text", "rows, about": "right", "size": "right", "newest": "left"}, rows)
+        if more := len(lost.tables) - len(named):
+            what = "more table" if len(filled) > len(named) else "empty table"
+            _flow(console, Text("  "), f"and {count(more, what)}")
     _sessions("connected now", found.sessions, console)
-
-
-def _tables(tables: tuple[TableImpact, ...], console: Console) -> None:
-    """Draw the tables that hold rows; those that seem empty are counted in one line."""
-    filled = [item for item in tables if item.estimated_rows]
-    drawn_ = filled[:SHOWN_TABLES] or tables[:SHOWN_TABLES]
-    rows = [(item.name, f"{item.estimated_rows:,}", decimal(item.size), item.newest or "") for item in drawn_]
-    table(console, {"table": "text", "rows, about": "right", "size": "right", "newest": "left"}, rows)
-    if more := len(tables) - len(drawn_):
-        what = "more table" if len(filled) > len(drawn_) else "empty table"
-        _flow(console, Text("  "), f"and {count(more, what)}")
 
 
 def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> None:
