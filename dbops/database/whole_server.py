@@ -10,13 +10,15 @@ from typing import Any
 from dbops import postgres, server
 from dbops.database.consent import BY_NAME, NOT_AGREED, Agreement, required_for
 from dbops.database.inspection import Impact, look_inside
+from dbops.database.properties import Kind, parse_marker
 from dbops.errors import ConsentError, Interrupted, ServerError
 from dbops.events import Header, Report, ignore
 from dbops.settings import SCRATCH_PREFIX, Target, parse_url
 
-# Databases that this tool made, as their names and comments say: they hold nothing that is not elsewhere.
+# Databases that this tool made, as their names and comments say. They hold nothing that is not elsewhere, but for one
+# that a rebuild has kept.
 _OWN = """
-SELECT d.datname FROM pg_catalog.pg_database AS d
+SELECT d.datname, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database AS d
 WHERE (pg_catalog.starts_with(d.datname, %s) OR pg_catalog.starts_with(d.datname, 'kapman_template_'))
   AND pg_catalog.starts_with(pg_catalog.shobj_description(d.oid, 'pg_database'), %s)
 """
@@ -103,7 +105,8 @@ def find_loss(embedded: server.Embedded, size: int, *, report: Report = ignore) 
         with server.temporarily_up(embedded, report=report) as urls:
             with postgres.maintenance(_target(urls["postgres"])) as connection:
                 rows: list[Any] = connection.execute(_OWN, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
-            own = {name for (name,) in rows}
+            markers = {name: parse_marker(comment) for name, comment in rows}
+            own = {name for name, marker in markers.items() if marker is None or marker.kind is not Kind.KEPT}
             found = {name: look_inside(_target(url)) for name, url in urls.items() if name not in own}
     except ServerError as error:
         return Loss(directory, size, {}, unreadable=error.what)

@@ -535,6 +535,19 @@ def test_destroy_of_a_server_with_rows_in_the_database_postgres_needs_its_name(e
     assert destroy(embedded, "--confirm", "postgres").returncode == 0
 
 
+def test_destroy_of_a_server_with_a_database_that_a_rebuild_has_kept_needs_its_name(embedded: server.Embedded) -> None:
+    at = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    for words in ((), ("--keep",)):
+        done = processes.run_invoke("db.rebuild", *words, **at)
+        assert done.returncode == 0, done.stderr
+    kept = query(embedded, "SELECT datname::text FROM pg_database WHERE NOT datallowconn AND datname ~ '^kapman_scratch'")
+    done = destroy(embedded, "--yes")
+    assert done.returncode == 5
+    assert f"{kept}: no environment, may hold rows" in done.stderr
+    assert f"--confirm {kept}" in done.stderr
+    assert destroy(embedded, "--confirm", kept).returncode == 0
+
+
 def test_destroy_of_a_server_that_cannot_start_needs_its_directory_as_confirmation(embedded: server.Embedded) -> None:
     with (embedded.layout.data / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
