@@ -540,7 +540,9 @@ def test_destroy_of_a_server_with_a_database_that_a_rebuild_has_kept_needs_its_n
     for words in ((), ("--keep",)):
         done = processes.run_invoke("db.rebuild", *words, **at)
         assert done.returncode == 0, done.stderr
-    kept = query(embedded, "SELECT datname::text FROM pg_database WHERE NOT datallowconn AND datname ~ '^kapman_scratch'")
+    kept = query(
+        embedded, "SELECT datname::text FROM pg_database WHERE NOT datallowconn AND datname ~ '^kapman_scratch'"
+    )
     done = destroy(embedded, "--yes")
     assert done.returncode == 5
     assert f"{kept}: no environment, may hold rows" in done.stderr

@@ -426,7 +426,8 @@ def test_session_that_alters_the_same_databases_at_the_same_moments_stops_nothin
         beside = ""
         if verb == "restored":
             beside = servers.fresh_name()
-            server.execute(f'CREATE DATABASE "{beside}" OWNER {owner} TEMPLATE "{target.database}"')
+            server.execute(f'CREATE DATABASE "{beside}" OWNER {owner} TEMPLATE template0')
+            rebuild.rebuild(replace(target, database=beside), options(**small))
             server.execute(f"ALTER DATABASE \"{beside}\" SET work_mem = '9MB'")
         with altering(server, own) as altered:
             if verb == "drop and create":
