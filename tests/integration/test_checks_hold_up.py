@@ -150,6 +150,7 @@ def seconds_in_server(target: Target) -> float:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_structure_takes_under_300_ms_in_the_server_with_5000_chunks(built: Target) -> None:
     """On a machine so busy that it takes long even without chunks, it takes no more than a few times as long."""
     without_chunks = seconds_in_server(built)
