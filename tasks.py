@@ -38,7 +38,9 @@ Plan = Annotated[bool, "Check what could go wrong, and say what would happen; on
 Keep = Annotated[bool, "Keep the database that is replaced, closed; db.undo puts it back."]
 Yes = Annotated[bool, "Agree to lose the rows in it, without being asked; not enough in prod."]
 Confirm = Annotated[str, "Agree to lose the rows in the database of this name; the only way in prod."]
-Timeout = Annotated[float, "Seconds to wait for other operators, and for sessions to end; default 30.", "seconds"]
+Timeout = Annotated[
+    float, "Seconds to wait for other operators, for locks, and for sessions to end; default 30.", "seconds"
+]
 
 
 # db: the four steps, alone and as one

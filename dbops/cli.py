@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
 WRONG_USAGE = 2
+# What says that an output cannot be written: the disk or the quota is full, the device fails, nobody reads.
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
 # Invoke's own options that work here; all others would be ignored.
 _BEFORE_TASKS = ("collection", "complete", "help", "list", "print-completion-script", "search-root", "version")
 _AFTER_TASKS = ("help", "list")
@@ -241,7 +244,7 @@ def _end_unwritten(kind: type[BaseException], error: BaseException, trace: Trace
     from dbops.errors import UsageError
     from dbops.report import writing
 
-    if not isinstance(error, OSError) or error.filename:
+    if not isinstance(error, OSError) or error.errno not in UNWRITTEN:
         sys.__excepthook__(kind, error, trace)
         return
     try:

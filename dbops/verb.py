@@ -140,7 +140,11 @@ class Verb(Task):  # type: ignore[type-arg]
                 if name in self.readers and value is not None:
                     given[name] = getattr(settings, self.readers[name])(_flag(name), value)
             defaults = {name: own.default for name, own in self.own.items()}
+            works = any(given.get(option) for option in WORKING)
             for pair in self.apart:
+                # What does nothing beside --plan alone counts where something is built too.
+                if pair[0] == "plan" and works and pair[1] not in WORKING:
+                    continue
                 if all(given[name] not in (None, defaults.get(name)) for name in pair):
                     # What is on by default is given to switch it off.
                     first, second = (_flag(f"no_{name}" if defaults.get(name) is True else name) for name in pair)

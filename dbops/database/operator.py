@@ -287,6 +287,9 @@ class Operator:
         except psycopg.Error as error:
             if self.connection.closed:
                 raise  # The server or the session is gone: no property is to blame.
+            if isinstance(error, psycopg.errors.LockNotAvailable):
+                self.connection.rollback()
+                raise self._given_up(error, self.name, deed="create") from None
             why = postgres.translate(error, self.target, self.target.maintenance_database)
             or_remove = ", or remove that property of the database first" if found.database else ""
             hint = why.hint if "REFRESH COLLATION VERSION" in why.hint else f"Connect as a superuser{or_remove}."
@@ -498,13 +501,16 @@ class Operator:
     ) -> PreflightError:
         """Return the error for a database that could not be dropped, renamed or altered, and for what blocks that.
 
-        Without `blocking` it is whatever is connected to the database, processes of the server's own too, and whatever
-        has altered a database in a transaction that is still open.
+        Without `blocking` it is whatever is connected to the database, processes of the server's own too, and after a
+        wait for a lock whatever has altered a database in a transaction that is still open.
         """
+        in_the_way = "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid()"
         if isinstance(why, psycopg.Error):
+            if isinstance(why, psycopg.errors.LockNotAvailable) or postgres.is_concurrent(why):
+                in_the_way += _OR_ALTERS
             why = ": ".join(filter(None, (why.diag.message_primary, why.diag.message_detail)))
         if blocking is None:
-            blocking = sessions(self.connection, _IN_THE_WAY, name)
+            blocking = sessions(self.connection, in_the_way, name)
         return PreflightError(
             f"could not {deed} {name}: {postgres.redact(why, self.target)}",
             where=str(self.target),
@@ -726,10 +732,9 @@ _COMMENT = """
 SELECT pg_catalog.shobj_description(d.oid, 'pg_database')
 FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
-_IN_THE_WAY = """
-a.pid <> pg_catalog.pg_backend_pid() AND (a.datname = %s OR a.pid IN (
+_OR_ALTERS = """ OR a.pid <> pg_catalog.pg_backend_pid() AND a.pid IN (
     SELECT l.pid FROM pg_catalog.pg_locks AS l
-    WHERE l.relation = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock'))
+    WHERE l.relation = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock')
 """
 _SCHEDULER_RUNS = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s AND a.application_name = %s)"

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _GIT_SECONDS = 60
+# Within the transaction of a migration, which may hold locks.
+_GIT_SECONDS_MEANWHILE = 5
 MAIN = ("origin/main", "main")
 # As in Semantic Versioning and PEP 440.
 _VERSION = re.compile(r"v\d+(?:\.\d+)*(?:[.-]?(?:a|alpha|b|beta|pre|rc|post|dev)(?:[.-]?\d+)*)*(?:\+[0-9A-Za-z.-]+)?")
@@ -76,7 +78,7 @@ def released_names(directory: Path) -> tuple[str, ...]:
 def checked_out(directory: Path) -> str:
     """Return the commit that is checked out, twelve digits of it; empty where git does not know."""
     try:
-        return _git(directory, "rev-parse", "--short=12", "HEAD")
+        return _git(directory, "rev-parse", "--short=12", "HEAD", seconds=_GIT_SECONDS_MEANWHILE)
     except UnknownHistoryError:
         return ""
 
@@ -137,12 +139,12 @@ def _known(directory: Path, name: str) -> str:
         return ""
 
 
-def _git(directory: Path, *arguments: str) -> str:
-    return _git_bytes(directory, *arguments).decode("utf-8", "surrogateescape").strip()
+def _git(directory: Path, *arguments: str, seconds: float = _GIT_SECONDS) -> str:
+    return _git_bytes(directory, *arguments, seconds=seconds).decode("utf-8", "surrogateescape").strip()
 
 
-def _git_bytes(directory: Path, *arguments: str) -> bytes:
-    """Return what git prints; UnknownHistoryError if it cannot be run or fails."""
+def _git_bytes(directory: Path, *arguments: str, seconds: float = _GIT_SECONDS) -> bytes:
+    """Return what git prints; UnknownHistoryError if it cannot be run, fails, or takes longer."""
     # A hook that runs lint sets variables that name another index or directory.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environ["GIT_TERMINAL_PROMPT"] = "0"
@@ -151,10 +153,10 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes:
     command = ["git", *settings, "-C", str(directory), *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - our own arguments
-            command, capture_output=True, check=False, env=environ, stdin=subprocess.DEVNULL, timeout=_GIT_SECONDS
+            command, capture_output=True, check=False, env=environ, stdin=subprocess.DEVNULL, timeout=seconds
         )
     except subprocess.TimeoutExpired:
-        raise UnknownHistoryError(f"git {arguments[0]} took longer than {_GIT_SECONDS} s") from None
+        raise UnknownHistoryError(f"git {arguments[0]} took longer than {seconds} s") from None
     except OSError as error:
         raise UnknownHistoryError(f"git cannot be run: {error.strerror}") from None
     if done.returncode:

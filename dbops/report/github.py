@@ -69,15 +69,15 @@ class GitHub:
         if last and all(self.guarded(stream) is stream for stream in streams):
             os.execve(arguments[0], [*arguments], dict(environ))  # noqa: S606
         out, err = (None if self.guarded(stream) is stream else subprocess.PIPE for stream in streams)
+        before = signal.getsignal(signal.SIGINT)
         with subprocess.Popen(arguments, env=environ, stdout=out, stderr=err) as child:  # noqa: S603
             piped = zip((child.stdout, child.stderr), streams, strict=True)
             threads = [Thread(target=Log(stream).copy, args=(pipe,)) for pipe, stream in piped if pipe]
             for thread in threads:
                 thread.start()
-            before = signal.getsignal(signal.SIGINT)
-            if sys.stdin.isatty():
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
+                if sys.stdin.isatty():
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
                 for thread in threads:
                     thread.join()
                 code = child.wait()

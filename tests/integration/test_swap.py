@@ -153,8 +153,11 @@ def test_prepared_transaction_that_comes_after_preflight_is_named(
             servers.run(served, "BEGIN; INSERT INTO precious VALUES (1); PREPARE TRANSACTION 'late'")
 
     try:
-        with pytest.raises(PreflightError, match="1 prepared transaction using the database") as refused:
-            rebuild.rebuild(served, options(confirm=served.database, timeout=1.0, **small), report=prepare)
+        with servers.connect(own_server.target("postgres")) as bystander, bystander.transaction(force_rollback=True):
+            bystander.execute("ALTER DATABASE template1 CONNECTION LIMIT -1")
+            with pytest.raises(PreflightError, match="1 prepared transaction using the database") as refused:
+                rebuild.rebuild(served, options(confirm=served.database, timeout=1.0, **small), report=prepare)
+        assert not any(f"process {bystander.info.backend_pid} " in note for note in refused.value.notes)
     finally:
         own_server.execute("ROLLBACK PREPARED 'late'", served.database)
     assert refused.value.state.endswith("works as before.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -409,3 +410,13 @@ def test_command_says_that_history_is_unknown_and_fails_in_ci(
     said = capsys.readouterr().out
     assert said.split()[0] == ("FAIL" if in_ci else "warning")
     assert "it is not known whether released migrations are unchanged" in said
+
+
+def test_commit_for_the_ledger_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(released, "_GIT_SECONDS_MEANWHILE", 0.2)
+    began = time.monotonic()
+    assert released.checked_out(tmp_path) == ""
+    assert time.monotonic() - began < 30

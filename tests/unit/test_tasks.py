@@ -228,6 +228,12 @@ def test_each_option_counts_beside_what_chooses_the_work_or_is_refused(mode: str
     assert (apart & MODES[mode], apart | MODES[mode]) == (set(), others)
 
 
+def test_options_that_count_for_a_check_are_taken_with_its_plan() -> None:
+    words = ("--plan", "--check", "--verify", "--confirm", "d", "--lock-budget", "1min")
+    done = run_invoke("db.migrate", *words, DATABASE_URL="postgresql://h")
+    assert "names no database" in done.stderr
+
+
 def test_option_with_its_default_value_is_as_if_it_were_not_given() -> None:
     done = run_invoke("db.rebuild", "--plan", "--repeat", "1", DATABASE_URL="postgresql://h")
     assert "names no database" in done.stderr
