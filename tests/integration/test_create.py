@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -129,11 +130,11 @@ def test_trial_of_properties_leaves_a_new_database_closed_and_the_operators_own(
     seen: list[tuple[object, ...]] = []
 
     def look(event: Event) -> None:
-        if "COMMENT ON DATABASE" in str(event) and not seen:
+        if (marked := re.search(r"COMMENT ON DATABASE \W*(kapman_scratch_\w+)", str(event))) and not seen:
             seen.extend(
-                server.execute("""
+                server.execute(f"""
                     SELECT datallowconn, pg_get_userbyid(datdba)::text, datacl FROM pg_database
-                    WHERE datname LIKE 'kapman\\_scratch\\_%' ORDER BY oid DESC LIMIT 1""")
+                    WHERE datname = '{marked[1]}'""")
             )
 
     with operators.role(server) as owner:
