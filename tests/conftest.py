@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -24,6 +26,8 @@ for variable in (
     *("UV_RUN_RECURSION_DEPTH", "PYTHONUNBUFFERED"),
 ):
     os.environ.pop(variable, None)
+# Texts name `invoke` as it can be typed: the one of this environment.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def pytest_configure() -> None:
