@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
 WRONG_USAGE = 2
-# What says that an output cannot be written: the disk or the quota is full, the device fails, nobody reads.
+# What says that an output cannot be written: the disk or the quota is full, the device fails, the reader is gone.
 UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
 # Invoke's own options that work here; all others would be ignored.
 _BEFORE_TASKS = ("collection", "complete", "help", "list", "print-completion-script", "search-root", "version")

@@ -170,7 +170,7 @@ class Verb(Task):  # type: ignore[type-arg]
                     if self.begins:
                         run.report(Began(self.begins, target.database, target.server, target.environment))
             limit: AbstractContextManager[None] = nullcontext()
-            if (self.deadline or own.get("plan")) and not any(own.get(option) for option in WORKING):
+            if (self.deadline or own.get("plan")) and not works:
                 # It only reads: its connections end when its time is up.
                 from dbops.postgres import deadline
 

@@ -504,13 +504,13 @@ class Operator:
         Without `blocking` it is whatever is connected to the database, processes of the server's own too, and after a
         wait for a lock whatever has altered a database in a transaction that is still open.
         """
-        in_the_way = "a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid()"
+        in_the_way = "a.datname = %s"
         if isinstance(why, psycopg.Error):
             if isinstance(why, psycopg.errors.LockNotAvailable) or postgres.is_concurrent(why):
-                in_the_way += _OR_ALTERS
+                in_the_way = f"({in_the_way} OR {_ALTERS})"
             why = ": ".join(filter(None, (why.diag.message_primary, why.diag.message_detail)))
         if blocking is None:
-            blocking = sessions(self.connection, in_the_way, name)
+            blocking = sessions(self.connection, f"{in_the_way} AND a.pid <> pg_catalog.pg_backend_pid()", name)
         return PreflightError(
             f"could not {deed} {name}: {postgres.redact(why, self.target)}",
             where=str(self.target),
@@ -732,7 +732,7 @@ _COMMENT = """
 SELECT pg_catalog.shobj_description(d.oid, 'pg_database')
 FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
-_OR_ALTERS = """ OR a.pid <> pg_catalog.pg_backend_pid() AND a.pid IN (
+_ALTERS = """a.pid IN (
     SELECT l.pid FROM pg_catalog.pg_locks AS l
     WHERE l.relation = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.mode = 'RowExclusiveLock')
 """

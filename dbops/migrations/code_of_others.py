@@ -12,7 +12,7 @@ from typing import Any
 
 from dbops.errors import PreflightError
 from dbops.migrations.files import Migration, first_of
-from dbops.postgres import Connection, quoted, sql_file
+from dbops.postgres import Connection, set_role, sql_file
 from dbops.settings import Target
 
 _LOCK = sql_file("dbops.migrations", "lock_catalogs")
@@ -33,7 +33,8 @@ def keep_out(connection: Connection, target: Target, superuser: str) -> None:
 
     The session acts as its own role afterwards. It must have the lock timeout that is to hold for this.
     """
-    connection.execute(f"SET LOCAL ROLE {quoted(superuser)}; {_LOCK}; SET LOCAL ROLE NONE".encode())
+    acting = set_role(superuser, local=True).as_string()
+    connection.execute(f"{acting}; {_LOCK}; SET LOCAL ROLE NONE".encode())
     connection.execute(_LET_OTHERS_END.encode())
     refuse(connection, target)
 

@@ -20,7 +20,7 @@ from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
 from dbops.label import KeptDatabase, Label
 from dbops.migrations.files import Migration, first_of, refuse_empty
-from dbops.postgres import UNTRUSTED_CODE, Connection, sql_file
+from dbops.postgres import UNTRUSTED_CODE, Connection, set_role, sql_file
 from dbops.settings import Target
 
 SCHEMA = "dbops"
@@ -309,12 +309,13 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
 
 def _read(connection: Connection, target: Target, reader: str | None) -> tuple[Entry, ...]:
     """Return the ledger's rows in order of version, read as another role if one is given."""
-    acting = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(reader) if reader else sql.SQL("NONE"))
     limit = f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"
     words = [sql.SQL(limit), sql.SQL(_READ)]
     try:
         cursor = connection.execute(
-            sql.SQL("; ").join([acting, *words, sql.SQL("SET LOCAL ROLE NONE")] if reader else words)
+            sql.SQL("; ").join(
+                [set_role(reader, local=True), *words, sql.SQL("SET LOCAL ROLE NONE")] if reader else words
+            )
         )
     except psycopg.errors.InsufficientPrivilege as error:
         role = sql.Identifier(connection.info.user).as_string(connection)

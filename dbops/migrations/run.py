@@ -298,7 +298,7 @@ def as_owner(connection: Connection, target: Target, owner: str, *, check: bool 
             connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             code_of_others.keep_out(connection, target, superuser)
         if owner:
-            connection.execute(f"SET LOCAL ROLE {postgres.quoted(owner)}")
+            connection.execute(postgres.set_role(owner, local=True))
         yield
 
 

@@ -213,7 +213,7 @@ class MigrationSession:
         """Return what makes the following act as the database's owner, if that is not the session's role."""
         if self.owner in ("", self.connection.info.user):
             return []
-        return [f"SET {'LOCAL ' if local else ''}ROLE {postgres.quoted(self.owner)}"]
+        return [postgres.set_role(self.owner, local=local).as_string()]
 
     def reset_sql(self, migration: Migration) -> list[str]:
         """Return what takes back all that a file may have left in the session, in the open transaction.

@@ -14,7 +14,7 @@ import psycopg
 
 from dbops.errors import Interrupted, PreflightError
 from dbops.events import Message, Report, ignore
-from dbops.postgres.connection import APPLICATION, Connection, maintenance
+from dbops.postgres.connection import APPLICATION, Connection, maintenance, run_together
 from dbops.postgres.sessions import sessions
 from dbops.postgres.sqlfiles import sql_file
 from dbops.settings import Target
@@ -70,9 +70,8 @@ def operator_session(target: Target, *, timeout: float = TIMEOUT, report: Report
     with maintenance(target, application) as connection:
         refuse_standby(connection, target)
         limit = f"SET lock_timeout = {max(1, round(timeout * 1000))}"
-        trying = connection.execute(f"{limit}; SELECT pg_catalog.pg_try_advisory_lock({key})".encode())
-        trying.nextset()
-        if trying.fetchone() != (True,):
+        trying = f"SELECT pg_catalog.pg_try_advisory_lock({key})"
+        if run_together(connection, (), ignore, before=[limit, trying]).fetchone() != (True,):
             _wait_for_lock(connection, key, target, timeout, report)
         try:
             yield connection

@@ -181,7 +181,7 @@ def test_migration_that_loses_its_network_says_what_is_known_and_what_to_run(
 def test_message_that_was_lost_on_a_network_that_works_again_is_noticed(
     server: TestServer, empty: Target, closed: bool
 ) -> None:
-    """Another session asks, in the maintenance database where this one lets nobody in, as one that is built does."""
+    """A second session asks about the first: in the maintenance database where the own one takes no connections."""
     with forwarder(server) as (far, passed), postgres.connect(far.target(empty.database)) as connection:
         if closed:
             server.execute(f'ALTER DATABASE "{empty.database}" ALLOW_CONNECTIONS false')
