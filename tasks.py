@@ -216,17 +216,20 @@ def migrate(
 
     Example: invoke db.migrate --plan --check
     """
-    from dbops import migrations
     from dbops.database import existing
+    from dbops.migrations import rehearsal
+    from dbops.migrations import run as runner
+    from dbops.migrations.files import discover
+    from dbops.migrations.options import MigrationOptions
     from dbops.settings import MIGRATIONS
 
-    files = migrations.discover(MIGRATIONS)
+    files = discover(MIGRATIONS)
     if rehearse:
-        rehearsal = existing.rehearse(target, files, to=to, report=run.report)
-        run.show(rehearsal)
-        migrations.assert_declared(rehearsal.migrations)
+        measured = existing.rehearse(target, files, to=to, report=run.report)
+        run.show(measured)
+        rehearsal.assert_declared(measured.migrations)
         return
-    options = migrations.MigrationOptions(
+    options = MigrationOptions(
         to=to,
         lock_timeout=lock_timeout,
         lock_budget=lock_budget,
@@ -237,7 +240,7 @@ def migrate(
     if check:
         run.show(existing.try_out(target, files, options, verify=verify, confirm=confirm, report=run.report))
     elif plan:
-        run.show(migrations.plan(target, files, options))
+        run.show(runner.plan(target, files, options))
     else:
         run.show(existing.migrate(target, files, options, verify=verify, confirm=confirm, report=run.report))
 
@@ -270,15 +273,16 @@ def verify(
 
     Example: invoke db.verify --format junit --output report.xml
     """
-    from dbops import migrations, report
+    from dbops import report
     from dbops.database import schema
+    from dbops.migrations.files import discover
     from dbops.settings import MIGRATIONS
 
     write = report.opened(output) if output else None
     if list:
         run.show(schema.list_checks(baseline=empty, only=only), write=write)
         return
-    files = migrations.discover(MIGRATIONS, allow_empty=True)
+    files = discover(MIGRATIONS, allow_empty=True)
     found = schema.verify(target, files, baseline=empty, only=only, report=run.report)
     run.show(found, passed=found.passed, write=write)
 
@@ -330,11 +334,11 @@ def status(
 
     Example: invoke db.status --env test
     """
-    from dbops import migrations
-    from dbops.database import existing
+    from dbops.database import status
+    from dbops.migrations.files import discover
     from dbops.settings import MIGRATIONS
 
-    found = existing.status(target, migrations.discover(MIGRATIONS, allow_empty=True), report=run.report)
+    found = status.status(target, discover(MIGRATIONS, allow_empty=True), report=run.report)
     run.show(found, passed=found.consistent)
     if require_current:
         found.assert_current()
@@ -350,14 +354,14 @@ def new(
 
     Example: invoke db.new add_tickers_exchange
     """
-    from dbops import migrations
+    from dbops.migrations import files, released
     from dbops.settings import MIGRATIONS, checkout
 
     checkout()
     if renumber:
-        run.show(migrations.renumber(MIGRATIONS, name, released=migrations.released_names(MIGRATIONS)))
+        run.show(files.renumber(MIGRATIONS, name, released=released.released_names(MIGRATIONS)))
     else:
-        run.show(migrations.new_file(MIGRATIONS, name))
+        run.show(files.new_file(MIGRATIONS, name))
 
 
 @task(klass=Verb, state=READS)
@@ -392,12 +396,12 @@ def drift(
 
     Example: invoke db.drift --build
     """
-    from dbops import migrations
     from dbops.database import schema
+    from dbops.migrations.files import discover
     from dbops.settings import MIGRATIONS, SCHEMA
 
     expected = None if build else Path(against) if against else SCHEMA
-    files = migrations.discover(MIGRATIONS, allow_empty=True)
+    files = discover(MIGRATIONS, allow_empty=True)
     found = schema.drift(target, files, schema=expected, report=run.report)
     run.show(found, passed=not found.found)
 
@@ -418,13 +422,14 @@ def fingerprint(
 
     Example: invoke db.fingerprint --write
     """
-    from dbops import migrations, report
+    from dbops import report
     from dbops.database import schema
+    from dbops.migrations.files import discover
     from dbops.settings import MIGRATIONS, checkout
 
     if write:
         path = checkout() / "db" / "schema.txt"
-        built = schema.new_schema(target, migrations.discover(MIGRATIONS), path, report=run.report)
+        built = schema.new_schema(target, discover(MIGRATIONS), path, report=run.report)
         report.opened(str(path))(built.content)
         run.show(built)
     else:
@@ -444,12 +449,13 @@ def diagram(
 
     Example: invoke db.diagram --output /tmp/schema.md
     """
-    from dbops import migrations, report
+    from dbops import report
     from dbops.database import schema
+    from dbops.migrations.files import discover
     from dbops.settings import MIGRATIONS, checkout
 
     path = output or str(checkout() / "docs" / "schema.md")
-    built = schema.diagram(target, migrations.discover(MIGRATIONS), path, report=run.report)
+    built = schema.diagram(target, discover(MIGRATIONS), path, report=run.report)
     report.opened(path)(built.content)
     run.show(built)
 

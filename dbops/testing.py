@@ -25,8 +25,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dbops import migrations, postgres
+from dbops import postgres
 from dbops.errors import DbopsError, ServerError
+from dbops.migrations.files import discover
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate
 from dbops.postgres import Connection, lock_key, quoted, try_lock, unlock
 from dbops.settings import MIGRATIONS, Target, parse_url, read_environ, variable
 
@@ -174,7 +177,7 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
     builds. It accepts no connections, so TimescaleDB starts no scheduler in it. Databases left over from processes that
     were killed are dropped. Raises MigrationError if the migrations do not apply, ServerError if the name is taken.
     """
-    files = migrations.discover(directory)
+    files = discover(directory)
     with postgres.maintenance(server) as connection:
         role = connection.info.user
         key = "\n".join([role, *(f"{file.name} {file.checksum}" for file in files)])
@@ -206,7 +209,7 @@ def build_template(server: Target, directory: Path = MIGRATIONS) -> str:
 
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(own))
         try:
-            migrations.migrate(replace(server, database=building), files, migrations.MigrationOptions(fresh=True))
+            migrate(replace(server, database=building), files, MigrationOptions(fresh=True))
             connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(own))
             _when_free(name_and_mark)
         except BaseException:

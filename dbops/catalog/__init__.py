@@ -2,5 +2,3 @@
 
 from dbops.catalog.expected import ExpectedSchema, read_expected
 from dbops.catalog.text import fingerprint, schema_asked, schema_text
-
-__all__ = ["ExpectedSchema", "fingerprint", "read_expected", "schema_asked", "schema_text"]

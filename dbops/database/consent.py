@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from dbops.catalog.drift import differences
 from dbops.database.inspection import Impact, Inspection
 from dbops.errors import ConsentError
+from dbops.label import Label
 from dbops.migrations.files import first_of
+from dbops.migrations.ledger import LedgerStatus
+from dbops.settings import Target
 
 Ask = Callable[[str], str | None]
 NONE, ANY, BY_NAME = "none", "any", "by name"
@@ -171,6 +174,48 @@ def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, 
     if name not in (typed, typed.strip()):
         what = "the name typed is not the database's name" if typed else "no name was typed"
         raise _missing(inspection, what, f"Run the command again, and type {name}, if you want that.")
+
+
+def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> None:
+    """Raise ConsentError if a ledger has no label, unless prod is chosen, or the database's name is given.
+
+    It may be a prod database that was restored without comments: to call it prod is no risk, anything else is.
+    """
+    if confirm not in ("", target.database):
+        raise ConsentError(
+            f'--confirm names another database: "{confirm}"',
+            where=str(target),
+            hint=f"Give the name: {option(target.database)}.",
+            state="Nothing was applied.",
+        )
+    chosen = target.environment
+    if found.has_ledger and found.label is None and chosen != "prod" and not confirm:
+        raise ConsentError(
+            f"{target.database} has a ledger, and no label that says which environment it belongs to",
+            where=str(target),
+            hint=f"If it is a {chosen} database, add {option(target.database)}; if it is prod, choose --env prod.",
+            state="Nothing was applied.",
+        )
+
+
+def assert_environment(found: Label | None, target: Target) -> None:
+    """Raise ConsentError if a database is labelled as another environment's than the one chosen, and one is prod.
+
+    A label that says prod is believed wherever it was written, any other one only on the server that it names.
+    """
+    if found is None or found.environment == target.environment:
+        return
+    if found.environment == "prod" or (found.native and target.environment == "prod"):
+        hint = f"`invoke db.rebuild {option(target.database)}` changes its environment."
+        # On the embedded server another environment is another database.
+        if not target.embedded:
+            hint = f"Choose --env {found.environment} to migrate this database; {hint}"
+        raise ConsentError(
+            f"{target.database} is a {found.environment} database, and the environment chosen is {target.environment}",
+            where=str(target),
+            hint=hint,
+            state="Nothing was applied.",
+        )
 
 
 def question(database: str) -> str:

@@ -14,7 +14,7 @@ from dbops import label, postgres
 from dbops.database.properties import Database, Kind, Properties, databases, databases_query
 from dbops.errors import DbopsError, PreflightError, UnreachableError, count
 from dbops.label import Label
-from dbops.migrations import HOLDING_MIGRATION_LOCK
+from dbops.migrations.alone import HOLDING_MIGRATION_LOCK
 from dbops.postgres import Connection, Session, ask, read_together, reading, set_role, sql_file
 from dbops.postgres.sessions import IN_DATABASE, sessions_query
 from dbops.settings import Target, is_scratch_name

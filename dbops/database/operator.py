@@ -40,7 +40,7 @@ from dbops.errors import (
     UnreachableError,
 )
 from dbops.events import Message, Report, ignore
-from dbops.migrations import Custody
+from dbops.migrations.options import Custody
 from dbops.postgres import (
     TIMEOUT,
     Connection,
@@ -795,16 +795,17 @@ def describe(name: str, database: Database | None, successor: Database | None) -
     return f"{name} was not dropped and works as before."
 
 
-def explain_missing(target: Target) -> str:
-    """Return a sentence on a database that is missing or closed; nothing if it is there, or if that is not known."""
+@contextmanager
+def explained(target: Target) -> Iterator[None]:
+    """Say of a database that cannot be connected to whether it is missing, closed or dropped, and what to do then."""
     try:
-        with postgres.reader(target, target.maintenance_database) as connection:
+        yield
+    except ServerError as error:
+        with suppress(DbopsError, psycopg.Error), postgres.reader(target, target.maintenance_database) as connection:
             found = inspect(connection, target)
-    except (DbopsError, psycopg.Error):
-        return ""
-    if found.database and not found.database.invalid and not found.database.marker:
-        return ""
-    return describe(target.database, found.database, found.successor)
+            if not found.database or found.database.invalid or found.database.marker:
+                error.hint = describe(target.database, found.database, found.successor)
+        raise
 
 
 def refuse_closed(database: Database | None, target: Target) -> None:

@@ -12,18 +12,19 @@ from typing import Any
 
 import psycopg
 
-from dbops import catalog, label, migrations, postgres, verification
+from dbops import catalog, label, postgres, verification
 from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
-from dbops.database.existing import assert_environment
 from dbops.database.inspection import Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import JOBS_TIMEOUT, New, Operator, operating
 from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
 from dbops.events import Header, Message, Report, ignore, step
-from dbops.migrations import Migration
-from dbops.migrations.files import first_of
+from dbops.migrations.files import Migration, discover, first_of
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.reach import assert_within
+from dbops.migrations.run import apply
 from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_that_stay
 from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target, is_scratch_name
 from dbops.verification import CheckFile
@@ -242,8 +243,8 @@ def judge(found: Inspection, options: RebuildOptions) -> RebuildPlan:
     checks: tuple[CheckFile, ...] = ()
     conditions = [*preflight(found, dropping=True, creating=True, keeping=options.keep)]
     try:
-        files = migrations.discover(options.migrations)
-        migrations.assert_within(files)
+        files = discover(options.migrations)
+        assert_within(files)
         missing = f"there are none in {options.migrations}"
         conditions.append(judged("migration files", bool(files), missing, "Write one with `invoke db.new`."))
     except DbopsError as error:
@@ -319,12 +320,10 @@ def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPla
     Raises MigrationError if a migration fails, CheckError if a check does.
     """
     target = replace(operator.target, database=new.name)
-    how = migrations.MigrationOptions(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
+    how = MigrationOptions(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
     with postgres.translated(target):
         with steps.timed("migrate", quiet=True):
-            migrated = migrations.apply(
-                inside, target, planned.migrations, how, observer=operator.connection, report=steps.report
-            )
+            migrated = apply(inside, target, planned.migrations, how, observer=operator.connection, report=steps.report)
         with steps.timed("verify", quiet=True), operator.owned(new, inside):
             replaced = _schema_asked(operator, planned.inspection)
             verified = verification.run(inside, planned.checks, expected=planned.expected, report=steps.report)
@@ -564,7 +563,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
                     hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
                     state="Nothing was changed.",
                 )
-            assert_environment(holds.label, beside)
+            consent.assert_environment(holds.label, beside)
         consent.agree(found, options.agreement, lost)
         wanted = chosen.properties
         if restored and (found.exists or found.successor):

@@ -14,15 +14,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dbops import catalog, migrations, postgres, verification
+from dbops import catalog, postgres, verification
 from dbops.catalog import ExpectedSchema
 from dbops.catalog.drift import STEP, Drift, ObjectDrift, compare_texts, differences
 from dbops.catalog.expected import document
 from dbops.database.operator import scratch_database
 from dbops.errors import DbopsError, UsageError
 from dbops.events import Report, StepFinished, StepStarted, ignore
-from dbops.migrations import LedgerStatus, Migration
-from dbops.migrations.files import first_of
+from dbops.migrations.files import Migration, first_of
+from dbops.migrations.ledger import LedgerStatus, read_status
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.reach import assert_within
+from dbops.migrations.run import apply
 from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target, shown_path
 from dbops.verification import CheckFile, Verification
@@ -83,13 +86,13 @@ def building(
     target: Target, files: tuple[Migration, ...], report: Report = ignore, *, to: int | None = None
 ) -> Iterator[Connection]:
     """Yield a connection to a scratch database on the target's server that migrations have built, up to a version."""
-    migrations.assert_within(tuple(migration for migration in files if to is None or migration.version <= to))
+    assert_within(tuple(migration for migration in files if to is None or migration.version <= to))
     with (
         scratch_database(target, report) as scratch,
         postgres.translated(scratch),
         postgres.connect(scratch) as connection,
     ):
-        migrations.apply(connection, scratch, files, migrations.MigrationOptions(to=to, fresh=True), report=report)
+        apply(connection, scratch, files, MigrationOptions(to=to, fresh=True), report=report)
         yield connection
 
 
@@ -215,7 +218,7 @@ def _ledger(connection: Connection, target: Target, files: tuple[Migration, ...]
     """Return how the ledger compares with the files; None if the role cannot see it."""
     try:
         with postgres.reading(connection):
-            return migrations.read_status(connection, target, files)
+            return read_status(connection, target, files)
     except DbopsError:
         return None
 

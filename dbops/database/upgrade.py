@@ -16,9 +16,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from dbops import label, migrations, postgres
-from dbops.database import existing, schema
-from dbops.database.consent import Ask, question
+from dbops import label, postgres
+from dbops.database import schema
+from dbops.database.consent import Ask, assert_environment, question
 from dbops.database.inspection import EXTENSION_VERSION, inspect, is_newer
 from dbops.database.operator import Operator, refuse_closed
 from dbops.database.preflight import (
@@ -31,7 +31,7 @@ from dbops.database.preflight import (
 )
 from dbops.errors import CheckError, ConsentError, DbopsError, Interrupted, PreflightError, ServerError, count
 from dbops.events import Header, Message, Report, StatementFinished, ignore, step
-from dbops.migrations.files import first_of
+from dbops.migrations.files import discover, first_of
 from dbops.postgres import TIMEOUT, UNLOADED, Connection, Session, sessions_in, sessions_that_stay, sql_file
 from dbops.postgres.connection import ADDED
 from dbops.settings import MIGRATIONS, Target
@@ -159,7 +159,7 @@ def _plan(connection: Connection, target: Target) -> UpgradePlan:
             where=str(target),
             hint="`invoke db.migrate` creates the extension with the first migration.",
         )
-    existing.assert_environment(labelled, target)
+    assert_environment(labelled, target)
     before, owner, may_act, path = row
     after = server.timescaledb
     conditions = list(preflight(found, dropping=False, creating=False))
@@ -204,7 +204,7 @@ def _verify(target: Target, report: Report, when: str) -> int:
     Before the update the database's version may not be there any more: then nothing can be read, which is reported.
     """
     try:
-        result = schema.verify(target, migrations.discover(MIGRATIONS, allow_empty=True), report=report)
+        result = schema.verify(target, discover(MIGRATIONS, allow_empty=True), report=report)
     except ServerError as error:
         if error.sqlstate != postgres.UNDEFINED_FILE or when != "before the update":
             raise

@@ -85,13 +85,18 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
     key = postgres.lock_key("database", target.database)
     try:
         connection = postgres.connect(target)
-    except ServerError:
+    except ServerError as error:
         # An operator may have closed the database, or may be about to give another one its name.
+        looked = False
         with suppress(DbopsError), postgres.maintenance(target) as outside:
             found: list[Any] = outside.execute(_OPERATORS, [key]).fetchall()
             if found:
                 return None, (OPERATOR, postgres.session_of(outside, found[0][0]))
-        raise
+            looked = True
+        if not looked:
+            raise error from None
+        # One who was at work may just have finished.
+        connection = postgres.connect(target)
     try:
         with postgres.translated(target):
             # In this order: who takes the lock now is seen by operators that look for it later.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
@@ -21,46 +22,6 @@ from dbops.errors import DbopsError, UsageError
 from dbops.events import Event
 from dbops.report.github import GitHub
 
-__all__ = ["DRAWN", "HEADERS", "LEVELS", "GitHub", "View", "drawing", "hush", "opened", "plain", "view", "writing"]
-
-# How the result of a type is called in `text`, in `json` and in GitHub, which draw it: in `json` and GitHub only where
-# it is more than its fields. Several results of one type are its name with [].
-DRAWN = {
-    "dbops.catalog.drift.Drift": "drift",
-    "dbops.database.existing.Rehearsal": "rehearsed",
-    "dbops.database.existing.Trial": "tried",
-    "dbops.database.rebuild.CreateResult": "created",
-    "dbops.database.rebuild.DropResult": "dropped",
-    "dbops.database.rebuild.RebuildPlan": "rebuild_plan",
-    "dbops.database.rebuild.RebuildResult[]": "rebuilt",
-    "dbops.database.rebuild.UndoResult": "undone",
-    "dbops.database.schema.Checks": "checks",
-    "dbops.database.schema.Diagram": "diagram",
-    "dbops.database.schema.Fingerprint": "fingerprint",
-    "dbops.database.schema.NewSchema": "new_schema",
-    "dbops.database.upgrade.UpgradePlan": "upgrade_plan",
-    "dbops.database.upgrade.UpgradeResult": "upgraded",
-    "dbops.database.wait.Ready": "ready",
-    "dbops.database.whole_server.Destroyed": "destroyed",
-    "dbops.lint.check.LintResult": "lint",
-    "dbops.migrations.files.NewFile": "new_file",
-    "dbops.migrations.files.Renumbered": "renumbered",
-    "dbops.migrations.ledger.LedgerStatus": "status",
-    "dbops.migrations.run.MigrationResult": "migrated",
-    "dbops.migrations.run.MigrationPlan": "plan",
-    "dbops.server.LogLines": "log_lines",
-    "dbops.server.Status": "server_status",
-    "dbops.server.Stopped": "stopped",
-    "dbops.server.find.Installation": "installed",
-    "dbops.verification.Verification": "verification",
-}
-# The same for what the event Header is about.
-HEADERS = {
-    "dbops.database.consent.Replacement": "replacement",
-    "dbops.database.rebuild.RebuildPlan": "rebuild_header",
-    "dbops.database.upgrade.UpgradePlan": "upgrade_header",
-    "dbops.database.whole_server.Loss": "server_loss",
-}
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
 SILENT = 100
 
@@ -95,7 +56,7 @@ class View(ABC):
 
         `write` gets the result as a document.
         """
-        name = drawing(found, DRAWN)
+        name = drawing(found)
         if write:
             write(self.document(name, found))
         self.show_as(name, found)
@@ -152,11 +113,14 @@ class View(ABC):
         """Stop whatever is drawn live."""
 
 
-def drawing(found: object, names: Mapping[str, str]) -> str:
-    """Return what the type of a result, or of several, is called in DRAWN or HEADERS."""
+def drawing(found: object) -> str:
+    """Return the name of what draws a result in `text`, in `json` and on GitHub: its type's, as in rebuild_plan.
+
+    In `json` and on GitHub there is one only where it is more than the fields. Several results of a type end in s.
+    """
     several = isinstance(found, tuple)
     kind = type(found[0] if several else found)  # type: ignore[index]
-    return names[f"{kind.__module__}.{kind.__qualname__}{'[]' * several}"]
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() + "s" * several
 
 
 def plain(value: object) -> Any:

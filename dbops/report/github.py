@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dbops.catalog.drift import Drift
     from dbops.database.rebuild import RebuildPlan
     from dbops.lint.check import LintResult
-    from dbops.migrations import MigrationPlan
+    from dbops.migrations.run import MigrationPlan
     from dbops.verification import Verification
 
 # GitHub shows no more errors than this of one step.
@@ -107,7 +107,7 @@ class GitHub:
         rows = [(check.file, check.name, _value(check.expected), _value(check.actual)) for check in result.failed]
         self._append(f"db.verify: {result.summary}", ("file", "check", "expected", "actual"), rows)
 
-    def lint(self, result: LintResult) -> None:
+    def lint_result(self, result: LintResult) -> None:
         """Show each finding of lint at its line."""
         for finding in result.findings:
             self._annotate(finding.rule, complete(finding.message), finding.location)
@@ -119,7 +119,7 @@ class GitHub:
         diff = "\n".join(line for item in result.objects for line in item.lines)
         self._append(f"db.drift: {verdict} in {result.target}", ("change", "object"), rows, diff)
 
-    def plan(self, plan: MigrationPlan) -> None:
+    def migration_plan(self, plan: MigrationPlan) -> None:
         """Show the migrations that would run as a table."""
         rows = [
             (item.name, str(item.statements), item.locks or "not declared", item.lock_timeout) for item in plan.pending

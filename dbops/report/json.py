@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from dbops.errors import DbopsError
 from dbops.events import Event, Header, Message
-from dbops.report import HEADERS, View, drawing, hush, plain, writing
+from dbops.report import View, drawing, hush, plain, writing
 from dbops.report.commands import complete
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dbops.database.inspection import Inspection
     from dbops.database.rebuild import RebuildPlan, RebuildResult
     from dbops.database.schema import Checks, Fingerprint
-    from dbops.migrations import Renumbered
-    from dbops.server import Status
+    from dbops.migrations.files import Renumbered
+    from dbops.server import ServerStatus
     from dbops.verification import Verification
 
 NAMES = {
@@ -40,7 +40,7 @@ class JsonView(View):
     def show_event(self, event: Event) -> None:
         """Print an event as one line."""
         if isinstance(event, Header):
-            fields = {"about": _drawn(drawing(event.about, HEADERS), event.about)}
+            fields = {"about": _drawn(f"{drawing(event.about)}_header", event.about)}
         else:
             fields = plain(event)
         if isinstance(event, Message):
@@ -111,10 +111,10 @@ def rebuild_plan(plan: RebuildPlan) -> dict[str, object]:
     }
 
 
-rebuild_header = rebuild_plan
+rebuild_plan_header = rebuild_plan
 
 
-def replacement(found: Replacement) -> dict[str, object]:
+def replacement_header(found: Replacement) -> dict[str, object]:
     """Return what would be lost."""
     return _impact(found.inspection)
 
@@ -134,7 +134,7 @@ def _impact(found: Inspection) -> dict[str, object]:
     }
 
 
-def rebuilt(results: tuple[RebuildResult, ...]) -> object:
+def rebuild_results(results: tuple[RebuildResult, ...]) -> object:
     """Return the last rebuild, and how many there were: all of them have its fingerprint."""
     return {**plain(results[-1]), "repeated": len(results)}
 
@@ -160,7 +160,7 @@ def checks(found: Checks) -> dict[str, object]:
     return {"files": about, "compared_with": found.expected.source if found.expected else None}
 
 
-def rehearsed(found: Rehearsal) -> object:
+def rehearsal(found: Rehearsal) -> object:
     """Return what each migration did."""
     return found.migrations
 
@@ -181,7 +181,7 @@ def drift(result: Drift) -> dict[str, object]:
     return {"drift": result.found, **plain(result)}
 
 
-def server_status(found: Status) -> dict[str, object]:
+def server_status(found: ServerStatus) -> dict[str, object]:
     """Return what there is of the embedded server; its URL is empty where it does not run."""
     return {
         "state": found.state,

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from dbops import events
 from dbops.errors import DbopsError, Interrupted, count
-from dbops.report import HEADERS, View, drawing, hush, writing
+from dbops.report import View, drawing, hush, writing
 from dbops.report.commands import complete
 from dbops.report.github import GitHub
 from dbops.settings import is_scratch_name
@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from dbops.database.wait import Ready
     from dbops.database.whole_server import Destroyed, Loss
     from dbops.lint.check import LintResult
-    from dbops.migrations import LedgerStatus, MigrationPlan, MigrationResult, NewFile, Renumbered
+    from dbops.migrations.files import NewFile, Renumbered
+    from dbops.migrations.ledger import LedgerStatus
+    from dbops.migrations.run import MigrationPlan, MigrationResult
     from dbops.postgres import Session
     from dbops.report.live import LiveLine
-    from dbops.server import LogLines, Status, Stopped
+    from dbops.server import LogLines, ServerStatus, Stopped
     from dbops.server.find import Installation
     from dbops.verification import Check, Verification
 
@@ -112,7 +114,7 @@ class TextView(View):
                     heading(self.err, event.task, f"{self._target} ({event.environment})")
                 case events.Header():
                     self.close()
-                    globals()[drawing(event.about, HEADERS)](event.about, self.err)
+                    globals()[f"{drawing(event.about)}_header"](event.about, self.err)
                 case events.StepStarted():
                     self.close()
                     if self.err.is_terminal and not self.err.is_dumb_terminal:
@@ -370,7 +372,7 @@ def drawn(draw: Callable[[Console], None]) -> str:
 # db.rebuild, db.drop, db.create, db.wait
 
 
-def rebuild_header(found: RebuildPlan, console: Console, *, planned: bool = False) -> None:
+def rebuild_plan_header(found: RebuildPlan, console: Console, *, planned: bool = False) -> None:
     """Draw in four lines what a rebuild is about to work on, and below them what would be lost."""
     inspection = found.inspection
     server = inspection.server
@@ -390,7 +392,7 @@ def rebuild_header(found: RebuildPlan, console: Console, *, planned: bool = Fals
 
 def rebuild_plan(found: RebuildPlan, console: Console) -> None:
     """Draw what a rebuild would do, and every condition of the preflight."""
-    rebuild_header(found, console, planned=True)
+    rebuild_plan_header(found, console, planned=True)
     _conditions(found.conditions, console)
     if found.consent.kind != "none":
         facts(console, {"consent": found.consent.words(found.inspection.target.database)})
@@ -413,7 +415,7 @@ def _conditions(found: tuple[Condition, ...], console: Console) -> None:
         say(console, "ok" if condition.passed else "FAIL", condition.name + more)
 
 
-def replacement(found: Replacement, console: Console) -> None:
+def replacement_header(found: Replacement, console: Console) -> None:
     """Draw which database a task is about to take away, and what would be lost."""
     target = found.inspection.target
     heading(console, found.task, f"{target} ({target.environment})")
@@ -466,7 +468,7 @@ def _sessions(what: str, sessions: tuple[Session, ...], console: Console) -> Non
         _flow(console, Text("    "), f"and {len(sessions) - SHOWN_SESSIONS:,} more")
 
 
-def rebuilt(results: tuple[RebuildResult, ...], console: Console) -> None:
+def rebuild_results(results: tuple[RebuildResult, ...], console: Console) -> None:
     """Draw the summary of each rebuild."""
     for result in results:
         _sessions("ended", result.ended, console)
@@ -506,7 +508,7 @@ def _kept(name: str, console: Console) -> None:
         say(console, "info", f"the old database is kept as {name}: `invoke db.undo` puts it back")
 
 
-def undone(result: UndoResult, console: Console) -> None:
+def undo_result(result: UndoResult, console: Console) -> None:
     """Draw what an undo did."""
     _sessions("ended", result.ended, console)
     replaced = "the database that was kept" if is_scratch_name(result.replaced) else f"what {result.replaced} was"
@@ -514,7 +516,7 @@ def undone(result: UndoResult, console: Console) -> None:
     _kept(result.kept, console)
 
 
-def dropped(result: DropResult, console: Console) -> None:
+def drop_result(result: DropResult, console: Console) -> None:
     """Draw what a drop did."""
     _sessions("ended", result.ended, console)
     done = f"{result.database} is dropped in {result.seconds:.2f} s"
@@ -530,7 +532,7 @@ def dropped(result: DropResult, console: Console) -> None:
     say(console, "next", "`invoke db.create` creates it again, empty")
 
 
-def created(result: CreateResult, console: Console) -> None:
+def create_result(result: CreateResult, console: Console) -> None:
     """Draw what a create did."""
     kept = "the properties that it had before" if result.kept else "the server's default properties"
     if result.created:
@@ -553,7 +555,7 @@ def ready(found: Ready, console: Console) -> None:
 
 def upgrade_plan(found: UpgradePlan, console: Console) -> None:
     """Draw what an update of TimescaleDB would do, and every condition for it."""
-    upgrade_header(found, console)
+    upgrade_plan_header(found, console)
     _conditions(found.conditions, console)
     if any(not condition.passed for condition in found.conditions):
         say(console, "FAIL", "an update would be refused; nothing was changed")
@@ -564,7 +566,7 @@ def upgrade_plan(found: UpgradePlan, console: Console) -> None:
         say(console, "next", "`invoke db.upgrade` does it" + (" with --yes" if found.sessions else ""))
 
 
-def upgrade_header(found: UpgradePlan, console: Console) -> None:
+def upgrade_plan_header(found: UpgradePlan, console: Console) -> None:
     """Draw which versions there are, and the sessions that an update would end."""
     heading(console, "Upgrade", f"{found.database} on {found.server} ({found.environment})")
     versions = {"TimescaleDB": found.before, "installed": found.after or "none"}
@@ -573,7 +575,7 @@ def upgrade_header(found: UpgradePlan, console: Console) -> None:
         _sessions("to be ended", found.sessions, console)
 
 
-def upgraded(result: UpgradeResult, console: Console) -> None:
+def upgrade_result(result: UpgradeResult, console: Console) -> None:
     """Draw what an update did."""
     _sessions("ended", result.ended, console)
     if result.before == result.after:
@@ -590,7 +592,7 @@ def upgraded(result: UpgradeResult, console: Console) -> None:
 # db.migrate, db.status
 
 
-def plan(found: MigrationPlan, console: Console) -> None:
+def migration_plan(found: MigrationPlan, console: Console) -> None:
     """Draw what db.migrate would run."""
     _pending(found, console)
     more = f"; {found.later:,} more stay pending, beyond --to" if found.later else ""
@@ -599,7 +601,7 @@ def plan(found: MigrationPlan, console: Console) -> None:
         say(console, "next", "`invoke db.migrate --check` tries it and rolls back; `invoke db.migrate` applies it")
 
 
-def tried(found: Trial, console: Console) -> None:
+def trial(found: Trial, console: Console) -> None:
     """Draw what db.migrate would run, how long it took, and what it did before it was rolled back."""
     _pending(found.plan, console, {migration.name: migration.seconds for migration in found.result.applied})
     _done(found.result, console)
@@ -648,7 +650,7 @@ def renumbered(found: Renumbered, console: Console) -> None:
     print_as_is("".join(lines), console)
 
 
-def rehearsed(found: Rehearsal, console: Console) -> None:
+def rehearsal(found: Rehearsal, console: Console) -> None:
     """Draw what pending migrations lock, rewrite and scan, statement by statement."""
     from dbops.migrations.locks import described
 
@@ -681,7 +683,7 @@ def rehearsed(found: Rehearsal, console: Console) -> None:
     say(console, "ok", f"{count(len(found.migrations), 'pending migration')} measured in a scratch database")
 
 
-def status(found: LedgerStatus, console: Console) -> None:
+def ledger_status(found: LedgerStatus, console: Console) -> None:
     """Draw how ledger and files compare."""
     labelled = f"; labelled {found.label.environment}" if found.label else ""
     # As the session has it: the header names what was asked for, which may be several hosts.
@@ -733,7 +735,7 @@ def status(found: LedgerStatus, console: Console) -> None:
         say(console, "next", "`invoke db.migrate` applies what is pending")
 
 
-def migrated(result: MigrationResult, console: Console) -> None:
+def migration_result(result: MigrationResult, console: Console) -> None:
     """Draw what a run did."""
     if result.applied:
         if len(result.applied) > SHOWN_MIGRATIONS:
@@ -830,7 +832,7 @@ def _failures(failed: tuple[Check, ...], console: Console) -> None:
         unwrapped(console, f"  --> {location}\n{location.excerpt()}\n")
 
 
-def lint(result: LintResult, console: Console) -> None:
+def lint_result(result: LintResult, console: Console) -> None:
     """Draw the findings of lint, one a line, what was not looked at, and a line that sums up."""
     for finding in result.findings:
         say(console, "FAIL", str(finding))
@@ -922,13 +924,13 @@ def diagram(found: Diagram, console: Console) -> None:
 # server
 
 
-def installed(found: Installation, console: Console) -> None:
+def installation(found: Installation, console: Console) -> None:
     """Draw what is installed, and where."""
     engine = f"PostgreSQL {found.version} with TimescaleDB {found.timescaledb}"
     print_as_is(f"{engine} is installed in {found.binaries}.\n", console)
 
 
-def server_status(found: Status, console: Console) -> None:
+def server_status(found: ServerStatus, console: Console) -> None:
     """Draw what there is of the embedded server, one fact a line, and the address as lines that a shell can use."""
     programs, tests = found.installation, found.tests
     lines = {
@@ -954,7 +956,7 @@ def stopped(found: Stopped, console: Console) -> None:
     print_as_is(f"The embedded server {said}.\n", console)
 
 
-def server_loss(found: Loss, console: Console) -> None:
+def loss_header(found: Loss, console: Console) -> None:
     """Draw what would be lost with the whole server."""
     unwrapped(console, f"The embedded server in {found.directory} ({decimal(found.size)}) holds:")
     for line in found.lines or ("no databases",):

@@ -52,7 +52,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ServerStatus:
     """What there is: state is `not installed`, `no data`, `stopped`, `running` or `unusable`; size in bytes.
 
     `problem` says why no server can start on the data, `database_url` how to reach the database that was asked for on
@@ -67,7 +67,7 @@ class Status:
     size: int = 0
     problem: str = ""
     database_url: str = ""
-    tests: Status | None = None
+    tests: ServerStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def down(server: Embedded, *, report: Report = ignore) -> Stopped:
     return Stopped(stopped)
 
 
-def status(server: Embedded, database: str = "") -> Status:
+def status(server: Embedded, database: str = "") -> ServerStatus:
     """Return what there is, and how to reach a database on it; changes nothing."""
     layout = server.layout
     found = server.installations()
@@ -242,12 +242,12 @@ def status(server: Embedded, database: str = "") -> Status:
     of_tests = status(tests) if tests and tests.layout.made else None
     if not layout.made:
         state = "no data" if found else "not installed"
-        return Status(state, layout.directory, found[0] if found else None, tests=of_tests)
+        return ServerStatus(state, layout.directory, found[0] if found else None, tests=of_tests)
     installation = next((i for i in found if i.major == layout.major), None)
     running = postmaster(layout.data)
     problem = "" if installation else _unusable(layout, found).what
     address = access.preferred(layout, running) if running else None
-    return Status(
+    return ServerStatus(
         state="running" if running else "unusable" if problem else "stopped",
         directory=layout.directory,
         installation=installation,

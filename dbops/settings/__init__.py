@@ -31,11 +31,3 @@ from dbops.settings.target import (
     unused_variables,
 )
 from dbops.settings.urls import parse_url, url_of
-
-__all__ = [
-    "CHECKOUT", "CHECKS", "ENVIRONMENTS", "MAX_NAME_BYTES", "MIGRATIONS", "ROOT", "SCHEMA", "SCRATCH_PREFIX",
-    "Environ", "Target", "check_database_name", "checkout", "choice", "choose_target", "default_database",
-    "duration", "empty", "is_scratch_name", "names", "parse_duration", "parse_url", "port_number",
-    "positive_integer", "read_environ", "seconds", "server_directory", "shortened", "shown_path", "target_words",
-    "unused_variables", "url_of", "variable", "version", "with_unit",
-]  # fmt: skip

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from dbops.migrations import discover, migrate
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.settings import ROOT, Target
 from dbops.verification import verify
 from tests.support import operators, servers

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from dbops import migrations
-from dbops.database import existing, rebuild
+from dbops.database import existing, rebuild, status
 from dbops.database.properties import UNMARKED, Kind, marker
 from dbops.database.schema import drift
 from dbops.errors import DbopsError
+from dbops.migrations.files import discover
 from dbops.postgres import MARKER
 from dbops.settings import SCRATCH_PREFIX, Target
 from tests.support import odd_databases, operators, servers
@@ -60,7 +60,7 @@ def test_no_verb_touches_a_database_that_is_only_named_like_a_scratch_one(
         marker(Kind.KEPT, f"{built.database}_2", others).text(),
         marker(Kind.CLOSED, built.database, others).text(),
     )
-    files = migrations.discover(small["migrations"])
+    files = discover(small["migrations"])
     with ExitStack() as stack:
         names = [stack.enter_context(lookalike(server, comment)) for comment in comments]
         # It takes connections, so this tool did not just create it.
@@ -69,7 +69,7 @@ def test_no_verb_touches_a_database_that_is_only_named_like_a_scratch_one(
         assert len(before) == 2 * len(names)
         drift(built, files, schema=None)
         rebuild.plan(built, options(**small))
-        existing.status(built, files)
+        status.status(built, files)
         with suppress(DbopsError):
             existing.migrate(built, files)
         rebuild.drop(built, options(confirm=built.database))

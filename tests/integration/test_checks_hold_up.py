@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from dbops import migrations
 from dbops.catalog import read_expected, schema_text
+from dbops.migrations.files import discover
+from dbops.migrations.ledger import status
+from dbops.migrations.run import migrate
 from dbops.postgres import Connection
 from dbops.settings import ROOT, SCHEMA, Target
 from dbops.verification import Verification, verify
@@ -242,17 +244,17 @@ SETTINGS = (
 
 
 def test_settings_of_the_database_change_neither_ledger_nor_verdict(server: TestServer, empty: Target) -> None:
-    tablespace, files = servers.fresh_name("space"), migrations.discover(ROOT / "db" / "migrations")
+    tablespace, files = servers.fresh_name("space"), discover(ROOT / "db" / "migrations")
     with servers.connect(server.target("postgres")) as connection:
         connection.execute("SET allow_in_place_tablespaces = on")
         connection.execute(f"CREATE TABLESPACE {tablespace} LOCATION ''".encode())
         try:
             for setting in (*SETTINGS, f"default_tablespace = '{tablespace}'"):
                 connection.execute(f'ALTER DATABASE "{empty.database}" SET {setting}'.encode())
-            migrations.migrate(empty, files)
+            migrate(empty, files)
             assert complaints(compared(empty, baseline=True)) == {}
             assert text_of(empty) == read_expected(SCHEMA).text
-            assert migrations.status(empty, files).pending == ()
+            assert status(empty, files).pending == ()
         finally:
             connection.execute(f"DROP TABLESPACE {tablespace}".encode())
 

@@ -13,7 +13,9 @@ import pytest
 from dbops.database import existing
 from dbops.errors import PreflightError
 from dbops.events import Event, Message, StatementFinished
-from dbops.migrations import Migration, MigrationOptions, discover, migrate, plan
+from dbops.migrations.files import Migration, discover
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate, plan
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written

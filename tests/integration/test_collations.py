@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dbops import migrations
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, servers
 from tests.support.servers import TestServer
@@ -18,7 +19,7 @@ def outdated(server: TestServer, target: Target) -> Target:
     """Return a migrated database whose collation is of ICU, in a version that the server does not have."""
     name = target.database
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE "en" LOCALE "C"')
-    migrations.migrate(target, migrations.discover(MIGRATIONS))
+    migrate(target, discover(MIGRATIONS))
     server.execute(f"UPDATE pg_database SET datcollversion = '1.0' WHERE datname = '{name}'")
     return target
 

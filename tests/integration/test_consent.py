@@ -12,11 +12,12 @@ import pexpect
 import psycopg
 import pytest
 
-from dbops import label, migrations, postgres
+from dbops import label, postgres
 from dbops.database import existing, rebuild
 from dbops.database.consent import BY_NAME, Agreement
 from dbops.database.inspection import inspect, look_inside
 from dbops.errors import ConsentError
+from dbops.migrations.files import discover
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role, dsn, options
@@ -262,7 +263,7 @@ def test_prod_database_is_protected_from_its_first_row_on(
         assert died.returncode == -9, died.stderr
     else:
         rebuild.create(prod, options())
-        existing.migrate(prod, migrations.discover(small["migrations"]))
+        existing.migrate(prod, discover(small["migrations"]))
     operators.fill(prod)
     with pytest.raises(ConsentError, match="is a prod database"):
         rebuild.drop(target, options(yes=True))
@@ -291,7 +292,7 @@ def test_copy_of_a_prod_database_is_dropped_as_dev_only_by_its_name(
 def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server: TestServer, built: Target) -> None:
     text = '{"environment": "prod", "system_identifier": "1"}'
     server.execute(f"COMMENT ON SCHEMA dbops IS '{text}'", built.database)
-    files = migrations.discover(ROOT / "db" / "migrations")
+    files = discover(ROOT / "db" / "migrations")
     with pytest.raises(ConsentError, match="prod"):
         existing.migrate(built, files)
     with servers.connect(built) as connection:
@@ -301,7 +302,7 @@ def test_copy_of_a_prod_database_keeps_its_label_from_a_migration_as_dev(server:
 
 def test_database_of_another_environment_is_not_migrated_as_prod(built: Target) -> None:
     with pytest.raises(ConsentError, match="is a dev database, and the environment chosen is prod") as refused:
-        existing.migrate(replace(built, environment="prod"), migrations.discover(ROOT / "db" / "migrations"))
+        existing.migrate(replace(built, environment="prod"), discover(ROOT / "db" / "migrations"))
     assert refused.value.state == "Nothing was applied."
     with servers.connect(built) as connection:
         assert label.read(connection) == label.Label("dev", native=True)

@@ -29,11 +29,11 @@ FILES = {
 }
 MIGRATE = """
 import json, pathlib, sys
-from dbops import migrations
+from dbops.migrations.files import discover
 from dbops.database import existing
 from dbops.settings import Target
 parameters, database, directory = json.loads(sys.argv[1])
-existing.migrate(Target(parameters, database), migrations.discover(pathlib.Path(directory)))
+existing.migrate(Target(parameters, database), discover(pathlib.Path(directory)))
 """
 
 

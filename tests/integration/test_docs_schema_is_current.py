@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from dbops import migrations
 from dbops.catalog import read_expected, schema_text
 from dbops.catalog.diagram import diagram
 from dbops.database.schema import built_from
+from dbops.migrations.files import discover
 from dbops.settings import MIGRATIONS, ROOT, SCHEMA, Target
 from tests.support import servers
 
@@ -46,4 +46,4 @@ def test_expected_schema_is_current(built: Target) -> None:
         fresh = schema_text(connection)
     committed = read_expected(SCHEMA)
     assert committed.text == fresh, "run `invoke db.fingerprint --write`, then commit db/schema.txt"
-    assert committed.built_from == built_from(migrations.discover(MIGRATIONS))
+    assert committed.built_from == built_from(discover(MIGRATIONS))

@@ -12,11 +12,13 @@ import pytest
 from psycopg import sql
 from rich.console import Console
 
-from dbops import catalog, migrations
+from dbops import catalog
 from dbops.catalog.drift import Drift
 from dbops.catalog.expected import document
 from dbops.database.schema import built_from, drift
 from dbops.errors import DbopsError, PreflightError, UsageError
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.report import json as machine
 from dbops.report import text
 from dbops.settings import ROOT, Target
@@ -27,7 +29,7 @@ CHANGED = (
     "the database was changed by hand: keep a change with `invoke db.new NAME`,"
     " discard all of them with `invoke db.rebuild`"
 )
-FILES = migrations.discover(ROOT / "db" / "migrations")
+FILES = discover(ROOT / "db" / "migrations")
 SCHEMA = json.loads((ROOT / "docs" / "drift.schema.json").read_text(encoding="utf-8"))
 
 
@@ -84,8 +86,8 @@ def test_drift_shows_beside_line_breaks_in_defaults_and_names(built: Target, tmp
         "-- why: a test\n-- needs: nothing\n-- locks: none\n"
         + "".join(table.format(name=name) for name in ("one", "two", '"3\n\n4"', '"3\n\n5"'))
     )
-    files = migrations.discover(tmp_path)
-    migrations.migrate(built, files)
+    files = discover(tmp_path)
+    migrate(built, files)
     assert not drift(built, files, schema=None).found
     run(built, "ALTER TABLE one ALTER b TYPE bigint", 'ALTER TABLE "3\n\n4" ALTER b TYPE bigint')
     result = drift(built, files, schema=None)
@@ -100,12 +102,12 @@ def test_pending_migration_is_not_drift(built: Target, tmp_path: Path) -> None:
     change_file.write_text(
         "-- why: a test\n-- needs: nothing\n-- locks: none\nCREATE TABLE public.ghosts (a integer);\n"
     )
-    files = migrations.discover(tmp_path)
+    files = discover(tmp_path)
     result = drift(built, files, schema=None)
     assert not result.found
     assert result.pending == ("0007_create_ghosts",)
     assert "compared without what is pending: 0007_create_ghosts" in drawn(result)
-    migrations.migrate(built, files)
+    migrate(built, files)
     after = drift(built, files, schema=None)
     assert (after.found, after.pending) == (False, ())
     assert [item.name for item in drift(built, FILES, schema=None).objects] == ["table public.ghosts"]
@@ -133,7 +135,7 @@ def test_scratch_database_goes_away_when_the_build_fails(built: Target, server: 
     first = tmp_path / FILES[0].path.name
     first.write_text(first.read_text() + "\nSELECT oops;\n")
     with pytest.raises(DbopsError, match="oops"):
-        drift(built, migrations.discover(tmp_path), schema=None)
+        drift(built, discover(tmp_path), schema=None)
     assert operators.scratch_databases(server) == []
 
 
@@ -156,7 +158,7 @@ def test_advice_is_by_cause(built: Target, tmp_path: Path) -> None:
     (tmp_path / "migrations" / "0007_create_ghosts.sql").write_text(
         "-- why: a test\n-- needs: nothing\n-- locks: none\nCREATE TABLE public.ghosts (a integer);\n"
     )
-    files = migrations.discover(tmp_path / "migrations")
+    files = discover(tmp_path / "migrations")
     path = tmp_path / "schema.txt"
     with servers.connect(built) as connection, connection.transaction(force_rollback=True):
         connection.execute("CREATE TABLE public.ghosts (a integer)")
@@ -164,7 +166,7 @@ def test_advice_is_by_cause(built: Target, tmp_path: Path) -> None:
     assert drift(built, files, schema=path).advice == (
         "a migration is pending (0007_create_ghosts): run `invoke db.migrate`",
     )
-    migrations.migrate(built, files)
+    migrate(built, files)
     assert drift(built, files, schema=path).advice == ()
     (older,) = drift(built, files).advice
     assert older.startswith("db/schema.txt is older than the migrations: run `invoke db.fingerprint --write`")

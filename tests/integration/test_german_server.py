@@ -12,7 +12,8 @@ import pytest
 
 from dbops import postgres
 from dbops.errors import MigrationError, ServerError
-from dbops.migrations import MigrationOptions, migrate
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate
 from dbops.server import cluster
 from dbops.settings import Target
 from tests.support import operators, servers

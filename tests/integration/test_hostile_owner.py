@@ -11,11 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dbops import migrations, verification
-from dbops.database import existing, properties, rebuild
+from dbops import verification
+from dbops.database import existing, properties, rebuild, status
 from dbops.database.inspection import look_inside
 from dbops.database.properties import Kind
 from dbops.errors import DbopsError
+from dbops.migrations.files import Migration, discover
 from dbops.settings import CHECKS, ROOT, Target
 from tests.support import odd_databases, operators, servers, shadows
 from tests.support.pooler import pooler_of
@@ -244,18 +245,18 @@ def test_nothing_that_is_planted_on_the_ledger_runs_as_the_superuser(
         connection.execute("SET search_path = pg_catalog")
         for statement in LEDGERS[kind].split(";"):
             connection.execute(statement.encode())
-    files = (*migrations.discover(ROOT / "db" / "migrations"), pending(tmp_path))
+    files = (*discover(ROOT / "db" / "migrations"), pending(tmp_path))
     log = shadows.Log.of(hostile.server)
-    for run in (existing.status, existing.migrate):
+    for run in (status.status, existing.migrate):
         with suppress(DbopsError):
             run(trap, files)
     assert log.planted(trap) == set()
 
 
-def pending(directory: Path) -> migrations.Migration:
+def pending(directory: Path) -> Migration:
     """Return a migration that no database has, and that calls nothing."""
     (directory / "0001_create_nothing.sql").write_text("-- Nothing.\nSELECT 1;\n")
-    (found,) = migrations.discover(directory)
+    (found,) = discover(directory)
     return replace(found, version=9999)
 
 

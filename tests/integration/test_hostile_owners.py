@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from dbops import migrations
-from dbops.database import existing
+from dbops.database import status
 from dbops.database.inspection import look_inside
 from dbops.database.operator import operating
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, servers
 from tests.support.operators import as_role
@@ -85,11 +86,11 @@ def test_search_for_rows_runs_no_function_of_the_owner(owned: Target, target: Ta
 def test_ledger_that_would_run_a_function_of_the_owner_is_a_problem_and_is_not_read(
     owned: Target, target: Target, change: str
 ) -> None:
-    files = migrations.discover(MIGRATIONS)
+    files = discover(MIGRATIONS)
     servers.run(owned, "DROP FUNCTION public.spy(integer)")
-    migrations.migrate(owned, files)
+    migrate(owned, files)
     servers.run(owned, SPY + LEDGERS[change])
-    found = existing.status(target, files)
+    found = status.status(target, files)
     assert found.problems
     assert not any(item.entry for item in found.items)
 

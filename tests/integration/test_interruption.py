@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from dbops import migrations, postgres
+from dbops import postgres
 from dbops.database import existing, properties, rebuild
 from dbops.errors import PreflightError, ServerError
 from dbops.events import ignore
+from dbops.migrations.files import discover
 from dbops.settings import ROOT, Target
 from tests.support import operators
 from tests.support.operators import operator, options, scheduler_runs, works
@@ -100,7 +101,7 @@ def test_after_a_kill_after_the_swap_the_next_rebuild_ends_in_the_same_state(
 def test_after_a_kill_amid_the_real_migrations_the_next_rebuild_builds_the_whole_baseline(target: Target) -> None:
     died = operator(target, at="item='0005_", action="SIGKILL")
     assert died.returncode == -signal.SIGKILL, died.stderr
-    assert rebuild.rebuild(target, options()).migrations == len(migrations.discover(options().migrations))
+    assert rebuild.rebuild(target, options()).migrations == len(discover(options().migrations))
 
 
 @pytest.mark.soak
@@ -195,7 +196,7 @@ def test_closed_database_is_refused_by_migrate_named_by_status_and_keeps_its_pro
     had = set_apart(server, empty)
     kill(empty, WHILE_IT_IS_CLOSED[0], scheduled)
     with pytest.raises(ServerError) as refused:
-        existing.migrate(empty, migrations.discover(scheduled["migrations"]))
+        existing.migrate(empty, discover(scheduled["migrations"]))
     assert f"{empty.database} is closed since" in refused.value.hint
     assert "is closed" in run_invoke("db.status", DATABASE_URL=operators.dsn(empty)).stderr
     assert_as_new(server, empty, had, scheduled)
@@ -211,7 +212,7 @@ def test_database_that_was_closed_after_a_migration_had_connected_is_not_migrate
         marker = properties.marker(properties.Kind.CLOSED, empty.database, found.properties)
         postgres.run(connection, properties.marking(empty.database, marker), ignore)
     with pytest.raises(PreflightError, match=f"{empty.database} is closed"):
-        existing.migrate(empty, migrations.discover(small["migrations"]))
+        existing.migrate(empty, discover(small["migrations"]))
     assert server.execute("SELECT to_regclass('public.least') IS NULL", empty.database) == [(True,)]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dbops.lint import restored
 from dbops.lint.rules import VOLATILE
-from dbops.migrations import discover
+from dbops.migrations.files import discover
 from dbops.migrations.tokens import read
 from dbops.postgres import Connection
 from dbops.settings import MIGRATIONS, Target

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dbops.migrations import MigrationOptions, discover, migrate
+from dbops.migrations.files import discover
+from dbops.migrations.options import MigrationOptions
 from dbops.migrations.rehearsal import rehearse
+from dbops.migrations.run import migrate
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import live_changes, servers

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 
-from dbops import __version__, migrations, postgres
-from dbops.database import existing, rebuild
+from dbops import __version__, postgres
+from dbops.database import existing, rebuild, status
 from dbops.errors import MigrationError, PreflightError, ServerError
 from dbops.events import Event, Message
-from dbops.migrations import MigrationOptions, State, discover, migrate, plan
+from dbops.migrations.alone import MIGRATION_LOCK
+from dbops.migrations.files import discover
+from dbops.migrations.ledger import State
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate, plan
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
@@ -72,6 +76,23 @@ def test_migration_waits_once_for_an_operator_and_is_not_in_his_way(
     assert f"another operator: process {pid} (" in said[0]
 
 
+def test_operator_who_finishes_while_a_migration_looks_for_him_is_no_error(
+    server: TestServer, empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = postgres.connect
+
+    def connect_before_he_finishes(target: Target, *arguments: Any, **options: Any) -> Connection:
+        try:
+            return connect(target, *arguments, **options)
+        except ServerError:
+            server.execute(f'CREATE DATABASE "{empty.database}" TEMPLATE template0')
+            raise
+
+    server.execute(f'DROP DATABASE "{empty.database}"')
+    monkeypatch.setattr(postgres, "connect", connect_before_he_finishes)
+    assert len(existing.migrate(empty, written(tmp_path, TABLE)).applied) == 1
+
+
 def test_operator_who_comes_while_a_migration_takes_its_lock_is_seen(
     empty: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +113,7 @@ def test_wait_for_operators_and_migrations_together_is_as_long_as_it_says(empty:
     files = written(tmp_path, TABLE)
     began = time.monotonic()
     with postgres.connect(empty) as other:
-        assert postgres.try_lock(other, migrations.MIGRATION_LOCK)
+        assert postgres.try_lock(other, MIGRATION_LOCK)
         with postgres.operator_session(empty):
             release = threading.Timer(1, other.close)
             release.start()
@@ -115,7 +136,7 @@ def test_rebuild_waits_for_a_migration_and_names_it_when_the_time_is_up(empty: T
 
     with postgres.connect(empty) as other:
         holder = f"process {other.info.backend_pid} ("
-        assert postgres.try_lock(other, migrations.MIGRATION_LOCK)
+        assert postgres.try_lock(other, MIGRATION_LOCK)
         with pytest.raises(PreflightError, match=f"a migration of {empty.database} is running") as refused:
             rebuild.rebuild(empty, operators.options(timeout=0.5, **small), report=note)
         assert refused.value.state == f"{empty.database} was not changed."
@@ -128,7 +149,7 @@ def test_lock_is_free_where_a_migration_gave_up(empty: Target, tmp_path: Path) -
         with pytest.raises(PreflightError):
             existing.migrate(empty, written(tmp_path, TABLE), MigrationOptions(patience=0))
         with postgres.connect(empty) as connection:
-            assert postgres.try_lock(connection, migrations.MIGRATION_LOCK)
+            assert postgres.try_lock(connection, MIGRATION_LOCK)
 
 
 def test_migration_of_another_database_is_not_named_as_who_is_in_the_way(
@@ -140,7 +161,7 @@ def test_migration_of_another_database_is_not_named_as_who_is_in_the_way(
         postgres.connect(other) as elsewhere,
         postgres.connect(empty) as here,
     ):
-        assert all(postgres.try_lock(session, migrations.MIGRATION_LOCK) for session in (elsewhere, here))
+        assert all(postgres.try_lock(session, MIGRATION_LOCK) for session in (elsewhere, here))
         with pytest.raises(PreflightError, match=rf"is running: process {here.info.backend_pid} \("):
             existing.migrate(empty, written(tmp_path, TABLE), MigrationOptions(patience=0))
 
@@ -148,7 +169,7 @@ def test_migration_of_another_database_is_not_named_as_who_is_in_the_way(
 @pytest.mark.parametrize("database", ["postgres", "template1", "upkeep"])
 def test_system_databases_are_refused(server: TestServer, database: str) -> None:
     target = replace(server.target(database), maintenance_database="upkeep")
-    for run in (existing.migrate, migrations.migrate, plan, existing.rehearse):
+    for run in (existing.migrate, migrate, plan, existing.rehearse):
         with pytest.raises(PreflightError, match="is a system database"):
             run(target, FILES)
     if database != "upkeep":
@@ -181,13 +202,13 @@ def test_members_of_the_owner_migrate_again_and_again(server: TestServer, target
             for member in members:
                 mine = as_role(target, member)
                 existing.migrate(mine, FILES)
-                assert {item.state for item in existing.status(mine, FILES).items} == {State.APPLIED}
+                assert {item.state for item in status.status(mine, FILES).items} == {State.APPLIED}
                 assert plan(mine, FILES).pending == ()
                 # The label of a copy is renewed as the owner of its schema.
                 label = '\'{"environment": "dev", "system_identifier": "1"}\''
                 server.execute(f"COMMENT ON SCHEMA dbops IS {label}", target.database)
                 existing.migrate(mine, FILES)
-                found = existing.status(mine, FILES).label
+                found = status.status(mine, FILES).label
                 assert found is not None
                 assert found.native
         finally:

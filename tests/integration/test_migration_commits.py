@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import MigrationError, UsageError
-from dbops.migrations import MigrationOptions, State, discover, migrate, plan, status
+from dbops.migrations.files import discover
+from dbops.migrations.ledger import State, status
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate, plan
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import MigrationError, PreflightError
-from dbops.migrations import MigrationOptions, State, discover, ledger, migrate, status
+from dbops.migrations import ledger
+from dbops.migrations.files import discover
+from dbops.migrations.ledger import State, status
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written

@@ -17,7 +17,12 @@ import pytest
 
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished
-from dbops.migrations import MIGRATION_LOCK, MigrationOptions, State, discover, migrate, plan, session, status
+from dbops.migrations import session
+from dbops.migrations.alone import MIGRATION_LOCK
+from dbops.migrations.files import discover
+from dbops.migrations.ledger import State, status
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate, plan
 from dbops.migrations.session import MigrationSession
 from dbops.migrations.watch import LockWatch, _Running
 from dbops.server.cluster import Cluster

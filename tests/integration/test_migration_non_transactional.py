@@ -10,7 +10,10 @@ import pytest
 
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
-from dbops.migrations import Migration, MigrationOptions, State, discover, migrate, status
+from dbops.migrations.files import Migration, discover
+from dbops.migrations.ledger import State, status
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written

@@ -14,7 +14,10 @@ import pytest
 from dbops import postgres
 from dbops.errors import Interrupted, MigrationError
 from dbops.events import Event, Message, Progress, StatementFinished
-from dbops.migrations import MigrationOptions, apply, discover, files, migrate, options
+from dbops.migrations import files, options
+from dbops.migrations.files import discover
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import apply, migrate
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written

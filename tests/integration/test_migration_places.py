@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import Location, MigrationError, _cells
-from dbops.migrations import migrate
+from dbops.migrations.run import migrate
 from dbops.settings import Target
 from tests.support.migration_files import written
 from tests.support.servers import TestServer

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from dbops import migrations
 from dbops.database import existing, rebuild
 from dbops.database.schema import drift
 from dbops.errors import DbopsError, UsageError
+from dbops.migrations.files import discover
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate, plan
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.migration_files import write
 from tests.support.servers import TestServer
 
 VERBS: dict[str, Callable[[Target, Path], object]] = {
-    "migrate": lambda target, directory: existing.migrate(target, migrations.discover(directory)),
-    "plan": lambda target, directory: migrations.plan(target, migrations.discover(directory)),
-    "check": lambda target, directory: migrations.migrate(
-        target, migrations.discover(directory), migrations.MigrationOptions(check=True)
-    ),
-    "rehearse": lambda target, directory: existing.rehearse(target, migrations.discover(directory)),
-    "drift": lambda target, directory: drift(target, migrations.discover(directory), schema=None),
+    "migrate": lambda target, directory: existing.migrate(target, discover(directory)),
+    "plan": lambda target, directory: plan(target, discover(directory)),
+    "check": lambda target, directory: migrate(target, discover(directory), MigrationOptions(check=True)),
+    "rehearse": lambda target, directory: existing.rehearse(target, discover(directory)),
+    "drift": lambda target, directory: drift(target, discover(directory), schema=None),
     "rebuild": lambda target, directory: rebuild.rebuild(target, operators.options(yes=True, migrations=directory)),
 }
 
@@ -56,8 +56,8 @@ def test_file_that_is_applied_is_not_refused_again(
     directory = write(tmp_path, "CHECKPOINT;\n")
     with monkeypatch.context() as earlier:
         earlier.setattr("dbops.migrations.reach.assert_within", lambda files: None)
-        migrations.migrate(empty, migrations.discover(directory))
-    done = migrations.migrate(empty, migrations.discover(write(tmp_path, "CREATE TABLE public.t ();\n", first=2)))
+        migrate(empty, discover(directory))
+    done = migrate(empty, discover(write(tmp_path, "CREATE TABLE public.t ();\n", first=2)))
     assert [migration.version for migration in done.applied] == [2]
 
 
@@ -69,6 +69,6 @@ def test_block_for_the_current_database_is_applied(empty: Target, tmp_path: Path
         EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 20', current_database());
     END $$;
     """
-    migrations.migrate(empty, migrations.discover(write(tmp_path, text)))
+    migrate(empty, discover(write(tmp_path, text)))
     query = "SELECT datconnlimit, datacl::text NOT LIKE '%{=%' FROM pg_database WHERE datname = current_database()"
     assert servers.rows(empty, query) == [(20, True)]

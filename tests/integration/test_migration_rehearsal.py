@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import MigrationError
-from dbops.migrations import discover
+from dbops.migrations.files import discover
 from dbops.migrations.locks import described, parse
 from dbops.migrations.rehearsal import assert_declared, rehearse
 from dbops.settings import ROOT, Target

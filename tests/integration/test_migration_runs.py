@@ -11,7 +11,10 @@ import pytest
 from dbops import __version__
 from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished, StepFinished, StepStarted
-from dbops.migrations import MigrationOptions, State, discover, migrate, plan, status
+from dbops.migrations.files import discover
+from dbops.migrations.ledger import State, status
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import migrate, plan
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written

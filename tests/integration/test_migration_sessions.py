@@ -10,7 +10,11 @@ import pytest
 from dbops import postgres
 from dbops.errors import MigrationError, PreflightError
 from dbops.events import Event, Message, StatementFinished
-from dbops.migrations import MIGRATION_LOCK, MigrationOptions, apply, discover, migrate, session, watch
+from dbops.migrations import session, watch
+from dbops.migrations.alone import MIGRATION_LOCK
+from dbops.migrations.files import discover
+from dbops.migrations.options import MigrationOptions
+from dbops.migrations.run import apply, migrate
 from dbops.settings import Target
 from tests.support import servers
 from tests.support.migration_files import write, written

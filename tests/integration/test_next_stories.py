@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dbops import migrations
 from dbops.database import rebuild, schema
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.settings import CHECKS, MIGRATIONS, Target
 from tests.support import operators, restores, servers
 from tests.support.servers import TestServer
@@ -63,8 +64,8 @@ def directory(built: Target, tmp_path: Path) -> Path:
 def test_story_edits_nothing_but_the_expected_schema_beside_its_migration(
     built: Target, directory: Path, tmp_path: Path
 ) -> None:
-    files, path = migrations.discover(directory), tmp_path / "schema.txt"
-    migrations.migrate(built, files)
+    files, path = discover(directory), tmp_path / "schema.txt"
+    migrate(built, files)
     outdated = schema.verify(built, files)
     names = {check.name: check.change for check in outdated.failed}
     assert names["table public.splits"] == names["view public.active_tickers"] == "extra"
@@ -84,9 +85,9 @@ def test_story_edits_nothing_but_the_expected_schema_beside_its_migration(
 
 @pytest.mark.slow
 def test_stories_survive_a_dump_and_restore(own_server: TestServer, directory: Path, tmp_path: Path) -> None:
-    files, path = migrations.discover(directory), tmp_path / "schema.txt"
+    files, path = discover(directory), tmp_path / "schema.txt"
     with servers.database(own_server) as target:
-        migrations.migrate(target, files)
+        migrate(target, files)
         path.write_text(schema.new_schema(target, files, path).content)
         with restores.restored(own_server, target, tmp_path / "dump") as copy:
             assert schema.drift(copy, files, schema=path).objects == ()
@@ -94,7 +95,7 @@ def test_stories_survive_a_dump_and_restore(own_server: TestServer, directory: P
 
 @pytest.mark.slow
 def test_drifted_database_is_never_written_into_the_expected_schema(built: Target, tmp_path: Path) -> None:
-    files, path = migrations.discover(MIGRATIONS), tmp_path / "schema.txt"
+    files, path = discover(MIGRATIONS), tmp_path / "schema.txt"
     servers.run(built, "CREATE TABLE public.stray (id integer)")
     new = schema.new_schema(built, files, path)
     assert "stray" not in new.content

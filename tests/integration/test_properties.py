@@ -10,10 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from dbops import catalog, migrations, postgres
-from dbops.database import existing, rebuild
+from dbops import catalog, postgres
+from dbops.database import existing, rebuild, status
 from dbops.database.properties import Properties
 from dbops.errors import PreflightError, ServerError
+from dbops.migrations.files import discover
 from dbops.settings import Target
 from tests.support import operators, servers
 from tests.support.odd_databases import odd_database, properties
@@ -63,7 +64,7 @@ def test_all_properties_survive_a_drop_and_a_create_later(server: TestServer, od
     with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
         servers.connect(target, dropped.successor)
     with pytest.raises(ServerError, match="does not exist") as missing:
-        existing.status(target, ())
+        status.status(target, ())
     assert dropped.successor in missing.value.hint
     # A second drop finds nothing to drop, and keeps what the first one left.
     assert not rebuild.drop(target, options()).existed
@@ -96,7 +97,7 @@ def test_the_four_verbs_give_what_a_rebuild_gives(server: TestServer, odd: Odd, 
     target, had = odd
     rebuild.drop(target, options())
     rebuild.create(target, options())
-    existing.migrate(target, migrations.discover(small["migrations"]))
+    existing.migrate(target, discover(small["migrations"]))
     first = fingerprint(target)
     assert properties(target) == had
     rebuild.rebuild(target, options(yes=True, **small))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from dbops.database import existing
-from dbops.migrations import discover
+from dbops.migrations.files import discover
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, servers
 from tests.support.operators import PASSWORD, as_role

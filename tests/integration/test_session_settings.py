@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dbops import catalog, migrations, postgres, verification
+from dbops import catalog, postgres, verification
 from dbops.catalog.diagram import diagram
-from dbops.database import existing, rebuild
+from dbops.database import existing, rebuild, status
 from dbops.database.inspection import look_inside
 from dbops.database.schema import drift
 from dbops.label import Label
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.settings import CHECKS, MIGRATIONS, Target
 from tests.support import operators
 from tests.support.migration_files import written
@@ -70,11 +72,11 @@ def fingerprint(target: Target) -> str:
 
 @pytest.mark.slow
 def test_every_verb_works_under_any_settings(styled: Target, built: Target, tmp_path: Path) -> None:
-    files = migrations.discover(MIGRATIONS)
-    status = existing.status(styled, files)
-    assert status.consistent
-    assert status.label == Label("dev", native=True)
-    assert all(item.entry and item.entry.applied_at.utcoffset() is not None for item in status.items)
+    files = discover(MIGRATIONS)
+    found = status.status(styled, files)
+    assert found.consistent
+    assert found.label == Label("dev", native=True)
+    assert all(item.entry and item.entry.applied_at.utcoffset() is not None for item in found.items)
     assert existing.migrate(styled, files).applied == ()
     assert verification.verify(styled, CHECKS, baseline=True).passed
     assert not drift(styled, files, schema=None).found
@@ -106,7 +108,7 @@ def test_migrations_run_with_the_same_settings_in_any_environment(
     table = (
         "CREATE TABLE public.t AS SELECT current_setting('datestyle') AS style, current_setting('timezone') AS zone;"
     )
-    migrations.migrate(empty, written(tmp_path, header + table, header + table.replace("public.t", "public.u")))
+    migrate(empty, written(tmp_path, header + table, header + table.replace("public.t", "public.u")))
     with postgres.connect(empty) as connection:
         for name in ("t", "u"):
             rows = connection.execute(f"SELECT style, zone FROM public.{name}".encode()).fetchall()

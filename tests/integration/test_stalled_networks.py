@@ -12,11 +12,11 @@ import psycopg
 import pytest
 
 from dbops import postgres, verification
-from dbops.database import existing, rebuild
+from dbops.database import existing, rebuild, status
 from dbops.database.schema import drift
 from dbops.database.wait import wait
 from dbops.errors import DbopsError, ServerError
-from dbops.migrations import discover
+from dbops.migrations.files import discover
 from dbops.postgres import waiting
 from dbops.settings import CHECKS, MIGRATIONS, Target
 from tests.support import operators, servers
@@ -39,7 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_status(target: Target, _: Path) -> object:
-    return existing.status(target, discover(MIGRATIONS))
+    return status.status(target, discover(MIGRATIONS))
 
 
 def run_verify(target: Target, _: Path) -> object:

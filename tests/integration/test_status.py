@@ -10,29 +10,30 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import label, migrations
-from dbops.database import existing, rebuild
+from dbops import label
+from dbops.database import existing, rebuild, status
 from dbops.errors import CheckError, ConsentError, ServerError
 from dbops.label import Label
+from dbops.migrations.files import discover
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators
 from tests.support.operators import dsn, options
 from tests.support.servers import TestServer
 
-FILES = migrations.discover(MIGRATIONS)
+FILES = discover(MIGRATIONS)
 
 
 def test_database_that_was_dropped_is_explained_by_its_successor(empty: Target) -> None:
     successor = rebuild.drop(empty, options()).successor
     with pytest.raises(ServerError) as missing:
-        existing.status(empty, FILES)
+        status.status(empty, FILES)
     assert successor in missing.value.hint
     assert "`invoke db.create` puts it in place" in missing.value.hint
 
 
 def test_database_that_never_was_is_explained_too(target: Target) -> None:
     with pytest.raises(ServerError) as missing:
-        existing.status(target, FILES)
+        status.status(target, FILES)
     assert f"There is no database {target.database}" in missing.value.hint
 
 
@@ -42,7 +43,7 @@ def test_label_is_shown_and_a_lost_one_is_never_chosen_by_default(built: Target,
     target = replace(built, environment=environment)
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         connection.execute("COMMENT ON SCHEMA dbops IS 'mine'")
-    assert existing.status(built, FILES).label is None
+    assert status.status(built, FILES).label is None
     shown = operators.invoke("db.status", target=built)
     assert "label: missing" in shown.stdout
     if environment == "dev":
@@ -50,11 +51,11 @@ def test_label_is_shown_and_a_lost_one_is_never_chosen_by_default(built: Target,
         assert (refused.returncode, "no label" in refused.stderr) == (5, True)
         with pytest.raises(ConsentError, match="names another database"):
             existing.migrate(target, FILES, confirm="another")
-        assert existing.status(built, FILES).label is None
+        assert status.status(built, FILES).label is None
         existing.migrate(target, FILES, confirm=built.database)
     else:
         existing.migrate(target, FILES)
-    assert existing.status(built, FILES).label == Label(environment, native=True)
+    assert status.status(built, FILES).label == Label(environment, native=True)
 
 
 def test_rebuilds_are_kept_in_the_label_over_rebuilds_and_shown(built: Target) -> None:
@@ -62,7 +63,7 @@ def test_rebuilds_are_kept_in_the_label_over_rebuilds_and_shown(built: Target) -
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         label.add_rebuild(connection, Label("dev", native=True, rebuilds=earlier), "abc" * 20)
         role = connection.info.user
-    found = existing.status(built, FILES).label
+    found = status.status(built, FILES).label
     assert found == Label("dev", native=True)
     assert found.rebuilds[:-1] == earlier[1:]
     assert (found.rebuilds[-1].by, found.rebuilds[-1].fingerprint) == (role, "abc" * 20)
@@ -72,7 +73,7 @@ def test_rebuilds_are_kept_in_the_label_over_rebuilds_and_shown(built: Target) -
     # A label that is written anew, as on a copy, keeps them.
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         label.write(connection, "test", found.rebuilds)
-    assert existing.status(built, FILES).label.rebuilds == found.rebuilds  # type: ignore[union-attr]
+    assert status.status(built, FILES).label.rebuilds == found.rebuilds  # type: ignore[union-attr]
 
 
 WHOLE = {"at": "a", "by": "b", "address": "c", "tool": "d", "fingerprint": "e"}
@@ -86,15 +87,15 @@ def test_what_is_no_rebuild_in_a_label_does_not_hide_its_environment(written: ob
 
 
 def test_gate_for_deployments_names_what_is_pending_or_inconsistent(built: Target, tmp_path: Path) -> None:
-    existing.status(built, FILES).assert_current()
+    status.status(built, FILES).assert_current()
     shutil.copytree(MIGRATIONS, tmp_path, dirs_exist_ok=True)
     (tmp_path / "0007_add_more.sql").write_text("-- Why: more.\nSELECT 1;\n")
     with pytest.raises(CheckError, match="0007_add_more is pending") as refused:
-        existing.status(built, migrations.discover(tmp_path)).assert_current()
+        status.status(built, discover(tmp_path)).assert_current()
     assert refused.value.exit_code == 1
     with psycopg.connect(dsn(built), autocommit=True) as connection:
         connection.execute("DELETE FROM dbops.schema_migrations")
-    found = existing.status(built, FILES)
+    found = status.status(built, FILES)
     with pytest.raises(CheckError, match=r"is not current.*and 6 more"):
         found.assert_current()
 

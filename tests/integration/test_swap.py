@@ -14,11 +14,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from dbops import migrations
 from dbops.database import existing, operator, rebuild
 from dbops.database.inspection import Impact, impact
 from dbops.errors import DbopsError, PreflightError, ServerError
 from dbops.events import Event, Message
+from dbops.migrations.files import discover
 from dbops.postgres import Connection
 from dbops.settings import ROOT, Target
 from tests.support import operators, servers
@@ -180,7 +180,7 @@ def test_scratch_name_that_the_server_does_not_let_in_is_said_with_the_way_out(s
         assert refused.value.state == "kapman_dev was not changed."
         rebuild.drop(target, options())
         rebuild.create(target, options())
-        existing.migrate(target, migrations.discover(small["migrations"]))
+        existing.migrate(target, discover(small["migrations"]))
         assert strict.execute("SELECT datname::text FROM pg_database WHERE datname LIKE 'kapman%'") == [("kapman_dev",)]
 
 

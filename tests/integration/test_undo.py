@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dbops.database import existing, rebuild
+from dbops.database import rebuild, status
 from dbops.database.inspection import look_inside
 from dbops.errors import ConsentError, PreflightError
 from dbops.settings import Target
@@ -137,9 +137,9 @@ def test_owner_can_undo_what_a_superuser_kept(server: TestServer, target: Target
 def test_status_names_the_kept_database_with_its_age_and_size(
     server: TestServer, built: Target, small: dict[str, Any]
 ) -> None:
-    assert existing.status(built, ()).kept == ()
+    assert status.status(built, ()).kept == ()
     name = kept(server, built, small)
-    (found,) = existing.status(built, ()).kept
+    (found,) = status.status(built, ()).kept
     assert found.name == name
     assert found.since.endswith("UTC")
     assert found.size
@@ -154,7 +154,7 @@ def test_status_does_not_name_a_database_that_a_stranger_marked_as_kept(
     name = kept(server, built, small)
     with operators.role(server) as stranger:
         server.execute(f'ALTER DATABASE "{name}" OWNER TO {stranger}')
-        assert existing.status(built, ()).kept == ()
+        assert status.status(built, ()).kept == ()
 
 
 def test_without_a_kept_database_there_is_nothing_to_undo(served: Target) -> None:

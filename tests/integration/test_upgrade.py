@@ -14,18 +14,20 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import migrations, testing
-from dbops.database import existing
+from dbops import testing
+from dbops.database import status
 from dbops.database import upgrade as core
 from dbops.errors import CheckError, ConsentError, PreflightError, ServerError
 from dbops.events import Event, Message, StatementFinished, StepStarted
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.settings import MIGRATIONS, Target
 from tests.support import operators, processes, servers
 from tests.support.operators import as_role, dsn, role, scheduler_runs
 from tests.support.servers import TestServer
 from tests.support.versions import Packages, two_versions
 
-FILES = migrations.discover(MIGRATIONS)
+FILES = discover(MIGRATIONS)
 EXTENSION = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
 YES = core.UpgradeOptions(yes=True)
 
@@ -66,7 +68,7 @@ def version(target: Target) -> object:
 def test_database_is_updated_verified_and_its_scheduler_runs(
     both: tuple[TestServer, Packages], aged: Target, packages: Packages
 ) -> None:
-    before = existing.status(aged, FILES).newer_timescaledb
+    before = status.status(aged, FILES).newer_timescaledb
     said: list[Event] = []
     result = core.upgrade(aged, core.UpgradeOptions(), report=said.append)
     assert (before, result.before, result.after) == (packages.new, packages.old, packages.new)
@@ -75,7 +77,7 @@ def test_database_is_updated_verified_and_its_scheduler_runs(
     assert [event.sql for event in said if isinstance(event, StatementFinished)] == [
         f"ALTER EXTENSION timescaledb UPDATE TO '{packages.new}'"
     ]
-    assert existing.status(aged, FILES).newer_timescaledb == ""
+    assert status.status(aged, FILES).newer_timescaledb == ""
     assert servers.rows(aged, "SELECT symbol FROM public.tickers") == [("AAPL",)]
     assert scheduler_runs(both[0], aged.database)
     again = core.upgrade(aged, core.UpgradeOptions())
@@ -285,7 +287,7 @@ def test_owner_without_superuser_may_update_and_another_role_may_not(
     with role(server) as owner, role(server) as other, servers.database(server) as owned:
         server.execute(f'ALTER DATABASE "{owned.database}" OWNER TO "{owner}"')
         as_owner = as_role(owned, owner)
-        migrations.migrate(as_owner, FILES)
+        migrate(as_owner, FILES)
         packages.install(packages.new)
         with pytest.raises(PreflightError, match=f"the extension belongs to {owner}, and {other} may not update"):
             core.upgrade(as_role(owned, other), YES)

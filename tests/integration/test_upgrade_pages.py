@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import migrations
-from dbops.database import existing
+from dbops.database import status
+from dbops.migrations.files import discover
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.server.find import Installation, find_installations
@@ -21,7 +21,7 @@ from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.slow
 
-FILES = migrations.discover(MIGRATIONS)
+FILES = discover(MIGRATIONS)
 TABLES = ("tickers", "ohlcv")
 
 
@@ -69,7 +69,7 @@ def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
     assert operators.scheduler_runs(server, restored.database)
     [[restoring]] = servers.rows(restored, "SHOW timescaledb.restoring")
     assert restoring == "off"
-    had, has = existing.status(built, FILES), existing.status(restored, FILES)
+    had, has = status.status(built, FILES), status.status(restored, FILES)
     assert (has.items, has.label) == (had.items, had.label)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         servers.run(restored, ORPHAN)
@@ -82,7 +82,7 @@ def test_backup_is_restored_beside_with_its_rows_ledger_and_label(
 def test_copy_becomes_a_database_of_another_environment(built: Target, checkout: Path) -> None:
     environ = {"RESTORED_URL": built.url(), "RESTORED": built.database}
     run(block("backup.md", "COMMENT ON SCHEMA"), checkout, environ)
-    label = existing.status(built, FILES).label
+    label = status.status(built, FILES).label
     assert label
     assert (label.environment, label.native) == ("test", True)
 
@@ -136,12 +136,12 @@ def test_pg_upgrade_gives_the_same_database(new: Installation, checkout: Path) -
             try:
                 parameters = {"host": str(layout.socket), "port": str(cluster.start().port), "user": "postgres"}
                 upgraded = Target(parameters, "kapman_dev")
-                label = existing.status(upgraded, FILES).label
+                label = status.status(upgraded, FILES).label
                 assert label
                 assert not label.native
                 run(block("upgrade.md", "vacuumdb"), checkout, {"DATABASE_URL": dsn(upgraded)})
                 assert content(upgraded) == before
-                label = existing.status(upgraded, FILES).label
+                label = status.status(upgraded, FILES).label
                 assert label
                 assert label.native
             finally:

@@ -14,9 +14,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import migrations, postgres, testing
+from dbops import postgres, testing
 from dbops.catalog import schema_text
 from dbops.database import schema
+from dbops.migrations.files import discover
+from dbops.migrations.run import migrate
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.settings import ROOT, Target
@@ -27,7 +29,7 @@ from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
 
 CHECKS = ROOT / "db" / "verify"
-FILES = migrations.discover(ROOT / "db" / "migrations")
+FILES = discover(ROOT / "db" / "migrations")
 REFUSED = re.compile(r"not run: |not counted: the table depends on")
 SOURCE = (("host", "host"), ("port", "port"), ("username", "user"))
 
@@ -226,7 +228,7 @@ def standby_of(primary: TestServer) -> Iterator[TestServer]:
 def test_hot_standby_verifies_and_has_the_same_text() -> None:
     with servers.throwaway_server() as primary:
         primary.execute("CREATE DATABASE built TEMPLATE template0")
-        migrations.migrate(primary.target("built"), migrations.discover(ROOT / "db" / "migrations"))
+        migrate(primary.target("built"), discover(ROOT / "db" / "migrations"))
         with standby_of(primary) as standby:
             assert standby.execute("SELECT pg_is_in_recovery()") == [(True,)]
             assert_passes(schema.verify(standby.target("built"), FILES, baseline=True))
@@ -298,7 +300,7 @@ def test_nothing_of_the_owners_runs_with_the_rights_of_the_superuser_who_verifie
     with operators.role(server) as owner:
         mine = operators.as_role(target, owner)
         server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
-        migrations.migrate(mine, migrations.discover(ROOT / "db" / "migrations"))
+        migrate(mine, discover(ROOT / "db" / "migrations"))
         servers.run(mine, SPY + change)
         failed = verify(target, CHECKS, baseline=True).failed
         assert "ran as superuser" not in said(failed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dbops.migrations import Migration, discover
+from dbops.migrations.files import Migration, discover
 
 
 def write(directory: Path, *texts: str | bytes, first: int = 1) -> Path:

@@ -162,7 +162,7 @@ def test_missing_linters_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_verb_shows_findings_and_what_is_not_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(tmp_path / "a", f"{HEADER}\nLOCK TABLE public.tickers;\n")
     result = check.lint([tmp_path / "a"], ROOT / "db" / "migrations", partly=True)
-    shown = text.drawn(lambda console: text.lint(result, console))
+    shown = text.drawn(lambda console: text.lint_result(result, console))
     assert "0007_lint_case.sql:5:1: KM17 This keeps others out until the migration ends." in shown
     assert "1 finding in 7 files" in shown
 

@@ -106,7 +106,7 @@ def test_text_that_cannot_be_parsed_is_waived_only_in_a_file_of_its_own() -> Non
 
 def test_annotation_is_one_line_that_github_understands(capsys: pytest.CaptureFixture[str]) -> None:
     finding = Finding("db/a,b.sql", 3, 7, "KM07", "100% wrong:\nsee there.", "Write it.")
-    GitHub().lint(LintResult(1, (finding,), "", (), True))
+    GitHub().lint_result(LintResult(1, (finding,), "", (), True))
     assert capsys.readouterr().err == (
         "::error title=KM07,file=db/a%2Cb.sql,line=3,col=7::100%25 wrong:%0Asee there. Write it.\n"
     )

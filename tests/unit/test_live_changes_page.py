@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbops.lint import check
-from dbops.migrations import discover
+from dbops.migrations.files import discover
 from dbops.settings import ROOT
 from tests.support import live_changes
 

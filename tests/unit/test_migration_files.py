@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import UsageError
-from dbops.migrations import discover, new_file
-from dbops.migrations.files import Header, index_build, parse_header
+from dbops.migrations.files import Header, discover, index_build, new_file, parse_header
 from tests.support.migration_files import write, written
 
 UNPRIVILEGED_UID = 65534

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import UsageError
-from dbops.migrations import assert_limits, assert_within, reach
-from dbops.migrations.reach import findings
+from dbops.migrations import reach
+from dbops.migrations.reach import assert_limits, assert_within, findings
 from tests.support.migration_files import written
 
 DATA = Path(__file__).parents[1] / "data" / "reach"

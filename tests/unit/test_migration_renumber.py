@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbops.errors import UsageError
-from dbops.migrations import discover, renumber
+from dbops.migrations.files import discover, renumber
 from dbops.settings import ROOT
 from tests.support.processes import run_invoke
 

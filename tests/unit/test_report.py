@@ -1,7 +1,6 @@
 import inspect
 import json
 import time
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from dbops import report
 from dbops.errors import Location, UsageError
 from dbops.events import Began, Event, Message, Progress, StatementFinished, StepFinished, StepStarted
-from dbops.migrations import NewFile
+from dbops.migrations.files import NewFile
 from dbops.report import text
 
 EVENTS: list[Event] = [
@@ -127,10 +126,19 @@ def test_nothing_is_asked_without_a_terminal() -> None:
     assert report.view("text", "INFO").ask("Really?") is None
 
 
-@pytest.mark.parametrize(("kind", "drawing"), [*report.DRAWN.items(), *report.HEADERS.items()])
-def test_each_type_of_result_is_drawn_by_the_function_that_takes_it(kind: str, drawing: str) -> None:
-    module, _, name = kind.removesuffix("[]").rpartition(".")
-    assert getattr(import_module(module), name).__module__ == module
-    draw = getattr(text, drawing)
-    taken = next(iter(inspect.signature(draw).parameters.values())).annotation
-    assert taken.removeprefix("tuple[").removesuffix(", ...]") == name
+def _drawings() -> list[tuple[str, str]]:
+    """Return the functions that draw something on a console, each with the type that it takes."""
+    found = []
+    for name, function in inspect.getmembers(text, inspect.isfunction):
+        parameters = [*inspect.signature(function).parameters.values()]
+        if name[0] != "_" and [parameter.name for parameter in parameters][1:2] == ["console"]:
+            kind = str(parameters[0].annotation).removeprefix("tuple[").removesuffix(", ...]")
+            found += [(name, kind)] * (kind != "str")
+    return found
+
+
+@pytest.mark.parametrize(("drawing", "kind"), _drawings())
+def test_each_type_of_result_is_drawn_by_the_function_of_its_name(drawing: str, kind: str) -> None:
+    several = drawing == "rebuild_results"
+    one = type(kind, (), {})()
+    assert drawing.removesuffix("_header") == report.drawing((one, one) if several else one)

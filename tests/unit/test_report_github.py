@@ -13,7 +13,7 @@ from dbops.catalog.drift import Drift, ObjectDrift
 from dbops.database.schema import Checks, Fingerprint
 from dbops.errors import Location, UsageError
 from dbops.events import Message, StatementFinished, StepFinished
-from dbops.migrations import MigrationPlan, PlannedMigration
+from dbops.migrations.run import MigrationPlan, PlannedMigration
 from dbops.report import GitHub
 from dbops.server import LogLines
 from dbops.verification import Check, CheckFile, Verification
@@ -111,7 +111,7 @@ def test_drift_is_a_table_of_objects_and_a_diff(tmp_path: Path) -> None:
 
 def test_plan_is_a_table_of_migrations(tmp_path: Path) -> None:
     planned = PlannedMigration(1, "0001_a", "p", 12345, 12, "ACCESS EXCLUSIVE on t", "5s", "0", 1)
-    GitHub(str(tmp_path / "summary")).plan(MigrationPlan("d", "s", 0, (planned,), 0, 1))
+    GitHub(str(tmp_path / "summary")).migration_plan(MigrationPlan("d", "s", 0, (planned,), 0, 1))
     text = (tmp_path / "summary").read_text()
     assert text.startswith("### db.migrate --plan: 1 to apply to d on s\n")
     assert "| 0001&#95;a | 12 | ACCESS EXCLUSIVE on t | 5s |" in text

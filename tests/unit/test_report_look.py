@@ -21,9 +21,10 @@ from dbops.database.rebuild import RebuildPlan
 from dbops.database.wait import Ready
 from dbops.errors import Location, MigrationError, count
 from dbops.events import Progress, StepFinished, StepStarted
-from dbops.migrations import AppliedMigration, LedgerStatus, MigrationPlan, MigrationResult, PlannedMigration
-from dbops.migrations.ledger import Entry, compare
+from dbops.migrations.ledger import Entry, LedgerStatus, compare
 from dbops.migrations.rehearsal import MeasuredMigration, MeasuredStatement
+from dbops.migrations.run import MigrationPlan, MigrationResult, PlannedMigration
+from dbops.migrations.session import AppliedMigration
 from dbops.report import text
 from dbops.verification import Check, Verification
 from tests.support.inspections import inspection
@@ -40,9 +41,9 @@ ENTRIES = tuple(
     for number, name in enumerate(NAMES, 1)
 )
 DRAWINGS = {
-    "migrated": lambda console: text.migrated(MigrationResult("d", APPLIED, 1, 0, 1, 0, False, 0.5), console),
-    "plan": lambda console: text.plan(MigrationPlan("d", "s", 0, PLANNED, 0, 1), console),
-    "status": lambda console: text.status(LedgerStatus("d", "s", "PG", True, "", compare((), ENTRIES)), console),
+    "migrated": lambda console: text.migration_result(MigrationResult("d", APPLIED, 1, 0, 1, 0, False, 0.5), console),
+    "plan": lambda console: text.migration_plan(MigrationPlan("d", "s", 0, PLANNED, 0, 1), console),
+    "status": lambda console: text.ledger_status(LedgerStatus("d", "s", "PG", True, "", compare((), ENTRIES)), console),
     "verification": lambda console: text.verification(
         Verification((Check("structure/a.sql", "table t", False, "x " * 60, "y"),), 0.1), console
     ),
@@ -114,7 +115,7 @@ def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, kee
     planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), None, keep)
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as capture:
-        text.rebuild_header(planned, console)
+        text.rebuild_plan_header(planned, console)
     lines = capture.get().splitlines()
     assert [line.split()[0] for line in lines] == ["Rebuild", "engine", "migrations", "impact"]
     assert lines[1].endswith(f"; role {found.server.role}")
@@ -164,7 +165,7 @@ def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:
     free = MeasuredStatement("CREATE TABLE public.s ()", 1, 0.1, {}, (), ())
     locking = MeasuredStatement("ALTER TABLE public.t", 9, 0.002, {"public.t": "SHARE"}, (), ("public.t",))
     measured = MeasuredMigration(1, NAMES[0], "p", "", "", "", (free, free, locking))
-    assert printed(lambda console: text.rehearsed(Rehearsal((measured,)), console)) == [
+    assert printed(lambda console: text.rehearsal(Rehearsal((measured,)), console)) == [
         "  file:line  locks on existing tables   ms",
         "  0001:9     SHARE on public.t         2.0",
         "               scans public.t",
@@ -174,7 +175,7 @@ def test_rehearsed_statements_that_lock_nothing_are_one_line() -> None:
 
 
 def test_rehearsal_of_nothing_says_that_nothing_is_pending() -> None:
-    assert printed(lambda console: text.rehearsed(Rehearsal(()), console)) == [
+    assert printed(lambda console: text.rehearsal(Rehearsal(()), console)) == [
         "  ok      no migration is pending: nothing was measured"
     ]
 
@@ -186,7 +187,7 @@ def test_state_of_a_check_file_stays_in_its_column_on_a_narrow_terminal() -> Non
 def test_advice_after_a_check_names_the_next_step_only() -> None:
     result = MigrationResult("d", APPLIED, 0, 3, 1, 0, True, 0.5)
     found = Trial(MigrationPlan("d", "s", 0, PLANNED, 0, 1), result)
-    advice = [line for line in printed(lambda console: text.tried(found, console)) if line.startswith("  next")]
+    advice = [line for line in printed(lambda console: text.trial(found, console)) if line.startswith("  next")]
     assert advice == ["  next    `invoke db.migrate` applies it"]
 
 
@@ -241,6 +242,6 @@ def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[st
 
 def test_check_of_no_migration_advises_nothing() -> None:
     found = Trial(MigrationPlan("d", "s", 6, (), 0, 0), MigrationResult("d", (), 6, 0, 0, 0, True, 0.0))
-    assert printed(lambda console: text.tried(found, console)) == [
+    assert printed(lambda console: text.trial(found, console)) == [
         "  ok      d: nothing to apply, 6 applied before, 0 pending"
     ]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dbops.migrations import LedgerStatus, MigrationPlan, PlannedMigration
-from dbops.migrations.ledger import Entry, compare
+from dbops.migrations.ledger import Entry, LedgerStatus, compare
+from dbops.migrations.run import MigrationPlan, PlannedMigration
 from dbops.report import text as views
 from tests.support.migration_files import written
 
@@ -41,7 +41,7 @@ def status_of(*items: Entry, directory: Path | None = None) -> LedgerStatus:
 
 def test_status_keeps_names_and_times_whole_in_utc(tmp_path: Path) -> None:
     console = terminal()
-    views.status(status_of(entry(12)), console)
+    views.ledger_status(status_of(entry(12)), console)
     lines = drawn(console)
     assert any(NAME in line and "2024-02-29 20:30:00" in line and "postgres" in line for line in lines)
     assert "applied, UTC" in lines[1]
@@ -49,7 +49,7 @@ def test_status_keeps_names_and_times_whole_in_utc(tmp_path: Path) -> None:
 
 def test_status_explains_below_the_table(tmp_path: Path) -> None:
     console = terminal(200)
-    views.status(status_of(entry(12), directory=tmp_path), console)
+    views.ledger_status(status_of(entry(12), directory=tmp_path), console)
     *said, summary, advice = drawn(console)
     edited = "is edited: applied 2024-02-29 20:30:00 UTC by postgres with checksum 000000000000"
     assert len([line for line in said if edited in line]) == 1
@@ -66,7 +66,7 @@ def test_plan_has_the_locks_below_the_whole_name() -> None:
     locks = "ACCESS EXCLUSIVE on public.tickers for as long as it takes to look at each of its rows"
     planned = PlannedMigration(1, NAME, "p", 12345, 12, locks, "5s", "0", 1)
     console = terminal()
-    views.plan(MigrationPlan("d", "s", 0, (planned,), 0, 1), console)
+    views.migration_plan(MigrationPlan("d", "s", 0, (planned,), 0, 1), console)
     lines = drawn(console)
     [name] = [number for number, line in enumerate(lines) if NAME in line]
     assert "12,345" in lines[name]
