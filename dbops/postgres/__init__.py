@@ -21,6 +21,7 @@ from dbops.postgres.connection import (
     run_together,
     server_of,
     set_role,
+    translated,
 )
 from dbops.postgres.errors import (
     HINTS_BY_MESSAGE,
@@ -30,7 +31,6 @@ from dbops.postgres.errors import (
     is_concurrent,
     redact,
     translate,
-    translated,
 )
 from dbops.postgres.operator_lock import (
     TIMEOUT,

@@ -15,9 +15,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from dbops.errors import PreflightError, ServerError
+from dbops.errors import DbopsError, PreflightError, ServerError
 from dbops.events import Report, StatementFinished
-from dbops.postgres.errors import is_known, translate, translated
+from dbops.postgres.errors import is_known, translate
 from dbops.postgres.sqlfiles import sql_file
 from dbops.postgres.waiting import WatchedConnection, seconds_left
 from dbops.settings import Target
@@ -93,6 +93,24 @@ NOTICING = {
 # it does at the first statement of a session, and which fails where that version is not installed any more.
 UNLOADED: Mapping[str, str] = {"timescaledb.disable_load": "on"}
 NO_SETTINGS: Mapping[str, str] = {}
+
+
+@contextmanager
+def translated(target: Target, database: str | None = None) -> Iterator[None]:
+    """Turn any driver error raised inside into a ServerError about the target."""
+    name = database or target.database
+
+    def installed() -> str:
+        with suppress(psycopg.Error, DbopsError), connect(target, name, settings=UNLOADED) as connection:
+            query = "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
+            row: Any = connection.execute(query).fetchone()
+            return row[0] if row else ""
+        return ""
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, target, name, installed) from None
 
 
 def connect(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
 
 import psycopg
 from psycopg import sql
@@ -127,17 +125,11 @@ def is_concurrent(error: psycopg.Error) -> bool:
     )
 
 
-@contextmanager
-def translated(target: Target, database: str | None = None) -> Iterator[None]:
-    """Turn any driver error raised inside into a ServerError about the target."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise translate(error, target, database or target.database) from None
+def translate(error: Exception, target: Target, database: str, installed: Callable[[], str] = lambda: "") -> DbopsError:
+    """Return the operator's error for a driver error: the server's own words, without the password.
 
-
-def translate(error: Exception, target: Target, database: str) -> DbopsError:
-    """Return the operator's error for a driver error: the server's own words, without the password."""
+    `installed` is asked which version of TimescaleDB the server has, where the database's own is not there any more.
+    """
     diag = getattr(error, "diag", None)
     sqlstate = getattr(error, "sqlstate", None) or ""
     words = diag.message_primary if diag else None
@@ -149,7 +141,7 @@ def translate(error: Exception, target: Target, database: str) -> DbopsError:
         words = refused[1] if refused else re.sub(r"^connection to server .* failed: ", "cannot connect: ", line)
     library = LIBRARY.search(words)
     if library and sqlstate == UNDEFINED_FILE:
-        return _version_missing(library[1], target, database)
+        return _version_missing(library[1], installed(), target, database)
     where = f"{target.server}, database {database}"
     if UNUSABLE.match(words) and not sqlstate:
         hint = f"sslmode is one of {SSL_MODES}." if "sslmode" in words else "Correct this parameter in DATABASE_URL."
@@ -183,18 +175,9 @@ def is_known(error: psycopg.Error) -> bool:
     return not is_answer(error) or any(re.search(pattern, str(error)) for pattern, _ in HINTS_BY_MESSAGE)
 
 
-def _version_missing(version: str, target: Target, database: str) -> ServerError:
+def _version_missing(version: str, installed: str, target: Target, database: str) -> ServerError:
     """Return the error for a database whose version of TimescaleDB is not installed on its server."""
-    # Imported here: connections translate errors too.
-    from dbops.postgres.connection import UNLOADED, connect
-
-    installed = ""
-    with suppress(psycopg.Error, DbopsError), connect(target, database, settings=UNLOADED) as connection:
-        row: Any = connection.execute(
-            "SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'timescaledb'"
-        ).fetchone()
-        installed = row[0] if row else ""
-    if not installed or installed == version:
+    if installed in ("", version):
         hint = f"Install TimescaleDB {version} or a newer version on the server."
     else:
         hint = f"`invoke db.upgrade` updates the database to {installed}; or install {version} on the server again."
