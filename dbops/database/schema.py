@@ -23,9 +23,6 @@ from dbops.errors import DbopsError, UsageError
 from dbops.events import Report, StepFinished, StepStarted, ignore
 from dbops.migrations.files import Migration, first_of
 from dbops.migrations.ledger import LedgerStatus, read_status
-from dbops.migrations.options import MigrationOptions
-from dbops.migrations.reach import assert_within
-from dbops.migrations.run import apply
 from dbops.postgres import Connection
 from dbops.settings import CHECKS, SCHEMA, Target, shown_path
 from dbops.verification import CheckFile, Verification
@@ -86,6 +83,11 @@ def building(
     target: Target, files: tuple[Migration, ...], report: Report = ignore, *, to: int | None = None
 ) -> Iterator[Connection]:
     """Yield a connection to a scratch database on the target's server that migrations have built, up to a version."""
+    # What only reads does without.
+    from dbops.migrations.options import MigrationOptions
+    from dbops.migrations.reach import assert_within
+    from dbops.migrations.run import apply
+
     assert_within(tuple(migration for migration in files if to is None or migration.version <= to))
     with (
         scratch_database(target, report) as scratch,

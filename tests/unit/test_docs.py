@@ -75,17 +75,18 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
 
 
-def test_imports_inside_the_migrations_go_one_way() -> None:
-    wrong, numbers = [], layers("dbops.migrations")
-    modules = {path.stem: path for path in (ROOT / "dbops" / "migrations").glob("[!_]*.py")}
+@pytest.mark.parametrize("package", ["migrations", "database", "postgres"])
+def test_imports_inside_a_package_go_one_way(package: str) -> None:
+    wrong, numbers = [], layers(f"dbops.{package}")
+    modules = {path.stem: path for path in (ROOT / "dbops" / package).glob("[!_]*.py")}
     assert numbers.keys() == modules.keys(), "CONTRIBUTING.md draws other modules than there are"
     for own, path in modules.items():
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("dbops.migrations"):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"dbops.{package}"):
                 continue
-            module = (node.module or "").removeprefix("dbops.migrations").strip(".")
+            module = (node.module or "").removeprefix(f"dbops.{package}").strip(".")
             for name in [module] if module else [alias.name for alias in node.names]:
-                if numbers[name] >= numbers[own]:
+                if numbers.get(name, -1) >= numbers[own]:
                     wrong.append(f"{own} imports {name}")
     assert wrong == []
 
