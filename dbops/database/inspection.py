@@ -293,8 +293,9 @@ def inspect(connection: Connection, target: Target, role: str = "") -> Inspectio
             where=target.server,
             hint="As a superuser, make it again: see the notes on template databases in PostgreSQL's documentation.",
         )
-    default = by_name["template0"].properties
-    utf8 = default.encoding == "UTF8"
+    made = {**by_name["template0"].properties.made(), "icu_rules": None}
+    if made["encoding"] != "UTF8":
+        made |= {"encoding": "UTF8", "provider": "c", "collate": "C", "ctype": "C", "locale": None}
     blockers: dict[str, tuple[str, ...]] = {}
     for kind, item in attached:
         blockers[kind] = (*blockers.get(kind, ()), item)
@@ -311,16 +312,7 @@ def inspect(connection: Connection, target: Target, role: str = "") -> Inspectio
             timescaledb=available,
             may_create_timescaledb=trusted,
             timescaledb_preloaded=preloaded,
-            template0=Properties(
-                owner=role,
-                encoding="UTF8",
-                provider=default.provider if utf8 else "c",
-                collate=default.collate if utf8 else "C",
-                ctype=default.ctype if utf8 else "C",
-                locale=default.locale if utf8 else None,
-                icu_rules=None,
-                tablespace=default.tablespace,
-            ),
+            template0=Properties(role, **made),
             roles={owner: Role(*rights) for owner, *rights in roles},
             room=room[0],
         ),

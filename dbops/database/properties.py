@@ -83,6 +83,11 @@ class Properties:
     settings: tuple[Setting, ...] = ()
     security_labels: tuple[tuple[str, str], ...] = ()
 
+    def made(self) -> dict[str, Any]:
+        """Return by name those that only CREATE DATABASE gives."""
+        names = ("encoding", "provider", "collate", "ctype", "locale", "icu_rules", "tablespace")
+        return {name: getattr(self, name) for name in names}
+
     def effective_acl(self) -> frozenset[Grant]:
         """Return the privileges as they work: PostgreSQL's defaults where the ACL was never touched."""
         if self.acl is not None:
@@ -207,7 +212,27 @@ def databases_query(*names: str) -> Query:
 
 def databases(rows: Sequence[Any]) -> tuple[Database, ...]:
     """Return the databases that rows of `databases_query` describe."""
-    return tuple(_database(*row) for row in rows)
+    found = []
+    # The owner, and what CREATE DATABASE gives, have the order of the columns in Properties too.
+    for oid, name, limit, template, accepts, *made, acl, comment, settings, labels, size in rows:
+        marker = parse_marker(comment)
+        catalog = properties = replace(
+            Properties(*made),
+            connection_limit=max(limit, -1),
+            allow_connections=accepts,
+            acl=None if acl is None else tuple(Grant(*item) for item in acl),
+            comment=comment,
+            settings=tuple(Setting(*item) for item in settings or () if str(item[1]).lower() != NEVER_APPLIED),
+            security_labels=tuple((provider, text) for provider, text in labels or ()),
+        )
+        if marker:
+            properties = replace(properties, comment=marker.comment, allow_connections=marker.allow_connections)
+            if marker.kind in NEW:
+                properties = replace(properties, owner=marker.owner, acl=marker.acl)
+        unmarked = limit == UNMARKED and not accepts and comment is None
+        invalid = limit == INVALID
+        found.append(Database(oid, name, invalid, template, accepts, marker, unmarked, catalog, properties, size))
+    return tuple(found)
 
 
 def find_database(connection: Connection, name: str) -> Database | None:
@@ -219,37 +244,6 @@ def find_database(connection: Connection, name: str) -> Database | None:
 def find_query(name: str) -> str:
     """Return the query for one database; `databases` reads its row."""
     return sql.SQL(_DATABASES.replace("ANY (%s)", "ANY (ARRAY[{}])").replace("%s", "''")).format(name).as_string()
-
-
-def _database(
-    oid: int, name: str, limit: int, template: bool, accepts: bool, owner: str, encoding: str, provider: str,
-    collate: str, ctype: str, locale: str | None, rules: str | None, tablespace: str, acl: list[Any] | None,
-    comment: str | None, settings: list[Any] | None, labels: list[Any] | None, size: int | None,
-) -> Database:  # fmt: skip
-    """Return the database that one row describes."""
-    found = parse_marker(comment)
-    catalog = properties = Properties(
-        owner=owner,
-        encoding=encoding,
-        provider=provider,
-        collate=collate,
-        ctype=ctype,
-        locale=locale,
-        icu_rules=rules,
-        tablespace=tablespace,
-        connection_limit=max(limit, -1),
-        allow_connections=accepts,
-        acl=None if acl is None else tuple(Grant(*item) for item in acl),
-        comment=comment,
-        settings=tuple(Setting(*item) for item in settings or () if str(item[1]).lower() != NEVER_APPLIED),
-        security_labels=tuple((provider, text) for provider, text in labels or ()),
-    )
-    if found:
-        properties = replace(properties, comment=found.comment, allow_connections=found.allow_connections)
-        if found.kind in NEW:
-            properties = replace(properties, owner=found.owner, acl=found.acl)
-    unmarked = limit == UNMARKED and not accepts and comment is None
-    return Database(oid, name, limit == INVALID, template, accepts, found, unmarked, catalog, properties, size)
 
 
 def create(connection: Connection, name: str, wanted: Properties, template0: Properties, report: Report) -> None:

@@ -568,8 +568,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
         wanted = chosen.properties
         if restored and (found.exists or found.successor):
             # It gets the target's, but for what only CREATE DATABASE gives.
-            made = ("encoding", "provider", "collate", "ctype", "locale", "icu_rules", "tablespace")
-            wanted = replace(found.wanted, **{name: getattr(chosen.catalog, name) for name in made})
+            wanted = replace(found.wanted, **chosen.catalog.made())
             operator.prepare(chosen, wanted)
         kept, left = _put_in_place(operator, found, chosen, wanted, steps, keep=options.keep)
         if holds.timescaledb:
