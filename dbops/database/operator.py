@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from dbops import postgres
+from dbops import catalog, postgres
 from dbops.database import properties
 from dbops.database.inspection import EXTENSION_VERSION, Impact, Inspection, impact, inspect, rows_in, unreadable
 from dbops.database.preflight import assert_passed, creating_conditions
@@ -82,6 +82,17 @@ class New:
     marker: Marker
     wanted: Properties
     before: Properties
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What each result says: the database that was worked on, the sessions that were ended, seconds of wall time."""
+
+    database: str
+    server: str
+    environment: str
+    ended: tuple[Session, ...]
+    seconds: float
 
 
 @contextmanager
@@ -143,6 +154,17 @@ class Operator:
     def _longest(self) -> float:
         """Return how long a statement may take, in seconds: longer than it may wait for a lock, which says more."""
         return max(self.timeout + 1, LEAST_DROP_TIMEOUT)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the fields of Outcome."""
+        target = self.target
+        return {
+            "database": target.database,
+            "server": target.server,
+            "environment": target.environment,
+            "ended": tuple(self.ended.values()),
+            "seconds": time.monotonic() - self.began_at,
+        }
 
     # Look.
 
@@ -251,6 +273,11 @@ class Operator:
             with suppress(psycopg.errors.InsufficientPrivilege):
                 inside.execute(set_role(role))
 
+    def schema_asked(self, found: Inspection) -> Callable[[], str] | None:
+        """Have the server read the schema of the target, and return what waits for it; None if there is no database."""
+        timescaledb = bool(found.impact and found.impact.timescaledb)
+        return catalog.schema_asked(self.inside, timescaledb=timescaledb) if self.inside else None
+
     def _own_pids(self) -> tuple[int, ...]:
         return (self.inside.info.backend_pid,) if self.inside else ()
 
@@ -310,6 +337,7 @@ class Operator:
         The database then has the privileges and the connection limit that it is to have, so that migrations can change
         them. Raises PreflightError if the server does not let the session in.
         """
+        self.has_changed = True
         opening, was = self._opening(new)
         self._retry(new.name, lambda: run_together(self.connection, opening, self.report))
         try:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
 from dbops import catalog, label, postgres, verification
 from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
-from dbops.database.inspection import Inspection, count_rows, impact, inspect, look_inside
-from dbops.database.operator import JOBS_TIMEOUT, New, Operator, operating
-from dbops.database.preflight import PROTECTED, Condition, assert_passed, judged, preflight, right_to_create
+from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
+from dbops.database.operator import JOBS_TIMEOUT, New, Operator, Outcome, operating
+from dbops.database.preflight import PROTECTED, Condition, assert_passed, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
-from dbops.events import Header, Message, Report, ignore, step
+from dbops.events import Event, Header, Message, Report, StepFinished, ignore, step
 from dbops.migrations.files import Migration, discover, first_of
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.reach import assert_within
 from dbops.migrations.run import apply
-from dbops.postgres import TIMEOUT, Connection, Session, quoted, sessions_that_stay
+from dbops.postgres import TIMEOUT, Connection, quoted, sessions_that_stay
 from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target, is_scratch_name
-from dbops.verification import CheckFile
+from dbops.verification import CheckFile, Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +70,6 @@ class StepSeconds:
     """How long one step took."""
 
     step: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What each result says: the database that was worked on, the sessions that were ended, seconds of wall time."""
-
-    database: str
-    server: str
-    environment: str
-    ended: tuple[Session, ...]
     seconds: float
 
 
@@ -152,9 +139,16 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
     The plan is reported before anything is changed. Raises PreflightError, ConsentError, MigrationError, CheckError or
     ServerError; these and Interrupted say in their state what is left.
     """
-    steps = Steps(report)
-    with operating(target, timeout=options.timeout, report=report) as operator:
-        with steps.timed("preflight") as outcome:
+    steps: list[StepSeconds] = []
+
+    def noted(event: Event) -> None:
+        """Report an event, and note of a step that ended how long it took."""
+        if isinstance(event, StepFinished):
+            steps.append(StepSeconds(event.step, event.seconds))
+        report(event)
+
+    with operating(target, timeout=options.timeout, report=noted) as operator:
+        with step(noted, "preflight") as outcome:
             found = operator.clean_up_and_inspect()
             planned = judge(found, options)
             report(Header(planned))
@@ -163,45 +157,45 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
         if not options.check:
             consent.assert_possible(found, options.agreement)
 
-        with steps.timed("create") as outcome:
+        with step(noted, "create") as outcome:
             new = operator.create(found)
             new, inside = operator.enter(new)
             outcome.append(f"{new.name}, beside {target.database}")
         with inside:
-            built = _build(operator, new, inside, planned, steps)
-            lost = _lost(operator, found, built.replaced, built.schema)
+            migrations, verified, rows, lost = _build(operator, new, inside, planned)
+            fingerprint = catalog.fingerprint(verified.schema)
             needed = consent.required(found, lost)
             if not options.check:
                 consent.agree(found, options.agreement, lost)
                 operator.become(inside, new.wanted.owner)
-                label.add_rebuild(inside, found.impact.label if found.impact else None, built.fingerprint)
+                label.add_rebuild(inside, found.impact.label if found.impact else None, fingerprint)
 
         kept = left = ""
         if options.check:
-            with steps.timed("drop") as outcome:
+            with step(noted, "drop") as outcome:
                 operator.drop(new.name)
                 outcome.append("the new database is gone again")
         else:
             now = operator.built(new)
             wanted = properties.with_changes(new.before, now, new.wanted)
-            kept, left = _put_in_place(operator, found, now, wanted, steps, keep=options.keep)
+            kept, left = _put_in_place(operator, found, now, wanted, keep=options.keep)
             if found.successor and not found.exists:
                 operator.drop_scratch(found.successor.name)
-            if built.timescaledb:
+            if "extension timescaledb\n" in verified.schema:
                 operator.assert_scheduler()
     return RebuildResult(
-        **_common(operator),
+        **operator.outcome(),
         lost=lost,
         unavailable=operator.unavailable,
         kept=kept,
         left=left,
-        migrations=built.migrations,
-        checks=built.checks,
-        fingerprint=built.fingerprint,
+        migrations=migrations,
+        checks=len(verified.checks),
+        fingerprint=fingerprint,
         checked=options.check,
         consent=needed,
-        rows=built.rows,
-        steps=tuple(steps.seconds),
+        rows=rows,
+        steps=tuple(steps),
     )
 
 
@@ -242,24 +236,29 @@ def judge(found: Inspection, options: RebuildOptions) -> RebuildPlan:
     files: tuple[Migration, ...] = ()
     checks: tuple[CheckFile, ...] = ()
     conditions = [*preflight(found, dropping=True, creating=True, keeping=options.keep)]
-    try:
+    expected = None
+
+    @contextmanager
+    def usable(name: str) -> Iterator[None]:
+        """Add the condition that files can be used."""
+        try:
+            yield
+        except DbopsError as error:
+            reason = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
+            conditions.append(Condition(name, False, reason, error.hint))
+        else:
+            conditions.append(Condition(name, True))
+
+    with usable("migration files"):
         files = discover(options.migrations)
         assert_within(files)
+    if not files and conditions[-1].passed:
         missing = f"there are none in {options.migrations}"
-        conditions.append(judged("migration files", bool(files), missing, "Write one with `invoke db.new`."))
-    except DbopsError as error:
-        conditions.append(_unreadable("migration files", error))
-    try:
+        conditions[-1] = Condition("migration files", False, missing, "Write one with `invoke db.new`.")
+    with usable("check files"):
         checks = verification.list_checks(options.checks, baseline=True)
-        conditions.append(Condition("check files", True))
-    except DbopsError as error:
-        conditions.append(_unreadable("check files", error))
-    expected = None
-    try:
+    with usable("expected schema"):
         expected = catalog.read_expected(options.schema) if options.schema else None
-        conditions.append(Condition("expected schema", True))
-    except DbopsError as error:
-        conditions.append(_unreadable("expected schema", error))
     return RebuildPlan(
         began=datetime.now(UTC),
         inspection=found,
@@ -273,60 +272,25 @@ def judge(found: Inspection, options: RebuildOptions) -> RebuildPlan:
     )
 
 
-def _unreadable(name: str, error: DbopsError) -> Condition:
-    """Return the condition that files cannot be used."""
-    reason = "; ".join((f"{error.what} ({error.location or error.where})", *error.notes))
-    return Condition(name, False, reason, error.hint)
-
-
 # The parts of a rebuild.
 
 
-@dataclass(slots=True)
-class Steps:
-    """Times the steps, and reports those that do not report themselves."""
+def _build(
+    operator: Operator, new: New, inside: Connection, planned: RebuildPlan
+) -> tuple[int, Verification, int, tuple[LostObject, ...]]:
+    """Migrate and verify a new database over the one session in it, while the server reads the schema of the target.
 
-    report: Report
-    seconds: list[StepSeconds] = field(default_factory=list)
-
-    @contextmanager
-    def timed(self, name: str, *, quiet: bool = False) -> Iterator[list[str]]:
-        """Time a step; what is put into the yielded list is reported as its outcome."""
-        began = time.monotonic()
-        with step(ignore if quiet else self.report, name) as outcome:
-            yield outcome
-        self.seconds.append(StepSeconds(name, time.monotonic() - began))
-
-
-@dataclass(frozen=True, slots=True)
-class _Built:
-    """What stands beside the target: numbers of migrations and checks, the schema's canonical text, rows.
-
-    `replaced` waits for the text of the target's schema, which the server reads at the same time.
+    Return how many migrations were applied, the checks, how many rows there are, and what the target has and the new
+    database has not. Raises MigrationError if a migration fails, CheckError if a check does.
     """
-
-    migrations: int
-    checks: int
-    schema: str
-    replaced: Callable[[], str] | None
-    fingerprint: str
-    rows: int
-    timescaledb: bool
-
-
-def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPlan, steps: Steps) -> _Built:
-    """Migrate and verify a new database over the one session in it.
-
-    Raises MigrationError if a migration fails, CheckError if a check does.
-    """
+    found, report = planned.inspection, operator.report
     target = replace(operator.target, database=new.name)
     how = MigrationOptions(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
     with postgres.translated(target):
-        with steps.timed("migrate", quiet=True):
-            migrated = apply(inside, target, planned.migrations, how, observer=operator.connection, report=steps.report)
-        with steps.timed("verify", quiet=True), operator.owned(new, inside):
-            replaced = _schema_asked(operator, planned.inspection)
-            verified = verification.run(inside, planned.checks, expected=planned.expected, report=steps.report)
+        migrated = apply(inside, target, planned.migrations, how, observer=operator.connection, report=report)
+        with operator.owned(new, inside):
+            replaced = operator.schema_asked(found)
+            verified = verification.run(inside, planned.checks, expected=planned.expected, report=report)
             rows = count_rows(inside)
     if verified.failed:
         raise CheckError(
@@ -336,21 +300,7 @@ def _build(operator: Operator, new: New, inside: Connection, planned: RebuildPla
             hint="Fix the migration or the check, or, if the schema is as it should be, write what is expected with "
             "`invoke db.fingerprint --write`; then run `invoke db.rebuild` again.",
         )
-    return _Built(
-        migrations=len(migrated.applied),
-        checks=len(verified.checks),
-        schema=verified.schema,
-        replaced=replaced,
-        fingerprint=catalog.fingerprint(verified.schema),
-        rows=rows,
-        timescaledb="extension timescaledb\n" in verified.schema,
-    )
-
-
-def _schema_asked(operator: Operator, found: Inspection) -> Callable[[], str] | None:
-    """Have the server read the schema of the target's database, and return what waits for it; None if there is none."""
-    timescaledb = bool(found.impact and found.impact.timescaledb)
-    return catalog.schema_asked(operator.inside, timescaledb=timescaledb) if operator.inside else None
+    return len(migrated.applied), verified, rows, _lost(operator, found, replaced, verified.schema)
 
 
 def _lost(
@@ -370,13 +320,13 @@ def _lost(
 
 
 def _put_in_place(
-    operator: Operator, found: Inspection, new: Database, wanted: Properties, steps: Steps, *, keep: bool
+    operator: Operator, found: Inspection, new: Database, wanted: Properties, *, keep: bool
 ) -> tuple[str, str]:
     """Close the target, give its name to another database, and drop the old one unless it is kept.
 
     Return the old one's name if it is kept, and if it could not be dropped: then the next run drops it.
     """
-    with steps.timed("swap") as outcome:
+    with step(operator.report, "swap") as outcome:
         if found.exists:
             operator.close(found)
         old = operator.swap(found, new, wanted, keep=keep)
@@ -384,24 +334,12 @@ def _put_in_place(
         outcome.append(f"{operator.name} is open")
     if not old or keep:
         return old, ""
-    with steps.timed("drop") as outcome:
+    with step(operator.report, "drop") as outcome:
         trouble = operator.drop_scratch(old)
         outcome.append("the next rebuild, drop or create tries again" if trouble else "the old database is gone")
     if trouble:
         operator.report(Message("WARNING", f"the old database is left as {old}: {trouble}"))
     return "", old if trouble else ""
-
-
-def _common(operator: Operator) -> dict[str, Any]:
-    """Return what all results say."""
-    target = operator.target
-    return {
-        "database": target.database,
-        "server": target.server,
-        "environment": target.environment,
-        "ended": tuple(operator.ended.values()),
-        "seconds": time.monotonic() - operator.began_at,
-    }
 
 
 # The steps alone.
@@ -435,7 +373,7 @@ def drop(target: Target, options: RebuildOptions, *, forget: bool = False, repor
             operator.close(found)
         if found.database:
             operator.drop(target.database)
-    return DropResult(**_common(operator), existed=found.database is not None, successor=successor)
+    return DropResult(**operator.outcome(), existed=found.database is not None, successor=successor)
 
 
 def drop_kept(target: Target, options: RebuildOptions, *, report: Report = ignore) -> DropResult:
@@ -448,7 +386,7 @@ def drop_kept(target: Target, options: RebuildOptions, *, report: Report = ignor
         report(Header(Replacement("Drop what is kept of", found)))
         consent.agree(found, options.agreement)
         operator.drop(kept.name)
-    return DropResult(**{**_common(operator), "database": kept.name}, existed=True)
+    return DropResult(**(operator.outcome() | {"database": kept.name}), existed=True)
 
 
 def _kept(found: Inspection) -> Database:
@@ -508,32 +446,24 @@ def create(target: Target, options: RebuildOptions, *, report: Report = ignore) 
         if found.database is None:
             assert_passed(preflight(found, dropping=False, creating=True), target)
             if waiting and waiting.marker:
-                _assert_empty(operator, New(waiting.name, waiting.marker, waiting.properties, waiting.catalog))
+                holds = Impact()
+                # A server that lets no session into it (see pg_hba.conf) has let none in before.
+                with suppress(PreflightError):
+                    _, inside = operator.enter(New(waiting.name, waiting.marker, waiting.properties, waiting.catalog))
+                    with inside:
+                        holds = impact(inside)
+                if holds.objects or holds.rows:
+                    raise PreflightError(
+                        f"{waiting.name}, which keeps the properties of {target.database}, is not empty: it holds "
+                        f"{holds.objects or holds.evidence}",
+                        where=str(target),
+                        hint=f"Look at what is in it, then run DROP DATABASE {quoted(waiting.name)}, and the command"
+                        " again.",
+                    )
             new = operator.require(waiting.name if waiting else operator.create(found).name)
             operator.swap(found, new, new.properties)
     kept = operator.opened or waiting is not None
-    return CreateResult(**_common(operator), created=found.database is None, opened=operator.opened, kept=kept)
-
-
-def _assert_empty(operator: Operator, new: New) -> None:
-    """Raise PreflightError if a successor holds anything: it would come into use with its name.
-
-    A server that lets no session into it (see pg_hba.conf) has let none in before.
-    """
-    operator.has_changed = True
-    try:
-        _, inside = operator.enter(new)
-    except PreflightError:
-        return
-    with inside:
-        found = impact(inside)
-    if found.objects or found.rows:
-        raise PreflightError(
-            f"{new.name}, which keeps the properties of {operator.name}, is not empty: it holds "
-            f"{found.objects or found.evidence}",
-            where=str(operator.target),
-            hint=f"Look at what is in it, then run DROP DATABASE {quoted(new.name)}, and the command again.",
-        )
+    return CreateResult(**operator.outcome(), created=found.database is None, opened=operator.opened, kept=kept)
 
 
 def undo(target: Target, options: RebuildOptions, *, restored: str = "", report: Report = ignore) -> UndoResult:
@@ -542,7 +472,6 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
     With `restored` it is the database of this name instead, such as a backup that was restored beside; it gets the
     present one's properties. With `options.keep` the present one is kept in its turn. Raises as `rebuild` does.
     """
-    steps = Steps(report)
     with operating(target, timeout=options.timeout, report=report) as operator:
         found = operator.clean_up_and_inspect()
         chosen = _restored(operator, found, restored) if restored else _kept(found)
@@ -552,7 +481,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
         consent.assert_possible(found, options.agreement)
         beside = replace(target, database=restored)
         with postgres.connect(beside) if restored else operator.look_into(chosen) as inside:
-            replaced = _schema_asked(operator, found)
+            replaced = operator.schema_asked(found)
             lost = _lost(operator, found, replaced, catalog.schema_text(inside))
             holds = impact(inside)
         if restored:
@@ -570,11 +499,11 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
             # It gets the target's, but for what only CREATE DATABASE gives.
             wanted = replace(found.wanted, **chosen.catalog.made())
             operator.prepare(chosen, wanted)
-        kept, left = _put_in_place(operator, found, chosen, wanted, steps, keep=options.keep)
+        kept, left = _put_in_place(operator, found, chosen, wanted, keep=options.keep)
         if holds.timescaledb:
             operator.assert_scheduler()
     return UndoResult(
-        **_common(operator),
+        **operator.outcome(),
         lost=lost,
         unavailable=operator.unavailable,
         kept=kept,

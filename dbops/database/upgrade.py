@@ -20,7 +20,7 @@ from dbops import label, postgres
 from dbops.database import schema
 from dbops.database.consent import Ask, assert_environment, question
 from dbops.database.inspection import EXTENSION_VERSION, inspect, is_newer
-from dbops.database.operator import Operator, refuse_closed
+from dbops.database.operator import Operator, Outcome, refuse_closed
 from dbops.database.preflight import (
     Condition,
     assert_passed,
@@ -77,22 +77,17 @@ class UpgradeOptions:
     ask: Ask | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UpgradeResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeResult(Outcome):
     """What was updated; `before` and `after` are equal where nothing was to be done.
 
     `checks` counts those that passed afterwards, and `scheduler` is whether TimescaleDB's scheduler runs.
     """
 
-    database: str
-    server: str
-    environment: str
     before: str
     after: str
-    ended: tuple[Session, ...]
     checks: int
     scheduler: bool
-    seconds: float
 
 
 def plan(target: Target) -> UpgradePlan:
@@ -111,6 +106,7 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
     checks, scheduler = 0, True
     with postgres.operator_session(target, timeout=options.timeout, report=report) as connection:
         operator = Operator(connection, target, options.timeout, report)
+        operator.began_at = began
         planned = _plan(connection, target)
         report(Header(planned))
         assert_passed(planned.conditions, target)
@@ -133,15 +129,7 @@ def upgrade(target: Target, options: UpgradeOptions, *, report: Report = ignore)
                     scheduler = operator.restart_scheduler()
                 checks = _verify(target, report, "after the update")
     return UpgradeResult(
-        database=planned.database,
-        server=planned.server,
-        environment=planned.environment,
-        before=planned.before,
-        after=planned.after,
-        ended=tuple(operator.ended.values()),
-        checks=checks,
-        scheduler=scheduler,
-        seconds=time.monotonic() - began,
+        **operator.outcome(), before=planned.before, after=planned.after, checks=checks, scheduler=scheduler
     )
 
 
