@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dbops.errors import Location
-from dbops.migrations.sqlsplit import comments, location_at, split
+from dbops.migrations.sqlsplit import location_at, split, tokens
 
 # What no parser can read may hide what follows it.
 SYNTAX_ERROR = "syntax-error"
@@ -52,14 +52,16 @@ def settle(path: str, text: str, findings: Iterable[Finding]) -> list[Finding]:
     invalid: list[Finding] = []
     # Most files have nothing that could be a waiver, and need not be read again.
     there = any(pattern.search(text) for pattern in (_MEANT, _OTHER_WAYS))
-    for start, end, following in comments(text) if there else ():
+    found = list(tokens(text)) if there else []
+    for n, (kind, start, end) in enumerate(found):
         comment = text[start:end].strip()
-        if not (_MEANT.match(comment) or _OTHER_WAYS.match(comment)):
+        if kind != "comment" or not (_MEANT.match(comment) or _OTHER_WAYS.match(comment)):
             continue
         place = location_at(text, start, "")
         line, column = place.line, place.column
         # A comment that has a line to itself speaks of the next statement's line too.
         is_alone = not place.text[: column - 1].strip()
+        following = next((begin for kind, begin, _ in found[n:] if kind not in ("comment", "nothing")), start)
         last = location_at(text, following, "").line if is_alone else line
         match = _ALLOW.fullmatch(comment)
         waived = [f for f in left if match and f.rule == match["rule"] and line <= f.line <= last]

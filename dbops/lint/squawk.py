@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,19 @@ def findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:
     for path, text in texts.items():
         by_mode[schema.is_transactional(text)].append(path)
     for transactional, paths in by_mode.items():
-        for found in _run(paths, transactional=transactional):
+        if not paths:
+            continue
+        mode = "--assume-in-transaction" if transactional else "--no-assume-in-transaction"
+        config = f"--config={ROOT / '.squawk.toml'}"
+        command = [program() or "squawk", config, mode, "--reporter=json", *map(str, paths)]
+        # Exit code 1 means that it found something.
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
+        try:
+            report: list[dict[str, Any]] = json.loads(done.stdout)
+        except ValueError:
+            answer = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+            raise UsageError(f"squawk failed: {answer}", where="squawk", hint="Check .squawk.toml.") from None
+        for found in report:
             path, rule = Path(found["file"]), str(found["rule_name"])
             # squawk counts lines and columns from 0, and columns in bytes of UTF-8.
             lines = texts[path].splitlines(keepends=True)
@@ -86,22 +98,6 @@ def findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:
                 instead = INSTEAD.get(rule) or (DROP if rule.startswith("ban-drop-") else str(found["help"] or ""))
                 place = shown_path(path), found["line"] + 1, column + 1
                 yield path, Finding(*place, rule, _sentence(why), _sentence(instead))
-
-
-def _run(paths: Iterable[Path], *, transactional: bool) -> list[dict[str, Any]]:
-    """Return squawk's report of some files; exit code 1 means that it found something."""
-    files = [str(path) for path in paths]
-    if not files:
-        return []
-    mode = "--assume-in-transaction" if transactional else "--no-assume-in-transaction"
-    command = [program() or "squawk", "--config", str(ROOT / ".squawk.toml"), mode, "--reporter", "json", *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
-    try:
-        report = json.loads(done.stdout)
-    except ValueError:
-        answer = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise UsageError(f"squawk failed: {answer}", where="squawk", hint="Check .squawk.toml.") from None
-    return list(report)
 
 
 def _sentence(text: str) -> str:

@@ -7,9 +7,8 @@ the other, and the migration makes way: it lets go, and waits for the operator t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from dbops import postgres
@@ -59,22 +58,20 @@ def only_session(target: Target, *, patience: float, report: Report = ignore) ->
     PreflightError that names who is at work when the time is up, or for a system database.
     """
     refuse_system_database(target)
-    ends = time.monotonic() + patience
     said = False
-    while True:
-        connection, at_work = _connected(target)
-        if connection:
-            break
-        if not said:
-            report(Message("INFO", f"waiting up to {patience:g} s for {at_work[0]}: {at_work[1]}"))
-            said = True
-        if time.monotonic() > ends:
+    try:
+        for _ in postgres.attempts(patience, _POLL_SECONDS):
+            connection, at_work = _connected(target)
+            if connection:
+                break
+            if not said:
+                report(Message("INFO", f"waiting up to {patience:g} s for {at_work[0]}: {at_work[1]}"))
+                said = True
+        else:
             raise _refused(target, *at_work)
-        try:
-            time.sleep(_POLL_SECONDS)
-        except Interrupted as interruption:
-            interruption.state = "Nothing was applied."
-            raise
+    except Interrupted as interruption:
+        interruption.state = "Nothing was applied."
+        raise
     with connection:
         postgres.refuse_standby(connection, target)
         yield connection
@@ -87,13 +84,12 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
         connection = postgres.connect(target)
     except ServerError as error:
         # An operator may have closed the database, or may be about to give another one its name.
-        looked = False
-        with suppress(DbopsError), postgres.maintenance(target) as outside:
-            found: list[Any] = outside.execute(_OPERATORS, [key]).fetchall()
-            if found:
-                return None, (OPERATOR, postgres.session_of(outside, found[0][0]))
-            looked = True
-        if not looked:
+        try:
+            with postgres.maintenance(target) as outside:
+                found: list[Any] = outside.execute(_OPERATORS, [key]).fetchall()
+                if found:
+                    return None, (OPERATOR, postgres.session_of(outside, found[0][0]))
+        except DbopsError:
             raise error from None
         # One who was at work may just have finished.
         connection = postgres.connect(target)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from dbops.errors import PreflightError
-from dbops.migrations.files import Migration, first_of
+from dbops.migrations.files import first_of
 from dbops.postgres import Connection, set_role, sql_file
 from dbops.settings import Target
 
@@ -55,15 +55,4 @@ def refuse(connection: Connection, target: Target) -> None:
         hint="Let a superuser own it or drop it: no other role may have code in a superuser's database."
         if trusted
         else f"Connect as {owner}, who owns the database, or as a member of that role without superuser rights.",
-    )
-
-
-def refuse_outside_transaction(migration: Migration, connection: Connection, target: Target) -> None:
-    """Raise PreflightError for a file that runs outside a transaction: no lock can keep code out meanwhile."""
-    raise PreflightError(
-        f"{connection.info.user} has superuser rights, and others may create code in {target.database} while "
-        f"{migration.name} runs outside a transaction",
-        where=migration.label,
-        state="Nothing of it was applied.",
-        hint="Connect as the owner of the database, or as a member of that role without superuser rights.",
     )

@@ -51,6 +51,7 @@ _TRANSACTION_CONTROL = {
     ("BEGIN",), ("START", "TRANSACTION"), ("COMMIT",), ("END",), ("ROLLBACK",), ("ABORT",),
     ("SAVEPOINT",), ("RELEASE",), ("PREPARE", "TRANSACTION"),
 }  # fmt: skip
+_INDEX_BUILDS = {("CREATE", "INDEX"), ("CREATE", "UNIQUE", "INDEX")}
 
 # Statements are cut as they must be while this is on; dumps set it to that.
 _STRINGS = re.compile(r"\bstandard_conforming_strings\b(?!\W*(?:=|TO|,)\W*(?:on|true|yes|1)\b)", re.IGNORECASE)
@@ -323,16 +324,31 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
         raise InvalidFileError(f"has an error in its header: {error}") from None
     statements = tuple(split(text))
     for statement, following in zip_longest(statements, statements[1:]):
-        _validate_statement(statement, header, label)
+        words, what, offset = statement.words, "", statement.start
         between = statement.end, following.start if following else len(text)
-        if text.find("--", *between) >= 0 and (late := _DIRECTIVE.search(text, *between)):
+        if statement.psql >= 0:
+            what, offset = "contains a backslash command, which only psql understands: write SQL only", statement.psql
+        elif {words[:1], words[:2]} & _TRANSACTION_CONTROL:
+            what = f"contains {words[0]}: a migration must not contain transaction control"
+        elif words[:1] not in _DEFINITIONS and _STRINGS.search(statement.text):
+            what = "changes standard_conforming_strings, which decides where statements end: write E'...' instead"
+        elif statement.begins("COPY") and _CLIENT & set(pairwise(words)):
+            what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
+        elif text.find("--", *between) >= 0 and (late := _DIRECTIVE.search(text, *between)):
+            what, offset = "has a directive below its first statement, where it has no effect", late.start()
+        if what:
+            raise InvalidFileError(what, location_at(text, offset, label))
+    if not header.transactional and statements:
+        if (count := len(statements)) > 1:
+            raise InvalidFileError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
+        builds_index = {statements[0].words[:2], statements[0].words[:3]} & _INDEX_BUILDS
+        if builds_index and index_build(statements[0].text) is None:
+            # It could not be found again if it failed.
             raise InvalidFileError(
-                "has a directive below its first statement, where it has no effect",
-                location_at(text, late.start(), label),
+                "builds an index that is not named: outside a transaction, "
+                "write CREATE INDEX CONCURRENTLY name ON table",
+                location_at(text, statements[0].start, label),
             )
-    if len(statements) > 1 and not header.transactional:
-        count = len(statements)
-        raise InvalidFileError(f'says "migrate: no-transaction" and has {count} statements: it must have one')
     content = text.encode()
     return Migration(
         version=int(match["version"]),
@@ -348,27 +364,6 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
         touches_session=not all_words(text).isdisjoint(_TOUCHES)
         or any(s.words[:1] not in _DEFINITIONS for s in statements),
     )
-
-
-def _validate_statement(statement: Statement, header: Header, label: str) -> None:
-    """Raise InvalidFileError for what a migration must not contain."""
-    words = statement.words
-    offset = statement.start
-    builds_index = statement.begins("CREATE", "INDEX") or statement.begins("CREATE", "UNIQUE", "INDEX")
-    if statement.psql >= 0:
-        what, offset = "contains a backslash command, which only psql understands: write SQL only", statement.psql
-    elif {words[:1], words[:2]} & _TRANSACTION_CONTROL:
-        what = f"contains {words[0]}: a migration must not contain transaction control"
-    elif words[:1] not in _DEFINITIONS and _STRINGS.search(statement.text):
-        what = "changes standard_conforming_strings, which decides where statements end: write E'...' instead"
-    elif statement.begins("COPY") and _CLIENT & set(pairwise(words)):
-        what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
-    elif not header.transactional and builds_index and index_build(statement.text) is None:
-        # It could not be found again if it failed.
-        what = "builds an index that is not named: outside a transaction, write CREATE INDEX CONCURRENTLY name ON table"
-    else:
-        return
-    raise InvalidFileError(what, location_at(statement.source, offset, label))
 
 
 def _empty(migration: Migration) -> InvalidFileError:

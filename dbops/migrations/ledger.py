@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import TransactionStatus
+from psycopg.rows import namedtuple_row
 
 from dbops import __version__, label, postgres
 from dbops.errors import CheckError, MigrationError, PreflightError, ServerError, UsageError
@@ -249,81 +249,64 @@ def read_status(connection: Connection, target: Target, migrations: tuple[Migrat
 
     Raises ServerError if the role may not read the ledger, PreflightError if another session keeps it locked.
     """
-    row: Any = connection.execute(_INSPECT.encode()).fetchone()
-    (
-        has_schema,
-        defers,
-        identifier,
-        columns,
-        other_kind,
-        rules,
-        row_security,
-        triggers,
-        owner,
-        readable,
-        calls,
-        relation,
-        *engine,
-    ) = row
-    if columns and tuple(columns) != _FIELDS:
+    found: Any = connection.cursor(row_factory=namedtuple_row).execute(_INSPECT.encode()).fetchone()
+    if found.columns and tuple(found.columns) != _FIELDS:
         raise MigrationError(
-            f"{LEDGER} is not a ledger of this tool: its columns are {', '.join(columns)}",
+            f"{LEDGER} is not a ledger of this tool: its columns are {', '.join(found.columns)}",
             where=f"database {target.database}",
             state="Nothing was changed.",
             hint="Correct the database's name in DATABASE_URL, or move that table away.",
         )
-    entries = _read(connection, target, None if readable else owner) if columns and not (other_kind or calls) else ()
-    database_label = label.read(connection) if has_schema else None
+    entries: tuple[Entry, ...] = ()
+    can_be_read = found.columns and not (found.other_kind or found.calls)
+    if can_be_read:
+        entries = _read(connection, target, "" if found.readable else found.owner)
     problems = [
         f"the ledger {LEDGER} {what}"
-        for found, what in (
-            (other_kind, "is not a plain table"),
-            (rules, "has a rule"),
-            (triggers, "has a trigger"),
-            (row_security, "has row-level security"),
-            (calls and not other_kind, "calls functions of another role, so it was not read"),
+        for there, what in (
+            (found.other_kind, "is not a plain table"),
+            (found.has_rules, "has a rule"),
+            (found.has_triggers, "has a trigger"),
+            (found.row_security, "has row-level security"),
+            (found.calls and not found.other_kind, "calls functions of another role, so it was not read"),
             (
-                columns and not entries and not (other_kind or calls) and relation,
-                f"is empty, but the database has relations (such as {relation})",
+                can_be_read and not entries and found.relation,
+                f"is empty, but the database has relations (such as {found.relation})",
             ),
         )
-        if found
+        if there
     ]
-    postgresql, timescaledb = engine
-    extension = f"TimescaleDB {timescaledb}" if timescaledb else "TimescaleDB not in this database"
+    extension = f"TimescaleDB {found.timescaledb}" if found.timescaledb else "TimescaleDB not in this database"
     return LedgerStatus(
         database=target.database,
         server=postgres.server_of(connection, target),
-        engine=f"PostgreSQL {postgresql.split()[0]}, {extension}",
-        has_ledger=bool(columns),
-        unknown_relation="" if columns else relation or "",
+        engine=f"PostgreSQL {found.postgresql.split()[0]}, {extension}",
+        has_ledger=bool(found.columns),
+        unknown_relation="" if found.columns else found.relation or "",
         items=compare(migrations, entries),
-        label=database_label,
+        label=label.read(connection) if found.has_schema else None,
         problems=tuple(problems),
-        has_schema=has_schema,
-        defers=defers,
-        system_identifier=identifier,
-        owner=owner or "",
+        has_schema=found.has_schema,
+        defers=found.defers,
+        system_identifier=found.system_identifier,
+        owner=found.owner or "",
     )
 
 
-def _read(connection: Connection, target: Target, reader: str | None) -> tuple[Entry, ...]:
+def _read(connection: Connection, target: Target, reader: str) -> tuple[Entry, ...]:
     """Return the ledger's rows in order of version, read as another role if one is given."""
-    limit = f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}"
-    words = [sql.SQL(limit), sql.SQL(_READ)]
+    statements = [f"SET LOCAL lock_timeout = {round(LOCK_SECONDS * 1000)}", _READ]
+    if reader:
+        statements = [set_role(reader, local=True).as_string(), *statements, "SET LOCAL ROLE NONE"]
     try:
-        cursor = connection.execute(
-            sql.SQL("; ").join(
-                [set_role(reader, local=True), *words, sql.SQL("SET LOCAL ROLE NONE")] if reader else words
-            )
-        )
+        cursor = connection.execute("; ".join(statements).encode())
     except psycopg.errors.InsufficientPrivilege as error:
-        role = sql.Identifier(connection.info.user).as_string(connection)
         raise ServerError(
             f"role {connection.info.user} may not read the ledger {LEDGER}: {error.diag.message_primary}",
             where=f"database {target.database}",
             # A grant on the ledger itself would be a change of the schema, which db.verify finds.
-            hint=f"Connect as the database's owner, or let a superuser run: GRANT pg_read_all_data TO {role};",
+            hint=f"Connect as the database's owner, or let a superuser run: GRANT pg_read_all_data TO "
+            f"{postgres.quoted(connection.info.user)};",
         ) from None
     except psycopg.errors.LockNotAvailable:
         if connection.info.transaction_status == TransactionStatus.INERROR:

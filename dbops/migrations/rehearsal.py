@@ -123,8 +123,7 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
     connection.execute(f"RESET SESSION AUTHORIZATION; SET search_path = public{'; BEGIN' * transactional}".encode())
     try:
         for statement in migration.statements:
-            run = _run_in_transaction if transactional else _run_alone
-            statements.append(run(connection, observer, statement, tables))
+            statements.append(_run(connection, observer, statement, tables, transactional=transactional))
         statement = None
         if transactional:
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -154,72 +153,60 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
     )
 
 
-def _run_in_transaction(
-    connection: Connection, observer: Connection, statement: Statement, tables: dict[int, str]
+def _run(
+    connection: Connection, observer: Connection, statement: Statement, tables: dict[int, str], *, transactional: bool
 ) -> MeasuredStatement:
-    """Run a statement in the open transaction, and read what that holds now and did not hold before."""
-    oids, pid = list(tables), connection.info.backend_pid
-    held = set(_rows(observer, _MODES, pid, oids))
-    before = {oid: (file, scans) for oid, file, scans in _rows(connection, _FILES, oids)}
-    began = time.monotonic()
-    connection.execute(statement.text.encode())
-    spent = time.monotonic() - began
-    modes: dict[str, str] = {}
-    for oid, mode in set(_rows(observer, _MODES, pid, oids)) - held:
-        modes[tables[oid]] = locks.stronger(mode, modes.get(tables[oid]))
-    after = [row for row in _rows(connection, _FILES, oids) if row[0] in before]
-    rewritten = sorted({tables[oid] for oid, file, _ in after if file != before[oid][0]})
-    # Scans are counted since the server last collected them, which may have been some transactions ago.
-    scanned = sorted({tables[oid] for oid, _, scans in after if scans > before[oid][1]})
-    return MeasuredStatement(
-        statement.text, statement.line, spent, modes, tuple(rewritten), tuple(scanned), _depends_on_rows(statement)
-    )
+    """Run a statement in the open transaction, and read what that holds now and did not hold before.
 
-
-def _depends_on_rows(statement: Statement) -> bool:
-    """Return whether what a statement locks may depend on rows: it runs code, or moves rows that are there."""
-    return statement.begins("DO") or statement.begins("CALL") or _MOVES.search(statement.text) is not None
-
-
-def _run_alone(
-    connection: Connection, observer: Connection, statement: Statement, tables: dict[int, str]
-) -> MeasuredStatement:
-    """Run a statement that cannot run in a transaction while the observer looks at its locks.
-
-    The observer keeps the tables locked at first, so that the statement is seen waiting for what it locks.
+    One that cannot run in a transaction is looked at by the observer while it runs. The observer keeps the tables
+    locked at first, so that the statement is seen waiting for what it locks.
     """
     oids, pid = list(tables), connection.info.backend_pid
     modes: dict[str, str] = {}
-    files = {oid: file for oid, file, _ in _rows(observer, _FILES, oids)}
-    # The statement is kept waiting twice: for its first locks, and, where it takes a stronger one of a table at its end
-    # as DETACH PARTITION ... CONCURRENTLY does of the partition, for that.
-    parents = {parent for (parent,) in _rows(observer, "SELECT DISTINCT inhparent::int8 FROM pg_catalog.pg_inherits")}
-    leaves = ", ".join(sorted({tables[oid] for oid in tables if oid not in parents}))
-    everything = ", ".join(sorted(set(tables.values())))
-    observer.execute("BEGIN")
-    if leaves:
-        observer.execute(f"LOCK TABLE ONLY {leaves.replace(', ', ', ONLY ')} IN ACCESS SHARE MODE".encode())
-    observer.execute("SAVEPOINT held")
-    if everything:
-        observer.execute(f"LOCK TABLE {everything} IN EXCLUSIVE MODE".encode())
+    held = set(_rows(observer, _MODES, pid, oids))
+    before = {oid: (file, scans) for oid, file, scans in _rows(connection, _FILES, oids)}
+
+    def look() -> None:
+        for oid, mode in set(_rows(observer, _MODES, pid, oids)) - held:
+            modes[tables[oid]] = locks.stronger(mode, modes.get(tables[oid]))
+
     began = time.monotonic()
-    steps = [(_HELD_SECONDS, "ROLLBACK TO SAVEPOINT held"), (2 * _HELD_SECONDS, "ROLLBACK")]
-    with ThreadPoolExecutor(1) as pool:
-        running: Future[object] = pool.submit(connection.execute, statement.text.encode())
-        while not running.done():
-            for oid, mode in _rows(observer, _MODES, pid, oids):
-                modes[tables[oid]] = locks.stronger(mode, modes.get(tables[oid]))
-            if steps and time.monotonic() - began > steps[0][0]:
-                observer.execute(steps.pop(0)[1].encode())
-            time.sleep(_POLL_SECONDS)
-        if steps:
-            observer.execute("ROLLBACK")
-        spent = max(0.0, time.monotonic() - began - 2 * _HELD_SECONDS)
-        running.result()
-    after = _rows(observer, _FILES, oids)
-    rewritten = sorted({tables[oid] for oid, file, _ in after if file != files.get(oid)})
+    if transactional:
+        connection.execute(statement.text.encode())
+        spent = time.monotonic() - began
+        look()
+    else:
+        # The statement is kept waiting twice: for its first locks, and, where it takes a stronger one of a table at its
+        # end as DETACH PARTITION ... CONCURRENTLY does of the partition, for that.
+        inherited = set(_rows(observer, "SELECT inhparent::int8 FROM pg_catalog.pg_inherits"))
+        leaves = sorted({table for oid, table in tables.items() if (oid,) not in inherited})
+        observer.execute("BEGIN")
+        if leaves:
+            observer.execute(f"LOCK TABLE ONLY {', ONLY '.join(leaves)} IN ACCESS SHARE MODE".encode())
+        observer.execute("SAVEPOINT held")
+        if tables:
+            observer.execute(f"LOCK TABLE {', '.join(sorted(set(tables.values())))} IN EXCLUSIVE MODE".encode())
+        began = time.monotonic()
+        steps = [(_HELD_SECONDS, "ROLLBACK TO SAVEPOINT held"), (2 * _HELD_SECONDS, "ROLLBACK")]
+        with ThreadPoolExecutor(1) as pool:
+            running: Future[object] = pool.submit(connection.execute, statement.text.encode())
+            while not running.done():
+                look()
+                if steps and time.monotonic() - began > steps[0][0]:
+                    observer.execute(steps.pop(0)[1].encode())
+                time.sleep(_POLL_SECONDS)
+            if steps:
+                observer.execute("ROLLBACK")
+            spent = max(0.0, time.monotonic() - began - 2 * _HELD_SECONDS)
+            running.result()
+    after = [row for row in _rows(connection, _FILES, oids) if row[0] in before]
+    rewritten = {tables[oid] for oid, file, _ in after if file != before[oid][0]}
+    # Scans are counted since the server last collected them, which may have been some transactions ago.
+    scanned = {tables[oid] for oid, _, scans in after if scans > before[oid][1] and transactional}
+    # What a statement locks may depend on rows where it runs code, or moves rows that are there.
+    depends = statement.begins("DO") or statement.begins("CALL") or _MOVES.search(statement.text) is not None
     return MeasuredStatement(
-        statement.text, statement.line, spent, modes, tuple(rewritten), (), _depends_on_rows(statement)
+        statement.text, statement.line, spent, modes, tuple(sorted(rewritten)), tuple(sorted(scanned)), depends
     )
 
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
 from dbops import postgres
 from dbops.errors import CheckError, Interrupted, PreflightError, ServerError, UsageError
 from dbops.events import Message, Report, StepFinished, StepStarted, ignore
@@ -145,10 +143,10 @@ def apply(
         found = found or ledger.read_status(connection, target, migrations)
         chosen = found.to_apply(options.to)
         session.compare(found)
-        _assert_can_be_undone(chosen, check=options.check, verifies=before_commit is not None)
         # No session waits in a database that this run has created, and released files may be older than these rules.
         if not options.fresh:
-            session.guarded = _refuse(connection, target, chosen, session.owner)
+            verifies = before_commit is not None
+            session.guarded = _refuse(connection, target, chosen, session.owner, check=options.check, verifies=verifies)
         # A rebuild has already reported the server and the database, and that every file is pending.
         report(Message("DEBUG" if options.fresh else "INFO", f"{found.engine}; {found.summary}", str(target)))
         report(StepStarted("migrate", f"{len(chosen)} to apply", len(chosen)))
@@ -205,8 +203,15 @@ def _apply_in_transaction(
                         session.send(statement.text, migration, statement)
                     session.defers |= "deferrable" in migration.text.lower()
                     if session.defers:
+                        # Each constraint is checked, and left as it says that it begins. Each is named, since ALL would
+                        # go for those that are made later in the transaction as well.
+                        deferrable: list[Any] = []
+                        session.send(session.settings_sql(migration, "pg_catalog"), migration)
+                        session.send(sql_file("dbops.migrations", "deferrable_constraints"), migration, rows=deferrable)
                         session.finish()
-                        _check_constraints(session, migration)
+                        for mode, names in zip(("IMMEDIATE", "DEFERRED"), deferrable[0], strict=True):
+                            if names:
+                                session.send(f"SET CONSTRAINTS {names} {mode}", migration)
                     if migration.touches_session or timeout != "0":
                         for text in session.reset_sql(migration):
                             session.send(text, migration)
@@ -225,26 +230,23 @@ def _apply_in_transaction(
             raise
 
 
-def _check_constraints(session: MigrationSession, migration: Migration) -> None:
-    """Check what is deferred in the open transaction, and leave each constraint as it says that it begins.
+def _refuse(
+    connection: Connection,
+    target: Target,
+    chosen: tuple[Migration, ...],
+    role: str,
+    *,
+    check: bool = False,
+    verifies: bool = False,
+) -> str:
+    """Raise what can be said before the first statement, such as a limit overridden or a right that is missing.
 
-    Each is named, since ALL would go for those that are made later in the transaction as well.
+    `role` is the one to act as, empty for the session's own; a run that checks or verifies may have to roll back.
+    Returns the superuser that the session is or may become, where other roles may have code in the database.
     """
-    try:
-        deferrable = sql_file("dbops.migrations", "deferrable_constraints")
-        _, found = session.script(session.settings_sql(migration, "pg_catalog"), deferrable)
-        for mode, names in (
-            ("IMMEDIATE", [name for name, _ in found]),
-            ("DEFERRED", [name for name, deferred in found if deferred]),
-        ):
-            if names:
-                session.script(f"SET CONSTRAINTS {', '.join(names)} {mode}")
-    except psycopg.Error as error:
-        raise StatementError(migration, error) from None
-
-
-def _assert_can_be_undone(chosen: tuple[Migration, ...], *, check: bool, verifies: bool) -> None:
-    """Raise PreflightError or UsageError for a file outside a transaction that would have to be rolled back."""
+    assert_limits(chosen)
+    if not chosen:
+        return ""
     alone = [migration for migration in chosen if not migration.header.transactional]
     if check and alone:
         raise PreflightError(
@@ -259,17 +261,6 @@ def _assert_can_be_undone(chosen: tuple[Migration, ...], *, check: bool, verifie
             where="--verify",
             hint="Leave --verify out, and run `invoke db.verify` afterwards.",
         )
-
-
-def _refuse(connection: Connection, target: Target, chosen: tuple[Migration, ...], role: str) -> str:
-    """Raise what can be said before the first statement: a limit overridden, a right that is missing.
-
-    `role` is the one to act as, empty for the session's own. Returns the superuser that the session is or may become,
-    where other roles may have code in the database.
-    """
-    assert_limits(chosen)
-    if not chosen:
-        return ""
     row: Any = connection.execute(sql_file("dbops.migrations", "rights").encode(), {"role": role}).fetchone()
     missing, role, owner = row
     if missing:
@@ -281,9 +272,15 @@ def _refuse(connection: Connection, target: Target, chosen: tuple[Migration, ...
             hint=f"Connect as {owner}, who owns the database, or as a member of that role; or let it run: {grants};",
         )
     superuser = code_of_others.possible(connection)
-    alone = next((migration for migration in chosen if not migration.header.transactional), None)
     if superuser and alone:
-        code_of_others.refuse_outside_transaction(alone, connection, target)
+        # No lock can keep code out meanwhile.
+        raise PreflightError(
+            f"{connection.info.user} has superuser rights, and others may create code in {target.database} while "
+            f"{alone[0].name} runs outside a transaction",
+            where=alone[0].label,
+            state="Nothing of it was applied.",
+            hint="Connect as the owner of the database, or as a member of that role without superuser rights.",
+        )
     return superuser
 
 

@@ -139,43 +139,28 @@ def location_at(text: str, offset: int, path: str) -> Location:
     return Location(path, line, offset - start + 1, text[start : stop.start() if stop else len(text)])
 
 
+def tokens(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the kind, the start and the end of each token of a text, comments among them, without the blanks between.
+
+    A run of parentheses is one token, and so is one of operators, commas, and digits. Blanks at the end of the text are
+    followed by a token of kind "nothing".
+    """
+    position = 0
+    while position < len(text):
+        kind, start, position = _token(text, position)
+        yield kind, start, position
+
+
 def leading(text: str) -> Iterator[str]:
     """Yield the comments, and the blanks between them, that stand before the first statement."""
     position = 0
-    while position < len(text):
-        kind, start, end = _token(text, position)
+    for kind, start, end in tokens(text):
         if start > position:
             yield text[position:start]
         if kind not in ("comment", "end"):
             return
         yield text[start:end]
         position = end
-
-
-def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield the kind, the start and the end of each token of a text, without comments and blanks.
-
-    A run of parentheses is one token, and so is one of operators, commas, and digits.
-    """
-    position = 0
-    while position < len(text):
-        kind, start, position = _token(text, position)
-        if kind not in ("comment", "nothing"):
-            yield kind, start, position
-
-
-def comments(text: str) -> Iterator[tuple[int, int, int]]:
-    """Yield the start and the end of each comment, and the start of the token behind it."""
-    position = 0
-    waiting: list[tuple[int, int]] = []
-    while position < len(text):
-        kind, start, position = _token(text, position)
-        if kind == "comment":
-            waiting.append((start, position))
-        else:
-            yield from ((*comment, min(start, len(text) - 1)) for comment in waiting)
-            waiting = []
-    yield from ((*comment, comment[0]) for comment in waiting)
 
 
 def all_words(text: str) -> set[str]:
@@ -187,10 +172,8 @@ def without_comments(text: str) -> str:
     """Return a text with each comment, and blanks between words, replaced by one blank."""
     parts: list[str] = []
     position = 0
-    while position < len(text):
-        kind, start, end = _token(text, position)
-        parts.append(" " if start > position else "")
-        parts.append(" " if kind == "comment" else text[start:end])
+    for kind, start, end in tokens(text):
+        parts += [" " if start > position else "", " " if kind == "comment" else text[start:end]]
         position = end
     return "".join(parts)
 

@@ -10,9 +10,9 @@ from dbops.migrations import sqlsplit
 
 _PIECE = re.compile(r"\|\||:=|=>|::|[0-9]+|.", re.DOTALL)
 _ESCAPE = re.compile(
-    r"\\(?:x(?P<hex>[0-9A-Fa-f]{1,2})|u(?P<four>[0-9A-Fa-f]{4})|(?P<octal>[0-7]{1,3})|(?P<other>.))", re.S
+    r"\\(?:[xu](?P<hex>(?<=x)[0-9A-Fa-f]{1,2}|(?<=u)[0-9A-Fa-f]{4})|(?P<octal>[0-7]{1,3})|(?P<other>.))", re.DOTALL
 )
-_UNICODE = re.compile(r"\\(?:(?P<four>[0-9A-Fa-f]{4})|\+(?P<six>[0-9A-Fa-f]{6}))")
+_UNICODE = re.compile(r"\\\+?(?P<hex>(?<=\+)[0-9A-Fa-f]{6}|[0-9A-Fa-f]{4})")
 _BLANKS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
@@ -39,6 +39,8 @@ def read(text: str, start: int) -> list[Token]:
     found: list[Token] = []
     last = 0
     for kind, begin, end in sqlsplit.tokens(text):
+        if kind in ("comment", "nothing"):
+            continue
         raw, at = text[begin:end], start + begin
         if kind == "word":
             found.append(Token(kind, raw.upper(), at))
@@ -48,9 +50,9 @@ def read(text: str, start: int) -> list[Token]:
             inside = raw.index("$", 1) + 1 if kind == "dollar" else 2 if kind == "escaped" else 1
             content = raw[inside:-inside] if kind == "dollar" else raw[inside:-1]
             if kind == "escaped":
-                content = _ESCAPE.sub(_unescaped, content.replace("''", "'"))
+                content = _ESCAPE.sub(_character, content.replace("''", "'"))
             if [part.text for part in found[-2:]] == ["U", "&"] and found[-1].offset == at - 1:
-                content = _UNICODE.sub(lambda match: chr(int(match["four"] or match["six"], 16)), content)
+                content = _UNICODE.sub(_character, content)
                 del found[-2:]
             between = text[last:begin]
             if found and found[-1].kind == "string" and kind == "string" and (not between or "\n" in between):
@@ -65,9 +67,9 @@ def read(text: str, start: int) -> list[Token]:
     return found
 
 
-def _unescaped(match: re.Match[str]) -> str:
-    """Return the character that an escape in E'...' stands for."""
-    if code := match["hex"] or match["four"]:
+def _character(match: re.Match[str]) -> str:
+    """Return the character that an escape in E'...' or U&'...' stands for."""
+    if code := match["hex"]:
         return chr(int(code, 16))
     if match["octal"]:
         return chr(int(match["octal"], 8))

@@ -21,6 +21,7 @@ _LONGEST_INTERVAL = 1.0
 _SHORTEST_INTERVAL = 0.025
 _SHOWN_CHARACTERS = 60
 
+_PROGRESS = sql_file("dbops.migrations", "progress")
 _WAITING = """
 SELECT extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(l.waitstart))::float8
 FROM pg_catalog.pg_locks AS l WHERE l.pid = %s AND NOT l.granted
@@ -108,7 +109,10 @@ class LockWatch:
         self._waiting = 0.0
 
     def _loop(self) -> None:
-        """Look whenever a statement has been running for one interval, and less often the longer it runs."""
+        """Look whenever a statement has been running for one interval, and less often the longer it runs.
+
+        A statement that takes long is reported, with its progress.
+        """
         connection = self._observer
         spoken = 0.0
         pause = _SHORTEST_INTERVAL
@@ -123,9 +127,18 @@ class LockWatch:
                 self._look(connection, running)
                 elapsed = time.monotonic() - running.since
                 pause = self._interval if self.blockers else max(self._interval, min(elapsed / 4, _LONGEST_INTERVAL))
-                if elapsed >= _ALIVE_SECONDS and time.monotonic() - spoken >= _ALIVE_SECONDS:
-                    spoken = time.monotonic()
-                    self._speak(connection, running, elapsed)
+                if min(elapsed, time.monotonic() - spoken) < _ALIVE_SECONDS:
+                    continue
+                spoken = time.monotonic()
+                row: Any = connection.execute(_PROGRESS.encode(), [self._pid]).fetchone()
+                if self._running is running:
+                    how = "; still waiting for a lock" if self.blockers else ""
+                    if row:
+                        phase, done, total = row
+                        how += f"; {phase}" + (f", {100 * done // total}%" if total else "")
+                    text = " ".join(running.sql.split())
+                    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+                    self._report(events.Message("INFO", f"running for {elapsed:.0f} s: {shown}{how}", running.where))
         except (psycopg.Error, DbopsError):
             return  # Watching is optional: the watched session reports its own failure.
         finally:
@@ -151,16 +164,3 @@ class LockWatch:
         if late and self._running is running:
             self.expired = True
             connection.execute(_CANCEL, [self._pid])
-
-    def _speak(self, connection: Connection, running: _Running, elapsed: float) -> None:
-        """Report the statement that runs, since when, and its progress."""
-        row: Any = connection.execute(sql_file("dbops.migrations", "progress").encode(), [self._pid]).fetchone()
-        if self._running is not running:
-            return
-        how = "; still waiting for a lock" if self.blockers else ""
-        if row:
-            phase, done, total = row
-            how += f"; {phase}" + (f", {100 * done // total}%" if total else "")
-        text = " ".join(running.sql.split())
-        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-        self._report(events.Message("INFO", f"running for {elapsed:.0f} s: {shown}{how}", running.where))

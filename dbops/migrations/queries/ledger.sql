@@ -7,7 +7,7 @@ SELECT
     (SELECT s.system_identifier::text FROM pg_catalog.pg_control_system() AS s) AS system_identifier,
     (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a
      WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-    l.relkind <> 'r' AS other_kind, l.relhasrules, l.relrowsecurity,
+    l.relkind <> 'r' AS other_kind, l.relhasrules AS has_rules, l.relrowsecurity AS row_security,
     EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = l.oid) AS has_triggers,
     -- The owner of the database, if the session's role may act as it: to write, and to read what it may not read itself.
     (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database AS d
