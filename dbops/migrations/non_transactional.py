@@ -59,9 +59,6 @@ def apply(session: MigrationSession, migration: Migration, *, again: bool) -> No
     (statement,) = migration.statements
     command = Command(statement.text, migration, statement)
     build = files.index_build(statement.text)
-    timeout = session.options.statement_timeout_for(migration)
-    settings = session.settings_sql(migration, "public", local=False, statement_timeout=timeout)
-    ours = session.settings_sql(migration, "pg_catalog", local=False)
     definition = _commit_row(session, migration)
     session.doubt = f"{migration.name} was begun outside a transaction: see `invoke db.status` before anything else."
     began = time.monotonic()
@@ -71,15 +68,12 @@ def apply(session: MigrationSession, migration: Migration, *, again: bool) -> No
             try:
                 if again or session.attempt > 1:
                     command = _resumed(session, command, build)
-                session.script(settings)
                 session.run(command)
-                session.script(ours)
                 break
             except StatementError as failure:
                 if session.connection.closed:
                     session.doubt = f"{migration.name} was begun outside a transaction; its progress is not known."
                     raise session.error(failure) from None
-                session.script(ours)
                 left = [index for index in _invalid_indexes(session.connection, build) if index not in before]
                 # The next attempt drops what a CREATE INDEX has left.
                 if (build or not left) and session.again(failure):
@@ -91,8 +85,21 @@ def apply(session: MigrationSession, migration: Migration, *, again: bool) -> No
                 notes = [f"left behind: {index}, an invalid index; {follows}" for index in left]
                 raise session.error(failure, (*notes, *([_MAY_BE_THERE] if again else []))) from None
         # Those that IF NOT EXISTS passed over, and those that were valid before.
-        invalid = _invalid_indexes(session.connection, build)
-        _check_indexes(migration, [index for index in invalid if index.own or index not in before])
+        invalid = [i for i in _invalid_indexes(session.connection, build) if i.own or i not in before]
+    if own := next((index for index in invalid if index.own), None):
+        raise MigrationError(
+            f"migration {migration.name} ran, but {own} is an invalid index, which IF NOT EXISTS passed over",
+            where=migration.label,
+            state="The file stays unfinished.",
+            hint="Run `invoke db.migrate` again: it drops the index and builds it anew.",
+        )
+    if invalid:
+        raise MigrationError(
+            f"migration {migration.name} ran, and left invalid indexes: {', '.join(map(str, invalid))}",
+            where=migration.label,
+            state="The file stays unfinished.",
+            hint="Use DROP INDEX CONCURRENTLY on them, and run `invoke db.migrate` again.",
+        )
     _commit_row(session, migration, definition, round((time.monotonic() - began) * 1000))
 
 
@@ -109,24 +116,6 @@ def _commit_row(
         failure = error if isinstance(error, StatementError) else StatementError(migration, error)
         raise session.error(failure) from None
     return found
-
-
-def _check_indexes(migration: Migration, invalid: list[Index]) -> None:
-    """Raise MigrationError if a file that ran has left invalid indexes."""
-    if own := next((index for index in invalid if index.own), None):
-        raise MigrationError(
-            f"migration {migration.name} ran, but {own} is an invalid index, which IF NOT EXISTS passed over",
-            where=migration.label,
-            state="The file stays unfinished.",
-            hint="Run `invoke db.migrate` again: it drops the index and builds it anew.",
-        )
-    if invalid:
-        raise MigrationError(
-            f"migration {migration.name} ran, and left invalid indexes: {', '.join(map(str, invalid))}",
-            where=migration.label,
-            state="The file stays unfinished.",
-            hint="Use DROP INDEX CONCURRENTLY on them, and run `invoke db.migrate` again.",
-        )
 
 
 def _invalid_indexes(connection: Connection, build: IndexBuild | None) -> tuple[Index, ...]:

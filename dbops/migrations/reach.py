@@ -10,17 +10,15 @@ does is not found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any
 
 from dbops.errors import UsageError
 from dbops.migrations.files import Migration, first_of
-from dbops.migrations.sqlsplit import CREATES_ROUTINE, Statement, all_words, location_at, split
+from dbops.migrations.sqlsplit import CREATES_ROUTINE, Statement, location_at, split
 from dbops.migrations.tokens import Token, form, groups, listed, read, split_at
-from dbops.settings import shown_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +159,8 @@ _NAMES = re.compile(
     r"\b(?:pg_\w+|dblink\w*|lo_import|lo_export|set_config|query_to_xml\w*|ts_stat|schedule_in_database|distributed_exec|\w+_data_node)\b",
     re.IGNORECASE,
 )
-# Most files have none of these words, nor of these parts of words, and need not be cut.
-_WORDS = {
-    "checkpoint", "copy", "database", "discard", "distributed_exec", "execute", "extension", "foreign", "grant",
-    "group", "lo_export", "lo_import", "load", "owned", "parameter", "reset", "revoke", "role", "schedule_in_database",
-    "server", "set_config", "subscription", "system", "tablespace", "ts_stat", "user",
-}  # fmt: skip
-_PARTS = ("_data_node", "_timeout", "dblink", "pg_", "query_to_xml")
-_PLACEHOLDER = re.compile(r"%(?:(?P<number>\d+)\$)?-?\d*(?P<kind>[sIL%])")
+# What format() copies, and the placeholder behind it.
+_TEMPLATE = re.compile(r"(.*?)(?:%(?:(\d+)\$)?-?\d*([sIL%])|\Z)", re.DOTALL)
 _RUN_A_QUERY = {"query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat"}
 _LIMIT = re.compile(_LIMITS, re.IGNORECASE)
 _CURRENT = {"current_database()", "current_catalog", "pg_catalog.current_database()"}
@@ -183,18 +175,30 @@ _BEFORE_EXPRESSION = {
 }  # fmt: skip
 
 
-def assert_within(files: Iterable[Migration]) -> None:
+def assert_within(files: tuple[Migration, ...]) -> None:
     """Raise UsageError, with each place and what to do, if files have statements that reach beyond their database."""
-    if found := [item for item in _found(tuple(files)) if item[1].kind is not LIMITS]:
-        file, first = found[0]
-        raise UsageError(f"{file.path.name} reaches beyond its database: {first}", **_details(found))
+    _assert_none(files, limits=False)
 
 
-def assert_limits(files: Iterable[Migration]) -> None:
+def assert_limits(files: tuple[Migration, ...]) -> None:
     """Raise UsageError, with each place and what to do, if files change the settings that headers exist for."""
-    if found := [item for item in _found(tuple(files)) if item[1].kind is LIMITS]:
+    _assert_none(files, limits=True)
+
+
+def _assert_none(files: tuple[Migration, ...], *, limits: bool) -> None:
+    found = [(file, finding) for file, finding in _found(files) if (finding.kind is LIMITS) == limits]
+    if found:
+        places = [location_at(file.text, finding.offset, file.label) for file, finding in found]
+        notes = [f"{place} {finding}" for place, (_, finding) in zip(places, found, strict=True)]
         file, first = found[0]
-        raise UsageError(f"{file.path.name} overrides the runner: {first}", **_details(found))
+        raise UsageError(
+            f"{file.path.name} {'overrides the runner' if limits else 'reaches beyond its database'}: {first}",
+            where=file.label,
+            location=places[0],
+            notes=first_of(tuple(notes[1:])),
+            state="No migration was run.",
+            hint=first.kind.instead,
+        )
 
 
 @lru_cache(maxsize=1)
@@ -204,21 +208,8 @@ def _found(files: tuple[Migration, ...]) -> tuple[tuple[Migration, Violation], .
     return tuple((file, finding) for file in files for finding in findings(file.text, file.statements, routines))
 
 
-def _details(found: list[tuple[Migration, Violation]]) -> dict[str, Any]:
-    """Return where findings are and what to do about the first, as arguments of an error."""
-    places = [location_at(file.text, finding.offset, shown_path(file.path)) for file, finding in found]
-    notes = [f"{place} {finding}" for place, (_, finding) in zip(places, found, strict=True)]
-    return {
-        "where": places[0].path,
-        "location": places[0],
-        "notes": first_of(tuple(notes[1:])),
-        "state": "No migration was run.",
-        "hint": found[0][1].kind.instead,
-    }
-
-
 def findings(
-    text: str, statements: Iterable[Statement] | None = None, routines: dict[str, Kind] | None = None
+    text: str, statements: tuple[Statement, ...] | None = None, routines: dict[str, Kind] | None = None
 ) -> list[Violation]:
     """Return what reaches beyond the database, or changes the runner's limits, in a migration's text, in order.
 
@@ -227,9 +218,6 @@ def findings(
     """
     routines = {} if routines is None else routines
     found: list[Violation] = []
-    lowered = text.lower()
-    if not routines and not any(part in lowered for part in _PARTS) and all_words(lowered).isdisjoint(_WORDS):
-        return found
     for statement in split(text) if statements is None else statements:
         # Most statements need no close look, and rows of VALUES may be many.
         verb, kind = (*statement.words[:2], "", "")[:2]
@@ -334,8 +322,17 @@ def _made(expression: list[Token], own: set[str]) -> str:
         if len(operand) == 1 and operand[0].kind == "string":
             made += operand[0].text
         elif inside and inside[0][1] == "format" and operand[-1].text == ")":
-            template, *arguments = split_at(inside[0][0], {","})
-            made += _formatted(_made(template, own), arguments, own)
+            template, *arguments = (_made(argument, own) for argument in split_at(inside[0][0], {","}))
+            count = 0
+            for literal, number, kind in _TEMPLATE.findall(template):
+                made += literal
+                if kind == "%":
+                    made += "%"
+                elif kind:
+                    count = int(number or count + 1)
+                    value = arguments[count - 1] if count <= len(arguments) else _OTHER
+                    known = not value.startswith((_OWN, _OTHER))
+                    made += f'"{value}"' if known and kind == "I" else f"'{value}'" if kind == "L" else value
         elif inside and inside[0][1] in ("concat", "concat_ws") and operand[-1].text == ")":
             made_parts = [_made(argument, own) for argument in split_at(inside[0][0], {","})]
             made += made_parts[0].join(made_parts[1:]) if inside[0][1] == "concat_ws" else "".join(made_parts)
@@ -344,22 +341,6 @@ def _made(expression: list[Token], own: set[str]) -> str:
         else:
             made += _OWN if _is_own("".join(part.text.lower() for part in operand), own) else _OTHER
     return made
-
-
-def _formatted(template: str, arguments: list[list[Token]], own: set[str]) -> str:
-    """Return what format() makes of its template."""
-    count = 0
-
-    def filled(match: re.Match[str]) -> str:
-        nonlocal count
-        if match["kind"] == "%":
-            return "%"
-        count = int(match["number"]) if match["number"] else count + 1
-        value = _made(arguments[count - 1], own) if count <= len(arguments) else _OTHER
-        known = not value.startswith((_OWN, _OTHER))
-        return f'"{value}"' if known and match["kind"] == "I" else f"'{value}'" if match["kind"] == "L" else value
-
-    return _PLACEHOLDER.sub(filled, template)
 
 
 def is_about_own_database(block: list[Token]) -> bool:

@@ -199,15 +199,19 @@ class MigrationSession:
             raise self._located(error) from None
 
     def run(self, command: Command) -> None:
-        """Run a command by itself, outside a transaction; StatementError if it fails."""
+        """Run a command outside a transaction, under the settings of its file; StatementError if it fails."""
+        timeout = self.options.statement_timeout_for(command.migration)
+        self.script(self.settings_sql(command.migration, "public", local=False, statement_timeout=timeout))
         self._begin(command)
         try:
             self.connection.execute(command.sql.encode())
+            self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
         except psycopg.Error as error:
             raise self._located(error) from None
         finally:
             self.watch.end()
-        self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
+            if not self.connection.closed:
+                self.script(self.settings_sql(command.migration, "pg_catalog", local=False))
 
     def owner_sql(self, *, local: bool = True) -> list[str]:
         """Return what makes the following act as the database's owner, if that is not the session's role."""
