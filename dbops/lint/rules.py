@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from dbops.lint import restored, schema
@@ -30,7 +31,7 @@ from dbops.lint.statements import (
 from dbops.migrations import files, locks, reach
 from dbops.migrations.names import qualified, stored
 from dbops.migrations.sqlsplit import leading
-from dbops.migrations.tokens import Token, form, outside
+from dbops.migrations.tokens import form, outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,6 @@ class File:
     path: Path
     text: str
     earlier: Schema = field(repr=False)
-
-    @classmethod
-    def at(cls, path: Path, text: str) -> File:
-        """Return the file of a path with its text."""
-        return cls(path, text, schema.before(path))
 
     @property
     def statements(self) -> tuple[Tokens, ...]:
@@ -573,18 +569,46 @@ def _done_to_rows(action: Tokens, table: str, file: File, *, held: bool) -> tupl
     return "", ""
 
 
+# Functions of PostgreSQL that are volatile (pg_proc.provolatile); what is not is evaluated once for all rows.
+VOLATILE = re.compile(
+    r"random\w*|gen_random_\w+|uuidv\d|clock_timestamp|timeofday|nextval|setval|currval|lastval|currtid2|amvalidate|set_config|txid_\w+|pg_\w+"
+    r"|lo_\w+|loread|lowrite|query_to_\w+|table_to_\w+|cursor_to_\w+|schema_to_\w+|database_to_\w+|brin_\w+|gin_clean_pending_list|ts_\w+"
+    r"|current_query|inet_\w+|binary_upgrade_\w+|\w+_transforms_\w+|has_\w+|suppress_\w+|unique_key_recheck|RI_\w+|be_lo\w*"
+)
+WORDS_BEFORE_PARENTHESIS = {
+    "CHECK", "DEFAULT", "IN", "AND", "OR", "NOT", "VALUES", "KEY", "AS", "USING", "ANY", "ALL", "CAST", "NUMERIC",
+    "VARCHAR",
+    "CHAR", "CHARACTER", "VARYING", "DECIMAL", "BIT", "TIME", "TIMESTAMP", "INTERVAL", "UNIQUE", "WITH", "ARRAY", "ROW",
+    "COALESCE", "NULLIF", "GREATEST", "LEAST", "EXTRACT", "FLOAT",
+}  # fmt: skip
+
+
 SERIAL = {"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"}
 
 
 def _done_by_new_column(action: Tokens, file: File) -> tuple[str, str]:
-    """Return what a new column does to the rows that are there, and what to do instead; empty for nothing."""
+    """Return what a new column does to the rows that are there, and what to do instead; empty for nothing.
+
+    A default rewrites them if it calls a function whose result differs from row to row, or may.
+    """
     type_of_column = action.added_column.type if action.added_column else ""
     words = [part.text if part.kind == "word" else "" for part in action.parts]
     outer = [part.text for part in outside(action.parts) if part.kind == "word"]
     value = action.parts[words.index("DEFAULT") + 1 :] if "DEFAULT" in words else []
     ends = ("CONSTRAINT", "NOT", "CHECK", "REFERENCES", "UNIQUE", "PRIMARY", "GENERATED", "COLLATE")
     stop = next((n for n, part in enumerate(value) if part.text in ends and part.kind == "word"), len(value))
-    if type_of_column in SERIAL or "GENERATED" in outer or _is_volatile(value[:stop], file):
+    rewrites = type_of_column in SERIAL or "GENERATED" in outer
+    for n, (part, following) in enumerate(pairwise(value[:stop])):
+        if not part.name or following.text != "(" or part.text in WORDS_BEFORE_PARENTHESIS:
+            continue
+        schema_name = value[n - 2].name if n > 1 and value[n - 1].text == "." else ""
+        if schema_name in ("", "pg_catalog"):
+            # PostgreSQL's own now() is found before one in public.
+            ours = not schema_name and f"public.{part.name}" in file.later.volatile and part.name != "now"
+            rewrites |= ours or VOLATILE.fullmatch(part.name) is not None
+        else:
+            rewrites |= f"{schema_name}.{part.name}" not in file.later.stable
+    if rewrites:
         return (
             f"rewrites {BLOCKED}",
             "Add the column without it, SET DEFAULT for new rows, and fill the old ones in batches.",
@@ -600,36 +624,6 @@ def _done_by_new_column(action: Tokens, file: File) -> tuple[str, str]:
             "Add the column alone, then the constraint NOT VALID, and validate it in a later file.",
         )
     return "", ""
-
-
-# Functions of PostgreSQL that are volatile (pg_proc.provolatile); what is not is evaluated once for all rows.
-VOLATILE = re.compile(
-    r"random\w*|gen_random_\w+|uuidv\d|clock_timestamp|timeofday|nextval|setval|currval|lastval|currtid2|amvalidate|set_config|txid_\w+|pg_\w+"
-    r"|lo_\w+|loread|lowrite|query_to_\w+|table_to_\w+|cursor_to_\w+|schema_to_\w+|database_to_\w+|brin_\w+|gin_clean_pending_list|ts_\w+"
-    r"|current_query|inet_\w+|binary_upgrade_\w+|\w+_transforms_\w+|has_\w+|suppress_\w+|unique_key_recheck|RI_\w+|be_lo\w*"
-)
-WORDS_BEFORE_PARENTHESIS = {
-    "CHECK", "DEFAULT", "IN", "AND", "OR", "NOT", "VALUES", "KEY", "AS", "USING", "ANY", "ALL", "CAST", "NUMERIC",
-    "VARCHAR",
-    "CHAR", "CHARACTER", "VARYING", "DECIMAL", "BIT", "TIME", "TIMESTAMP", "INTERVAL", "UNIQUE", "WITH", "ARRAY", "ROW",
-    "COALESCE", "NULLIF", "GREATEST", "LEAST", "EXTRACT", "FLOAT",
-}  # fmt: skip
-
-
-def _is_volatile(parts: list[Token], file: File) -> bool:
-    """Return whether an expression calls a function whose result differs from row to row, or may."""
-    for n, part in enumerate(parts[:-1]):
-        if not part.name or parts[n + 1].text != "(" or part.text in WORDS_BEFORE_PARENTHESIS:
-            continue
-        schema_name = parts[n - 2].name if n > 1 and parts[n - 1].text == "." else ""
-        if schema_name in ("", "pg_catalog"):
-            # PostgreSQL's own now() is found before one in public.
-            ours = not schema_name and f"public.{part.name}" in file.later.volatile and part.name != "now"
-            if ours or VOLATILE.fullmatch(part.name):
-                return True
-        elif f"{schema_name}.{part.name}" not in file.later.stable:
-            return True
-    return False
 
 
 SIZED = re.compile(r"(?P<base>varchar|charactervarying|text|numeric|decimal)(?:\((?P<size>\d+)(?:,(?P<scale>\d+))?\))?")

@@ -23,16 +23,11 @@ def make_chunks(connection: Connection) -> None:
     if there == (None,):
         return
     hypertables: list[Any] = connection.execute(sql_file("dbops.migrations", "hypertables").encode()).fetchall()
-    for table, column in hypertables:
-        category: Any = connection.execute(
-            "SELECT t.typcategory FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid"
-            " WHERE a.attrelid = %s::oid AND a.attname = %s",
-            [table, column],
-        ).fetchone()
+    for table, column, category in hypertables:
         try:
             with connection.transaction():
                 parents: dict[int, dict[str, Any]] = {}
-                for moment in _MOMENTS.get(category[0], ()):
+                for moment in _MOMENTS.get(category, ()):
                     _insert(connection, table, {column: moment}, parents)
                 for other in [table, *reversed(parents)]:
                     connection.execute(f"DELETE FROM {_name(connection, other)}".encode())

@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -128,7 +128,7 @@ def discover(directory: Path, *, allow_empty: bool = False) -> tuple[Migration, 
     statements. Raises UsageError that names everything that is wrong at once.
     """
     found, problems = examine(directory)
-    problems += [] if allow_empty else [(file.path, _empty(file)) for file in found if not file.statements]
+    problems += [] if allow_empty else _empty(found)
     problems = sorted(problems, key=lambda problem: problem[0]) or order_problems(found)
     if problems:
         raise _error(directory, problems)
@@ -151,8 +151,7 @@ def examine(directory: Path) -> tuple[list[Migration], list[tuple[Path, InvalidF
 
 def refuse_empty(migrations: tuple[Migration, ...]) -> None:
     """Raise UsageError for migrations that have no statements yet."""
-    problems = [(migration.path, _empty(migration)) for migration in migrations if not migration.statements]
-    if problems:
+    if problems := _empty(migrations):
         raise _error(problems[0][0].parent, problems)
 
 
@@ -366,10 +365,13 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
     )
 
 
-def _empty(migration: Migration) -> InvalidFileError:
-    if migration.text.strip():
-        return InvalidFileError("has comments only, and no statement")
-    return InvalidFileError("is empty")
+def _empty(migrations: Iterable[Migration]) -> list[tuple[Path, InvalidFileError]]:
+    """Return the files that have no statements, as problems."""
+    texts = {migration.path: migration.text.strip() for migration in migrations if not migration.statements}
+    return [
+        (path, InvalidFileError("has comments only, and no statement" if text else "is empty"))
+        for path, text in texts.items()
+    ]
 
 
 def order_problems(found: list[Migration]) -> list[tuple[Path, InvalidFileError]]:

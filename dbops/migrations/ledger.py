@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -34,8 +33,9 @@ CREATE_TABLE = sql_file("dbops.migrations", "create_ledger")
 # What a run compares before it commits: the definition with what it was, the digest with `digest` of what it knows.
 DEFINITION = sql_file("dbops.migrations", "ledger_definition")
 DIGEST = sql_file("dbops.migrations", "ledger_digest")
+# Gives files of a transaction, `first` to `last`, their durations; it returns versions and milliseconds.
+DURATIONS = sql_file("dbops.migrations", "durations")
 _INSPECT = sql_file("dbops.migrations", "ledger").replace("{untrusted_code}", UNTRUSTED_CODE)
-_DURATIONS = sql_file("dbops.migrations", "durations")
 _FIELDS = ("version", "name", "checksum", "applied_at", "applied_by", "duration_ms", "tool_version")
 _REPLACING = (
     f" ON CONFLICT (version) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _FIELDS[1:])}"
@@ -350,27 +350,6 @@ def record_sql(migration: Migration, duration_ms: int | None = None, *, begun: b
         f"({migration.version}, '{migration.name}', '{migration.checksum}', {duration}, '{tool_version}')"
         + _REPLACING
         * begun
-    )
-
-
-def durations_sql(files: Sequence[Migration]) -> str:
-    """Return the statement that gives files of a transaction their durations; it returns versions and milliseconds.
-
-    The search path must be pg_catalog alone.
-    """
-    return _DURATIONS.format(first=files[0].version, last=files[-1].version)
-
-
-def changed(files: Sequence[Migration]) -> MigrationError:
-    """Return the error for files that wrote to the ledger, or put a rule, a trigger or row-level security on it."""
-    suspects = [migration.name for migration in files if SCHEMA in migration.text.lower()]
-    names = ", ".join(suspects) or f"one of {files[0].name} to {files[-1].name}"
-    return MigrationError(
-        f"the ledger {LEDGER} was changed by a migration: {names}",
-        where=files[0].label,
-        state="Nothing of its transaction was applied.",
-        hint="Only the migration runner writes to the ledger: remove that from the file, and run `invoke db.migrate` "
-        "again.",
     )
 
 

@@ -177,16 +177,15 @@ _BEFORE_EXPRESSION = {
 
 def assert_within(files: tuple[Migration, ...]) -> None:
     """Raise UsageError, with each place and what to do, if files have statements that reach beyond their database."""
-    _assert_none(files, limits=False)
+    _refuse([item for item in _found(files) if item[1].kind is not LIMITS], limits=False)
 
 
 def assert_limits(files: tuple[Migration, ...]) -> None:
     """Raise UsageError, with each place and what to do, if files change the settings that headers exist for."""
-    _assert_none(files, limits=True)
+    _refuse([item for item in _found(files) if item[1].kind is LIMITS], limits=True)
 
 
-def _assert_none(files: tuple[Migration, ...], *, limits: bool) -> None:
-    found = [(file, finding) for file, finding in _found(files) if (finding.kind is LIMITS) == limits]
+def _refuse(found: list[tuple[Migration, Violation]], *, limits: bool) -> None:
     if found:
         places = [location_at(file.text, finding.offset, file.label) for file, finding in found]
         notes = [f"{place} {finding}" for place, (_, finding) in zip(places, found, strict=True)]

@@ -139,10 +139,10 @@ def apply(
     the state of the database.
     """
     began = time.monotonic()
-    with postgres.translated(target), migrating(connection, target, options, observer, report) as session:
+    with postgres.translated(target):
         found = found or ledger.read_status(connection, target, migrations)
-        chosen = found.to_apply(options.to)
-        session.compare(found)
+    chosen = found.to_apply(options.to)
+    with postgres.translated(target), migrating(connection, target, options, found, observer, report) as session:
         # No session waits in a database that this run has created, and released files may be older than these rules.
         if not options.fresh:
             verifies = before_commit is not None

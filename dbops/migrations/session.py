@@ -90,16 +90,20 @@ class Command:
 
 @contextmanager
 def migrating(
-    connection: Connection, target: Target, options: MigrationOptions, observer: Connection | None, report: Report
+    connection: Connection,
+    target: Target,
+    options: MigrationOptions,
+    found: LedgerStatus,
+    observer: Connection | None,
+    report: Report,
 ) -> Iterator[MigrationSession]:
     """Make a connection the session that migrates the database, watched by `observer` or a connection of its own.
 
-    It is left without what files left in it and without the migration lock, and acts as the role that connected.
+    `found` is what the ledger says before. The session is left without what files left in it and without the migration
+    lock, and acts as the role that connected.
     """
-    if connection.info.encoding != "utf-8":
-        connection.execute("SET client_encoding = 'UTF8'")
     with LockWatch(target, connection.info.backend_pid, observer, report) as watch:
-        session = MigrationSession(connection, target, options, watch, report)
+        session = MigrationSession(connection, target, options, found, watch, report)
         connection.add_notice_handler(session.on_notice)
         try:
             yield session
@@ -127,47 +131,45 @@ class MigrationSession:
     """
 
     def __init__(
-        self, connection: Connection, target: Target, options: MigrationOptions, watch: LockWatch, report: Report
+        self,
+        connection: Connection,
+        target: Target,
+        options: MigrationOptions,
+        found: LedgerStatus,
+        watch: LockWatch,
+        report: Report,
     ) -> None:
         self.connection = connection
         self.target = target
         self.options = options
         self.watch = watch
         self.report = report
-        self.owner = ""
+        self.owner = options.owner or found.owner
         self.guarded = ""
 
         self.clean = False
 
-        self.rows: dict[int, tuple[str, str, bool]] = {}
+        self.rows = found.rows
         self.committed: list[AppliedMigration] = []
         self.open: list[AppliedMigration] = []
         self.doubt = ""
-        self.defers = False
+        self.defers = found.defers
         self.transactions = 0
         self.retries = 0
         self.attempt = 1
         self._open_rows = self.rows
-        self._first_version = 0
+        self._first_version = min((migration.version for migration in found.pending), default=0)
+        # What must be created before the first row. Tables can hold rows as soon as they exist: from then on the
+        # database must carry its environment.
         self._missing: list[str] = []
+        if not found.has_ledger:
+            named = label.label_sql(target.environment, found.system_identifier)
+            self._missing = [*([] if found.has_schema else [ledger.CREATE_SCHEMA]), ledger.CREATE_TABLE, named]
         self._attempts_began = 0.0
         self._running: Command | None = None
         self._running_since = 0.0
         self._lock_seconds = 0.0
         self._pipeline = Pipeline(connection, self._end, self._begin)
-
-    def compare(self, found: LedgerStatus) -> None:
-        """Take over what the ledger says before the run, and what must be created before its first row.
-
-        Tables can hold rows as soon as they exist: from then on the database must carry its environment.
-        """
-        self.rows = found.rows
-        self._first_version = min((migration.version for migration in found.pending), default=0)
-        self.defers = found.defers
-        self.owner = self.options.owner or found.owner
-        if not found.has_ledger:
-            named = label.label_sql(self.target.environment, found.system_identifier)
-            self._missing = [*([] if found.has_schema else [ledger.CREATE_SCHEMA]), ledger.CREATE_TABLE, named]
 
     # What is sent.
 
@@ -311,7 +313,8 @@ class MigrationSession:
         last = files[-1]
         self.send(self.settings_sql(last, "pg_catalog"), last)
         if finished:
-            self.send(ledger.durations_sql(files), last, rows=durations)
+            text = ledger.DURATIONS.format(first=files[0].version, last=last.version)
+            self.send(text, last, rows=durations)
         self.send(ledger.DEFINITION, last, rows=defined)
         self.send(ledger.DIGEST, last, rows=digest)
         self.finish()
@@ -324,7 +327,15 @@ class MigrationSession:
             )
         rows = self.rows | {file.version: (file.name, file.checksum, finished) for file in files}
         if defined != [(definition,)] or digest != [(ledger.digest(rows),)]:
-            raise ledger.changed(files)
+            suspects = [migration.name for migration in files if ledger.SCHEMA in migration.text.lower()]
+            names = ", ".join(suspects) or f"one of {files[0].name} to {last.name}"
+            raise MigrationError(
+                f"the ledger {ledger.LEDGER} was changed by a migration: {names}",
+                where=files[0].label,
+                state="Nothing of its transaction was applied.",
+                hint="Only the migration runner writes to the ledger: remove that from the file, and run "
+                "`invoke db.migrate` again.",
+            )
         seconds = {version: milliseconds / 1000 for version, milliseconds in durations}
         self.open = [
             AppliedMigration(file.version, file.name, len(file.statements), seconds[file.version])
