@@ -17,8 +17,6 @@ from dbops.migrations import files, released
 from dbops.migrations.sqlsplit import location_at
 from dbops.settings import ROOT, shown_path
 
-# A check's four columns have a fixed order: check_name, passed, expected, actual.
-NOT_FOR_CHECKS = "structure.column_order"
 _INSTALL = "In a checkout, install what pyproject.toml names under `lint`, as `uv sync --group lint` does."
 
 
@@ -154,9 +152,11 @@ def sqlfluff_findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding
     from sqlfluff.core import FluffConfig, Linter
 
     text = (ROOT / ".sqlfluff").read_text(encoding="utf-8")
+    # A check's four columns have a fixed order: check_name, passed, expected, actual.
+    not_for_checks = {"exclude_rules": "structure.column_order"}
     linters = {
         True: Linter(FluffConfig.from_string(text)),
-        False: Linter(FluffConfig.from_string(text, overrides={"exclude_rules": NOT_FOR_CHECKS})),
+        False: Linter(FluffConfig.from_string(text, overrides=not_for_checks)),
     }
     for file, sql in texts.items():
         for violation in linters[bool(schema.number(file))].lint_string(sql, fname=str(file)).get_violations():

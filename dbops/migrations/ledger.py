@@ -238,12 +238,6 @@ class LedgerStatus:
         return chosen
 
 
-def status(target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
-    """Return how a database compares with the files; may raise ServerError."""
-    with postgres.reader(target) as connection, postgres.reading(connection):
-        return read_status(connection, target, migrations)
-
-
 def read_status(connection: Connection, target: Target, migrations: tuple[Migration, ...]) -> LedgerStatus:
     """Return how the connected database compares with the files.
 

@@ -12,7 +12,7 @@ import pytest
 
 from dbops.catalog import read_expected, schema_text
 from dbops.migrations.files import discover
-from dbops.migrations.ledger import status
+from dbops.database.status import status
 from dbops.migrations.run import migrate
 from dbops.postgres import Connection
 from dbops.settings import ROOT, SCHEMA, Target

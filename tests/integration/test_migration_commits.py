@@ -10,7 +10,8 @@ import pytest
 
 from dbops.errors import MigrationError, UsageError
 from dbops.migrations.files import discover
-from dbops.migrations.ledger import State, status
+from dbops.database.status import status
+from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate, plan
 from dbops.settings import Target

@@ -10,7 +10,8 @@ import pytest
 from dbops.errors import MigrationError, PreflightError
 from dbops.migrations import ledger
 from dbops.migrations.files import discover
-from dbops.migrations.ledger import State, status
+from dbops.database.status import status
+from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate
 from dbops.settings import Target

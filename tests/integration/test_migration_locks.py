@@ -20,7 +20,8 @@ from dbops.events import Event, Message, Progress, StatementFinished
 from dbops.migrations import session
 from dbops.migrations.alone import MIGRATION_LOCK
 from dbops.migrations.files import discover
-from dbops.migrations.ledger import State, status
+from dbops.database.status import status
+from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate, plan
 from dbops.migrations.session import MigrationSession

@@ -11,7 +11,8 @@ import pytest
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
 from dbops.migrations.files import Migration, discover
-from dbops.migrations.ledger import State, status
+from dbops.database.status import status
+from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate
 from dbops.settings import Target
