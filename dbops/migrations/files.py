@@ -334,7 +334,8 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
         elif statement.begins("COPY") and _CLIENT & set(pairwise(words)):
             what = "contains COPY from or to the client, which has no data here: use INSERT or a table"
         elif text.find("--", *between) >= 0 and (late := _DIRECTIVE.search(text, *between)):
-            what, offset = "has a directive below its first statement, where it has no effect", late.start()
+            what = "has a directive below its first statement, where it has no effect"
+            offset = late.start()
         if what:
             raise InvalidFileError(what, location_at(text, offset, label))
     if not header.transactional and statements:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dbops.catalog import read_expected, schema_text
-from dbops.migrations.files import discover
 from dbops.database.status import status
+from dbops.migrations.files import discover
 from dbops.migrations.run import migrate
 from dbops.postgres import Connection
 from dbops.settings import ROOT, SCHEMA, Target

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dbops.database.status import status
 from dbops.errors import MigrationError, UsageError
 from dbops.migrations.files import discover
-from dbops.database.status import status
 from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate, plan

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dbops.database.status import status
 from dbops.errors import MigrationError, PreflightError
 from dbops.migrations import ledger
 from dbops.migrations.files import discover
-from dbops.database.status import status
 from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate

@@ -15,12 +15,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dbops.database.status import status
 from dbops.errors import DbopsError, Interrupted, MigrationError, PreflightError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished
 from dbops.migrations import session
 from dbops.migrations.alone import MIGRATION_LOCK
 from dbops.migrations.files import discover
-from dbops.database.status import status
 from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate, plan

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dbops.database.status import status
 from dbops.errors import MigrationError
 from dbops.events import Event, Message
 from dbops.migrations.files import Migration, discover
-from dbops.database.status import status
 from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate

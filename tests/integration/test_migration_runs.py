@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dbops import __version__
+from dbops.database.status import status
 from dbops.errors import MigrationError, PreflightError, ServerError, UsageError
 from dbops.events import Event, Message, Progress, StatementFinished, StepFinished, StepStarted
 from dbops.migrations.files import discover
-from dbops.database.status import status
 from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate, plan
