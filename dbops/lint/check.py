@@ -7,17 +7,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 
 from dbops.errors import UsageError
-from dbops.lint import schema, squawk, unchanged
+from dbops.lint import schema, squawk
 from dbops.lint.findings import SYNTAX_ERROR, Finding, settle
 from dbops.lint.rules import RULES, File
 from dbops.migrations import files, released
+from dbops.migrations.released import Release
 from dbops.migrations.sqlsplit import location_at
 from dbops.settings import ROOT, shown_path
 
 _INSTALL = "In a checkout, install what pyproject.toml names under `lint`, as `uv sync --group lint` does."
+
+NEXT = "Restore it, and write the change as a new migration: `invoke db.new NAME`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def lint(paths: Iterable[Path], directory: Path, *, partly: bool = False) -> Lin
     description = ""
     try:
         release = released.find(directory)
-        found += unchanged.findings(directory, release)
+        found += changes(directory, release)
         description = f"{len(release.names)}, {release.description}"
     except released.UnknownHistoryError as problem:
         complete = complete and not os.environ.get("CI")
@@ -145,6 +149,42 @@ def own_findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:
                 place = location_at(text, hit.offset, shown_path(path))
                 why, instead = hit.why or rule.why, hit.instead or rule.instead
                 yield path, Finding(place.path, place.line, place.column, rule.code, why, instead)
+
+
+def changes(directory: Path, release: Release) -> Iterator[Finding]:
+    """Yield what contradicts that released files are unchanged and new ones are numbered above them."""
+    here = {path.name: path for path in directory.glob("*.sql")}
+    new = {name: path for name, path in here.items() if name not in release.names}
+    for name in released.changed_names(directory, release):
+        shown = shown_path(directory / name)
+        before = _normalised(released.content(directory, release, name))
+        if name in here:
+            after = _normalised(here[name].read_bytes())
+            if after != before:
+                why = f"This file is released ({release.description}) and was edited; comments count."
+                old, new_lines = before.splitlines(), after.splitlines()
+                same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new_lines, strict=False)))
+                yield Finding(shown, max(1, min(same + 1, len(new_lines))), 1, "released-edited", why, NEXT)
+        else:
+            copy = next((n for n, path in new.items() if _normalised(path.read_bytes()) == before), "")
+            what = f"was renamed to {copy}" if copy else "was removed"
+            yield Finding(
+                shown, 1, 1, "released-removed", f"{name} is released ({release.description}) and {what}.", NEXT
+            )
+    highest = max((schema.number(Path(name)) for name in release.names), default=0)
+    for name, path in sorted(new.items()):
+        if 0 < schema.number(path) <= highest:
+            why = f"A new migration must be numbered above {highest:04}, the last released one ({release.description})."
+            renumber = f"Run `invoke db.new --renumber {name}`."
+            yield Finding(shown_path(path), 1, 1, "released-number", why, renumber)
+
+
+def _normalised(content: bytes) -> str:
+    """Return a text as its checksum sees it; what is not UTF-8 is compared all the same."""
+    try:
+        return files.normalise(content)
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def sqlfluff_findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:

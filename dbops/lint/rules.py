@@ -29,8 +29,7 @@ from dbops.lint.statements import (
     statements,
 )
 from dbops.migrations import files, locks, reach
-from dbops.migrations.names import qualified, stored
-from dbops.migrations.sqlsplit import leading
+from dbops.migrations.sqlsplit import leading, qualified, stored
 from dbops.migrations.tokens import form, outside
 
 

@@ -25,7 +25,7 @@ from dbops.lint.statements import (
     statements,
 )
 from dbops.migrations import files
-from dbops.migrations.names import qualified, stored
+from dbops.migrations.sqlsplit import qualified, stored
 from dbops.migrations.tokens import groups
 
 # The last file of the first release: when these run, no table is in use.

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from dbops.migrations.names import qualified
-from dbops.migrations.sqlsplit import split
+from dbops.migrations.sqlsplit import qualified, split
 from dbops.migrations.tokens import Token, form, listed, read, split_at
 
 # Names in the form of a statement.

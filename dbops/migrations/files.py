@@ -12,8 +12,7 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 
 from dbops.errors import Location, UsageError
-from dbops.migrations.names import NAME
-from dbops.migrations.sqlsplit import Statement, all_words, leading, location_at, split, without_comments
+from dbops.migrations.sqlsplit import NAME, Statement, all_words, leading, location_at, split, without_comments
 from dbops.settings import shortened, shown_path, with_unit
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")

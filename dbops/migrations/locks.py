@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dbops.migrations.files import Migration
-from dbops.migrations.names import ALTER_TABLE, NAME, VALIDATE_CONSTRAINT, qualified, stored
-from dbops.migrations.sqlsplit import without_comments
+from dbops.migrations.sqlsplit import ALTER_TABLE, NAME, VALIDATE_CONSTRAINT, qualified, stored, without_comments
 from dbops.postgres import Connection, sql_file
 
 # PostgreSQL's lock modes, the weakest first: https://www.postgresql.org/docs/current/explicit-locking.html

@@ -19,10 +19,9 @@ from dbops.events import Message
 from dbops.migrations import files
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import IndexBuild, Migration
-from dbops.migrations.names import ALTER_TABLE, TABLE, qualified, stored
 from dbops.migrations.options import LOCK_TIMEOUT
 from dbops.migrations.session import Command, MigrationSession
-from dbops.migrations.sqlsplit import without_comments
+from dbops.migrations.sqlsplit import ALTER_TABLE, TABLE, qualified, stored, without_comments
 from dbops.postgres import Connection, sql_file
 
 _MAY_BE_THERE = (

@@ -3,7 +3,8 @@
 Each statement is sent by itself, so that every failure has a position, even those for which the server reports
 none. The rules are those of PostgreSQL's scan.l and psqlscan.l, with standard_conforming_strings on:
 quotes, E'' escapes, dollar quotes, nested comments, parentheses (CREATE RULE), and BEGIN ATOMIC bodies.
-Time and memory are linear in the size of the text, whatever it contains: every repetition is possessive.
+Time and memory are linear in the size of the text, whatever it contains: every repetition is possessive. The names in
+statements are here too, in patterns and in the form that the catalog has.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ _ESCAPED_REST = re.compile(r"(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)", re.DOTALL)
 _CONTINUED = re.compile(r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+'")
 _ANY_WORD = re.compile(r"\w+")
 _LINE_END = re.compile(r"[\r\n]")
+# Names as a text writes them.
+NAME = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
+TABLE = rf"(?P<table>{NAME}(?:\s*\.\s*{NAME})?)"
+ALTER_TABLE = re.compile(
+    rf"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{TABLE}(?P<actions>.*)", re.IGNORECASE | re.DOTALL
+)
+VALIDATE_CONSTRAINT = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<constraint>{NAME})", re.IGNORECASE)
 CREATES_ROUTINE = re.compile(r"CREATE (OR REPLACE )?(FUNCTION|PROCEDURE) ")
 _KEPT_WORDS = 12
 
@@ -176,6 +184,18 @@ def without_comments(text: str) -> str:
         parts += [" " if start > position else "", " " if kind == "comment" else text[start:end]]
         position = end
     return "".join(parts)
+
+
+def stored(name: str) -> str:
+    """Return a name, or two with a dot between them, without quotes and in the case that PostgreSQL keeps."""
+    parts = [part[1:-1].replace('""', '"') if part[0] == '"' else part.lower() for part in re.findall(NAME, name)]
+    return ".".join(parts)
+
+
+def qualified(table: str) -> str:
+    """Return a table's name as PostgreSQL keeps it, with the schema public where none is written."""
+    name = stored(table)
+    return name if len(re.findall(NAME, table)) > 1 else f"public.{name}"
 
 
 def _line_ends(text: str, start: int, end: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dbops.lint import __main__ as lint
-from dbops.lint import unchanged
+from dbops.lint import check
 from dbops.migrations import released
 from dbops.migrations.released import UnknownHistoryError
 from dbops.settings import ROOT
@@ -50,7 +50,7 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "--message=Change something")
 
     def findings(self) -> list[tuple[str, int, str]]:
-        found = unchanged.findings(self.directory, released.find(self.directory))
+        found = check.changes(self.directory, released.find(self.directory))
         return [(Path(finding.path).name, finding.line, finding.rule) for finding in found]
 
     def known(self) -> tuple[str, ...]:
@@ -192,7 +192,7 @@ def test_file_that_is_gone_or_renamed_is_found(repository: Repository) -> None:
     (repository.directory / "0001_create_a.sql").unlink()
     (repository.directory / "0002_create_b.sql").rename(repository.directory / "0003_create_b.sql")
     release = released.find(repository.directory)
-    found = list(unchanged.findings(repository.directory, release))
+    found = list(check.changes(repository.directory, release))
     assert [finding.rule for finding in found] == ["released-removed", "released-removed"]
     assert "was removed" in found[0].why
     assert "was renamed to 0003_create_b.sql" in found[1].why
