@@ -255,14 +255,13 @@ def _server() -> Target:
     """Return the server that the variable names, else the one for tests on this machine, which is started."""
     environ = read_environ(os.environ)
     url, source = variable(environ, VARIABLE)
-    if url:
-        parameters = parse_url(url, source)
-    else:
+    if not url:
         from dbops import server
 
-        parameters = parse_url(server.ensure_running(environ, for_tests=True), "the server for tests")
+        return server.ensure_running(environ, for_tests=True)
+    parameters = parse_url(url, source)
     parameters.pop("dbname", None)
-    return Target(parameters, "postgres", embedded=not url)
+    return Target(parameters, "postgres")
 
 
 @contextmanager

@@ -130,7 +130,8 @@ class Verb(Task):  # type: ignore[type-arg]
             from dbops.events import Began
             from dbops.report import commands
 
-            commands.use(line.commands())
+            url, env = line.target(given) if self.on_database else (None, None)
+            commands.use(line.commands(url, env))
             for name, value in given.items():
                 if isinstance(value, str) and not value.strip():
                     positional = name in self.own and self.own[name].default is inspect.Parameter.empty
@@ -161,8 +162,6 @@ class Verb(Task):  # type: ignore[type-arg]
                 )
             own = {name: default if given[name] is None else given[name] for name, default in defaults.items()}
             if self.on_database:
-                url, env = line.target(given)
-                commands.use(line.commands(url, env))
                 own["target"] = None
                 if not own.get(self.alone):
                     target = own["target"] = run.choose(url, env, make=self.makes_server and not own.get("plan"))
@@ -267,14 +266,11 @@ class _CommandLine:
 class Run:
     """One run of a verb: the view that shows events and results, and the exit code, which a verb may set.
 
-    `details` is whether the log level is DEBUG, `last` whether nothing else is to run after it; a verb sets `quiet` if
-    an interruption is how it ends.
+    `last` is whether nothing else is to run after it; a verb sets `quiet` if an interruption is how it ends.
     """
 
     view: View
     environ: Mapping[str, str] = field(repr=False)
-    format: str
-    details: bool
     last: bool = False
     target: Target | None = None
     quiet: bool = False
@@ -305,7 +301,7 @@ class Run:
         from dbops import settings
         from dbops.events import Message
 
-        def embedded() -> str:
+        def embedded() -> Target:
             from dbops import server
 
             if make:
@@ -332,9 +328,8 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
     from dbops.errors import DbopsError, Interrupted, UsageError
     from dbops.report import commands
 
-    details = log_level == "DEBUG"
     view = report.view(format, "WARNING", report.GitHub.of(os.environ))
-    run = Run(view, {}, format, details)
+    run = Run(view, {})
     before = commands.use(commands.CommandLine())
     hidden: dict[str, str] = {}
     with _interruptible():
@@ -358,7 +353,7 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
                 view.interrupted(interrupt.state or default)
             code = FIRST_SIGNAL_CODE + interrupt.number
         except Exception as error:
-            code = view.error(_as_error(error, run))
+            code = view.error(_as_error(error, run.target, details=log_level == "DEBUG"))
         finally:
             os.environ.update(hidden)
             commands.use(before)
@@ -388,10 +383,10 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def _as_error(error: Exception, run: Run) -> DbopsError:
+def _as_error(error: Exception, target: Target | None, *, details: bool) -> DbopsError:
     """Return any other exception as an error: what the file system says of a path, or what nothing expected.
 
-    The latter has what and where, and for details the traceback.
+    The latter has what and where, and with `details` the traceback.
     """
     from dbops.errors import UnforeseenError, UsageError
     from dbops.postgres import redact
@@ -403,7 +398,6 @@ def _as_error(error: Exception, run: Run) -> DbopsError:
             where=str(error.filename),
             hint="Correct its name or its permissions, or make room, and run the task again.",
         )
-    target = run.target
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT / "dbops")] or frames
     text = traceback.format_exception_only(error)[-1].strip()
@@ -413,7 +407,7 @@ def _as_error(error: Exception, run: Run) -> DbopsError:
     return UnforeseenError(
         f"unexpected error: {shown}",
         where=f"{ours[-1].filename}:{ours[-1].lineno}",
-        notes=tuple(redact(line, target) for line in lines) if run.details and target else (),
+        notes=tuple(redact(line, target) for line in lines) if details and target else (),
         hint="This is a bug. `invoke db.status` shows how the database stands; please report the command, this"
         " message, and the traceback that --log-level DEBUG adds.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from dbops.database.inspection import Impact, look_inside
 from dbops.database.properties import Kind, parse_marker
 from dbops.errors import ConsentError, Interrupted, ServerError
 from dbops.events import Header, Report, ignore
-from dbops.settings import SCRATCH_PREFIX, Target, parse_url
+from dbops.settings import SCRATCH_PREFIX
 
-# Databases that this tool made, as their names and comments say. They hold nothing that is not elsewhere, but for one
-# that a rebuild has kept.
-_OWN = """
-SELECT d.datname, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database AS d
-WHERE (pg_catalog.starts_with(d.datname, %s) OR pg_catalog.starts_with(d.datname, 'kapman_template_'))
-  AND pg_catalog.starts_with(pg_catalog.shobj_description(d.oid, 'pg_database'), %s)
+# Databases, and the comments of those that this tool made, as their names and comments say. These hold nothing that is
+# not elsewhere, but for one that a rebuild has kept.
+_DATABASES = """
+SELECT d.datname, CASE
+    WHEN (pg_catalog.starts_with(d.datname, %s) OR pg_catalog.starts_with(d.datname, 'kapman_template_'))
+        AND pg_catalog.starts_with(c.comment, %s) THEN c.comment END
+FROM pg_catalog.pg_database AS d, pg_catalog.shobj_description(d.oid, 'pg_database') AS c (comment)
+WHERE d.datname NOT IN ('template0', 'template1')
+ORDER BY d.datname
 """
 
 
@@ -102,12 +105,14 @@ def find_loss(embedded: server.Embedded, size: int, *, report: Report = ignore) 
     """Return what the embedded server holds; a server that is stopped is started for that, and stopped again."""
     directory = str(embedded.layout.directory)
     try:
-        with server.temporarily_up(embedded, report=report) as urls:
-            with postgres.maintenance(_target(urls["postgres"])) as connection:
-                rows: list[Any] = connection.execute(_OWN, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
-            markers = {name: parse_marker(comment) for name, comment in rows}
-            own = {name for name, marker in markers.items() if marker is None or marker.kind is not Kind.KEPT}
-            found = {name: look_inside(_target(url)) for name, url in urls.items() if name not in own}
+        with server.temporarily_up(embedded, report=report) as target:
+            with postgres.maintenance(target) as connection:
+                rows: list[Any] = connection.execute(_DATABASES, [SCRATCH_PREFIX, postgres.MARKER]).fetchall()
+            found = {
+                name: look_inside(replace(target, database=name))
+                for name, comment in rows
+                if comment is None or ((marker := parse_marker(comment)) and marker.kind is Kind.KEPT)
+            }
     except ServerError as error:
         return Loss(directory, size, {}, unreadable=error.what)
     # Every server has the database postgres.
@@ -131,11 +136,6 @@ def assert_agreed(loss: Loss, agreement: Agreement) -> None:
             "removing the embedded server's databases was not confirmed",
             "Answer yes on a terminal, or run `invoke server.destroy --yes`.",
         )
-
-
-def _target(url: str) -> Target:
-    parameters = parse_url(url, "the embedded server")
-    return Target(parameters, parameters.pop("dbname"), embedded=True)
 
 
 def _missing(loss: Loss, what: str, hint: str) -> ConsentError:

@@ -29,6 +29,9 @@ SILENT = 100
 class View(ABC):
     """Shows events while a task runs, then its result or its error. Use it as a context manager around the work."""
 
+    # Whether there is a terminal to ask on.
+    can_ask = False
+
     def __init__(self, log_level: str, github: GitHub) -> None:
         self.threshold = LEVELS[log_level]
         self.github = github
@@ -99,11 +102,6 @@ class View(ABC):
         except OSError:
             self.threshold = SILENT
             hush(sys.stderr)
-
-    @property
-    def can_ask(self) -> bool:
-        """Return whether there is a terminal to ask on."""
-        return False
 
     def ask(self, question: str) -> str | None:
         """Return what the operator types, or None if there is no terminal to ask on."""

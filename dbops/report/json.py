@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from dbops.errors import DbopsError
 from dbops.events import Event, Header, Message
-from dbops.report import View, drawing, hush, plain, writing
+from dbops.report import View, drawing, plain, writing
 from dbops.report.commands import complete
 
 if TYPE_CHECKING:
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from dbops.server import ServerStatus
     from dbops.verification import Verification
 
-NAMES = {
-    "Began": "began",
-    "Header": "header",
-    "StepStarted": "step_started",
-    "Progress": "progress",
-    "StepFinished": "step_finished",
-    "Message": "message",
-    "StatementFinished": "statement",
-}
-
 
 class JsonView(View):
     """Prints JSON only, so that nothing needs to be scraped."""
@@ -45,7 +35,7 @@ class JsonView(View):
             fields = plain(event)
         if isinstance(event, Message):
             fields["text"] = complete(event.text)
-        self._line({"event": NAMES[type(event).__name__], **fields})
+        self._line({"event": drawing(event).replace("statement_finished", "statement"), **fields})
 
     def show_as(self, name: str, found: object) -> None:
         """Print a result as one JSON object: as the function of this name returns it, or its fields."""
@@ -88,11 +78,8 @@ def _drawn(name: str, found: object) -> Any:
 
 
 def _write(fields: object, stream: TextIO) -> None:
-    try:
-        # GitHub takes a line with ##[ for a command.
-        print(json.dumps(fields, ensure_ascii=False).replace("##[", "##\\u005b"), file=stream, flush=True)
-    except BrokenPipeError:
-        hush(stream)
+    # GitHub takes a line with ##[ for a command.
+    print(json.dumps(fields, ensure_ascii=False).replace("##[", "##\\u005b"), file=stream, flush=True)
 
 
 def rebuild_plan(plan: RebuildPlan) -> dict[str, object]:
@@ -192,6 +179,6 @@ def server_status(found: ServerStatus) -> dict[str, object]:
         "directory": found.directory,
         "pid": found.running.pid if found.running else None,
         "size_bytes": found.size,
-        "database_url": found.database_url,
+        "database_url": found.address.url() if found.address else "",
         "tests": server_status(found.tests) if found.tests else None,
     }

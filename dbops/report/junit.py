@@ -19,18 +19,14 @@ class JUnitView(TextView):
     """Prints the result as a JUnit document, and the rest for people; the result too if the document has a file."""
 
     def show(self, found: object, write: Callable[[str], None] | None = None) -> None:
-        """Print a document, unless `write` gets it."""
-        self.in_a_file = write is not None
-        super().show(found, write)
-
-    def show_as(self, name: str, found: object) -> None:
-        """Print a document of a verification, or draw the result."""
-        if self.in_a_file or name != "verification":
-            super().show_as(name, found)
+        """Print a verification as a document, unless `write` gets that; draw any other result."""
+        if write or not isinstance(found, Verification):
+            super().show(found, write)
             return
         self.close()
         with writing():
-            print_as_is(self.document(name, found), self.out)
+            print_as_is(xml(found), self.out)
+        self.github.verification(found)
 
     def document(self, name: str, found: object) -> str:
         """Return the result of a verification as XML, any other as it is drawn."""

@@ -95,6 +95,8 @@ class TextView(View):
         super().__init__(log_level, github)
         self.err = _Console(github, stderr=True)
         self.out = _Console(github)
+        # Where stderr is redirected the operator does not see what would be lost.
+        self.can_ask = bool(sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty())
         # What the task was said to be and to work on, which its steps and messages need not repeat.
         self._task = self._target = ""
         # What shows the step that runs: a live line on a terminal, else a heartbeat, which prints with the lock too.
@@ -163,14 +165,6 @@ class TextView(View):
         """Print one line on stderr."""
         self.close()
         _flow(self.err, Text("interrupted: "), complete(state))
-
-    @property
-    def can_ask(self) -> bool:
-        """Return whether there is a terminal to ask on.
-
-        Where stderr is redirected the operator does not see what would be lost, so both streams must be a terminal.
-        """
-        return bool(sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty())
 
     def ask(self, question: str) -> str | None:
         """Return what is typed at the terminal; None without an answer, or where there is no terminal."""
@@ -945,9 +939,9 @@ def server_status(found: ServerStatus, console: Console) -> None:
         "tests": f"a server for tests, {tests.state}, {decimal(tests.size)} in {tests.directory}" if tests else "",
     }
     facts(console, {name: text for name, text in lines.items() if text})
-    if url := found.database_url:
-        console.out(f"DATABASE_URL='{url}'")
-        console.out(f"psql '{url}'")
+    if found.address:
+        console.out(f"DATABASE_URL='{found.address.url()}'")
+        console.out(f"psql '{found.address.url()}'")
 
 
 def stopped(found: Stopped, console: Console) -> None:

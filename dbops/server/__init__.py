@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbops import settings
@@ -19,10 +18,8 @@ from dbops.server.cluster import EMBEDDED, TESTS, Cluster, Postmaster, has_ended
 from dbops.server.directory import Layout, claim, discard, locked, open_regular, remove, tail, unusable_directory
 from dbops.server.find import OLDEST, Installation, find_installations
 from dbops.server.packages import OTHER_WAYS
+from dbops.settings import ANY_PORT, NO_PORT, Target
 
-# What `up` takes instead of a port.
-ANY_PORT = 0
-NO_PORT = -1
 POLL_SECONDS = 0.2
 
 
@@ -50,23 +47,65 @@ class Embedded:
         """Return the usable installations, the preferred one first."""
         return find_installations(self.search_path)
 
+    def fitting(self) -> Installation | None:
+        """Return the installation to start the server with: one of the version that made the data, if there is any."""
+        layout = self.layout
+        return next((each for each in self.installations() if not layout.made or each.major == layout.major), None)
+
+    def unusable(self) -> ServerError:
+        """Return why no installation fits, and what to do: install one, keep the data, or start anew."""
+        found, layout = self.installations(), self.layout
+        major = layout.major
+        if not layout.made:
+            return ServerError(
+                "PostgreSQL 15 or newer with TimescaleDB is not installed",
+                where="this machine",
+                hint=f"Run `invoke server.install`. {OTHER_WAYS}",
+            )
+        anew = "To start without it, run `invoke server.destroy`, then `invoke server.up`."
+        if major is None:
+            return ServerError(
+                "the data directory is damaged: PG_VERSION does not hold a version",
+                where=str(layout.data / "PG_VERSION"),
+                hint="To keep the data, write the major version of the PostgreSQL that made it into that file, "
+                f"or restore the directory from a backup. {anew}",
+            )
+        there = " and ".join(str(installation.major) for installation in found)
+        if not found and major >= OLDEST:
+            keep = f"Run `invoke server.install`, or install PostgreSQL {major} with TimescaleDB yourself."
+        else:
+            keep = (
+                f"To keep the data, install PostgreSQL {major} with TimescaleDB; or dump the databases with it, "
+                "or run its pg_upgrade, as docs/upgrade.md says."
+            )
+        return ServerError(
+            f"the data directory was made by PostgreSQL {major}, and "
+            f"{f'only PostgreSQL {there} is' if there else 'it is not'} installed with TimescaleDB",
+            where=str(layout.data),
+            hint=f"{keep} {anew}",
+        )
+
+    def cluster(self, installation: Installation) -> Cluster:
+        """Return the server as an installation starts and stops it."""
+        configuration = EMBEDDED if self.durable else EMBEDDED + TESTS
+        return Cluster(self.layout, installation, self.durable, configuration)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
     """What there is: state is `not installed`, `no data`, `stopped`, `running` or `unusable`; size in bytes.
 
-    `problem` says why no server can start on the data, `database_url` how to reach the database that was asked for on
-    a server that runs. `tests` is the server for tests, if there is one.
+    `problem` says why no server can start on the data, `address` how to reach the database that was asked for on a
+    server that runs. `tests` is the server for tests, if there is one.
     """
 
     state: str
     directory: Path
     installation: Installation | None = None
     running: Postmaster | None = None
-    address: access.Address | None = None
+    address: Target | None = None
     size: int = 0
     problem: str = ""
-    database_url: str = ""
     tests: ServerStatus | None = None
 
 
@@ -108,8 +147,8 @@ def _changing(server: Embedded, task: str, report: Report) -> Iterator[None]:
 
 def ensure_running(
     environ: Mapping[str, str], *, for_tests: bool = False, ask: bool = False, report: Report = ignore
-) -> str:
-    """Return the URL, without a database, of the running embedded server; installs and starts it if need be.
+) -> Target:
+    """Return the maintenance database of the running embedded server; installs and starts it if need be.
 
     `for_tests` means the server for tests. `ask` lets sudo ask for a password. Raises ServerError, with the other ways
     to get a server, if it cannot.
@@ -118,7 +157,7 @@ def ensure_running(
     if not server.layout.made and not server.installations():
         install(server, ask=ask, report=report)
     if not for_tests:
-        return access.by_socket(server.layout, up(server, report=report)).url()
+        return access.by_socket(server.layout, up(server, report=report))
     tests = server.for_tests()
     running = postmaster(tests.layout.data)
     if not running or not running.ready:
@@ -128,17 +167,17 @@ def ensure_running(
         with locked(tests.layout, report):
             discard_unfit(tests)
         running = up(tests, report=report)
-    return access.by_socket(tests.layout, running).url()
+    return access.by_socket(tests.layout, running)
 
 
-def find_running(environ: Mapping[str, str]) -> str:
-    """Return the URL, without a database, of the embedded server that runs; makes and starts nothing.
+def find_running(environ: Mapping[str, str]) -> Target:
+    """Return the maintenance database of the embedded server that runs; makes and starts nothing.
 
     Raises ServerError, with the task that starts or makes one, if it does not run.
     """
     layout = Embedded.of(environ).layout
     if running := postmaster(layout.data):
-        return access.by_socket(layout, running).url()
+        return access.by_socket(layout, running)
     if layout.made:
         raise ServerError(
             "the embedded server does not run",
@@ -194,14 +233,17 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
     ends that. A running server is restarted for a change of port, unless it has sessions. Whether the port can be used
     is checked first: after a ServerError, a server that was running is still running.
     """
-    cluster, layout = _cluster(server), server.layout
+    installation, layout = server.fitting(), server.layout
+    if not installation:
+        raise server.unusable()
+    cluster = server.cluster(installation)
     claim(layout)
     with _changing(server, "server.up", report):
         made = False
         running = cluster.start() if postmaster(layout.data) else None
         listening = running.port if running and running.listens else NO_PORT
         if not running or not (port in (None, listening) or (port == ANY_PORT and running.listens)):
-            chosen = _choose_port(layout, port, report)
+            chosen = access.choose_port(layout, port, report)
             if running:
                 if sessions := access.other_sessions(access.by_socket(layout, running)):
                     raise ServerError(
@@ -210,7 +252,7 @@ def up(server: Embedded, *, port: int | None = None, report: Report = ignore) ->
                         hint="End them, or run `invoke server.down` first, which ends them too.",
                     )
                 cluster.stop()
-            version = f"PostgreSQL {cluster.installation.version}"
+            version = f"PostgreSQL {installation.version}"
             with step(report, "server", f"starting {version} in {layout.directory}") as outcome:
                 made = cluster.initialise(report)
                 running = cluster.start(chosen)
@@ -237,39 +279,35 @@ def down(server: Embedded, *, report: Report = ignore) -> Stopped:
 def status(server: Embedded, database: str = "") -> ServerStatus:
     """Return what there is, and how to reach a database on it; changes nothing."""
     layout = server.layout
-    found = server.installations()
     tests = server.for_tests() if server.durable else None
     of_tests = status(tests) if tests and tests.layout.made else None
+    installation = server.fitting()
     if not layout.made:
-        state = "no data" if found else "not installed"
-        return ServerStatus(state, layout.directory, found[0] if found else None, tests=of_tests)
-    installation = next((i for i in found if i.major == layout.major), None)
+        state = "no data" if installation else "not installed"
+        return ServerStatus(state, layout.directory, installation, tests=of_tests)
     running = postmaster(layout.data)
-    problem = "" if installation else _unusable(layout, found).what
-    address = access.preferred(layout, running) if running else None
     return ServerStatus(
-        state="running" if running else "unusable" if problem else "stopped",
+        state="running" if running else "stopped" if installation else "unusable",
         directory=layout.directory,
         installation=installation,
         running=running,
-        address=address,
+        address=replace(access.preferred(layout, running), database=database) if running else None,
         size=layout.size,
-        problem=problem,
-        database_url=address.url(database) if address else "",
+        problem="" if installation else server.unusable().what,
         tests=of_tests,
     )
 
 
 @contextmanager
-def temporarily_up(server: Embedded, *, report: Report = ignore) -> Iterator[dict[str, str]]:
-    """Yield the URLs of the server's databases, by name; a server that is not running is stopped again at the end.
+def temporarily_up(server: Embedded, *, report: Report = ignore) -> Iterator[Target]:
+    """Yield the server's maintenance database; a server that is not running is stopped again at the end.
 
     Raises ServerError if the server cannot be started.
     """
     ran = bool(postmaster(server.layout.data))
-    address = access.by_socket(server.layout, up(server, report=report))
+    running = up(server, report=report)
     try:
-        yield {name: address.url(name) for name in access.databases(address)}
+        yield access.by_socket(server.layout, running)
     finally:
         if not ran:
             down(server, report=report)
@@ -321,51 +359,6 @@ def follow_log(server: Embedded, lines: int) -> Iterator[LogLines]:
             *added, rest = rest.split("\n")
 
 
-def _choose_port(layout: Layout, port: int | None, report: Report) -> int | None:
-    """Return the port to start with, or None for the socket alone; raise ServerError if a port cannot be used.
-
-    The port of before is taken up again where none is named, or any; if it is taken, the
-    server starts without it.
-    """
-    if port == NO_PORT:
-        return None
-    if port:
-        access.check_usable(port)
-        return port
-    before = layout.port.read_text(errors="replace").strip() if layout.port.exists() else ""
-    if re.fullmatch(r"\d{1,5}", before, re.ASCII) and 0 < int(before) <= 65535:
-        try:
-            access.check_usable(int(before))
-            return int(before)
-        except ServerError as error:
-            if port is None:
-                text = f"not listening on port {before}: {error.what}"
-                report(Message("WARNING", text, "`invoke server.up --port auto` chooses another"))
-    return access.free_port() if port == ANY_PORT else None
-
-
-def _cluster(server: Embedded) -> Cluster:
-    """Return the cluster with the programs that fit its data directory; raise ServerError if there are none."""
-    found, layout = server.installations(), server.layout
-    if not layout.made:
-        if found:
-            return _on(server, found[0])
-        raise ServerError(
-            "PostgreSQL 15 or newer with TimescaleDB is not installed",
-            where="this machine",
-            hint=f"Run `invoke server.install`. {OTHER_WAYS}",
-        )
-    for installation in found:
-        if installation.major == layout.major:
-            return _on(server, installation)
-    raise _unusable(layout, found)
-
-
-def _on(server: Embedded, installation: Installation) -> Cluster:
-    configuration = EMBEDDED if server.durable else EMBEDDED + TESTS
-    return Cluster(server.layout, installation, server.durable, configuration)
-
-
 def discard_unfit(tests: Embedded) -> None:
     """Discard the data of a server for tests that no installation can start on, or that was not shut down.
 
@@ -378,38 +371,12 @@ def discard_unfit(tests: Embedded) -> None:
         discard(layout)
 
 
-def _unusable(layout: Layout, found: Sequence[Installation]) -> ServerError:
-    """Return why no installation can start on the data directory, and what to do: keep the data, or start anew."""
-    anew = "To start without it, run `invoke server.destroy`, then `invoke server.up`."
-    major = layout.major
-    if major is None:
-        return ServerError(
-            "the data directory is damaged: PG_VERSION does not hold a version",
-            where=str(layout.data / "PG_VERSION"),
-            hint="To keep the data, write the major version of the PostgreSQL that made it into that file, "
-            f"or restore the directory from a backup. {anew}",
-        )
-    there = " and ".join(str(installation.major) for installation in found)
-    if not found and major >= OLDEST:
-        keep = f"Run `invoke server.install`, or install PostgreSQL {major} with TimescaleDB yourself."
-    else:
-        keep = (
-            f"To keep the data, install PostgreSQL {major} with TimescaleDB; or dump the databases with it, "
-            "or run its pg_upgrade, as docs/upgrade.md says."
-        )
-    return ServerError(
-        f"the data directory was made by PostgreSQL {major}, and "
-        f"{f'only PostgreSQL {there} is' if there else 'it is not'} installed with TimescaleDB",
-        where=str(layout.data),
-        hint=f"{keep} {anew}",
-    )
-
-
 def _stop(server: Embedded) -> bool:
     """Stop the server if it runs, with the lock held."""
     if not postmaster(server.layout.data):
         return False
-    found = server.installations()
     # Any version's pg_ctl can stop a server.
-    fitting = [i for i in found if i.major == server.layout.major] or found
-    return _on(server, fitting[0]).stop() if fitting else bool(_cluster(server).stop())
+    found = server.installations()
+    if not found:
+        raise server.unusable()
+    return server.cluster(found[0]).stop()

@@ -6,53 +6,29 @@ import os
 import re
 import secrets
 import socket
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dbops.errors import ServerError
+from dbops.events import Message, Report
 from dbops.server.cluster import LOOPBACK, SUPERUSER, Postmaster
 from dbops.server.directory import Layout
-from dbops.settings import Target, url_of
-
-if TYPE_CHECKING:
-    from dbops.postgres import Connection
+from dbops.settings import ANY_PORT, NO_PORT, Target
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is: a socket's directory, or loopback with the file that holds the password."""
-
-    host: str
-    port: int
-    password_file: Path | None = None
-
-    def url(self, database: str = "") -> str:
-        """Return the address as DATABASE_URL; it holds no password."""
-        return url_of({**self.parameters, "dbname": database})
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """Return libpq's parameters."""
-        file = {"passfile": str(self.password_file)} if self.password_file else {}
-        return {"user": SUPERUSER, "host": self.host, "port": str(self.port), **file}
-
-    def connect(self) -> Connection:
-        """Return an autocommit connection to the maintenance database, whatever server libpq's variables name."""
-        # Loaded here: `server.status` does without.
-        from dbops import postgres
-
-        return postgres.connect(Target({**self.parameters, "hostaddr": ""}, "postgres"))
+def by_socket(layout: Layout, running: Postmaster) -> Target:
+    """Return the server's maintenance database, for accounts that may enter the socket's directory."""
+    return _target(str(layout.socket), running.port)
 
 
-def by_socket(layout: Layout, running: Postmaster) -> Address:
-    """Return the server's address on this machine, for accounts that may enter the socket's directory."""
-    return Address(str(layout.socket), running.port)
+def preferred(layout: Layout, running: Postmaster) -> Target:
+    """Return the same as it is to be shown: on loopback if the server listens there, else by the socket."""
+    if running.listens:
+        return _target(LOOPBACK, running.port, passfile=str(layout.password))
+    return by_socket(layout, running)
 
 
-def preferred(layout: Layout, running: Postmaster) -> Address:
-    """Return the address to show: on loopback if the server listens there, else the socket."""
-    return Address(LOOPBACK, running.port, layout.password) if running.listens else by_socket(layout, running)
+def _target(host: str, port: int, **more: str) -> Target:
+    return Target({"user": SUPERUSER, "host": host, "port": str(port), **more}, "postgres", embedded=True)
 
 
 def ensure_password(layout: Layout, running: Postmaster) -> None:
@@ -60,7 +36,10 @@ def ensure_password(layout: Layout, running: Postmaster) -> None:
     text = layout.password.read_text(errors="replace") if layout.password.exists() else ""
     known = re.fullmatch(r"[^:]+:\*:\*:\w+:([\w-]{20,})\s*", text, re.ASCII)
     password = known[1] if known else secrets.token_urlsafe(32)
-    with by_socket(layout, running).connect() as connection:
+    # Loaded here: `server.status` does without.
+    from dbops import postgres
+
+    with postgres.connect(by_socket(layout, running)) as connection:
         # Only the verifier is sent: a password in a statement could end up in the server's log.
         verifier = connection.pgconn.encrypt_password(password.encode(), SUPERUSER.encode(), b"scram-sha-256")
         connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{verifier.decode()}'".encode())
@@ -73,29 +52,44 @@ def ensure_password(layout: Layout, running: Postmaster) -> None:
     new.replace(layout.password)
 
 
-def other_sessions(address: Address) -> int:
+def other_sessions(server: Target) -> int:
     """Return how many clients are connected."""
+    from dbops import postgres
+
     query = """
         SELECT pid FROM pg_catalog.pg_stat_activity
         WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"""
-    with address.connect() as connection:
+    with postgres.connect(server) as connection:
         return len(connection.execute(query).fetchall())
 
 
-def databases(address: Address) -> tuple[str, ...]:
-    """Return the names of a server's databases, without its templates."""
-    query = "SELECT datname FROM pg_catalog.pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
-    with address.connect() as connection:
-        return tuple(str(name) for (name,) in connection.execute(query))
+def choose_port(layout: Layout, port: int | None, report: Report) -> int | None:
+    """Return the loopback port to start with, or None for the socket alone; ServerError if it cannot be used.
 
-
-def free_port() -> int:
-    """Return a port on loopback that nothing listens on right now."""
+    The port of before is taken up again where none is named, or any; if it is taken, the server starts without it, or
+    with a free one.
+    """
+    if port == NO_PORT:
+        return None
+    if port:
+        _check_usable(port)
+        return port
+    before = layout.port.read_text(errors="replace").strip() if layout.port.exists() else ""
+    if re.fullmatch(r"\d{1,5}", before, re.ASCII) and 0 < int(before) <= 65535:
+        try:
+            _check_usable(int(before))
+            return int(before)
+        except ServerError as error:
+            if port is None:
+                text = f"not listening on port {before}: {error.what}"
+                report(Message("WARNING", text, "`invoke server.up --port auto` chooses another"))
+    if port != ANY_PORT:
+        return None
     with socket.create_server((LOOPBACK, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def check_usable(port: int) -> None:
+def _check_usable(port: int) -> None:
     """Raise ServerError if the server could not listen on a loopback port."""
     try:
         unprivileged = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())

@@ -189,11 +189,31 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise self._failed("the embedded server did not become ready", tail(layout.log, LOG_LINES))
             time.sleep(0.05)
-        self._repair()
+        # The owner and the permissions that PostgreSQL insists on.
+        found = layout.data.stat()
+        if found.st_uid != self.account.uid:
+            # What root restored from a backup is given to the server's account; what another account has is not taken.
+            if not self.account.switch or found.st_uid != os.geteuid() or layout.data.is_symlink():
+                raise of_another_account(layout.data)
+            self.account.own(layout.data)
+        if found.st_mode & 0o777 not in (0o700, 0o750):
+            self.account.run("chmod", "700", layout.data)
         for directory in (layout.log.parent, layout.socket):
             private_directory(directory, self.account)
         self._clear_stale()
-        self._configure(port)
+        paths = {"data": layout.data, "access": layout.access, "socket": layout.socket}
+        settings = SETTINGS.format(
+            # Inside single quotes, postgresql.conf wants a quote twice.
+            **{name: str(path).replace("'", "''") for name, path in paths.items()},
+            listen=LOOPBACK if port else "",
+            port=port or SOCKET_PORT,
+            fsync="on" if self.durable else "off",
+            configuration=self.configuration,
+        )
+        for path, content in ((layout.configuration, settings), (layout.access, ACCESS)):
+            path.write_text(content)
+            # The server's account may read it, not change it.
+            path.chmod(0o644)
         options = f"-c config_file={shlex.quote(str(layout.configuration))}"
         start = ("start", "-D", layout.data, "-l", layout.log, "-o", options, "-w", "-t", str(START_SECONDS))
         if self._program("pg_ctl", *start).returncode == 0 and (running := postmaster(layout.data)):
@@ -212,18 +232,6 @@ class Cluster:
 
     def _program(self, name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return self.account.run(self.installation.binaries / name, *arguments)
-
-    def _repair(self) -> None:
-        """Give the data directory the owner and the permissions that PostgreSQL insists on."""
-        data, account = self.layout.data, self.account
-        found = data.stat()
-        if found.st_uid != account.uid:
-            # What root restored from a backup is given to the server's account; what another account has is not taken.
-            if not account.switch or found.st_uid != os.geteuid() or data.is_symlink():
-                raise of_another_account(data)
-            account.own(data)
-        if found.st_mode & 0o777 not in (0o700, 0o750):
-            account.run("chmod", "700", data)
 
     def _clear_stale(self) -> None:
         """Remove lock files whose pid now belongs to another program, once no process works in the data directory.
@@ -246,22 +254,6 @@ class Cluster:
         except PermissionError:
             pass  # It lives, under another account.
         self.account.run("rm", "-f", data / "postmaster.pid")
-
-    def _configure(self, port: int | None) -> None:
-        """Write the settings and the access rules; the server's account may read them, not change them."""
-        layout = self.layout
-        paths = {"data": layout.data, "access": layout.access, "socket": layout.socket}
-        text = SETTINGS.format(
-            # Inside single quotes, postgresql.conf wants a quote twice.
-            **{name: str(path).replace("'", "''") for name, path in paths.items()},
-            listen=LOOPBACK if port else "",
-            port=port or SOCKET_PORT,
-            fsync="on" if self.durable else "off",
-            configuration=self.configuration,
-        )
-        for path, content in ((layout.configuration, text), (layout.access, ACCESS)):
-            path.write_text(content)
-            path.chmod(0o644)
 
     def _failed(self, what: str, lines: Sequence[str], hint: str = KEEP) -> ServerError:
         return ServerError(

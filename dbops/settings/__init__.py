@@ -5,6 +5,8 @@ Functions take the environment as an argument. What they return is frozen and ex
 
 from dbops.settings.environ import Environ, read_environ, server_directory, variable
 from dbops.settings.options import (
+    ANY_PORT,
+    NO_PORT,
     choice,
     duration,
     empty,

@@ -10,6 +10,8 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|h|d|)", re.ASCII)
 # PostgreSQL keeps timeouts as milliseconds, in an integer of 32 bits.
 _SHORTEST, _LONGEST = 0.001, (2**31 - 1) / 1000
+# What a port may be besides a number from 1 to 65535.
+ANY_PORT, NO_PORT = 0, -1
 
 
 def empty(option: str) -> UsageError:
@@ -97,8 +99,8 @@ def names(option: str, value: str) -> tuple[str, ...]:
 
 
 def port_number(option: str, value: str) -> int:
-    """Return an option's TCP port: 0 for `auto`, -1 for `none`. Raises UsageError if it is invalid."""
-    words = {"auto": 0, "none": -1}
+    """Return an option's TCP port: ANY_PORT for `auto`, NO_PORT for `none`. Raises UsageError if it is invalid."""
+    words = {"auto": ANY_PORT, "none": NO_PORT}
     if value in words:
         return words[value]
     if re.fullmatch(r"\d{1,5}", value, re.ASCII) and int(value) <= 65535:

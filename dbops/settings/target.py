@@ -87,12 +87,12 @@ class Target:
 
 def choose_target(
     environ: Mapping[str, str],
-    embedded_url: Callable[[], str],
+    embedded: Callable[[], Target],
     *,
     url: str | None = None,
     env: str | None = None,
 ) -> Target:
-    """Return the database to work on; `embedded_url` starts the embedded server and returns its URL.
+    """Return the database to work on; `embedded` starts the embedded server and returns a database on it.
 
     `url` and `env` are options, None if not given. It comes from the first that is set: `url`, DATABASE_URL,
     PGSERVICE, the variables of libpq that name a place, the embedded server. What a URL or a service leaves open is
@@ -109,13 +109,13 @@ def choose_target(
     if service:
         parameters = {**_service(service, environ, source), **parameters}
     places = [] if address or service else [variable(environ, name)[1] for name in _PLACE if name in environ]
-    embedded = not (address or service or places)
-    if embedded:
-        parameters, source = parse_url(embedded_url(), "the embedded server"), "--url"
+    named = bool(address or service or places)
+    if not named:
+        parameters, source = dict(embedded().parameters), "--url"
     else:
         source = ", ".join(places) or source
         parameters = _from_variables(environ, parameters)
-    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if embedded or chosen else "")
+    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if chosen or not named else "")
     if not database:
         if places:
             raise UsageError(
@@ -131,7 +131,7 @@ def choose_target(
     check_database_name(database, source)
     _check_values(parameters, source)
     parameters["client_encoding"] = "UTF8"
-    return Target(parameters, database, environment, embedded, source=source)
+    return Target(parameters, database, environment, embedded=not named, source=source)
 
 
 def unused_variables(environ: Mapping[str, str]) -> list[str]:

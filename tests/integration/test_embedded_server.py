@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,7 @@ def with_data(embedded: server.Embedded) -> None:
 
 def query(embedded: server.Embedded, statement: str, *values: object) -> Any:
     """Run one statement on the embedded server and return its first value."""
-    with psycopg.connect(
-        access.by_socket(embedded.layout, running(embedded)).url("postgres"), autocommit=True
-    ) as session:
+    with psycopg.connect(access.by_socket(embedded.layout, running(embedded)).url(), autocommit=True) as session:
         cursor = session.execute(statement.encode(), values)
         rows: list[Any] = cursor.fetchall() if cursor.description else [(None,)]
     return rows[0][0]
@@ -73,9 +72,9 @@ def running(embedded: server.Embedded) -> Postmaster:
 
 def address(embedded: server.Embedded) -> str:
     """Return the URL that `server.status` shows, for the database postgres."""
-    shown = server.status(embedded).address
+    shown = server.status(embedded, "postgres").address
     assert shown
-    return shown.url("postgres")
+    return shown.url()
 
 
 def show(embedded: server.Embedded, name: str) -> Any:
@@ -276,7 +275,7 @@ def test_password_stays_the_same_over_a_restart(embedded: server.Embedded) -> No
 
 def test_port_restarts_an_idle_server_and_refuses_to_end_sessions(embedded: server.Embedded) -> None:
     first = server.up(embedded)
-    with psycopg.connect(access.by_socket(embedded.layout, first).url("postgres")):
+    with psycopg.connect(access.by_socket(embedded.layout, first).url()):
         with pytest.raises(ServerError, match="would end 1 session"):
             server.up(embedded, port=0)
         assert postmaster(embedded.layout.data) == first
@@ -303,18 +302,18 @@ def test_port_that_cannot_be_used_leaves_a_running_server_as_it_is(embedded: ser
 
 
 def test_port_is_remembered_until_it_is_given_up(embedded: server.Embedded) -> None:
-    port = server.up(embedded, port=server.ANY_PORT).port
+    port = server.up(embedded, port=settings.ANY_PORT).port
     server.down(embedded)
     assert server.up(embedded).port == port
-    assert server.up(embedded, port=server.ANY_PORT).port == port
+    assert server.up(embedded, port=settings.ANY_PORT).port == port
     psycopg.connect(address(embedded)).close()
-    assert not server.up(embedded, port=server.NO_PORT).listens
+    assert not server.up(embedded, port=settings.NO_PORT).listens
     server.down(embedded)
     assert not server.up(embedded).listens
 
 
 def test_remembered_port_that_is_taken_by_now_does_not_keep_the_server_down(embedded: server.Embedded) -> None:
-    port = server.up(embedded, port=server.ANY_PORT).port
+    port = server.up(embedded, port=settings.ANY_PORT).port
     server.down(embedded)
     said: list[Event] = []
     with socket.create_server(("127.0.0.1", port)):
@@ -331,7 +330,7 @@ def test_garbage_in_the_files_of_port_and_password_is_as_if_they_were_not_there(
     embedded.layout.port.write_bytes(content)
     embedded.layout.password.write_bytes(content)
     assert not server.up(embedded).listens
-    assert server.up(embedded, port=server.ANY_PORT).listens
+    assert server.up(embedded, port=settings.ANY_PORT).listens
     psycopg.connect(address(embedded)).close()
 
 
@@ -461,7 +460,7 @@ def labelled(embedded: server.Embedded, environment: str, rows: int) -> str:
     """Make a database of an environment on the embedded server, with rows, and return its name."""
     name = f"kapman_{environment}"
     query(embedded, f"CREATE DATABASE {name}")
-    url = access.by_socket(embedded.layout, running(embedded)).url(name)
+    url = replace(access.by_socket(embedded.layout, running(embedded)), database=name).url()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA dbops")
         connection.execute("CREATE TABLE precious AS SELECT generate_series(1, %s)", [rows])
@@ -516,7 +515,7 @@ def test_destroy_of_a_server_with_a_database_that_this_tool_did_not_build_needs_
 ) -> None:
     server.up(embedded)
     query(embedded, "CREATE DATABASE shop")
-    url = access.by_socket(embedded.layout, running(embedded)).url("shop")
+    url = replace(access.by_socket(embedded.layout, running(embedded)), database="shop").url()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE orders AS SELECT 1 AS id")
     done = destroy(embedded, "--yes")
@@ -908,7 +907,7 @@ def test_looking_for_the_server_neither_makes_nor_starts_it(fresh: server.Embedd
     assert [path.name for path in fresh.layout.directory.iterdir()] == ["data"]
     fresh.layout.marker.touch()
     server.up(fresh)
-    with psycopg.connect(server.find_running(environ) + "&dbname=postgres") as connection:
+    with psycopg.connect(server.find_running(environ).url()) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 

@@ -6,7 +6,7 @@ import pytest
 from dbops import settings
 from dbops.errors import UsageError
 
-EMBEDDED = "postgresql:///?host=/run/kapman"
+EMBEDDED = settings.Target({"host": "/run/kapman"}, "postgres", embedded=True)
 
 
 def choose(environ: dict[str, str] | None = None, **flags: Any) -> settings.Target:
@@ -37,7 +37,7 @@ def test_url_flag_beats_database_url() -> None:
 
 
 def test_embedded_server_is_not_started_when_a_url_is_given() -> None:
-    def start() -> str:
+    def start() -> settings.Target:
         raise AssertionError("started")
 
     assert settings.choose_target({"DATABASE_URL": "postgresql://h/one"}, start).database == "one"
