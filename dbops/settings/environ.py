@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dbops.errors import UsageError
@@ -55,45 +55,45 @@ def read_environ(environ: Mapping[str, str], directory: Path | None = None) -> E
     sources: dict[str, str] = {}
     used: set[str] = set()
     for where, name, text, literal in _read_variables(path):
-        names = [] if literal else re.findall(r"\$\{(\w+)", text)
-        values[name] = _expanded(text, {**values, **environ}, where) if names else text
-        used.update(names)
+        if not literal and re.search(r"\$\{\w", text):
+            from dotenv.variables import Variable, parse_variables
+
+            parts, there = list(parse_variables(text)), {**values, **environ}
+            for part in parts:
+                if isinstance(part, Variable):
+                    used.add(part.name)
+                    if part.default is None and not there.get(part.name):
+                        raise UsageError(
+                            f"the settings file uses the variable {part.name}, which is not set",
+                            where=where,
+                            hint=f"Set {part.name} in the environment or in a line above, or write the text in single"
+                            " quotes.",
+                        )
+            text = "".join(part.resolve(there) for part in parts)
+        values[name] = text
         if name not in environ:
             sources[name] = where
     unread = []
     for name, where in sources.items():
         known = [*_READ, *(libpq_variables() if name.startswith("PG") else {})]
         if name not in used and name not in known:
-            import difflib
-
-            similar = difflib.get_close_matches(name.upper(), [*_READ, *libpq_variables()], 1, 0.8)
-            meant = f": perhaps {similar[0]} is meant" if similar else ""
+            meant = _meant(name.upper(), [*_READ, *libpq_variables()], 0.8)
             unread.append(f"{where}: no setting is called {name}{meant}")
     for name in environ:
         # Others have names of their own, which only resemble these.
         if name.startswith(("KAPMAN_", "DATAB")) and name not in _READ:
-            import difflib
-
             wanted = [known for known in _READ if known[:5] == name[:5] and known not in environ]
-            if similar := difflib.get_close_matches(name, wanted, 1, 0.7 if name.startswith("KAPMAN_") else 0.9):
-                unread.append(f"the environment: no setting is called {name}: perhaps {similar[0]} is meant")
+            if meant := _meant(name, wanted, 0.7 if name.startswith("KAPMAN_") else 0.9):
+                unread.append(f"the environment: no setting is called {name}{meant}")
     return Environ({**values, **environ}, sources, tuple(unread))
 
 
-def _expanded(text: str, environ: Mapping[str, str], where: str) -> str:
-    """Return a value with the variables that it names."""
-    from dotenv.variables import Variable, parse_variables
+def _meant(name: str, names: Sequence[str], similarity: float) -> str:
+    """Return which of some names a misspelled one is like, as the end of a sentence, else nothing."""
+    import difflib
 
-    found = ""
-    for part in parse_variables(text):
-        if isinstance(part, Variable) and part.default is None and not environ.get(part.name):
-            raise UsageError(
-                f"the settings file uses the variable {part.name}, which is not set",
-                where=where,
-                hint=f"Set {part.name} in the environment or in a line above, or write the text in single quotes.",
-            )
-        found += part.resolve(environ)
-    return found
+    found = difflib.get_close_matches(name, names, 1, similarity)
+    return f": perhaps {found[0]} is meant" if found else ""
 
 
 def _read_variables(path: Path) -> list[tuple[str, str, str, bool]]:
