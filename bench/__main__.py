@@ -1,6 +1,6 @@
 """Measure, print one table, and write it down.
 
-python -m bench                  everything: writes docs/benchmarks.md and .json, failed rows named
+python -m bench                  everything: writes docs/benchmarks.md, failed rows named
 python -m bench --quick          the rows for everyday use, few runs each, nothing written
 python -m bench --only verify    the groups of these names, separated by commas, nothing written
 python -m bench --quick --beside PATH
@@ -75,7 +75,6 @@ def main() -> int:
             **{peer.name: peer.version for peer in others},
         }
         (ROOT / "docs" / "benchmarks.md").write_text(report.page(rows, missing, versions))
-        (ROOT / "docs" / "benchmarks.json").write_text(report.document(rows, missing, versions))
     # Another tool that fails is only named.
     return 1 if any(row.failed.keys() - {peer.name for peer in others} for row in rows) else 0
 

@@ -1,12 +1,11 @@
-"""The results as one table, as a page and as JSON, with the targets and whether they are met."""
+"""The results as one table and as a page, with the targets and whether they are met."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bench.measure import Row
@@ -79,18 +78,6 @@ def page(rows: Sequence[Row], missing: Mapping[str, str], versions: Mapping[str,
     """Return docs/benchmarks.md."""
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"{INTRODUCTION}\n{_when_and_where()}. {listed}.\n\n{markdown(rows, missing)}"
-
-
-def document(rows: Sequence[Row], missing: Mapping[str, str], versions: Mapping[str, str]) -> str:
-    """Return docs/benchmarks.json: every run of every contender, in seconds and megabytes."""
-    data = {
-        "measured": _when_and_where(),
-        "versions": dict(versions),
-        "left_out": dict(missing),
-        "rows": [asdict(row) for row in rows],
-        "targets": [asdict(goal) for goal in judge(rows)],
-    }
-    return json.dumps(data, indent=2) + "\n"
 
 
 def _when_and_where() -> str:

@@ -14,6 +14,7 @@ import sys
 # Little is imported before signals are answered.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import NoReturn
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from invoke.exceptions import ParseError
     from invoke.parser.context import ParserContext
     from invoke.program import Program
+
+    Handler = Callable[[int, FrameType | None], object] | int | None
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FIRST_SIGNAL_CODE = 128
@@ -95,8 +98,9 @@ def prepare(namespace: Collection) -> None:
     running = program()
     if running is None:
         return
-    _prepare_standard_streams()
-    end_on_signals()
+    if running is not _kapman:
+        _prepare_standard_streams()
+        end_on_signals()
     # A list or a help whose reader is gone ends without a word, as with other programs; a verb says more.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     from invoke.exceptions import ParseError
@@ -227,16 +231,23 @@ def _prepare_standard_streams() -> None:
 
 
 def end_on_signals() -> None:
-    """End with a sentence on a signal; those that the caller ignores stay ignored."""
+    """End with a sentence on a signal."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         # Nothing runs that would have to clean up: this is before, between and after verbs.
         os.write(2, b"interrupted: no task was running.\n")
         os._exit(FIRST_SIGNAL_CODE + number)
 
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end)
+    answer_signals(end)
+
+
+def answer_signals(handler: Handler) -> dict[int, Handler]:
+    """Answer signals with a handler, and return the handlers of before; those that the caller ignores stay ignored."""
+    found: dict[int, Handler] = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: previous for number, previous in found.items() if previous != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handler)
+    return before
 
 
 def _end_unwritten(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -20,7 +20,7 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from dbops import cli
-from dbops.cli import FIRST_SIGNAL_CODE, SIGNALS
+from dbops.cli import FIRST_SIGNAL_CODE
 
 # Heavy modules are imported when a verb runs, not when Invoke lists them.
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Verb(Task):  # type: ignore[type-arg]
     name, unless the option `alone` is given, which needs none; `begins` is what is said of it before the body runs, as
     in Verify. A verb that `makes_server` makes and starts the embedded server where no other is named, but for --plan.
     One that only reads has a `deadline` in seconds, which --timeout changes; with --plan its own --timeout is one.
-    `apart` has for an option those that would do nothing beside it, and cannot be given with it. `state` says what an
+    `apart` names for an option those that would do nothing beside it, and cannot be given with it. `state` says what an
     interruption leaves behind if nothing else does.
     """
 
@@ -70,7 +70,7 @@ class Verb(Task):  # type: ignore[type-arg]
         begins: str = "",
         makes_server: bool = False,
         alone: str = "",
-        apart: Mapping[str, tuple[str, ...]] | None = None,
+        apart: Mapping[str, str] | None = None,
         deadline: int = 0,
         state: str = "",
     ) -> None:
@@ -78,7 +78,7 @@ class Verb(Task):  # type: ignore[type-arg]
         self.begins = begins
         self.makes_server = makes_server
         self.alone = alone
-        self.apart = [(option, other) for option, others in (apart or {}).items() for other in others]
+        self.apart = [(option, other) for option, others in (apart or {}).items() for other in others.split()]
         self.deadline = deadline
         self.state = state
         # What the verb is called on the command line of this project.
@@ -332,55 +332,41 @@ def running(format: str, log_level: str, *, formats: tuple[str, ...] = FORMATS, 
     run = Run(view, {})
     before = commands.use(commands.CommandLine())
     hidden: dict[str, str] = {}
-    with _interruptible():
-        try:
-            settings.choice("format", format, formats, "--format")
-            settings.choice("log level", log_level, LOG_LEVELS, "--log-level")
-            view.threshold = report.LEVELS[log_level]
-            run.environ = settings.read_environ(os.environ)
-            hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
-            with view:
-                yield run
-            code = run.code
-        except UnicodeError as error:
-            problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
-            code = view.error(problem)
-        except DbopsError as error:
-            code = view.error(error)
-        except Interrupted as interrupt:
-            if not run.quiet:
-                default = state or "the task did not finish; `invoke db.status` shows how things stand."
-                view.interrupted(interrupt.state or default)
-            code = FIRST_SIGNAL_CODE + interrupt.number
-        except Exception as error:
-            code = view.error(_as_error(error, run.target, details=log_level == "DEBUG"))
-        finally:
-            os.environ.update(hidden)
-            commands.use(before)
-    if code:
-        raise Exit(code=code)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Raise Interrupted on a signal, a lost terminal among them, so that everything that runs can clean up.
-
-    Signals that the caller ignores stay ignored.
-    """
+    handlers: dict[int, cli.Handler] = {}
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        from dbops.errors import Interrupted
-
         raise Interrupted(number)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
-        for number in before:
-            signal.signal(number, interrupt)
-        yield
+        # A lost terminal too is answered, so that everything that runs can clean up.
+        handlers = cli.answer_signals(interrupt)
+        settings.choice("format", format, formats, "--format")
+        settings.choice("log level", log_level, LOG_LEVELS, "--log-level")
+        view.threshold = report.LEVELS[log_level]
+        run.environ = settings.read_environ(os.environ)
+        hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+        with view:
+            yield run
+        code = run.code
+    except UnicodeError as error:
+        problem = UsageError(f"text in a wrong encoding: {error}", where="the options", hint="Use UTF-8 text.")
+        code = view.error(problem)
+    except DbopsError as error:
+        code = view.error(error)
+    except Interrupted as interrupted:
+        if not run.quiet:
+            default = state or "the task did not finish; `invoke db.status` shows how things stand."
+            view.interrupted(interrupted.state or default)
+        code = FIRST_SIGNAL_CODE + interrupted.number
+    except Exception as error:
+        code = view.error(_as_error(error, run.target, details=log_level == "DEBUG"))
     finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+        os.environ.update(hidden)
+        commands.use(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if code:
+        raise Exit(code=code)
 
 
 def _as_error(error: Exception, target: Target | None, *, details: bool) -> DbopsError:

@@ -95,7 +95,8 @@ class GitHub:
     def error(self, error: DbopsError) -> None:
         """Show an error, at its line if it has one."""
         notes = "".join(f"\n{note}" for note in error.notes)
-        self._annotate("kapman-dbops", complete(f"{error.what}{notes}\nhint: {error.advice}"), error.location)
+        text = complete(f"{error.what}{notes}\nhint: {error.advice}")
+        self._command("error", text, "kapman-dbops", error.location)
 
     def verification(self, result: Verification) -> None:
         """Show the failed checks as errors, those of parts of a missing table last, and all of them as a table."""
@@ -103,14 +104,15 @@ class GitHub:
         for check in sorted(result.failed, key=parts.__contains__)[:SHOWN_ERRORS]:
             path = check.file if check.change else f"{CHECKS}/{check.file}"
             location = check.location or Location(path, 1, 1, "")
-            self._annotate(check.name, f"expected {_value(check.expected)}, actual {_value(check.actual)}", location)
+            text = f"expected {_value(check.expected)}, actual {_value(check.actual)}"
+            self._command("error", text, check.name, location)
         rows = [(check.file, check.name, _value(check.expected), _value(check.actual)) for check in result.failed]
         self._append(f"db.verify: {result.summary}", ("file", "check", "expected", "actual"), rows)
 
     def lint_result(self, result: LintResult) -> None:
         """Show each finding of lint at its line."""
         for finding in result.findings:
-            self._annotate(finding.rule, complete(finding.message), finding.location)
+            self._command("error", complete(finding.message), finding.rule, finding.location)
 
     def drift(self, result: Drift) -> None:
         """Show the objects that differ as a table, and their diff."""
@@ -151,19 +153,18 @@ class GitHub:
             with Path(self.summary).open("a", encoding="utf-8", errors="replace") as file:
                 file.write("\n".join(lines) + "\n")
         except OSError as error:
-            self._command("warning", {}, f"cannot write the step summary: {error.strerror}")
+            self._command("warning", f"cannot write the step summary: {error.strerror}")
 
-    def _annotate(self, title: str, message: str, location: Location | None) -> None:
-        properties = {"title": title}
+    def _command(self, name: str, message: str, title: str = "", location: Location | None = None) -> None:
+        """Print a workflow command; on stderr, which GitHub reads too, so that stdout stays the result's."""
+        if not self.active:
+            return
+        properties = {"title": title} if title else {}
         if location:
             properties |= {"file": location.path, "line": str(location.line), "col": str(location.column)}
-        self._command("error", properties, message)
-
-    def _command(self, name: str, properties: dict[str, str], message: str) -> None:
-        """Print a workflow command; on stderr, which GitHub reads too, so that stdout stays the result's."""
-        if self.active:
-            sys.stderr.write(f"{command(name, properties, message)}\n")
-            sys.stderr.flush()
+        given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+        sys.stderr.write(f"::{name}{' ' if given else ''}{given}::{_escaped(message)}\n")
+        sys.stderr.flush()
 
 
 class Log:
@@ -197,12 +198,6 @@ class Log:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def command(name: str, properties: Mapping[str, str], message: str) -> str:
-    """Return a workflow command, in one line."""
-    given = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
-    return f"::{name}{' ' if given else ''}{given}::{_escaped(message)}"
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What people see: the view with its live progress, and how each result is drawn.
+"""What people see: the view with the step that runs, and how each result is drawn.
 
 Every task has one look: what it works on, its steps, tables with aligned columns, one line with the result, what to do
 next. A line begins with its state in a column of its own; colour only repeats what a word says.
@@ -32,6 +32,8 @@ from dbops.report.github import GitHub
 from dbops.settings import is_scratch_name
 
 if TYPE_CHECKING:
+    from rich.live import Live
+
     from dbops.catalog.drift import Drift, ObjectDrift
     from dbops.database.consent import Replacement
     from dbops.database.existing import Rehearsal, Trial
@@ -47,10 +49,9 @@ if TYPE_CHECKING:
     from dbops.migrations.ledger import LedgerStatus
     from dbops.migrations.run import MigrationPlan, MigrationResult
     from dbops.postgres import Session
-    from dbops.report.live import LiveLine
     from dbops.server import LogLines, ServerStatus, Stopped
     from dbops.server.find import Installation
-    from dbops.verification import Check, Verification
+    from dbops.verification import Verification
 
 HEARTBEAT_SECONDS = 5.0
 # The width of a pipe or a file, where text is not wrapped.
@@ -99,8 +100,10 @@ class TextView(View):
         self.can_ask = bool(sys.stdin and sys.stderr and sys.stdin.isatty() and sys.stderr.isatty())
         # What the task was said to be and to work on, which its steps and messages need not repeat.
         self._task = self._target = ""
-        # What shows the step that runs: a live line on a terminal, else a heartbeat, which prints with the lock too.
-        self._step: LiveLine | _Heartbeat | None = None
+        # The step that runs, and what shows it: a live line on a terminal, else a heartbeat, which prints with the
+        # lock.
+        self._step: _Step | None = None
+        self._display: Live | _Heartbeat | None = None
         self.lock = threading.RLock()
         self.spoke = 0.0
 
@@ -119,17 +122,18 @@ class TextView(View):
                     globals()[f"{drawing(event.about)}_header"](event.about, self.err)
                 case events.StepStarted():
                     self.close()
+                    self._step = _Step(event)
                     if self.err.is_terminal and not self.err.is_dumb_terminal:
-                        # rich.progress takes a while to import, and only a terminal shows it.
-                        from dbops.report.live import LiveLine
+                        # rich.live takes a while to import, and only a terminal shows it.
+                        from rich.live import Live
 
-                        self._step = LiveLine(self.err, event)
+                        self._display = Live(console=self.err, transient=True, get_renderable=self._step.live_line)
                     else:
-                        self._step = _Heartbeat(self, event)
-                    self._step.start()
+                        self._display = _Heartbeat(self, self._step)
+                    self._display.start()
                 case events.Progress():
                     if self._step:
-                        self._step.show(event.done, event.item)
+                        self._step.done, self._step.item = event.done, event.item
                 case events.StepFinished():
                     self.close()
                     # The result of the task says what its own step did.
@@ -186,25 +190,43 @@ class TextView(View):
     def close(self) -> None:
         """End the live line or the heartbeat."""
         with self.lock:
-            if self._step:
-                self._step.stop()
-            self._step = None
+            if self._display:
+                self._display.stop()
+            self._step = self._display = None
+
+
+class _Step:
+    """A step that runs, in words: how many of its items are complete, which one is at work, how long it takes."""
+
+    def __init__(self, step: events.StepStarted) -> None:
+        self._step = step
+        self._began = time.monotonic()
+        self.done, self.item = 0, step.detail
+
+    def words(self, *, item_last: bool = False) -> str:
+        """Return it in a line."""
+        seconds, total = time.monotonic() - self._began, self._step.total
+        counted = [f"{self.done} of {total}"] if total else []
+        item = [self.item] if self.item else []
+        times = [f"{seconds:.0f} s so far"]
+        if total and self.done:
+            times.append(f"about {seconds / self.done * (total - self.done):.0f} s to go")
+        parts = [*counted, *times, *item] if item_last else [*counted, *item, *times]
+        return f"{self._step.step:<9} {', '.join(parts)}"
+
+    def live_line(self) -> Text:
+        """Return it for a terminal, which does not wrap it: where it is too long, the name of the item is cut."""
+        words = shown(self.words(item_last=True))
+        return Text.assemble("  ", ("...", STYLES["..."]), f"     {words}", no_wrap=True, overflow="ellipsis")
 
 
 class _Heartbeat(threading.Thread):
     """Says in a log how far a step is, whenever nothing was said for a while."""
 
-    def __init__(self, view: TextView, step: events.StepStarted) -> None:
+    def __init__(self, view: TextView, step: _Step) -> None:
         super().__init__(daemon=True)
-        self._view = view
-        self._step = step
-        self._began = time.monotonic()
-        self._done, self._item = 0, step.detail
+        self._view, self._step = view, step
         self._stopped = threading.Event()
-
-    def show(self, done: int, item: str) -> None:
-        """Take up how many items are complete, and which one is at work."""
-        self._done, self._item = done, item
 
     def stop(self) -> None:
         """Say nothing more, with the view's lock held."""
@@ -215,16 +237,10 @@ class _Heartbeat(threading.Thread):
         pause = HEARTBEAT_SECONDS
         while not self._stopped.wait(pause):
             with self._view.lock:
-                silence = time.monotonic() - self._view.spoke
-                pause = HEARTBEAT_SECONDS - silence if silence < HEARTBEAT_SECONDS else HEARTBEAT_SECONDS
-                if pause < HEARTBEAT_SECONDS or self._stopped.is_set():
-                    continue
-                seconds, total = time.monotonic() - self._began, self._step.total
-                parts = [f"{self._done} of {total}"] if total else []
-                parts += filter(None, [self._item, f"{seconds:.0f} s so far"])
-                if total and self._done:
-                    parts.append(f"about {seconds / self._done * (total - self._done):.0f} s to go")
-                say(self._view.err, "...", f"{self._step.step:<9} {', '.join(parts)}")
+                pause = HEARTBEAT_SECONDS - (time.monotonic() - self._view.spoke)
+                if pause <= 0 and not self._stopped.is_set():
+                    pause = HEARTBEAT_SECONDS
+                    say(self._view.err, "...", self._step.words())
 
 
 class _Console(Console):
@@ -764,9 +780,33 @@ def verification(result: Verification, console: Console) -> None:
         return
     parts = result.failed_parts
     telling = [check for check in result.failed if check not in parts]
+    fates = {
+        "missing": "is in {}, but does not exist",
+        "extra": "exists, but is not in {}",
+        "changed": "differs from {}:",
+    }
+    headings = ("check", "expected", "actual")
     for file, group in groupby(telling, key=lambda check: check.file):
         say(console, "FAIL", file)
-        _failures(tuple(group), console)
+        others = []
+        for check in group:
+            if not check.change:
+                others.append(check)
+                continue
+            label = Text.assemble("    ", (f"{check.change:<8}", STYLES[check.change]), " ")
+            _flow(console, label, f"{check.name} {fates[check.change].format(file)}")
+            if check.change == "changed":
+                _differing((*_signed("-", check.expected), *_signed("+", check.actual)), console, indent=6)
+        cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
+        width = 4 + sum(2 + max(map(len, column)) for column in zip(headings, *cells, strict=True))
+        if width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
+            table(console, dict.fromkeys(headings, "left"), cells, indent=4)
+        else:
+            for name, expected, actual in cells:
+                _flow(console, Text("    "), name)
+                facts(console, {"expected": expected, "actual": actual}, indent=6, width=9)
+        for location in (check.location for check in others if check.location):
+            unwrapped(console, f"  --> {location}\n{location.excerpt()}\n")
     for name, number in Counter(parts.values()).items():
         fail = f"{count(number, 'check')} of its parts {does(number, 'fail')} too"
         say(console, "FAIL", f"{name} is missing, and so {fail}")
@@ -797,33 +837,6 @@ def _nothing_applied(console: Console, expected: str, counted: str = "") -> None
 def _counted(result: Verification) -> str:
     server = sum(check.seconds for check in result.checks)
     return f"{result.summary} in {result.seconds:.2f} s, {server * 1000:.0f} ms of it in the server"
-
-
-def _failures(failed: tuple[Check, ...], console: Console) -> None:
-    """Draw what failed in one file: in columns where they fit, else one below the other; an extra object is one row."""
-    others = [check for check in failed if not check.change]
-    fates = {
-        "missing": "is in {}, but does not exist",
-        "extra": "exists, but is not in {}",
-        "changed": "differs from {}:",
-    }
-    for check in failed:
-        if check.change:
-            label = Text.assemble("    ", (f"{check.change:<8}", STYLES[check.change]), " ")
-            _flow(console, label, f"{check.name} {fates[check.change].format(check.file)}")
-        if check.change == "changed":
-            _differing((*_signed("-", check.expected), *_signed("+", check.actual)), console, indent=6)
-    headings = ("check", "expected", "actual")
-    cells = [(shown(check.name), value(check.expected), value(check.actual)) for check in others]
-    width = 4 + sum(2 + max(map(len, column)) for column in zip(headings, *cells, strict=True))
-    if cells and width <= min(console.width, WIDEST) and not any("\n" in cell for row in cells for cell in row):
-        table(console, dict.fromkeys(headings, "left"), cells, indent=4)
-    else:
-        for name, expected, actual in cells:
-            _flow(console, Text("    "), name)
-            facts(console, {"expected": expected, "actual": actual}, indent=6, width=9)
-    for location in (check.location for check in others if check.location):
-        unwrapped(console, f"  --> {location}\n{location.excerpt()}\n")
 
 
 def lint_result(result: LintResult, console: Console) -> None:

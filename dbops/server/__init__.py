@@ -365,9 +365,8 @@ def discard_unfit(tests: Embedded) -> None:
     Without durability it may be damaged after a crash of the machine. The lock must be held.
     """
     layout = tests.layout
-    fits = layout.major in {installation.major for installation in tests.installations()}
-    stale = layout.made and not postmaster(layout.data) and (layout.data / "postmaster.pid").exists()
-    if layout.made and (not fits or stale) and has_ended(layout.data):
+    stale = not postmaster(layout.data) and (layout.data / "postmaster.pid").exists()
+    if layout.made and (stale or not tests.fitting()) and has_ended(layout.data):
         discard(layout)
 
 

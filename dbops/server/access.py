@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from dbops.errors import ServerError
@@ -17,18 +18,15 @@ from dbops.settings import ANY_PORT, NO_PORT, Target
 
 def by_socket(layout: Layout, running: Postmaster) -> Target:
     """Return the server's maintenance database, for accounts that may enter the socket's directory."""
-    return _target(str(layout.socket), running.port)
+    parameters = {"user": SUPERUSER, "host": str(layout.socket), "port": str(running.port)}
+    return Target(parameters, "postgres", embedded=True)
 
 
 def preferred(layout: Layout, running: Postmaster) -> Target:
     """Return the same as it is to be shown: on loopback if the server listens there, else by the socket."""
-    if running.listens:
-        return _target(LOOPBACK, running.port, passfile=str(layout.password))
-    return by_socket(layout, running)
-
-
-def _target(host: str, port: int, **more: str) -> Target:
-    return Target({"user": SUPERUSER, "host": host, "port": str(port), **more}, "postgres", embedded=True)
+    target = by_socket(layout, running)
+    loopback = {"host": LOOPBACK, "passfile": str(layout.password)} if running.listens else {}
+    return replace(target, parameters={**target.parameters, **loopback})
 
 
 def ensure_password(layout: Layout, running: Postmaster) -> None:
