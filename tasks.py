@@ -46,7 +46,7 @@ Timeout = Annotated[
 # db: the four steps, alone and as one
 
 
-@task(klass=Verb, makes_server=True, apart={"plan": ("check", "yes", "confirm", "repeat"), "check": ("yes", "confirm")})
+@task(klass=Verb, makes_server=True, apart={"plan": "check yes confirm repeat", "check": "yes confirm"})
 def rebuild(
     run: Run,
     target: "Target",
@@ -107,7 +107,7 @@ def undo(
     run.show(rebuild.undo(target, options, restored=restored, report=run.report))
 
 
-@task(klass=Verb, apart={"forget": ("kept",)})
+@task(klass=Verb, apart={"forget": "kept"})
 def drop(
     run: Run,
     target: "Target",
@@ -153,18 +153,8 @@ def create(run: Run, target: "Target", timeout: Timeout = 30) -> None:
     klass=Verb,
     begins="Migrate",
     apart={
-        "plan": ("lock_budget", "verify", "confirm"),
-        "rehearse": (
-            "plan",
-            "check",
-            "lock_timeout",
-            "lock_budget",
-            "statement_timeout",
-            "commit",
-            "verify",
-            "confirm",
-            "timeout",
-        ),
+        "plan": "lock_budget verify confirm",
+        "rehearse": "plan check lock_timeout lock_budget statement_timeout commit verify confirm timeout",
     },
 )
 def migrate(
@@ -221,9 +211,8 @@ def migrate(
     from dbops.migrations import run as runner
     from dbops.migrations.files import discover
     from dbops.migrations.options import MigrationOptions
-    from dbops.settings import MIGRATIONS
 
-    files = discover(MIGRATIONS)
+    files = discover()
     if rehearse:
         measured = existing.rehearse(target, files, to=to, report=run.report)
         run.show(measured)
@@ -250,7 +239,7 @@ def migrate(
     begins="Verify",
     formats=("text", "json", "junit"),
     alone="list",
-    apart={"list": ("timeout",)},
+    apart={"list": "timeout"},
     deadline=300,
     state=READS,
 )
@@ -276,18 +265,17 @@ def verify(
     from dbops import report
     from dbops.database import schema
     from dbops.migrations.files import discover
-    from dbops.settings import MIGRATIONS
 
     write = report.opened(output) if output else None
     if list:
         run.show(schema.list_checks(baseline=empty, only=only), write=write)
         return
-    files = discover(MIGRATIONS, allow_empty=True)
+    files = discover(allow_empty=True)
     found = schema.verify(target, files, baseline=empty, only=only, report=run.report)
     run.show(found, passed=found.passed, write=write)
 
 
-@task(klass=Verb, apart={"plan": ("yes", "verify")})
+@task(klass=Verb, apart={"plan": "yes verify"})
 def upgrade(
     run: Run,
     target: "Target",
@@ -336,9 +324,8 @@ def status(
     """
     from dbops.database import status
     from dbops.migrations.files import discover
-    from dbops.settings import MIGRATIONS
 
-    found = status.status(target, discover(MIGRATIONS, allow_empty=True), report=run.report)
+    found = status.status(target, discover(allow_empty=True), report=run.report)
     run.show(found, passed=found.consistent)
     if require_current:
         found.assert_current()
@@ -381,7 +368,7 @@ def lint(run: Run) -> None:
     run.show(found, passed=found.passed)
 
 
-@task(klass=Verb, begins="Drift of", apart={"build": ("against", "timeout")}, deadline=300, state=READS)
+@task(klass=Verb, begins="Drift of", apart={"build": "against timeout"}, deadline=300, state=READS)
 def drift(
     run: Run,
     target: "Target",
@@ -398,15 +385,15 @@ def drift(
     """
     from dbops.database import schema
     from dbops.migrations.files import discover
-    from dbops.settings import MIGRATIONS, SCHEMA
+    from dbops.settings import SCHEMA
 
     expected = None if build else Path(against) if against else SCHEMA
-    files = discover(MIGRATIONS, allow_empty=True)
+    files = discover(allow_empty=True)
     found = schema.drift(target, files, schema=expected, report=run.report)
     run.show(found, passed=not found.found)
 
 
-@task(klass=Verb, apart={"write": ("text", "timeout")}, deadline=300, state=READS)
+@task(klass=Verb, apart={"write": "text timeout"}, deadline=300, state=READS)
 def fingerprint(
     run: Run,
     target: "Target",
@@ -425,11 +412,11 @@ def fingerprint(
     from dbops import report
     from dbops.database import schema
     from dbops.migrations.files import discover
-    from dbops.settings import MIGRATIONS, checkout
+    from dbops.settings import checkout
 
     if write:
         path = checkout() / "db" / "schema.txt"
-        built = schema.new_schema(target, discover(MIGRATIONS), path, report=run.report)
+        built = schema.new_schema(target, discover(), path, report=run.report)
         report.opened(str(path))(built.content)
         run.show(built)
     else:
@@ -452,10 +439,10 @@ def diagram(
     from dbops import report
     from dbops.database import schema
     from dbops.migrations.files import discover
-    from dbops.settings import MIGRATIONS, checkout
+    from dbops.settings import checkout
 
     path = output or str(checkout() / "docs" / "schema.md")
-    built = schema.diagram(target, discover(MIGRATIONS), path, report=run.report)
+    built = schema.diagram(target, discover(), path, report=run.report)
     report.opened(path)(built.content)
     run.show(built)
 

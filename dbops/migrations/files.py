@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dbops.errors import Location, UsageError
 from dbops.migrations.sqlsplit import NAME, Statement, all_words, leading, location_at, split, without_comments
-from dbops.settings import shortened, shown_path, with_unit
+from dbops.settings import MIGRATIONS, shortened, shown_path, with_unit
 
 _NAME = re.compile(r"(?P<version>\d{4}|[1-9]\d{4,})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)+)\.sql")
 # File systems take 255 bytes, the number and the suffix among them.
@@ -120,8 +120,8 @@ class IndexBuild:
     table: str
 
 
-def discover(directory: Path, *, allow_empty: bool = False) -> tuple[Migration, ...]:
-    """Return a directory's migrations in order.
+def discover(directory: Path = MIGRATIONS, *, allow_empty: bool = False) -> tuple[Migration, ...]:
+    """Return a directory's migrations in order: those of this repository, unless another one is given.
 
     Each file is read once: what is validated here is what will be sent. `allow_empty` accepts files without
     statements. Raises UsageError that names everything that is wrong at once.
