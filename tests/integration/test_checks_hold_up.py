@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from dbops import testing, verification
 from dbops.catalog import read_expected, schema_text
 from dbops.database.status import status
 from dbops.migrations.files import discover
@@ -93,6 +95,20 @@ def test_comparison_says_which_table_it_could_not_see(built: Target) -> None:
         (check,) = compared(built, only=("schema",)).checks
     assert (check.file, check.name, check.passed) == ("db/schema.txt", "schema", False)
     assert "public.recommendations is locked by process" in str(check.actual)
+
+
+@pytest.fixture
+def twin(server: TestServer, template: str) -> Iterator[Target]:
+    """Return another baseline, in which all has the same oids: these are unique within a database only."""
+    twin = server.target(servers.fresh_name("twin"))
+    testing.clone(server.session(), template, twin.database)
+    yield twin
+    servers.drop_quietly(server, twin.database)
+
+
+def test_lock_on_a_table_of_the_same_oid_in_another_database_hides_nothing(built: Target, twin: Target) -> None:
+    with locked(twin, "recommendations", "tickers", "ohlcv", "dbops.schema_migrations"):
+        assert complaints(compared(built)) == {}
 
 
 def test_verify_does_not_wait_behind_a_session_that_waits_for_a_lock(built: Target) -> None:
@@ -194,6 +210,16 @@ def test_index_that_another_session_rebuilds_is_not_extra(built: Target) -> None
     assert "tickers_pkey_ccnew" in text_of(built)
 
 
+def test_invalid_index_shows_although_another_database_locks_an_index_of_the_same_oid(
+    built: Target, twin: Target
+) -> None:
+    """As it does while REINDEX CONCURRENTLY is at work there."""
+    run(built, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.tickers_symbol_key'::regclass")
+    with servers.connect(twin) as connection, connection.transaction():
+        connection.execute("COMMENT ON INDEX public.tickers_symbol_key IS 'takes a SHARE UPDATE EXCLUSIVE lock'")
+        assert "index tickers_symbol_key: CREATE UNIQUE INDEX" in text_of(built)
+
+
 def test_cast_of_another_session_on_its_temporary_type_is_ignored(built: Target) -> None:
     before = text_of(built)
     with servers.connect(built) as other:
@@ -230,6 +256,20 @@ def test_objects_that_come_and_go_while_they_are_read_cause_no_error(built: Targ
         stop.set()
         changer.join()
     assert_unchanged(built, before)
+
+
+def test_object_that_is_dropped_while_it_is_verified_is_left_out(
+    built: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "LOCK_TIMEOUT", 30.0)
+    run(built, "CREATE TABLE public.goner (a integer CHECK (a > 0))")
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    with servers.connect(built) as dropping, servers.connect(built) as looking, ThreadPoolExecutor(1) as pool:
+        dropping.execute("BEGIN; DROP TABLE public.goner")
+        verified = pool.submit(compared, built)
+        wait_until(looking, f"SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND database = {here}")
+        dropping.execute("COMMIT")
+        assert complaints(verified.result()) == {}
 
 
 SETTINGS = (

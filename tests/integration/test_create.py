@@ -346,11 +346,21 @@ def test_database_that_a_stranger_marks_is_never_put_in_place(
         assert server.execute(owner) == [("postgres",)]
 
 
-def test_successor_that_is_not_empty_is_not_put_in_place(server: TestServer, empty: Target) -> None:
+@pytest.mark.parametrize(
+    ("statement", "holds"),
+    [
+        ("CREATE FUNCTION public.f() RETURNS int LANGUAGE sql RETURN 1", "1 function"),
+        # It is no object that has a name, and yet would come into use with the database.
+        ("SELECT lo_from_bytea(0, 'kept')", "a large object"),
+    ],
+)
+def test_successor_that_is_not_empty_is_not_put_in_place(
+    server: TestServer, empty: Target, statement: str, holds: str
+) -> None:
     successor = rebuild.drop(empty, options()).successor
     server.execute(f'ALTER DATABASE "{successor}" ALLOW_CONNECTIONS true')
-    server.execute("CREATE FUNCTION public.f() RETURNS int LANGUAGE sql RETURN 1", successor)
+    server.execute(statement, successor)
     server.execute(f'ALTER DATABASE "{successor}" ALLOW_CONNECTIONS false')
-    with pytest.raises(PreflightError, match="is not empty: it holds 1 function"):
+    with pytest.raises(PreflightError, match=f"is not empty: it holds {holds}"):
         rebuild.create(empty, options())
     assert not exists(server, empty.database)

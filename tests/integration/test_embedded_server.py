@@ -175,6 +175,26 @@ def test_pid_file_stays_while_a_process_works_in_the_data_directory(
     assert server.up(embedded)
 
 
+def test_data_of_a_server_for_tests_are_not_discarded_while_a_process_works_in_them(
+    embedded: server.Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = server.Embedded(embedded.layout, embedded.search_path, durable=False)
+    monkeypatch.setattr(cluster, "LEFTOVER_SECONDS", 0.2)
+    # As a postmaster leaves it that was killed, whose children have not noticed yet.
+    (tests.layout.data / "postmaster.pid").write_text("999999999\n")
+    child = as_server("sh", "-c", f"cd {tests.layout.data} && exec sleep 60")
+    try:
+        while not cluster.works_in(child.pid, tests.layout.data):
+            time.sleep(0.01)
+        server.discard_unfit(tests)
+        assert tests.layout.made
+    finally:
+        child.kill()
+        child.wait()
+    server.discard_unfit(tests)
+    assert not tests.layout.made
+
+
 def test_incomplete_data_directory_is_replaced(fresh: server.Embedded) -> None:
     fresh.layout.data.mkdir(parents=True)
     unfinished = fresh.layout.data.with_name("data.new-killed0")

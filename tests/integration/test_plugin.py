@@ -242,18 +242,18 @@ def test_databases_of_a_killed_process_are_dropped_by_the_next_and_others_stay(
     server: TestServer, tmp_path: Path
 ) -> None:
     (tmp_path / "test_it.py").write_text(FAILS + "\n\nimport os\ndef test_killed(kapman_db): os.kill(os.getpid(), 9)\n")
-    with creator(server) as target, postgres.connect(target) as connection:
+    with creator(server) as target:
         url = target.url()
         assert run_pytest(sys.executable, tmp_path, url).returncode == -signal.SIGKILL
         kept, left = sorted(databases_of(server, target, "kapman_test_"))
-        living = testing.Clones(connection, "kapman_test_0123456789ab")
-        postgres.try_lock(connection, postgres.lock_key("tests", living.name))
+        living = testing.Clones.on(target)
         used = living.clone(testing.build_template(target))
         assert databases_of(server, target, "kapman_test_") == {kept, used}
         assert left != kept
         (template,) = databases_of(server, target, "kapman_template_")
         assert set(clean(url)) == {kept, template}
         assert databases_of(server, target) == {used}
+        living.connection.close()
 
 
 ADDRESSES = {

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from dbops.database import rebuild, status
+from dbops.database.consent import Agreement
 from dbops.database.inspection import look_inside
 from dbops.errors import ConsentError, PreflightError
 from dbops.settings import Target
@@ -76,6 +77,28 @@ def test_undo_asks_before_rows_of_the_present_database_are_lost(
     assert operators.scratch_databases(server) == [name]
     rebuild.undo(served, options(yes=True))
     assert not look_inside(served).rows
+
+
+@pytest.mark.parametrize("verb", ["undo", "drop_kept"])
+def test_kept_database_takes_no_connection_while_the_operator_is_asked(
+    server: TestServer, precious: Target, small: dict[str, Any], verb: str
+) -> None:
+    name = kept(server, precious, small)
+    if verb == "undo":
+        operators.fill(precious, 3)
+    asked: list[str] = []
+
+    def refuse(question: str) -> str:
+        with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+            servers.connect(precious, name)
+        asked.append(question)
+        return "no"
+
+    agreement = Agreement(ask=refuse)
+    with pytest.raises(ConsentError, match="the name typed is not the database's name"):
+        getattr(rebuild, verb)(precious, replace(options(), agreement=agreement))
+    assert asked
+    assert operators.scratch_databases(server) == [name]
 
 
 def test_undo_outside_dev_needs_consent_for_what_the_kept_database_has_not(

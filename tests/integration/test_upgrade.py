@@ -124,6 +124,22 @@ def test_session_that_comes_after_the_question_is_not_ended(aged: Target, packag
     assert version(aged) == packages.old
 
 
+def test_session_that_comes_after_the_update_stays_while_those_from_before_it_are_ended(aged: Target) -> None:
+    """Whoever reconnects at once has the new library."""
+    with contextlib.ExitStack() as clients:
+        came: list[psycopg.Connection[tuple[object, ...]]] = []
+
+        def come(event: Event) -> None:
+            updated = isinstance(event, StatementFinished)
+            if updated or (len(came) == 1 and str(came[0].info.backend_pid) in str(event)):
+                came.append(clients.enter_context(closing(psycopg.connect(dsn(aged), autocommit=True))))
+
+        result = core.upgrade(aged, YES, report=come)
+        early, late = came
+        assert early.info.backend_pid in {session.pid for session in result.ended}
+        assert late.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_typed_name_is_consent(aged: Target, packages: Packages) -> None:
     with closing(psycopg.connect(dsn(aged))) as client:
         client.execute("SELECT 1")

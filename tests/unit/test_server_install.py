@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dbops import server, settings
 from dbops.errors import ServerError, UsageError
@@ -156,6 +157,27 @@ def test_outdated_build_is_used_where_nobody_can_become_root(tmp_path: Path, mon
     assert server.install(server.Embedded(Layout(tmp_path / "server")), report=said.append) == found
     assert "options that are not used any more" in str(said)
     assert not (tmp_path / "server").exists()
+
+
+def test_what_another_command_has_installed_meanwhile_is_not_installed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, found = Layout(tmp_path / "server"), Installation(tmp_path, "15.20", "2.19.3")
+    installed: list[Installation] = []
+    monkeypatch.setattr(server.Embedded, "installations", lambda _: tuple(installed))
+    monkeypatch.setattr(packages, "is_outdated", lambda: False)
+    monkeypatch.setattr(packages, "install", lambda *_, **__: pytest.fail("it was installed twice"))
+    claim(layout)
+    other = FileLock(layout.lock)
+    other.acquire()
+
+    def end_the_other(event: Event) -> None:
+        assert "waiting for another server command" in str(event)
+        installed.append(found)
+        other.release()
+
+    assert server.install(server.Embedded(layout), report=end_the_other) == found
+    assert installed
 
 
 def test_server_directory_is_reachable_for_root_and_in_the_home_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,11 @@ FOREIGN KEY (ticker_id) REFERENCES public.tickers (id) ON DELETE CASCADE NOT VAL
 -- verify: constraint public.options_chains.options_chains_ticker_id_fkey => its triggers disabled
 ALTER TABLE public.options_chains DISABLE TRIGGER ALL;
 
+-- foreign_key_enforced_on_replicas_only
+-- verify: constraint public.options_chains.options_chains_ticker_id_fkey => its triggers disabled
+UPDATE pg_catalog.pg_trigger SET tgenabled = 'R'
+WHERE tgrelid = 'public.options_chains'::regclass AND tgisinternal;
+
 -- foreign_key_not_enforced_on_the_other_side
 -- verify: constraint public.recommendation_outcomes.recommendation_outcomes_recommendation_id_fkey => its triggers disabled
 ALTER TABLE public.recommendations DISABLE TRIGGER ALL;

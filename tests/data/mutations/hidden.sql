@@ -97,6 +97,15 @@ DO $$ BEGIN
     );
 END $$;
 
+-- trigger_on_chunk_with_another_function
+-- drift: table public.ohlcv => +    chunks with trigger quiet of their own: 1
+INSERT INTO public.tickers (symbol) VALUES ('AAPL');
+INSERT INTO public.ohlcv (ticker_id, date) SELECT id, '2026-01-02' FROM public.tickers;
+CREATE FUNCTION public.lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER quiet BEFORE UPDATE ON public.ohlcv FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+UPDATE pg_catalog.pg_trigger SET tgfoid = 'public.lose'::regproc
+WHERE tgrelid = (SELECT public.show_chunks('public.ohlcv')) AND tgname = 'quiet';
+
 -- chunk_in_the_catalog_alone
 -- drift: table public.ohlcv => +    chunks in the catalog alone: 1
 INSERT INTO public.tickers (symbol) VALUES ('AAPL');
