@@ -49,7 +49,7 @@ def command(target: Target, environ: Mapping[str, str], *, sql: str = "") -> tup
         )
     # psql's own encoding is that of the terminal.
     shown = {key: value for key, value in target.parameters.items() if key != "client_encoding"}
-    given = {key: value for key, value in environ.items() if key != "PGSERVICE"}
+    given = dict(environ)
     for option in pq.Conninfo.get_defaults():
         if option.envvar and option.keyword not in (b"options", b"application_name", b"client_encoding"):
             given.pop(option.envvar.decode(), None)
