@@ -15,9 +15,10 @@ from dbops.migrations.ledger import State
 from dbops.migrations.options import MigrationOptions
 from dbops.migrations.run import migrate
 from dbops.settings import Target
-from tests.support import servers
+from tests.support import operators, servers
 from tests.support.migration_files import write, written
-from tests.support.servers import run
+from tests.support.operators import as_role
+from tests.support.servers import TestServer, run
 
 TABLE = "CREATE TABLE public.t (n integer);"
 FUNCTION = """
@@ -68,6 +69,20 @@ def test_file_that_changes_the_ledger_fails_and_leaves_nothing(
     found = status(empty, discover(tmp_path))
     assert [item.state for item in found.items][1:] == [State.PENDING, State.PENDING]
     assert not found.problems
+
+
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE"])
+def test_file_cannot_take_from_its_own_role_what_the_next_run_needs(
+    server: TestServer, target: Target, tmp_path: Path, right: str
+) -> None:
+    with operators.role(server) as owner:
+        server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        own = as_role(target, owner)
+        migrate(own, written(tmp_path, TABLE))
+        revoke = f"REVOKE {right} ON dbops.schema_migrations FROM {owner};"
+        with pytest.raises(MigrationError, match="0002_do_step2"):
+            migrate(own, discover(write(tmp_path, revoke, first=2)))
+        assert len(migrate(own, discover(write(tmp_path, "SELECT 1;", first=2))).applied) == 1
 
 
 @pytest.mark.parametrize("text", ["GRANT SELECT ON dbops.schema_migrations TO pg_monitor;", "ANALYZE;"])

@@ -1,8 +1,7 @@
--- What later commands rely on: the ledger's columns, constraints and label, that the acting role may read and write it,
--- and that nothing else acts on what is written. In one text, which a run compares before each commit.
+-- What later commands rely on: the ledger's columns, constraints and label, and that nothing else acts on what is written.
+-- In one text, which a run compares before each commit. That the acting role may read and write the ledger shows there and
+-- then, since it does both after the files.
 SELECT pg_catalog.concat_ws(' ', c.oid, c.relhasrules, c.relhastriggers, c.relrowsecurity,
-    pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-    pg_catalog.has_table_privilege(c.oid, 'INSERT'), pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
     pg_catalog.obj_description(n.oid, 'pg_namespace'),
     (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.atttypid, a.attnotnull,
         pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum)
