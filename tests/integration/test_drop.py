@@ -66,6 +66,13 @@ def test_owner_who_may_not_create_databases_is_told_that_a_drop_loses_the_proper
         assert rebuild.drop(as_role(target, owner), options(), forget=True).existed
 
 
+def test_option_forget_leaves_nothing_that_keeps_the_properties(server: TestServer, empty: Target) -> None:
+    done = operators.invoke("db.drop", "--forget", target=empty)
+    assert (done.returncode, "and its properties with it" in done.stdout) == (0, True), done.stderr
+    assert not exists(server, empty.database)
+    assert operators.scratch_databases(server) == []
+
+
 def test_drop_of_a_missing_database_changes_nothing(target: Target) -> None:
     assert not drop(target).existed
 

@@ -32,6 +32,13 @@ def test_second_operator_waits_and_then_names_the_holder(target: Target) -> None
     assert "is locked by process" in str(said[0])
 
 
+@pytest.mark.parametrize("verb", ["db.rebuild", "db.undo", "db.drop", "db.drop --kept", "db.create", "db.upgrade"])
+def test_verb_waits_for_another_operator_as_long_as_the_operator_says(built: Target, verb: str) -> None:
+    with operator_session(built):
+        done = operators.invoke(*verb.split(), "--timeout", "0.2", target=built)
+    assert (done.returncode, "waiting up to 0.2 s" in done.stderr) == (3, True), done.stderr
+
+
 def test_operator_who_has_waited_waits_as_long_for_any_other_lock(target: Target) -> None:
     with contextlib.ExitStack() as holding:
         holding.enter_context(operator_session(target))

@@ -80,6 +80,8 @@ def test_list_and_only_name_check_files(url: str) -> None:
     listed = run_invoke("db.verify", "--list", "--empty", DATABASE_URL=url)
     for path in (ROOT / "db" / "verify").glob("*/*.sql"):
         assert f"{path.parent.name}/{path.name}" in listed.stdout
+    of_one = run_invoke("db.verify", "--list", "--only", "tables", "--format", "json", DATABASE_URL=url)
+    assert [file["name"] for file in json.loads(of_one.stdout)["files"]] == ["structure/tables.sql"]
     chosen = run_invoke("db.verify", "--only", "tables,structure/types.sql", "--format", "json", DATABASE_URL=url)
     assert {check["file"] for check in json.loads(chosen.stdout)["checks"]} == {
         "structure/tables.sql",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from dbops import settings
 from dbops.errors import UsageError
 from dbops.migrations.files import discover, renumber
 from dbops.settings import ROOT
@@ -107,3 +109,18 @@ def test_task_says_that_the_last_file_is_the_last() -> None:
     last = sorted((ROOT / "db" / "migrations").glob("*.sql"))[-1].name
     done = run_invoke("db.new", "--renumber", last)
     assert (done.returncode, done.stdout) == (0, f"{last} is the last file already.\n")
+
+
+def test_task_asks_git_what_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "migrations").mkdir()
+    files(tmp_path / "migrations", "0001_do_a", "0002_do_b")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "c"], ["tag", "v1.0.0"]):
+        subprocess.run([*git, *words], check=True)
+    files(tmp_path / "migrations", "0002_do_mine")
+    monkeypatch.setattr(settings, "MIGRATIONS", tmp_path / "migrations")
+    done = run_invoke("db.new", "--renumber", "0002_do_b.sql")
+    assert (done.returncode, "0002_do_b.sql is released" in done.stderr) == (2, True)
+    assert changed(tmp_path / "migrations") == {}
+    assert run_invoke("db.new", "--renumber", "0002_do_mine.sql").returncode == 0
+    assert changed(tmp_path / "migrations") == {"0002_do_mine": "0003_do_mine"}
