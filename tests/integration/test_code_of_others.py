@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from dbops.database import existing
-from dbops.errors import PreflightError
+from dbops.errors import DbopsError, PreflightError
 from dbops.events import Event, Message, StatementFinished
 from dbops.migrations.files import Migration, discover
 from dbops.migrations.options import MigrationOptions
@@ -20,7 +20,7 @@ from dbops.settings import ROOT, Target
 from tests.support import operators, servers
 from tests.support.migration_files import write, written
 from tests.support.operators import as_role
-from tests.support.servers import TestServer, rows
+from tests.support.servers import TestServer, fresh_name, rows
 
 TABLES = """
 CREATE TYPE public.colour AS ENUM ('red', 'green');
@@ -189,6 +189,46 @@ def test_code_that_is_not_committed_yet_is_waited_for(target: Target, owned: Tar
         with pytest.raises(PreflightError, match=r"public\.f\(\)"):
             migrate(target, pending(tmp_path), MigrationOptions(lock_timeout="200ms"), report=watch)
         assert f"process {planting.info.backend_pid}" in said[0]
+
+
+def test_code_in_a_prepared_transaction_is_waited_for_too(own_server: TestServer, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Message) and "attempt 2" in event.text:
+            said.append(event.text)
+            own_server.execute("COMMIT PREPARED 'planted'", target.database)
+
+    with operators.role(own_server) as owner:
+        target = own_server.target(fresh_name())
+        own_server.execute(f'CREATE DATABASE "{target.database}" OWNER {owner} TEMPLATE template0')
+        migrate(as_role(target, owner), written(tmp_path, TABLES))
+        planted = "CREATE FUNCTION public.f() RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+        servers.run(as_role(target, owner), f"BEGIN; {planted}; PREPARE TRANSACTION 'planted'")
+        try:
+            with pytest.raises(PreflightError, match=r"public\.f\(\)"):
+                migrate(target, pending(tmp_path), MigrationOptions(lock_timeout="200ms"), report=watch)
+        finally:
+            if not said:
+                own_server.execute("ROLLBACK PREPARED 'planted'", target.database)
+    assert "a prepared transaction" in said[0]
+
+
+@pytest.mark.slow
+def test_check_of_nothing_waits_a_moment_for_code_that_is_not_committed_yet(
+    target: Target, owned: Target, tmp_path: Path
+) -> None:
+    """No lock timeout of a migration is in force where none is pending."""
+    files = discover(tmp_path)
+    with servers.connect(owned) as planting:
+        planting.execute("BEGIN; CREATE FUNCTION public.f() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+        release = threading.Timer(20, planting.close)
+        release.start()
+        try:
+            with pytest.raises(DbopsError, match=f"process {planting.info.backend_pid}"):
+                existing.migrate(target, files, MigrationOptions(check=True), verify=True)
+        finally:
+            release.cancel()
 
 
 @pytest.mark.slow

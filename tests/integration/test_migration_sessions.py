@@ -53,6 +53,10 @@ LEFT = {
     "channel": ("LISTEN somewhere;", "(SELECT count(*) FROM pg_listening_channels())"),
     "search_path": ("SET search_path = pg_catalog;", "(current_setting('search_path') <> 'public')::int"),
     "notices": ("SET client_min_messages = error;", "(current_setting('client_min_messages') <> 'notice')::int"),
+    "reading_alone": (
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;",
+        "(current_setting('transaction_read_only') <> 'off')::int",
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from datetime import UTC, datetime
 
 import jsonschema
@@ -102,6 +103,12 @@ def test_text_of_a_database_without_migrations_says_that_and_nothing_else() -> N
 def test_characters_that_a_terminal_would_obey_are_replaced() -> None:
     assert "\x1b" not in document("text")
     assert "\ufffd[31m" in document("text")
+
+
+@pytest.mark.parametrize("control", ["\x1b[2J", "\x9b2J", "\x90q\x9c", "\x85", "\x7f", "\b"])
+def test_no_control_character_of_a_name_reaches_a_terminal(control: str) -> None:
+    text = document("text", Verification((Check("a.sql", f"table {control}", False, control, None),), 0.1))
+    assert [character for character in text if unicodedata.category(character) == "Cc"] == ["\n"] * text.count("\n")
 
 
 def test_text_says_once_that_a_table_is_missing() -> None:

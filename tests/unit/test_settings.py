@@ -248,6 +248,13 @@ def test_url_comes_before_the_connection_service_and_may_name_one(tmp_path: Path
     assert str(choose(environ, url="service=other", env="test")) == "kapman_test on elsewhere:5432"
 
 
+def test_first_line_of_a_key_counts_in_a_connection_service_as_for_libpq(tmp_path: Path) -> None:
+    environ = services(tmp_path)
+    twice = "[twice]\ndbname=first\nhost=one.example\ndbname=second\nhost=two.example\n"
+    (tmp_path / "services.conf").write_text(f"{twice}[kapman]\ndbname=third\n")
+    assert str(choose({**environ, "PGSERVICE": "twice"})) == "first on one.example:5432"
+
+
 def test_connection_service_that_is_not_defined_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match='service "none" is not defined') as caught:
         choose({**services(tmp_path), "PGSERVICE": "none"})
