@@ -27,7 +27,7 @@ from psycopg.pq import TransactionStatus
 
 from dbops import catalog, postgres
 from dbops.database import properties
-from dbops.database.inspection import EXTENSION_VERSION, Impact, Inspection, impact, inspect, rows_in, unreadable
+from dbops.database.inspection import EXTENSION_VERSION, Inspection, impact, inspect, rows_in, unreadable
 from dbops.database.preflight import assert_passed, creating_conditions
 from dbops.database.properties import Database, Kind, Marker, Properties
 from dbops.errors import (
@@ -37,7 +37,6 @@ from dbops.errors import (
     NameTakenError,
     PreflightError,
     ServerError,
-    UnreachableError,
 )
 from dbops.events import Message, Report, ignore
 from dbops.migrations.options import Custody
@@ -175,35 +174,43 @@ class Operator:
         Where only its owner may replace a database, the session becomes that role. Sessions that it may not end get a
         moment to end by themselves.
         """
-        found = self._clean_up(self._alone(inspect(self.connection, self.target)))
+        found = inspect(self.connection, self.target)
+        if found.migrating:
+            holder = str(found.migrating[0])
+            self.report(Message("INFO", f"waiting up to {self.timeout:g} s for a migration of {self.name}: {holder}"))
+            for _ in attempts(self.timeout, 0.2):
+                found = inspect(self.connection, self.target)
+                if not found.migrating:
+                    break
+            else:
+                raise PreflightError(
+                    f"a migration of {self.name} is running",
+                    where=str(self.target),
+                    notes=tuple(str(session) for session in found.migrating),
+                    hint="Wait for it to end, or wait longer with --timeout.",
+                    state=f"{self.name} was not changed.",
+                )
+        found = self._clean_up(found)
         if role := found.role_to_become:
             self.connection.execute(set_role(role))
             found = self._clean_up(inspect(self.connection, self.target))
         if found.exists:
-            found = replace(found, impact=self._look())
+            try:
+                with postgres.translated(self.target):
+                    self.inside = postgres.connect(self.target)
+                    self.become(self.inside, self.role)
+                    there = impact(self.inside)
+            except DbopsError as error:
+                self.leave()
+                # The server ended the session: that says nothing of what is in the database.
+                if error.sqlstate.startswith("57P"):
+                    raise
+                there = unreadable(error)
+            found = replace(found, impact=there)
         for _ in attempts(JOBS_TIMEOUT, 0.2):
             if all(session.endable for session in found.sessions):
                 break
-            found = replace(found, sessions=sessions_in(self.connection, self.name, except_for=self._own_pids()))
-        return found
-
-    def _alone(self, found: Inspection) -> Inspection:
-        """Return the inspection when no migration of the database runs; PreflightError if that takes too long."""
-        if found.migrating:
-            holder = str(found.migrating[0])
-            self.report(Message("INFO", f"waiting up to {self.timeout:g} s for a migration of {self.name}: {holder}"))
-        deadline = time.monotonic() + self.timeout
-        while found.migrating and time.monotonic() < deadline:
-            time.sleep(0.2)
-            found = inspect(self.connection, self.target)
-        if found.migrating:
-            raise PreflightError(
-                f"a migration of {self.name} is running",
-                where=str(self.target),
-                notes=tuple(str(session) for session in found.migrating),
-                hint="Wait for it to end, or wait longer with --timeout.",
-                state=f"{self.name} was not changed.",
-            )
+            found = replace(found, sessions=self._others())
         return found
 
     def _clean_up(self, found: Inspection) -> Inspection:
@@ -253,20 +260,6 @@ class Operator:
         finally:
             postgres.unlock(self.connection, key)
 
-    def _look(self) -> Impact:
-        """Return what is in the target's database, over a session that is kept for a last look."""
-        try:
-            with postgres.translated(self.target):
-                self.inside = postgres.connect(self.target)
-                self.become(self.inside, self.role)
-                return impact(self.inside)
-        except DbopsError as error:
-            self.leave()
-            # The server is gone, or ended the session: that says nothing of what is in the database.
-            if isinstance(error, UnreachableError) or error.sqlstate.startswith("57P"):
-                raise
-            return unreadable(error)
-
     def become(self, inside: Connection, role: str) -> None:
         """Make a session act as a role, where that is another one than it began as, and it may become it."""
         if {role} != {inside.info.user, self.began_as}:
@@ -278,8 +271,10 @@ class Operator:
         timescaledb = bool(found.impact and found.impact.timescaledb)
         return catalog.schema_asked(self.inside, timescaledb=timescaledb) if self.inside else None
 
-    def _own_pids(self) -> tuple[int, ...]:
-        return (self.inside.info.backend_pid,) if self.inside else ()
+    def _others(self) -> tuple[Session, ...]:
+        """Return the other sessions in the target."""
+        own = (self.inside.info.backend_pid,) if self.inside else ()
+        return sessions_in(self.connection, self.name, except_for=own)
 
     def leave(self) -> None:
         """End the session inside the target."""
@@ -307,7 +302,7 @@ class Operator:
             properties.create(self.connection, name, wanted, found.server.template0, self.report)
             properties.apply_settings(self.connection, name, wanted, self.report)
             trial = properties.putting_in_place(name, before, wanted, self.role)
-            self._assert_equal(self._begin(trial, name, ignore).catalog, wanted)
+            self._assert_equal(self._run_and_find(trial, name, before=("BEGIN",), report=ignore).catalog, wanted)
             marker = properties.marker(kind, self.name, wanted)
             limiting = properties.limiting(name, wanted.connection_limit)
             self._commit([properties.marking(name, marker), limiting], before=["ROLLBACK", "BEGIN"])
@@ -354,7 +349,7 @@ class Operator:
             if self._is_usable():
                 now = replace(properties.given(new.wanted, self.role), comment=was.comment, allow_connections=False)
                 closing = properties.putting_in_place(new.name, was, now, self.role)
-                before = self._retry(new.name, lambda: self._run_and_find(closing, new.name, self.report))
+                before = self._retry(new.name, lambda: self._run_and_find(closing, new.name))
         return replace(new, before=before.catalog), inside
 
     def _opening(self, new: New) -> tuple[list[sql.Composable], Properties]:
@@ -413,7 +408,7 @@ class Operator:
             postgres.restore_point(self.connection, f"replace {self.name}", self.report)
 
         def mark_and_close() -> None:
-            if replace(self._begin([], self.name), size=None) != replace(before, size=None):
+            if replace(self._run_and_find([], self.name, before=("BEGIN",)), size=None) != replace(before, size=None):
                 raise PreflightError(
                     f"{self.name} was replaced, or its properties were changed, by another session just now",
                     where=str(self.target),
@@ -463,7 +458,6 @@ class Operator:
         `keep` to be kept. Raises PreflightError if sessions in the way do not end, NameTakenError if another session
         took the name meanwhile.
         """
-        deadline = (self.closed_at or time.monotonic()) + self.timeout
         old = ""
         statements: list[sql.Composable] = []
         if found.database and found.exists:
@@ -477,27 +471,21 @@ class Operator:
             self.drop(self.name)
         statements.append(properties.renaming(new.name, self.name))
         statements += properties.putting_in_place(self.name, new.catalog, wanted, self.role)
-        while True:
-            try:
-                self._assert_equal(self._begin(statements, self.name).catalog, wanted)
-                self._commit()
-                break
-            except psycopg.errors.DuplicateDatabase:
-                raise NameTakenError(
-                    f"{self.name} was created by another session just now",
-                    where=str(self.target),
-                    hint="Stop what creates it, then run the command again.",
-                ) from None
-            except psycopg.Error as error:
-                # Autovacuum may be looking into it, or one of TimescaleDB's jobs; or another session alters it.
-                if not (isinstance(error, IN_USE) or postgres.is_concurrent(error)):
-                    raise
-                self.connection.rollback()
-                if time.monotonic() > deadline:
-                    raise self._given_up(error, self.name) from None
-                self.report(Message("DEBUG", f"renaming retried: {error.diag.message_primary}"))
-                time.sleep(PAUSE)
-                self.end_sessions(deadline)
+
+        def rename() -> None:
+            self._assert_equal(self._run_and_find(statements, self.name, before=("BEGIN",)).catalog, wanted)
+            self._commit()
+
+        try:
+            # Autovacuum may be looking into it, or one of TimescaleDB's jobs; or another session alters it.
+            deadline = (self.closed_at or time.monotonic()) + self.timeout
+            self._retry(self.name, rename, deed="drop", deadline=deadline, ending=True)
+        except psycopg.errors.DuplicateDatabase:
+            raise NameTakenError(
+                f"{self.name} was created by another session just now",
+                where=str(self.target),
+                hint="Stop what creates it, then run the command again.",
+            ) from None
         self.swapped = True
         if self.closed_at is not None:
             self.unavailable = time.monotonic() - self.closed_at
@@ -510,8 +498,7 @@ class Operator:
         """
         left: tuple[Session, ...] = ()
         for _ in attempts(deadline - time.monotonic(), PAUSE):
-            there = sessions_in(self.connection, self.name, except_for=self._own_pids())
-            left = tuple(session for session in there if pids is None or session.pid in pids)
+            left = tuple(session for session in self._others() if pids is None or session.pid in pids)
             self.end(left)
             if not left:
                 break
@@ -554,41 +541,30 @@ class Operator:
         The statement is retried while another session blocks it. One that waits for a process of the server's which
         does not answer is ended: the database is then partly dropped.
         """
-        deadline = time.monotonic() + self.timeout
         silent: list[int] = []
 
         def listen(diag: psycopg.errors.Diagnostic) -> None:
             if diag.severity_nonlocalized == "LOG":
                 silent.extend(int(pid) for pid in re.findall(r"PID (\d+)", diag.message_primary or ""))
 
-        force = True
+        def drop_now() -> None:
+            statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+            try:
+                run(self.connection, statement + sql.SQL(" WITH (FORCE)"), self.report)
+            except psycopg.errors.InsufficientPrivilege:
+                # A plain DROP ends autovacuum's workers, which a role that is not a superuser may not end by force.
+                run(self.connection, statement, self.report)
+
         self.connection.add_notice_handler(listen)
         try:
             if not self.bound:
                 self.connection.execute("; ".join(_limiting(self._longest)).encode())
                 self.bound = True
-            while True:
-                option = sql.SQL(" WITH (FORCE)" if force else "")
-                statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + option
-                try:
-                    run(self.connection, statement, self.report)
-                    return
-                except psycopg.errors.QueryCanceled:
-                    blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
-                    why = "a process of the server does not answer" if silent else "it takes too long"
-                    raise self._given_up(why, name, blocking) from None
-                except psycopg.Error as error:
-                    denied = isinstance(error, psycopg.errors.InsufficientPrivilege)
-                    if not (denied or isinstance(error, IN_USE) or postgres.is_concurrent(error)):
-                        raise
-                    if time.monotonic() > deadline:
-                        raise self._given_up(error, name) from None
-                    self.report(Message("DEBUG", f"DROP DATABASE retried: {error.diag.message_primary}"))
-                    # A plain DROP ends autovacuum's workers, which a role that is not a superuser may not end by force.
-                    force = not (force and denied)
-                    time.sleep(PAUSE)
-                    if name == self.name:
-                        self.end_sessions(deadline)
+            self._retry(name, drop_now, deed="drop", ending=name == self.name)
+        except psycopg.errors.QueryCanceled:
+            blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
+            why = "a process of the server does not answer" if silent else "it takes too long"
+            raise self._given_up(why, name, blocking) from None
         finally:
             self.connection.remove_notice_handler(listen)
 
@@ -596,7 +572,7 @@ class Operator:
         """Return a new database as it is now; from here on each statement is bound by the timeout."""
         self.bound = True
         limits = _limiting(self._longest)
-        return self._run_and_find([], new.name, self.report, before=limits)
+        return self._run_and_find([], new.name, before=limits)
 
     def drop_scratch(self, name: str) -> str:
         """Drop a database that is not in use; return why that was not possible, or nothing."""
@@ -623,7 +599,11 @@ class Operator:
             row: Any = self.connection.execute(_SCHEDULER_RUNS, [self.name, SCHEDULER]).fetchone()
             if row[0]:
                 return True
-        self.report(Message("WARNING", SCHEDULER_STOPPED.format(self.name)))
+        text = (
+            f"TimescaleDB's scheduler does not run in {self.name}: the server may have no background worker left for it"
+            "; raise max_worker_processes, and restart the server"
+        )
+        self.report(Message("WARNING", text))
         return False
 
     def restart_scheduler(self) -> bool:
@@ -669,16 +649,17 @@ class Operator:
         """Return whether the session can run statements: no answer is under way, and no transaction is left open."""
         return self.connection.info.transaction_status == TransactionStatus.IDLE
 
-    def _begin(self, statements: Sequence[sql.Composable], name: str, report: Report | None = None) -> Database:
-        """Begin a transaction with statements, in one round trip, and return a database as it is then."""
-        return self._run_and_find(statements, name, report or self.report, before=("BEGIN",))
-
     def _run_and_find(
-        self, statements: Sequence[sql.Composable], name: str, report: Report, *, before: tuple[str, ...] = ()
+        self,
+        statements: Sequence[sql.Composable],
+        name: str,
+        *,
+        before: tuple[str, ...] = (),
+        report: Report | None = None,
     ) -> Database:
         """Run statements in one round trip, all or none, and return a database as it is then."""
         find = [properties.find_query(name)]
-        rows = run_together(self.connection, statements, report, before=before, after=find).fetchall()
+        rows = run_together(self.connection, statements, report or self.report, before=before, after=find).fetchall()
         return properties.databases(rows)[0] if rows else self.require(name)
 
     def _commit(self, statements: Sequence[sql.Composable] = (), *, before: Sequence[str] = ()) -> None:
@@ -689,20 +670,34 @@ class Operator:
         """Let a database take connections, or not."""
         self._retry(name, lambda: run(self.connection, properties.allowing(name, allowed=allowed), self.report))
 
-    def _retry(self, name: str, change: Callable[[], T]) -> T:
-        """Alter a database, again while another session alters it at the same moment; PreflightError at the timeout."""
-        deadline = time.monotonic() + self.timeout
+    def _retry(
+        self,
+        name: str,
+        change: Callable[[], T],
+        *,
+        deed: str = "alter",
+        deadline: float | None = None,
+        ending: bool = False,
+    ) -> T:
+        """Change a database, again while another session is in the way, or alters it at the same moment.
+
+        With `ending` the other sessions in the target are ended before the next attempt. Raises PreflightError, which
+        names what is in the way, at the deadline, or else after the timeout.
+        """
+        deadline = deadline or time.monotonic() + self.timeout
         while True:
             try:
                 return change()
             except psycopg.Error as error:
-                waited = isinstance(error, psycopg.errors.LockNotAvailable)
-                if not (waited or postgres.is_concurrent(error)):
+                if not (isinstance(error, IN_USE) or postgres.is_concurrent(error)):
                     raise
                 self.connection.rollback()
-                if waited or time.monotonic() > deadline:
-                    raise self._given_up(error, name, deed="alter") from None
-                self.report(Message("DEBUG", f"ALTER DATABASE retried: {error.diag.message_primary}"))
+                if time.monotonic() > deadline:
+                    raise self._given_up(error, name, deed=deed) from None
+                self.report(Message("DEBUG", f"{deed} {name}: retried, {error.diag.message_primary}"))
+                time.sleep(PAUSE)
+                if ending:
+                    self.end_sessions(deadline)
 
     def require(self, name: str) -> Database:
         """Return a database that must be there."""
@@ -766,10 +761,6 @@ _ALTERS = """a.pid IN (
 """
 _SCHEDULER_RUNS = (
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = %s AND a.application_name = %s)"
-)
-SCHEDULER_STOPPED = (
-    "TimescaleDB's scheduler does not run in {}: the server may have no background worker left for it; "
-    "raise max_worker_processes, and restart the server"
 )
 
 
