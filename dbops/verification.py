@@ -29,11 +29,10 @@ from dbops.postgres import (
     Connection,
     ask,
     pipeline,
-    reader,
     reading,
     tables_locked_against_reading,
 )
-from dbops.settings import Target, shown_path
+from dbops.settings import shown_path
 
 STEP = "verify"
 # The setting that tells files which tables they must not read, as a JSON object of names and reasons.
@@ -267,33 +266,6 @@ def select(
         chosen |= found
     compares = not only or SCHEMA_CHECK in only
     return tuple(file for file in files if not only or file.name in chosen), expected if compares else None
-
-
-def verify(
-    target: Target,
-    directory: Path,
-    *,
-    expected: ExpectedSchema | None = None,
-    baseline: bool = False,
-    only: tuple[str, ...] = (),
-    statement_timeout: float = STATEMENT_TIMEOUT,
-    report: Report = ignore,
-) -> Verification:
-    """Run the check files of a directory, all of them even if some fail, over a connection of their own.
-
-    `only` names files as for `select`; the rest as for `run`. Raises UsageError for a suite without files and for a
-    name in `only` that fits none, ServerError without a connection.
-    """
-    files, expected = select(list_checks(directory, baseline=baseline), only, expected)
-    with reader(target) as connection:
-        return run(
-            connection,
-            files,
-            expected=expected,
-            with_schema=expected is not None,
-            statement_timeout=statement_timeout,
-            report=report,
-        )
 
 
 def run(

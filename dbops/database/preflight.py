@@ -14,7 +14,6 @@ OLDEST_TIMESCALEDB = (2, 10)
 NEXT_TIMESCALEDB = (3,)
 # A rebuild works with one session beside the databases, one in the old and one in the new.
 SESSIONS = 3
-PROTECTED = ("postgres", "template0", "template1")
 INSTALL = "Install it there, or use a server that has it: `invoke server.install`, `invoke server.up`."
 PRELOAD = "Add timescaledb to shared_preload_libraries and restart the server."
 ATTACHED = {
@@ -59,11 +58,12 @@ def preflight(
     inspection: Inspection, *, dropping: bool, creating: bool, keeping: bool = False
 ) -> tuple[Condition, ...]:
     """Return the conditions for dropping, creating or both, met or not; `keeping` keeps the old database."""
-    server, name = inspection.server, inspection.target.database
+    server, target = inspection.server, inspection.target
+    name = target.database
     conditions = [
         judged(
             "database name",
-            name not in {*PROTECTED, inspection.target.maintenance_database},
+            not target.is_system_database,
             f"{name} is a system database",
             "Name another database in DATABASE_URL.",
         ),

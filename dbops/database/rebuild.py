@@ -15,7 +15,7 @@ from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
 from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
 from dbops.database.operator import JOBS_TIMEOUT, New, Operator, Outcome, operating
-from dbops.database.preflight import PROTECTED, Condition, assert_passed, preflight, right_to_create
+from dbops.database.preflight import Condition, assert_passed, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
 from dbops.events import Event, Header, Message, Report, StepFinished, ignore, step
@@ -24,7 +24,7 @@ from dbops.migrations.options import MigrationOptions
 from dbops.migrations.reach import assert_within
 from dbops.migrations.run import apply
 from dbops.postgres import TIMEOUT, Connection, quoted, sessions_that_stay
-from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, Target, is_scratch_name
+from dbops.settings import CHECKS, MIGRATIONS, SCHEMA, SYSTEM_DATABASES, Target, is_scratch_name
 from dbops.verification import CheckFile, Verification
 
 
@@ -410,7 +410,7 @@ def _restored(operator: Operator, found: Inspection, name: str) -> Database:
         why, hint = "does not exist", "Restore the backup into a database of that name: see docs/backup.md."
     elif name == found.target.database:
         why, hint = "is that database itself", "Name the database that is to take its place."
-    elif name in PROTECTED or database.template:
+    elif name in SYSTEM_DATABASES or database.template:
         why, hint = "is a system database, or a template", "Name another database."
     elif database.marker or is_scratch_name(name) or database.invalid or not database.accepts_connections:
         why, hint = "is closed, or belongs to this tool", "`invoke db.status` names what a rebuild has kept."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dbops import label, postgres
-from dbops.database.collations import changed_collations
 from dbops.database.inspection import newer_timescaledb
 from dbops.database.operator import explained, refuse_closed
 from dbops.database.properties import Kind, databases, databases_query
@@ -13,7 +12,10 @@ from dbops.errors import PreflightError
 from dbops.events import Message, Report, ignore
 from dbops.migrations.files import Migration
 from dbops.migrations.ledger import LedgerStatus, read_status
+from dbops.postgres import Connection, sql_file
 from dbops.settings import Target
+
+_CHANGED_COLLATIONS = sql_file("dbops.database", "changed_collations")
 
 
 def status(target: Target, files: tuple[Migration, ...], *, report: Report = ignore) -> LedgerStatus:
@@ -43,3 +45,15 @@ def status(target: Target, files: tuple[Migration, ...], *, report: Report = ign
             if database.catalog.owner == own.catalog.owner
         )
         return replace(found, newer_timescaledb=newer_timescaledb(connection), kept=kept)
+
+
+def changed_collations(connection: Connection) -> tuple[str, ...]:
+    """Return a sentence for each collation whose version has changed since the connected database's indexes were built.
+
+    Each says what to run; a version that the server cannot tell any more counts as changed.
+    """
+    return tuple(
+        f"{name} had version {version} when its indexes were built, and the server has {actual} now: text may sort in"
+        f" another order. Run REINDEX DATABASE {database}, then {remedy}"
+        for name, version, actual, remedy, database in connection.execute(_CHANGED_COLLATIONS).fetchall()
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg.conninfo import make_conninfo
@@ -54,17 +54,18 @@ def _look(target: Target, *, again: bool = True) -> tuple[str, str] | ServerErro
     that accepts connections, but rejects this one.
     """
     refusals: list[ServerError] = []
+    target = replace(target, parameters={"connect_timeout": "5", **target.parameters})
     for database in dict.fromkeys((target.maintenance_database, target.database)):
         try:
             with (
-                postgres.reader(target, database, connect_timeout=5, settings=postgres.UNLOADED) as connection,
+                postgres.reader(target, database, settings=postgres.UNLOADED) as connection,
                 postgres.reading(connection),
             ):
                 version: Any = connection.execute("SHOW server_version").fetchone()
                 row: Any = connection.execute(TIMESCALEDB).fetchone()
         except ServerError as error:
             refusals.append(error)
-            parameters = {"connect_timeout": "5", **target.parameters, "dbname": target.maintenance_database}
+            parameters = {**target.parameters, "dbname": target.maintenance_database}
             if Ping(PGconn.ping(make_conninfo("", **parameters).encode())) != Ping.OK:
                 return error  # No connection at all is accepted, whatever user and password.
         else:

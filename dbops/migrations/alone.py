@@ -25,9 +25,6 @@ HOLDING_MIGRATION_LOCK = (
     " WHERE d.datname = a.datname AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
     f" AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = {MIGRATION_LOCK}::pg_catalog.int8)"
 )
-# Databases of the server itself, beside the one that operators connect to.
-SYSTEM_DATABASES = ("postgres", "template0", "template1")
-
 OPERATOR = "another operator"
 MIGRATION = "another migration"
 _POLL_SECONDS = 0.2
@@ -41,7 +38,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_c
 
 def refuse_system_database(target: Target) -> None:
     """Raise PreflightError for a database that is part of the server: nothing is built in it."""
-    if target.database in {*SYSTEM_DATABASES, target.maintenance_database}:
+    if target.is_system_database:
         raise PreflightError(
             f"{target.database} is a system database: nothing is migrated in it",
             where=str(target),

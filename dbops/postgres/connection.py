@@ -117,18 +117,17 @@ def connect(
     target: Target,
     database: str | None = None,
     *,
-    connect_timeout: int = 10,
     application: str = APPLICATION,
     settings: Mapping[str, str] = NO_SETTINGS,
 ) -> Connection:
     """Return an autocommit session in the target's database, or in another one on its server, to do work in.
 
-    SETTINGS are known to be in force in it. `connect_timeout` is in seconds. Statements are never prepared
-    automatically: TimescaleDB stops a database's scheduler when it parses a DROP or a RENAME, and a prepared one skips
-    that. `settings` are more of them for this session. Raises ServerError if the server refuses, PreflightError if a
-    connection pooler stands in between: what is set and locked would belong to a session of the pooler's.
+    SETTINGS are known to be in force in it. Statements are never prepared automatically: TimescaleDB stops a database's
+    scheduler when it parses a DROP or a RENAME, and a prepared one skips that. `settings` are more of them for this
+    session. Raises ServerError if the server refuses, PreflightError if a connection pooler stands in between: what is
+    set and locked would belong to a session of the pooler's.
     """
-    connection = _open(target, database, connect_timeout, application, settings)
+    connection = _open(target, database, application, settings)
     wanted = {**SETTINGS, **ADDED, **NOTICED, **settings}
     current = sql.SQL(", ").join(sql.SQL("pg_catalog.current_setting({}, true)").format(name) for name in wanted)
     # No operator, and no function without its schema: the search path may be the database owner's.
@@ -163,18 +162,14 @@ def connect(
 
 @contextmanager
 def reader(
-    target: Target,
-    database: str | None = None,
-    *,
-    connect_timeout: int = 10,
-    settings: Mapping[str, str] = NO_SETTINGS,
+    target: Target, database: str | None = None, *, settings: Mapping[str, str] = NO_SETTINGS
 ) -> Iterator[Connection]:
     """Yield a session to read in, each time within `reading`: outside of that no setting need be in force.
 
     It may be a connection pooler's, and then has none of `settings`. Driver errors raised inside become ServerErrors.
     """
     name = target.database if database is None else database
-    with translated(target, name), closing(_open(target, name, connect_timeout, APPLICATION, settings)) as connection:
+    with translated(target, name), closing(_open(target, name, APPLICATION, settings)) as connection:
         yield connection
 
 
@@ -183,14 +178,12 @@ def fresh(target: Target, *, settings: Mapping[str, str] = NO_SETTINGS) -> Watch
 
     That SETTINGS and `settings` are in force is not checked. Raises ServerError if the server refuses.
     """
-    connection = _open(target, None, 10, APPLICATION, settings)
+    connection = _open(target, None, APPLICATION, settings)
     connection.in_force = True
     return connection
 
 
-def _open(
-    target: Target, database: str | None, connect_timeout: int, application: str, settings: Mapping[str, str]
-) -> WatchedConnection:
+def _open(target: Target, database: str | None, application: str, settings: Mapping[str, str]) -> WatchedConnection:
     """Return a session with SETTINGS, or with none of them if something between here and the server refuses those.
 
     PgBouncer refuses them, and Amazon's RDS Proxy; each in words of its own, and libpq does not hand on the SQLSTATE of
@@ -203,7 +196,7 @@ def _open(
     # What a target leaves out is nothing that the environment may say.
     parameters = {
         **dict.fromkeys(("host", "hostaddr", "port", "options"), ""),
-        "connect_timeout": str(connect_timeout),
+        "connect_timeout": "10",
         **NOTICING,
         **target.parameters,
         "application_name": target.parameters.get("application_name", application),
@@ -213,22 +206,18 @@ def _open(
     all_settings = {**SETTINGS, **AT_FIRST, **NOTICED, **settings}
     escaped = {key: re.sub(r"([\\ ])", r"\\\1", value) for key, value in all_settings.items()}
     own = " ".join(f"-c {key}={value}" for key, value in escaped.items())
-    try:
+    tried = {**parameters, "options": f"{parameters['options']} {own}".strip()}
+    while True:
         try:
-            return _connected(target, {**parameters, "options": f"{parameters['options']} {own}".strip()})
-        except psycopg.OperationalError as error:
-            if is_known(error):
-                raise
-        return _connected(target, parameters)
-    except (psycopg.Error, UnicodeError) as error:
-        raise translate(error, target, name) from None
-
-
-def _connected(target: Target, parameters: Mapping[str, str]) -> WatchedConnection:
-    found = WatchedConnection.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
-    found.parameters = parameters
-    found.maintenance = target.maintenance_database
-    return found
+            found = WatchedConnection.connect(make_conninfo("", **tried), autocommit=True, prepare_threshold=None)
+        except (psycopg.Error, UnicodeError) as error:
+            if tried is parameters or not isinstance(error, psycopg.OperationalError) or is_known(error):
+                raise translate(error, target, name) from None
+            tried = parameters
+        else:
+            found.parameters = tried
+            found.maintenance = target.maintenance_database
+            return found
 
 
 def _setting(verb: str, name: str, value: str) -> sql.Composed:

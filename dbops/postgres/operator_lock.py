@@ -72,29 +72,25 @@ def operator_session(target: Target, *, timeout: float = TIMEOUT, report: Report
         limit = f"SET lock_timeout = {max(1, round(timeout * 1000))}"
         trying = f"SELECT pg_catalog.pg_try_advisory_lock({key})"
         if run_together(connection, (), ignore, before=[limit, trying]).fetchone() != (True,):
-            _wait_for_lock(connection, key, target, timeout, report)
+            try:
+                holder = lock_holder(connection, key)
+                waiting = f"waiting up to {timeout:g} s for {target.database}, which is locked by {holder}"
+                report(Message("INFO", waiting))
+                connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [key])
+            except psycopg.errors.LockNotAvailable:
+                raise PreflightError(
+                    f"another operator is at work on {target.database}",
+                    where=target.server,
+                    notes=(f"held by {lock_holder(connection, key)}",),
+                    hint="Wait for it to finish, or wait longer with --timeout.",
+                ) from None
+            except Interrupted as interruption:
+                interruption.state = f"{target.database} was not changed."
+                raise
         try:
             yield connection
         finally:
             unlock(connection, key)
-
-
-def _wait_for_lock(connection: Connection, key: int, target: Target, timeout: float, report: Report) -> None:
-    """Wait for the operator's lock, saying who holds it."""
-    try:
-        text = f"waiting up to {timeout:g} s for {target.database}, which is locked by {lock_holder(connection, key)}"
-        report(Message("INFO", text))
-        connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [key])
-    except psycopg.errors.LockNotAvailable:
-        raise PreflightError(
-            f"another operator is at work on {target.database}",
-            where=target.server,
-            notes=(f"held by {lock_holder(connection, key)}",),
-            hint="Wait for it to finish, or wait longer with --timeout.",
-        ) from None
-    except Interrupted as interruption:
-        interruption.state = f"{target.database} was not changed."
-        raise
 
 
 def lock_holder(connection: Connection, key: int) -> str:

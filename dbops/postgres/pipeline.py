@@ -235,7 +235,7 @@ class Pipeline(Generic[Command]):
     def abandon(self) -> None:
         """Drop the results that have not arrived; close the connection if it is not known that they will be soon."""
         failed, self._error = self._error, None
-        self._end, self._begin = _drop, _drop
+        self._end, self._begin = (lambda *_: None), (lambda *_: None)
         try:
             if self._sent and not failed:
                 self._connection.close()
@@ -292,7 +292,3 @@ class Pipeline(Generic[Command]):
                         self._begin(self._sent[0][0])
                 except Exception as error:
                     self._error = error
-
-
-def _drop(*_: object) -> None:
-    """Do nothing with a result."""

@@ -24,6 +24,7 @@ from dbops.settings.target import (
     ENVIRONMENTS,
     MAX_NAME_BYTES,
     SCRATCH_PREFIX,
+    SYSTEM_DATABASES,
     Target,
     check_database_name,
     choose_target,

@@ -20,6 +20,8 @@ MAX_NAME_BYTES = 63
 SCRATCH_PREFIX = "kapman_scratch_"
 # Without a URL or a service, one of these names the target, as for psql.
 _PLACE = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE")
+# Databases of the server itself, beside the one that operators connect to.
+SYSTEM_DATABASES = ("postgres", "template0", "template1")
 _NUMBERS = ("connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval")
 
 
@@ -57,6 +59,11 @@ class Target:
     def password(self) -> str | None:
         """Return the password that must never be shown, if there is one."""
         return self.parameters.get("password") or None
+
+    @property
+    def is_system_database(self) -> bool:
+        """Return whether the database is part of the server."""
+        return self.database in {*SYSTEM_DATABASES, self.maintenance_database}
 
     @property
     def server(self) -> str:

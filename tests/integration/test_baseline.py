@@ -10,9 +10,9 @@ import pytest
 from dbops.migrations.files import discover
 from dbops.migrations.run import migrate
 from dbops.settings import ROOT, Target
-from dbops.verification import verify
 from tests.support import operators, servers
 from tests.support.servers import TestServer, rows
+from tests.support.verifying import verify
 
 MIGRATIONS = ROOT / "db" / "migrations"
 CHECKS = ROOT / "db" / "verify"

@@ -18,9 +18,10 @@ from dbops.migrations.files import discover
 from dbops.migrations.run import migrate
 from dbops.postgres import Connection
 from dbops.settings import ROOT, SCHEMA, Target
-from dbops.verification import Verification, verify
+from dbops.verification import Verification
 from tests.support import servers
 from tests.support.servers import TestServer, run
+from tests.support.verifying import verify
 
 CHECKS = ROOT / "db" / "verify"
 

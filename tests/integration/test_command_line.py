@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dbops import verification
 from dbops.settings import ROOT, Target
-from tests.support import processes, servers
+from tests.support import processes, servers, verifying
 from tests.support.servers import TestServer
 
 PASSWORD = "s3kret-w0rd"
@@ -265,7 +264,7 @@ def test_reader_that_goes_away_neither_stops_a_rebuild_nor_changes_its_exit_code
     environ = {**os.environ, "DATABASE_URL": server.url(target.database)}
     done = subprocess.run(["bash", "-c", task], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 1, "")
-    assert verification.verify(target, ROOT / "db" / "verify", baseline=True).passed
+    assert verifying.verify(target, ROOT / "db" / "verify", baseline=True).passed
     limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{target.database}'"
     assert server.execute(limit) == [(-1,)]
 

@@ -11,14 +11,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dbops import verification
 from dbops.database import existing, properties, rebuild, status
 from dbops.database.inspection import look_inside
 from dbops.database.properties import Kind
 from dbops.errors import DbopsError
 from dbops.migrations.files import Migration, discover
 from dbops.settings import CHECKS, ROOT, Target
-from tests.support import odd_databases, operators, servers, shadows
+from tests.support import odd_databases, operators, servers, shadows, verifying
 from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
 
@@ -307,9 +306,9 @@ def test_check_files_do_not_run_what_is_planted_on_the_tables_of_the_baseline(
             connection.execute(statement.encode())
     log = shadows.Log.of(hostile.server)
     table = {"view": "daily_snapshots", "statistics": "ohlcv"}.get(kind, "tickers")
-    found = verification.verify(trap, CHECKS, baseline=True, only=("empty",))
+    found = verifying.verify(trap, CHECKS, baseline=True, only=("empty",))
     (count,) = (check for check in found.checks if check.name == f"rows public.{table}")
     assert (count.passed, count.actual == "missing" or "not counted" in str(count.actual)) == (False, True)
     assert log.planted(trap) == set()
     # The owner's own rights are another matter.
-    assert "not counted: the table depends" not in str(verification.verify(own, CHECKS, baseline=True).checks)
+    assert "not counted: the table depends" not in str(verifying.verify(own, CHECKS, baseline=True).checks)

@@ -23,9 +23,10 @@ from dbops.catalog import ExpectedSchema, fingerprint, read_expected, schema_tex
 from dbops.catalog.drift import ObjectDrift, differences
 from dbops.postgres import Connection
 from dbops.settings import ROOT, SCHEMA, Target
-from dbops.verification import Check, list_checks, run, verify
+from dbops.verification import Check, list_checks, run
 from tests.support import servers
 from tests.support.servers import TestServer
+from tests.support.verifying import verify
 
 CHECKS = ROOT / "db" / "verify"
 SOURCE = "schema"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dbops import catalog, postgres, verification
+from dbops import catalog, postgres
 from dbops.catalog.diagram import diagram
 from dbops.database import existing, rebuild, status
 from dbops.database.inspection import look_inside
@@ -17,7 +17,7 @@ from dbops.label import Label
 from dbops.migrations.files import discover
 from dbops.migrations.run import migrate
 from dbops.settings import CHECKS, MIGRATIONS, Target
-from tests.support import operators
+from tests.support import operators, verifying
 from tests.support.migration_files import written
 from tests.support.operators import as_role, options
 from tests.support.servers import TestServer
@@ -78,7 +78,7 @@ def test_every_verb_works_under_any_settings(styled: Target, built: Target, tmp_
     assert found.label == Label("dev", native=True)
     assert all(item.entry and item.entry.applied_at.utcoffset() is not None for item in found.items)
     assert existing.migrate(styled, files).applied == ()
-    assert verification.verify(styled, CHECKS, baseline=True).passed
+    assert verifying.verify(styled, CHECKS, baseline=True).passed
     assert not drift(styled, files, schema=None).found
     expected = fingerprint(styled)
     with postgres.connect(replace(styled, parameters=built.parameters)) as connection:

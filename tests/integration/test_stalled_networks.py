@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dbops import postgres, verification
+from dbops import postgres
 from dbops.database import existing, rebuild, status
 from dbops.database.schema import drift
 from dbops.database.wait import wait
@@ -19,7 +19,7 @@ from dbops.errors import DbopsError, ServerError
 from dbops.migrations.files import discover
 from dbops.postgres import waiting
 from dbops.settings import CHECKS, MIGRATIONS, Target
-from tests.support import operators, servers
+from tests.support import operators, servers, verifying
 from tests.support.forwarder import forwarder
 from tests.support.migration_files import write, written
 from tests.support.operators import options
@@ -43,7 +43,7 @@ def run_status(target: Target, _: Path) -> object:
 
 
 def run_verify(target: Target, _: Path) -> object:
-    return verification.verify(target, CHECKS, baseline=True)
+    return verifying.verify(target, CHECKS, baseline=True)
 
 
 def run_drift(target: Target, _: Path) -> object:

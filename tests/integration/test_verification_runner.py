@@ -11,9 +11,10 @@ from dbops.catalog import ExpectedSchema, schema_text
 from dbops.errors import UsageError
 from dbops.events import Progress, StepFinished, StepStarted
 from dbops.settings import Target
-from dbops.verification import Check, verify
+from dbops.verification import Check
 from tests.support import servers
 from tests.support.servers import TestServer
+from tests.support.verifying import verify
 
 GOOD = "SELECT 'table public.t'::text AS check_name, true AS passed, 'there'::text AS expected, 'there'::text AS actual"
 

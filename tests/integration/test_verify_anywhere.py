@@ -22,11 +22,12 @@ from dbops.migrations.run import migrate
 from dbops.server.cluster import Account, Cluster
 from dbops.server.directory import Layout
 from dbops.settings import ROOT, Target
-from dbops.verification import Check, Verification, verify
+from dbops.verification import Check, Verification
 from tests.support import operators, servers
 from tests.support.network import slow_network
 from tests.support.pooler import pooler_of
 from tests.support.servers import TestServer
+from tests.support.verifying import verify
 
 CHECKS = ROOT / "db" / "verify"
 FILES = discover(ROOT / "db" / "migrations")
