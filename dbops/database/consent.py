@@ -100,7 +100,7 @@ def _key(line: str) -> str:
 def required(inspection: Inspection, lost: tuple[LostObject, ...] = ()) -> Required:
     """Return the consent that replacing or dropping the database needs; `lost` is what is not built again."""
     target = inspection.target
-    if not inspection.exists or inspection.impact is None:
+    if not inspection.exists:
         return Required(NONE, f"there is no database {target.database}")
     return required_for(inspection.impact, target.database, target.environment, lost)
 
@@ -141,17 +141,15 @@ def assert_possible(inspection: Inspection, agreement: Agreement, lost: tuple[Lo
     """Return the consent that is needed; raise ConsentError if it is missing, and is not to be asked for."""
     name = inspection.target.database
     needed = required(inspection, lost)
-    if agreement.confirm and agreement.confirm != name:
-        raise _missing(
-            inspection, f'--confirm names another database: "{agreement.confirm}"', f"Give the name: {option(name)}."
-        )
+    if agreement.confirm not in ("", name):
+        raise _missing(inspection, _another(agreement.confirm), f"Give the name: {option(name)}.")
     if needed.kind == NONE or agreement.confirm:
         return needed
     if needed.kind == BY_NAME:
         target, impact, confirm = inspection.target, inspection.impact, f"add {option(name)}."
-        own = impact.label if impact and impact.label and impact.label.native else None
+        own = impact.label if impact.label and impact.label.native else None
         hint = f"If that is what you want, {confirm}"
-        if impact and impact.foreign:
+        if impact.foreign:
             hint = f"Correct the database's name in DATABASE_URL; or, if it is the one to lose, {confirm}"
         elif own and own.environment != target.environment and not target.embedded:
             # On the embedded server another environment is another database.
@@ -181,21 +179,15 @@ def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> N
 
     It may be a prod database that was restored without comments: to call it prod is no risk, anything else is.
     """
-    if confirm not in ("", target.database):
-        raise ConsentError(
-            f'--confirm names another database: "{confirm}"',
-            where=str(target),
-            hint=f"Give the name: {option(target.database)}.",
-            state="Nothing was applied.",
-        )
-    chosen = target.environment
-    if found.has_ledger and found.label is None and chosen != "prod" and not confirm:
-        raise ConsentError(
-            f"{target.database} has a ledger, and no label that says which environment it belongs to",
-            where=str(target),
-            hint=f"If it is a {chosen} database, add {option(target.database)}; if it is prod, choose --env prod.",
-            state="Nothing was applied.",
-        )
+    chosen, name = target.environment, target.database
+    if confirm not in ("", name):
+        what, hint = _another(confirm), f"Give the name: {option(name)}."
+    elif found.has_ledger and found.label is None and chosen != "prod" and not confirm:
+        what = f"{name} has a ledger, and no label that says which environment it belongs to"
+        hint = f"If it is a {chosen} database, add {option(name)}; if it is prod, choose --env prod."
+    else:
+        return
+    raise ConsentError(what, where=str(target), hint=hint, state="Nothing was applied.")
 
 
 def assert_environment(found: Label | None, target: Target) -> None:
@@ -221,6 +213,11 @@ def assert_environment(found: Label | None, target: Target) -> None:
 def question(database: str) -> str:
     """Return what an operator at a terminal is asked, who has seen what would be lost."""
     return f"Type the database name to confirm ({database}):"
+
+
+def _another(confirm: str) -> str:
+    """Return what to say of a name given with --confirm that is not the database's."""
+    return f'--confirm names another database: "{confirm}"'
 
 
 def _missing(inspection: Inspection, what: str, hint: str, lost: tuple[LostObject, ...] = ()) -> ConsentError:

@@ -183,8 +183,8 @@ class Inspection:
     """What was found: the server, the target's database if it is there, what would be lost, what blocks a drop.
 
     `scratch` are the databases with scratch names, `migrating` the sessions that migrate the database, `attached` the
-    names of what blocks a drop, by kind. `impact` is None where there is no database to look into, or where it was not
-    looked into.
+    names of what blocks a drop, by kind. `impact` is nothing where there is no database to look into, or where it was
+    not looked into.
     """
 
     target: Target
@@ -194,17 +194,12 @@ class Inspection:
     sessions: tuple[Session, ...]
     migrating: tuple[Session, ...]
     attached: dict[str, tuple[str, ...]]
-    impact: Impact | None
+    impact: Impact = Impact()
 
     @property
     def exists(self) -> bool:
         """Return whether there is a database that is not partly dropped."""
         return self.database is not None and not self.database.invalid
-
-    @property
-    def rows(self) -> bool:
-        """Return whether rows would be lost, or that cannot be excluded."""
-        return self.impact is not None and self.impact.rows
 
     @property
     def successor(self) -> Database | None:
@@ -321,7 +316,6 @@ def inspect(connection: Connection, target: Target, role: str = "") -> Inspectio
         sessions=tuple(Session(*row) for row in sessions),
         migrating=tuple(Session(*row) for row in migrating),
         attached=blockers,
-        impact=None,
     )
 
 

@@ -120,9 +120,8 @@ class Operator:
     """The session that works on one database from outside, and holds the operator's lock on it.
 
     `inside` is a session in the target, kept for a last look. `has_changed` is whether anything was created or closed,
-    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place,
-    `bound` whether the timeout holds for each statement. Its sessions act as `role` (see `Inspection.role_to_become`);
-    they `began_as` another one perhaps.
+    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place. Its
+    sessions act as `role` (see `Inspection.role_to_become`); they `began_as` another one perhaps.
     `began_at` is when the operation began, `closed_at` when the target was closed, `unavailable` for how long its name
     was not available, in seconds.
     """
@@ -141,7 +140,6 @@ class Operator:
         self.opened = False
         self.closed_at: float | None = None
         self.swapped = False
-        self.bound = False
         self.unavailable: float | None = None
 
     @property
@@ -268,7 +266,7 @@ class Operator:
 
     def schema_asked(self, found: Inspection) -> Callable[[], str] | None:
         """Have the server read the schema of the target, and return what waits for it; None if there is no database."""
-        timescaledb = bool(found.impact and found.impact.timescaledb)
+        timescaledb = bool(found.impact.timescaledb)
         return catalog.schema_asked(self.inside, timescaledb=timescaledb) if self.inside else None
 
     def _others(self) -> tuple[Session, ...]:
@@ -298,14 +296,13 @@ class Operator:
         before = replace(wanted, owner=self.role, acl=None, comment=None)
         try:
             self.connection.execute("; ".join([*_limiting(CREATE_TIMEOUT), lock]).encode())
-            self.bound = False
             properties.create(self.connection, name, wanted, found.server.template0, self.report)
             properties.apply_settings(self.connection, name, wanted, self.report)
             trial = properties.putting_in_place(name, before, wanted, self.role)
             self._assert_equal(self._run_and_find(trial, name, before=("BEGIN",), report=ignore).catalog, wanted)
             marker = properties.marker(kind, self.name, wanted)
-            limiting = properties.limiting(name, wanted.connection_limit)
-            self._commit([properties.marking(name, marker), limiting], before=["ROLLBACK", "BEGIN"])
+            changes = [properties.marking(name, marker), properties.limiting(name, wanted.connection_limit)]
+            self._commit(changes, before=["ROLLBACK", *_limiting(self._longest), "BEGIN"])
         except psycopg.Error as error:
             if self.connection.closed:
                 raise  # The server or the session is gone: no property is to blame.
@@ -422,8 +419,8 @@ class Operator:
         self.report(Message("DEBUG", f"closed {self.name}"))
         deadline = self.closed_at + self.timeout
         left = self.end_sessions(deadline)
-        if not left and self.inside and not found.rows:
-            evidence, seen, _ = rows_in(self.inside, timescaledb=bool(found.impact and found.impact.timescaledb))
+        if not left and self.inside and not found.impact.rows:
+            evidence, seen, _ = rows_in(self.inside, timescaledb=bool(found.impact.timescaledb))
             if evidence:
                 what = f"rows were written to {self.name} just now: {evidence} is no longer empty"
                 raise ConsentError(
@@ -557,9 +554,7 @@ class Operator:
 
         self.connection.add_notice_handler(listen)
         try:
-            if not self.bound:
-                self.connection.execute("; ".join(_limiting(self._longest)).encode())
-                self.bound = True
+            self.connection.execute("; ".join(_limiting(self._longest)).encode())
             self._retry(name, drop_now, deed="drop", ending=name == self.name)
         except psycopg.errors.QueryCanceled:
             blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
@@ -567,12 +562,6 @@ class Operator:
             raise self._given_up(why, name, blocking) from None
         finally:
             self.connection.remove_notice_handler(listen)
-
-    def built(self, new: New) -> Database:
-        """Return a new database as it is now; from here on each statement is bound by the timeout."""
-        self.bound = True
-        limits = _limiting(self._longest)
-        return self._run_and_find([], new.name, before=limits)
 
     def drop_scratch(self, name: str) -> str:
         """Drop a database that is not in use; return why that was not possible, or nothing."""

@@ -81,7 +81,26 @@ def preflight(
         ),
     ]
     if dropping and inspection.database:
-        conditions += _dropping(inspection)
+        owner = inspection.database.properties.owner
+        conditions += [
+            judged(
+                "right to drop",
+                server.may_act_for(owner),
+                f"{name} belongs to {owner}, and {server.role} may not drop it",
+                _to_act_for(owner, server),
+            ),
+            judged(
+                "not a template",
+                not inspection.database.template,
+                f"{name} is marked as a template",
+                f"If it is not used as one, run ALTER DATABASE {quoted(name)} IS_TEMPLATE false.",
+            ),
+        ]
+        for kind, remedy in ATTACHED.items():
+            names = inspection.attached.get(kind, ())
+            reason = f"there are {kind} in {name}: {', '.join(names)}"
+            conditions.append(judged(f"no {kind}", not names, reason, remedy))
+        conditions.append(sessions_can_be_ended(inspection))
     if creating and dropping:
         # A rebuild opens these beside the session that it has.
         (of_role, of_server), more = server.room, SESSIONS - 1
@@ -100,29 +119,6 @@ def preflight(
     if creating:
         conditions += creating_conditions(inspection)
     return tuple(conditions)
-
-
-def _dropping(inspection: Inspection) -> Iterator[Condition]:
-    """Yield whether the database can be dropped."""
-    assert inspection.database  # noqa: S101
-    name, role = inspection.target.database, inspection.server.role
-    owner = inspection.database.properties.owner
-    yield judged(
-        "right to drop",
-        inspection.server.may_act_for(owner),
-        f"{name} belongs to {owner}, and {role} may not drop it",
-        _to_act_for(owner, inspection.server),
-    )
-    yield judged(
-        "not a template",
-        not inspection.database.template,
-        f"{name} is marked as a template",
-        f"If it is not used as one, run ALTER DATABASE {quoted(name)} IS_TEMPLATE false.",
-    )
-    for kind, remedy in ATTACHED.items():
-        names = inspection.attached.get(kind, ())
-        yield judged(f"no {kind}", not names, f"there are {kind} in {name}: {', '.join(names)}", remedy)
-    yield sessions_can_be_ended(inspection)
 
 
 def sessions_can_be_ended(inspection: Inspection) -> Condition:

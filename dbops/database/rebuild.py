@@ -168,7 +168,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
             if not options.check:
                 consent.agree(found, options.agreement, lost)
                 operator.become(inside, new.wanted.owner)
-                label.add_rebuild(inside, found.impact.label if found.impact else None, fingerprint)
+                label.add_rebuild(inside, found.impact.label, fingerprint)
 
         kept = left = ""
         if options.check:
@@ -176,7 +176,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
                 operator.drop(new.name)
                 outcome.append("the new database is gone again")
         else:
-            now = operator.built(new)
+            now = operator.require(new.name)
             wanted = properties.with_changes(new.before, now, new.wanted)
             kept, left = _put_in_place(operator, found, now, wanted, keep=options.keep)
             if found.successor and not found.exists:
@@ -313,7 +313,7 @@ def _lost(
         lost = consent.lost_objects(replaced(), schema)
     except (DbopsError, psycopg.Error) as error:
         lost = (LostObject("what else there may be", (f"its schema could not be read: {error}",)),)
-    if found.impact and not found.impact.foreign:
+    if not found.impact.foreign:
         for note in first_of(tuple(f"the migrations do not build again: {item}" for item in lost)):
             operator.report(Message("WARNING", note))
     return lost

@@ -113,11 +113,11 @@ def _impact(found: Inspection) -> dict[str, object]:
         "server": found.target.server,
         "environment": found.target.environment,
         "exists": found.exists,
-        "rows_would_be_lost": found.rows,
-        "estimated_rows": lost.estimated_rows if lost else 0,
+        "rows_would_be_lost": lost.rows,
+        "estimated_rows": lost.estimated_rows,
         "size": found.database.size if found.database else None,
         "sessions": plain(found.sessions),
-        "impact": plain(lost),
+        "impact": plain(lost) if found.exists else None,
     }
 
 

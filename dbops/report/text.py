@@ -435,7 +435,7 @@ def replacement_header(found: Replacement, console: Console) -> None:
 def _impact(found: Inspection, console: Console, *, kept: bool, would: bool = False) -> None:
     """Draw what would be lost; `kept` is whether it is kept, `would` whether nothing of that happens now."""
     lost = found.impact
-    if lost is None or not (lost.rows or lost.foreign):
+    if not (lost.rows or lost.foreign):
         name = found.target.database
         why = f"{name} has no rows" if found.exists else f"there is no database {name}"
         facts(console, {"impact": f"{'no rows' if found.exists else 'nothing'} would be lost: {why}"})

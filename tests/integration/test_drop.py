@@ -160,7 +160,7 @@ def test_row_that_is_committed_while_sessions_are_ended_is_not_dropped(
 
 def test_partly_dropped_database_is_dropped_for_good(server: TestServer, empty: Target) -> None:
     server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{empty.database}'")
-    assert not rebuild.plan(empty, options()).inspection.rows
+    assert not rebuild.plan(empty, options()).inspection.impact.rows
     assert drop(empty).existed
     assert not exists(server, empty.database)
 

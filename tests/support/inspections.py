@@ -52,5 +52,5 @@ def inspection(
         sessions=(),
         migrating=(),
         attached={},
-        impact=impact if database else None,
+        impact=impact if database else NOTHING,
     )
