@@ -280,49 +280,34 @@ def run(
     """Run check files and compare the schema over a connection, in its open transaction if there is one.
 
     Reads only; `statement_timeout` holds for each file, in seconds. Without `expected` the schema is read, but not
-    compared; without `with_schema` it is not read either. Everything travels in one round trip.
+    compared; without `with_schema` it is not read either. Everything travels in one round trip, each file with a
+    savepoint of its own.
     """
     started = time.monotonic()
     report(StepStarted(STEP, connection.info.dbname, len(files) + bool(expected)))
     for _ in range(ATTEMPTS):
         with reading(connection, statement_timeout=statement_timeout, lock_timeout=LOCK_TIMEOUT):
-            checks, schema, gone = _run(connection, files, expected, with_schema=with_schema)
-        if not gone:
+            queries = [(UNTRUSTED_CODE, ()), (PRESENT, ()), (READING_GRANTED, ())]
+            code, present, granted = (answer.fetched() for answer in ask(connection, queries))
+            untrusted = {str(name): str(reason) for _, name, reason in code}
+            refused = {file.name: failure for file in files if (failure := file.refusal(untrusted))}
+            sound = [file for file in files if file.name not in refused]
+            reasons = json.dumps(untrusted).replace("'", "''")
+            groups: list[tuple[str, ...]] = [(*SETTINGS, f"SET LOCAL {UNTRUSTED} = '{reasons}'")]
+            asked: list[tuple[str, ...]] = [(CURSOR + file.text, "FETCH ALL FROM kapman_check") for file in sound]
+            if with_schema:
+                asked.append((statement(present=[name for (name,) in present]),))
+            for statements in asked:
+                groups.append(("SAVEPOINT kapman_check", CLOCK, *statements, CLOCK))
+                groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
+            answers = pipeline(connection, groups)[1::2]
+            failures = {type(answer[-1].error) for answer in answers}
+            holders = tables_locked_against_reading(connection) if errors.LockNotAvailable in failures else ()
+        # Another session dropped an object while it was read.
+        if errors.InternalError_ not in failures:
             break
-    for number, name in enumerate([*(file.name for file in files), *([expected.source] if expected else [])]):
-        report(Progress(STEP, number, name))
-    result = Verification(checks, time.monotonic() - started, schema)
-    # The caller reports failed checks.
-    if result.passed:
-        report(StepFinished(STEP, result.summary, result.seconds))
-    return result
-
-
-def _run(
-    connection: Connection, files: tuple[CheckFile, ...], expected: ExpectedSchema | None, *, with_schema: bool
-) -> tuple[tuple[Check, ...], str, bool]:
-    """Return the checks, the schema, and whether an object was dropped by another session while it was read.
-
-    The files and the query for the schema run in one round trip, each in a savepoint.
-    """
-    queries = [(UNTRUSTED_CODE, ()), (PRESENT, ()), (READING_GRANTED, ())]
-    code, present, granted = (answer.fetched() for answer in ask(connection, queries))
-    untrusted = {str(name): str(reason) for _, name, reason in code}
-    refused = {file.name: failure for file in files if (failure := file.refusal(untrusted))}
-    sound = [file for file in files if file.name not in refused]
-    reasons = json.dumps(untrusted).replace("'", "''")
-    groups: list[tuple[str, ...]] = [(*SETTINGS, f"SET LOCAL {UNTRUSTED} = '{reasons}'")]
-    for file in sound:
-        groups.append(("SAVEPOINT kapman_check", CLOCK, CURSOR + file.text, "FETCH ALL FROM kapman_check", CLOCK))
-        groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
-    if with_schema:
-        groups.append(("SAVEPOINT kapman_check", CLOCK, statement(present=[name for (name,) in present]), CLOCK))
-        groups.append(("ROLLBACK TO SAVEPOINT kapman_check",))
-    answers = pipeline(connection, groups)[1::2]
-    failures = {type(answer[-1].error) for answer in answers}
-    holders = tables_locked_against_reading(connection) if errors.LockNotAvailable in failures else ()
     schema, compared = _compared(answers.pop(), expected, holders) if with_schema else ("", ())
-    by_file = dict(zip((file.name for file in sound), answers, strict=True))
+    by_file = {file.name: given for file, given in zip(sound, answers, strict=True)}
     checks = [
         check
         for file in files
@@ -330,7 +315,13 @@ def _run(
             (refused[file.name],) if file.name in refused else file.checks(by_file[file.name], holders, granted[0][0])
         )
     ]
-    return (*checks, *compared), schema, errors.InternalError_ in failures
+    for number, name in enumerate([*(file.name for file in files), *([expected.source] if expected else [])]):
+        report(Progress(STEP, number, name))
+    result = Verification((*checks, *compared), time.monotonic() - started, schema)
+    # The caller reports failed checks.
+    if result.passed:
+        report(StepFinished(STEP, result.summary, result.seconds))
+    return result
 
 
 def _compared(
