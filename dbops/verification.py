@@ -307,14 +307,10 @@ def run(
         if errors.InternalError_ not in failures:
             break
     schema, compared = _compared(answers.pop(), expected, holders) if with_schema else ("", ())
-    by_file = {file.name: given for file, given in zip(sound, answers, strict=True)}
-    checks = [
-        check
-        for file in files
-        for check in (
-            (refused[file.name],) if file.name in refused else file.checks(by_file[file.name], holders, granted[0][0])
-        )
-    ]
+    given = iter(answers)
+    checks: list[Check] = []
+    for file in files:
+        checks += (refused[file.name],) if file.name in refused else file.checks(next(given), holders, granted[0][0])
     for number, name in enumerate([*(file.name for file in files), *([expected.source] if expected else [])]):
         report(Progress(STEP, number, name))
     result = Verification((*checks, *compared), time.monotonic() - started, schema)

@@ -73,16 +73,6 @@ CREATE_TIMEOUT = 300.0
 IN_USE = (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable)
 
 
-@dataclass(frozen=True, slots=True)
-class New:
-    """A new database beside the target: its scratch name, its marker, the properties it is to have and those it has."""
-
-    name: str
-    marker: Marker
-    wanted: Properties
-    before: Properties
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What each result says: the database that was worked on, the sessions that were ended, seconds of wall time."""
@@ -282,7 +272,7 @@ class Operator:
 
     # Build beside.
 
-    def create(self, found: Inspection, kind: Kind = Kind.BUILDING) -> New:
+    def create(self, found: Inspection, kind: Kind = Kind.BUILDING) -> Database:
         """Create a closed, empty, marked database beside the target, with the properties that the target is to have.
 
         All that putting it in place takes is tried and rolled back. Raises PreflightError, after which there is no new
@@ -302,7 +292,7 @@ class Operator:
             self._assert_equal(self._run_and_find(trial, name, before=("BEGIN",), report=ignore).catalog, wanted)
             marker = properties.marker(kind, self.name, wanted)
             changes = [properties.marking(name, marker), properties.limiting(name, wanted.connection_limit)]
-            self._commit(changes, before=["ROLLBACK", *_limiting(self._longest), "BEGIN"])
+            return self._run_and_find(changes, name, before=("ROLLBACK", *_limiting(self._longest)))
         except psycopg.Error as error:
             if self.connection.closed:
                 raise  # The server or the session is gone: no property is to blame.
@@ -321,9 +311,8 @@ class Operator:
                 hint=hint,
                 sqlstate=error.sqlstate or "",
             ) from None
-        return New(name, marker, wanted, before)
 
-    def enter(self, new: New) -> tuple[New, Connection]:
+    def enter(self, new: Database) -> tuple[Database, Connection]:
         """Return a session in a new database, which is open for the instant of connecting, and to the operator only.
 
         The database then has the privileges and the connection limit that it is to have, so that migrations can change
@@ -344,25 +333,25 @@ class Operator:
             ) from None
         finally:
             if self._is_usable():
-                now = replace(properties.given(new.wanted, self.role), comment=was.comment, allow_connections=False)
+                now = replace(properties.given(new.properties, self.role), comment=was.comment, allow_connections=False)
                 closing = properties.putting_in_place(new.name, was, now, self.role)
-                before = self._retry(new.name, lambda: self._run_and_find(closing, new.name))
-        return replace(new, before=before.catalog), inside
+                new = self._retry(new.name, lambda: self._run_and_find(closing, new.name))
+        return new, inside
 
-    def _opening(self, new: New) -> tuple[list[sql.Composable], Properties]:
+    def _opening(self, new: Database) -> tuple[list[sql.Composable], Properties]:
         """Return what opens a new database to the operator only, and the properties that it has then."""
         database, login = sql.Identifier(new.name), self.connection.info.user
         allow = properties.allowing(new.name, allowed=True)
         # Superusers are let in whatever the limit is.
         if self.connection.info.parameter_status("is_superuser") == "on":
-            return [properties.limiting(new.name, 0), allow], new.before
+            return [properties.limiting(new.name, 0), allow], new.catalog
         opening: list[sql.Composable] = [
             properties.limiting(new.name, -1),
             sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database),
             sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(login)),
             allow,
         ]
-        return opening, replace(new.before, acl=(properties.Grant(self.role, login, "CONNECT", False),))
+        return opening, replace(new.catalog, acl=(properties.Grant(self.role, login, "CONNECT", False),))
 
     def look_into(self, kept: Database) -> Connection:
         """Return a session in a database that is kept, which is open for the instant of connecting."""
@@ -374,19 +363,20 @@ class Operator:
             if self._is_usable():
                 self._allow(kept.name, allowed=False)
 
-    def custody(self, new: New) -> Custody:
+    def custody(self, new: Database) -> Custody:
         """Return what hands a new database to its owner in each transaction of the migrations, and takes it back."""
-        return _Custody(new.name, self.role, new.wanted.owner, new.marker)
+        assert new.marker  # noqa: S101
+        return _Custody(new.name, self.role, new.properties.owner, new.marker)
 
     @contextmanager
-    def owned(self, new: New, inside: Connection) -> Iterator[None]:
+    def owned(self, new: Database, inside: Connection) -> Iterator[None]:
         """Let a new database belong to its owner-to-be while it is read; no other session sees that."""
         self.become(inside, self.role)
-        if new.wanted.owner == self.role:
+        if new.properties.owner == self.role:
             yield
             return
         with inside.transaction(force_rollback=True):
-            inside.execute(properties.giving_to(new.name, new.wanted.owner))
+            inside.execute(properties.giving_to(new.name, new.properties.owner))
             yield
 
     # Swap.
@@ -651,9 +641,9 @@ class Operator:
         rows = run_together(self.connection, statements, report or self.report, before=before, after=find).fetchall()
         return properties.databases(rows)[0] if rows else self.require(name)
 
-    def _commit(self, statements: Sequence[sql.Composable] = (), *, before: Sequence[str] = ()) -> None:
+    def _commit(self, statements: Sequence[sql.Composable] = ()) -> None:
         """Run statements in the open transaction and commit it, in one round trip."""
-        run_together(self.connection, statements, self.report, before=before, after=["COMMIT"])
+        run_together(self.connection, statements, self.report, after=["COMMIT"])
 
     def _allow(self, name: str, *, allowed: bool) -> None:
         """Let a database take connections, or not."""

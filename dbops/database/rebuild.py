@@ -14,7 +14,7 @@ from dbops import catalog, label, postgres, verification
 from dbops.database import consent, properties
 from dbops.database.consent import NOT_AGREED, Agreement, LostObject, Replacement, Required
 from dbops.database.inspection import Impact, Inspection, count_rows, impact, inspect, look_inside
-from dbops.database.operator import JOBS_TIMEOUT, New, Operator, Outcome, operating
+from dbops.database.operator import JOBS_TIMEOUT, Operator, Outcome, operating
 from dbops.database.preflight import Condition, assert_passed, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
 from dbops.errors import CheckError, DbopsError, PreflightError
@@ -167,7 +167,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
             needed = consent.required(found, lost)
             if not options.check:
                 consent.agree(found, options.agreement, lost)
-                operator.become(inside, new.wanted.owner)
+                operator.become(inside, new.properties.owner)
                 label.add_rebuild(inside, found.impact.label, fingerprint)
 
         kept = left = ""
@@ -177,7 +177,7 @@ def rebuild(target: Target, options: RebuildOptions, *, report: Report = ignore)
                 outcome.append("the new database is gone again")
         else:
             now = operator.require(new.name)
-            wanted = properties.with_changes(new.before, now, new.wanted)
+            wanted = properties.with_changes(new.catalog, now, new.properties)
             kept, left = _put_in_place(operator, found, now, wanted, keep=options.keep)
             if found.successor and not found.exists:
                 operator.drop_scratch(found.successor.name)
@@ -276,7 +276,7 @@ def judge(found: Inspection, options: RebuildOptions) -> RebuildPlan:
 
 
 def _build(
-    operator: Operator, new: New, inside: Connection, planned: RebuildPlan
+    operator: Operator, new: Database, inside: Connection, planned: RebuildPlan
 ) -> tuple[int, Verification, int, tuple[LostObject, ...]]:
     """Migrate and verify a new database over the one session in it, while the server reads the schema of the target.
 
@@ -285,7 +285,7 @@ def _build(
     """
     found, report = planned.inspection, operator.report
     target = replace(operator.target, database=new.name)
-    how = MigrationOptions(fresh=True, owner=new.wanted.owner, custody=operator.custody(new))
+    how = MigrationOptions(fresh=True, owner=new.properties.owner, custody=operator.custody(new))
     with postgres.translated(target):
         migrated = apply(inside, target, planned.migrations, how, observer=operator.connection, report=report)
         with operator.owned(new, inside):
@@ -445,11 +445,11 @@ def create(target: Target, options: RebuildOptions, *, report: Report = ignore) 
         waiting = found.successor
         if found.database is None:
             assert_passed(preflight(found, dropping=False, creating=True), target)
-            if waiting and waiting.marker:
+            if waiting:
                 holds = Impact()
                 # A server that lets no session into it (see pg_hba.conf) has let none in before.
                 with suppress(PreflightError):
-                    _, inside = operator.enter(New(waiting.name, waiting.marker, waiting.properties, waiting.catalog))
+                    _, inside = operator.enter(waiting)
                     with inside:
                         holds = impact(inside)
                 if holds.objects or holds.rows:
@@ -460,7 +460,7 @@ def create(target: Target, options: RebuildOptions, *, report: Report = ignore) 
                         hint=f"Look at what is in it, then run DROP DATABASE {quoted(waiting.name)}, and the command"
                         " again.",
                     )
-            new = operator.require(waiting.name if waiting else operator.create(found).name)
+            new = operator.require(waiting.name) if waiting else operator.create(found)
             operator.swap(found, new, new.properties)
     kept = operator.opened or waiting is not None
     return CreateResult(**operator.outcome(), created=found.database is None, opened=operator.opened, kept=kept)

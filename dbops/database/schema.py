@@ -164,11 +164,21 @@ def verify(
             connection, chosen.files, expected=expected, with_schema=expected is not None, report=report
         )
         ledger = None if found.passed else _ledger(connection, target, files)
-    advice = _advice_on_checks(found)
+    # What to do about checks that could not look, and about rows.
+    said = {check: check.actual or "" for check in found.failed}
+    rights = {check: match[0] for check, actual in said.items() if (match := GRANT.search(actual))}
+    waited = {check for check, actual in said.items() if "did not wait" in actual}
+    advice = [f"a right is missing: as a superuser, run {grant}" for grant in dict.fromkeys(rights.values())]
+    if waited or any("locked the table" in actual for actual in said.values()):
+        advice.append("another session has locked a table: run it again when its transaction is over")
+    broken = (check.location for check in said if check.location and check not in rights and check not in waited)
+    advice += dict.fromkeys(f"a check file is broken: correct {location}" for location in broken)
+    if any(re.fullmatch(r"[1-9]\d* (rows|chunks|large objects)", actual) for actual in said.values()):
+        advice.append("there are rows: `--empty` is for a database that was just rebuilt")
     if expected and any(check.file == expected.source and found.schema for check in found.failed):
         pending = ledger.pending if ledger else ()
         advice += _advice(expected, pending, files, ledger, look="`invoke db.drift` shows what; ")
-    return replace(found, server=target.server, began=began, advice=advice)
+    return replace(found, server=target.server, began=began, advice=tuple(advice))
 
 
 def drift(
@@ -226,28 +236,6 @@ def _ledger(connection: Connection, target: Target, files: tuple[Migration, ...]
 
 
 # What to do about a difference, by its cause.
-
-
-def _advice_on_checks(found: Verification) -> tuple[str, ...]:
-    """Return what to do about checks that could not look, and about rows."""
-    advice = dict.fromkeys(
-        f"a right is missing: as a superuser, run {match[0]}"
-        for check in found.failed
-        if (match := GRANT.search(check.actual or ""))
-    )
-    advice |= dict.fromkeys(
-        "another session has locked a table: run it again when its transaction is over"
-        for check in found.failed
-        if "did not wait" in (check.actual or "") or "locked the table" in (check.actual or "")
-    )
-    advice |= dict.fromkeys(
-        f"a check file is broken: correct {check.location}"
-        for check in found.failed
-        if check.location and not GRANT.search(check.actual or "") and "did not wait" not in (check.actual or "")
-    )
-    if any(re.fullmatch(r"[1-9]\d* (rows|chunks|large objects)", check.actual or "") for check in found.failed):
-        advice["there are rows: `--empty` is for a database that was just rebuilt"] = None
-    return tuple(advice)
 
 
 def _advice(
