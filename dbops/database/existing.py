@@ -40,7 +40,7 @@ class Rehearsal:
 def migrate(
     target: Target,
     files: tuple[Migration, ...],
-    options: MigrationOptions | None = None,
+    options: MigrationOptions = DEFAULTS,
     *,
     verify: bool = False,
     checks: Path = CHECKS,
@@ -55,7 +55,6 @@ def migrate(
     `confirm` is the name of a database whose label was lost and that is of the chosen environment. A label that was
     lost, or written on another server, is written anew before anything is applied.
     """
-    options = options or DEFAULTS
 
     def verified(inside: Connection) -> None:
         """Raise CheckError if a check fails."""

@@ -112,11 +112,6 @@ class Server:
         """Return the major version of PostgreSQL."""
         return int(re.split(r"\D", self.version_text)[0])
 
-    @property
-    def may_create_databases(self) -> bool:
-        """Return whether the role may create databases."""
-        return self.superuser or self.createdb
-
     def may_act_for(self, owner: str) -> bool:
         """Return whether the role may do what the owner of a database may do."""
         return self.superuser or self.roles.get(owner, NO_RIGHTS).may_act

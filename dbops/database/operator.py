@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from dbops import catalog, postgres
+from dbops import postgres
 from dbops.database import properties
 from dbops.database.inspection import EXTENSION_VERSION, Inspection, impact, inspect, rows_in, unreadable
 from dbops.database.preflight import assert_passed, creating_conditions
@@ -224,10 +224,10 @@ class Operator:
             self._allow(found.kept.name, allowed=False)
             changed = True
         for scratch in found.left_over:
-            changed |= self._drop_left_over(scratch)
+            changed |= self.drop_left_over(scratch)
         return inspect(self.connection, self.target) if changed else found
 
-    def _drop_left_over(self, scratch: Database) -> bool:
+    def drop_left_over(self, scratch: Database) -> bool:
         """Drop a scratch database unless its operator is at work; return whether it was dropped.
 
         It is looked at once more under the lock: its operator may have marked it since it was inspected.
@@ -253,11 +253,6 @@ class Operator:
         if {role} != {inside.info.user, self.began_as}:
             with suppress(psycopg.errors.InsufficientPrivilege):
                 inside.execute(set_role(role))
-
-    def schema_asked(self, found: Inspection) -> Callable[[], str] | None:
-        """Have the server read the schema of the target, and return what waits for it; None if there is no database."""
-        timescaledb = bool(found.impact.timescaledb)
-        return catalog.schema_asked(self.inside, timescaledb=timescaledb) if self.inside else None
 
     def _others(self) -> tuple[Session, ...]:
         """Return the other sessions in the target."""

@@ -145,7 +145,7 @@ def right_to_create(inspection: Inspection) -> Condition:
     """Return whether the role may create a database and give it to its owner."""
     server, owner = inspection.server, inspection.wanted.owner
     role = server.role if server.role == server.login else f"{server.role}, as which {server.login} works here,"
-    if not server.may_create_databases:
+    if not (server.superuser or server.createdb):
         remedy = f"As a superuser, run ALTER ROLE {quoted(server.role)} CREATEDB."
         return Condition("right to create", False, f"{role} may not create databases", remedy)
     reason = f"{server.role} may not give a database to {owner}"

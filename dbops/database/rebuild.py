@@ -289,7 +289,7 @@ def _build(
     with postgres.translated(target):
         migrated = apply(inside, target, planned.migrations, how, observer=operator.connection, report=report)
         with operator.owned(new, inside):
-            replaced = operator.schema_asked(found)
+            replaced = _schema_asked(operator, found)
             verified = verification.run(inside, planned.checks, expected=planned.expected, report=report)
             rows = count_rows(inside)
     if verified.failed:
@@ -301,6 +301,12 @@ def _build(
             "`invoke db.fingerprint --write`; then run `invoke db.rebuild` again.",
         )
     return len(migrated.applied), verified, rows, _lost(operator, found, replaced, verified.schema)
+
+
+def _schema_asked(operator: Operator, found: Inspection) -> Callable[[], str] | None:
+    """Have the server read the schema of the target's database, and return what waits for it; None if there is none."""
+    timescaledb = bool(found.impact.timescaledb)
+    return catalog.schema_asked(operator.inside, timescaledb=timescaledb) if operator.inside else None
 
 
 def _lost(
@@ -481,7 +487,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
         consent.assert_possible(found, options.agreement)
         beside = replace(target, database=restored)
         with postgres.connect(beside) if restored else operator.look_into(chosen) as inside:
-            replaced = operator.schema_asked(found)
+            replaced = _schema_asked(operator, found)
             lost = _lost(operator, found, replaced, catalog.schema_text(inside))
             holds = impact(inside)
         if restored:

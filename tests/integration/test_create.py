@@ -276,7 +276,7 @@ def test_database_that_was_marked_since_it_was_inspected_is_no_leftover(server: 
         assert unmarked
         marker = properties.marker(Kind.SUCCESSOR, target.database, found.wanted)
         postgres.run(connection, properties.marking(name, marker), ignore)
-        assert not Operator(connection, target, 30, ignore)._drop_left_over(unmarked)
+        assert not Operator(connection, target, 30, ignore).drop_left_over(unmarked)
     assert exists(server, name)
 
 
