@@ -43,7 +43,6 @@ def migrate(
     options: MigrationOptions = DEFAULTS,
     *,
     verify: bool = False,
-    checks: Path = CHECKS,
     schema: Path = SCHEMA,
     confirm: str = "",
     report: Report = ignore,
@@ -51,7 +50,7 @@ def migrate(
     """Apply pending migrations in the only session at work, on a database of the environment that was chosen.
 
     `options.patience` is how many seconds to wait for another migration or operator. With `verify`, CheckError before
-    the last commit, which is rolled back, if a check of `checks` fails or the schema is not as in the file `schema`.
+    the last commit, which is rolled back, if a check fails or the schema is not as in the file `schema`.
     `confirm` is the name of a database whose label was lost and that is of the chosen environment. A label that was
     lost, or written on another server, is written anew before anything is applied.
     """
@@ -73,7 +72,7 @@ def migrate(
         """Label the database with its environment."""
         label.write(inside, target.environment, found.label.rebuilds if found.label else ())
 
-    files_of_checks = verification.list_checks(checks) if verify else ()
+    files_of_checks = verification.list_checks(CHECKS) if verify else ()
     expected = catalog.read_expected(schema) if verify else None
     with (
         explained(target),

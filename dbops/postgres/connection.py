@@ -246,10 +246,10 @@ BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 @lru_cache
-def reading_settings(statement_timeout: float, lock_timeout: float, row_security: str = "off") -> tuple[str, ...]:
+def reading_settings(statement_timeout: float, lock_timeout: float) -> tuple[str, ...]:
     """Return what sets SETTINGS, ADDED and the limits of `reading` for a transaction."""
     limits = {
-        "row_security": row_security,
+        "row_security": "off",
         "statement_timeout": str(round(statement_timeout * 1000)),
         "lock_timeout": str(round(lock_timeout * 1000)),
     }
@@ -258,9 +258,7 @@ def reading_settings(statement_timeout: float, lock_timeout: float, row_security
 
 
 @contextmanager
-def reading(
-    connection: Connection, *, statement_timeout: float = 0.0, lock_timeout: float = 0.0, row_security: str = "off"
-) -> Iterator[None]:
+def reading(connection: Connection, *, statement_timeout: float = 0.0, lock_timeout: float = 0.0) -> Iterator[None]:
     """Run what is inside in one read-only transaction, in one snapshot, with SETTINGS; roll back at the end.
 
     In a transaction that is open already, a savepoint does the same, and the snapshot is that transaction's. Timeouts
@@ -268,7 +266,7 @@ def reading(
     """
     alone = connection.info.transaction_status == TransactionStatus.IDLE
     begin = BEGIN_READING if alone else "SAVEPOINT reading; SET LOCAL transaction_read_only = on"
-    settings = reading_settings(statement_timeout, lock_timeout, row_security)
+    settings = reading_settings(statement_timeout, lock_timeout)
     reader = connection if isinstance(connection, WatchedConnection) and not connection.in_force else None
     if reader:
         settings += (_OWN_ROLE.format("true"),)
