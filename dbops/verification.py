@@ -18,7 +18,7 @@ from psycopg import errors
 
 from dbops.catalog.drift import differences, objects
 from dbops.catalog.expected import ExpectedSchema
-from dbops.catalog.text import PRESENT, composed, statement
+from dbops.catalog.text import ATTEMPTS, PRESENT, composed, statement
 from dbops.errors import Location, UsageError, count
 from dbops.events import Progress, Report, StepFinished, StepStarted, ignore
 from dbops.migrations.files import InvalidFileError, first_of, read_sql
@@ -56,9 +56,6 @@ FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
 """
 SETTINGS = ("SET LOCAL cursor_tuple_fraction = 1", "SET LOCAL max_parallel_workers_per_gather = 0")
 READS = re.compile(r'\b(?:FROM|JOIN)\s+(?:ONLY\s+)?("?\w+"?\s*\.\s*"?\w+"?)', re.IGNORECASE)
-
-# How often everything is read again when an object was dropped while it was read.
-ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)

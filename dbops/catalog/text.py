@@ -108,13 +108,11 @@ def read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Rows]:
     for _ in range(ATTEMPTS):
         (found,) = read_together(connection, [(PRESENT, ())])
         present = [name for (name,) in found.fetched()]
-        statements = {n: text for n, names in enumerate(groups) if (text := statement(names, present=present))}
-        queries = [(text, ()) for text in statements.values()]
+        queries = [(statement(names, present=present), ()) for names in groups]
         answers = read_together(connection, queries, lock_timeout=LOCK_TIMEOUT, settings=(PREPARE,))
         error = next((answer.error for answer in answers if answer.error), None)
         if error is None:
-            rows = {n: answer.rows for n, answer in zip(statements, answers, strict=True)}
-            return [rows.get(n, ()) for n in range(len(groups))]
+            return [answer.rows for answer in answers]
         with reading(connection):
             holders = tables_locked_against_reading(connection)
         if not isinstance(error, psycopg.errors.InternalError_):
@@ -130,11 +128,11 @@ def read(connection: Connection, groups: Sequence[Sequence[str]]) -> list[Rows]:
 
 
 def statement(names: Sequence[str] = QUERIES, *, present: Collection[str]) -> str:
-    """Return files of `queries/` as one statement: of those about TimescaleDB, the ones in `present`. Empty if none."""
+    """Return files of `queries/` as one statement: of those about TimescaleDB, the ones in `present`."""
     known = _query("known") if "timescaledb" in present else NOTHING_KNOWN
     parts = [f"(\n{_query(name)})\n" for name in names if name in present or name not in TIMESCALEDB]
     prelude = _query("prelude").replace("WITH\n", f"WITH\n{known},\n", 1)
-    return prelude + "UNION ALL\n".join(parts) if parts else ""
+    return prelude + "UNION ALL\n".join(parts) if parts else "SELECT WHERE false"
 
 
 def _query(name: str) -> str:
