@@ -236,8 +236,7 @@ class Operator:
         if not try_lock(self.connection, key):
             return False
         try:
-            now = properties.find_database(self.connection, scratch.name)
-            if now is None or replace(now, size=None) != replace(scratch, size=None):
+            if properties.find_database(self.connection, scratch.name) != scratch:
                 return False
             if trouble := self.drop_scratch(scratch.name):
                 what = f"{scratch.name}, left over from an interrupted run, could not be dropped: {trouble}"
@@ -390,7 +389,7 @@ class Operator:
             postgres.restore_point(self.connection, f"replace {self.name}", self.report)
 
         def mark_and_close() -> None:
-            if replace(self._run_and_find([], self.name, before=("BEGIN",)), size=None) != replace(before, size=None):
+            if self._run_and_find([], self.name, before=("BEGIN",)) != before:
                 raise PreflightError(
                     f"{self.name} was replaced, or its properties were changed, by another session just now",
                     where=str(self.target),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -195,7 +195,7 @@ class Database:
     unmarked: bool
     catalog: Properties
     properties: Properties
-    size: int | None = None
+    size: int | None = field(default=None, compare=False)
 
     def is_a(self, kind: Kind, database: str) -> bool:
         """Return whether its marker says that it is of this kind, for the database of this name."""
@@ -396,7 +396,7 @@ def _ordered(found: Properties) -> list[Grant]:
 
 def different_properties(found: Properties, wanted: Properties) -> tuple[str, ...]:
     """Return the names of the properties in which two databases differ."""
-    names = [field.name for field in fields(Properties) if field.name not in ("acl", "settings")]
+    names = [each.name for each in fields(Properties) if each.name not in ("acl", "settings")]
     different = [name for name in names if getattr(found, name) != getattr(wanted, name)]
     if set(found.settings) != set(wanted.settings):
         different.append("settings")
