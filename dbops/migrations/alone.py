@@ -14,26 +14,20 @@ from typing import Any
 from dbops import postgres
 from dbops.errors import DbopsError, Interrupted, PreflightError, ServerError
 from dbops.events import Message, Report, ignore
-from dbops.postgres import Connection
+from dbops.postgres import HOLDING, Connection
 from dbops.settings import Target
 
 MIGRATION_LOCK = int.from_bytes(b"dbopsmig")
 # The sessions (as `a`) that hold the migration lock of a database, as seen from any database of the server.
 HOLDING_MIGRATION_LOCK = (
-    "a.datname = %s AND a.pid IN ("
-    "SELECT l.pid FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d ON d.oid = l.database"
-    " WHERE d.datname = a.datname AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
-    f" AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = {MIGRATION_LOCK}::pg_catalog.int8)"
+    f"a.datname = %s AND a.pid IN ({HOLDING.replace('%s', str(MIGRATION_LOCK))} AND l.database = a.datid)"
 )
+
 OPERATOR = "another operator"
 MIGRATION = "another migration"
 _POLL_SECONDS = 0.2
 # Who holds an operator's lock, by its key, in whichever database he took it.
-_OPERATORS = """
-SELECT l.pid FROM pg_catalog.pg_locks AS l
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid()
-  AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8
-"""
+_OPERATORS = f"{HOLDING} AND l.pid <> pg_catalog.pg_backend_pid()"
 
 
 def refuse_system_database(target: Target) -> None:

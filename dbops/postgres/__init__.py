@@ -33,6 +33,7 @@ from dbops.postgres.errors import (
     translate,
 )
 from dbops.postgres.operator_lock import (
+    HOLDING,
     TIMEOUT,
     lock_holder,
     lock_key,

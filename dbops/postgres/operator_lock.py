@@ -22,6 +22,13 @@ from dbops.settings import Target
 # How long to wait for another operator of the same database, and for the sessions of a database to end, in seconds.
 TIMEOUT = 30.0
 
+# The processes that hold a session's advisory lock with a key, in whichever database.
+HOLDING = """
+SELECT l.pid FROM pg_catalog.pg_locks AS l
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8
+"""
+
 
 def lock_key(kind: str, name: str) -> int:
     """Return the advisory lock's key for a name: 64 bits, signed, the same on every machine."""
@@ -95,12 +102,8 @@ def operator_session(target: Target, *, timeout: float = TIMEOUT, report: Report
 
 def lock_holder(connection: Connection, key: int) -> str:
     """Return who holds a session advisory lock of this database."""
-    pid = (
-        "(SELECT l.pid FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
-        " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())"
-        " AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = %s::pg_catalog.int8)"
-    )
-    found = sessions(connection, f"a.pid = {pid}", key)
+    here = "a.datname = pg_catalog.current_database()"
+    found = sessions(connection, f"{here} AND a.pid IN ({HOLDING} AND l.database = a.datid)", key)
     return str(found[0]) if found else "a session that has just ended"
 
 
