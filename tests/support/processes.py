@@ -73,7 +73,7 @@ def alone(environ: Mapping[str, str]) -> Iterator[None]:
     # Rich takes the width of a terminal from any of the process's own streams.
     environ = {"COLUMNS": "80", **environ}
     tasks = sys.modules.get("tasks")
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGPIPE)}
     with (
         contextlib.chdir(ROOT),
         mock.patch.dict(os.environ, environ, clear=True),
