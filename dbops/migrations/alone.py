@@ -59,7 +59,7 @@ def only_session(target: Target, *, patience: float, report: Report = ignore) ->
                 report(Message("INFO", f"waiting up to {patience:g} s for {at_work[0]}: {at_work[1]}"))
                 said = True
         else:
-            raise _refused(target, *at_work)
+            raise refused(target, *at_work)
     except Interrupted as interruption:
         interruption.state = "Nothing was applied."
         raise
@@ -102,12 +102,8 @@ def _connected(target: Target) -> tuple[Connection | None, tuple[str, str]]:
     return None, at_work
 
 
-def another_migration(connection: Connection, target: Target) -> PreflightError:
-    """Return the error for a database whose migration lock another session has."""
-    return _refused(target, MIGRATION, postgres.lock_holder(connection, MIGRATION_LOCK))
-
-
-def _refused(target: Target, kind: str, holder: str) -> PreflightError:
+def refused(target: Target, kind: str, holder: str) -> PreflightError:
+    """Return the error for a database on which another session is at work: what kind of session, and which."""
     return PreflightError(
         f"{kind} is at work on {target.database}: {holder}"
         if kind == OPERATOR

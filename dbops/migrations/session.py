@@ -18,7 +18,7 @@ from dbops import events, label, postgres
 from dbops.errors import DbopsError, MigrationError
 from dbops.events import Report
 from dbops.migrations import code_of_others, errors, ledger
-from dbops.migrations.alone import MIGRATION_LOCK, another_migration
+from dbops.migrations.alone import MIGRATION, MIGRATION_LOCK, refused
 from dbops.migrations.errors import StatementError
 from dbops.migrations.files import Migration
 from dbops.migrations.ledger import LedgerStatus
@@ -272,7 +272,7 @@ class MigrationSession:
                     raise failure from None
                 raise
             if not locked:
-                raise another_migration(self.connection, self.target)
+                raise refused(self.target, MIGRATION, postgres.lock_holder(self.connection, MIGRATION_LOCK))
             self.clean = True
             yield str(definition[0][0]) if definition else ""
         except BaseException:

@@ -71,7 +71,6 @@ class LockWatch:
         self._observer = observer
         self._report = report
         self._running: _Running | None = None
-        self._interval = _SHORTEST_INTERVAL
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lock-watch", daemon=True)
 
@@ -98,9 +97,9 @@ class LockWatch:
         one that waits much longer for a single lock, as where a file has put the server's own limit out of force.
         """
         self.blockers = ()
-        self._interval = min(_LONGEST_INTERVAL, limit / 4) or _LONGEST_INTERVAL
+        interval = min(_LONGEST_INTERVAL, limit / 4) or _LONGEST_INTERVAL
         longest = limit + _SLACK if limit else 0.0
-        self._running = _Running(where, statement, time.monotonic(), self._interval, limit if bounded else 0.0, longest)
+        self._running = _Running(where, statement, time.monotonic(), interval, limit if bounded else 0.0, longest)
 
     def end(self) -> None:
         """Watch no longer."""
@@ -118,15 +117,16 @@ class LockWatch:
         pause = _SHORTEST_INTERVAL
         try:
             while not self._stop.wait(pause):
-                pause = self._interval
                 # Read once: the session at work may end the statement between two reads.
                 running = self._running
+                pause = running.interval if running else _SHORTEST_INTERVAL
                 if running is None or time.monotonic() - running.since < running.interval:
                     continue
                 connection = connection or postgres.connect(self._target)
                 self._look(connection, running)
                 elapsed = time.monotonic() - running.since
-                pause = self._interval if self.blockers else max(self._interval, min(elapsed / 4, _LONGEST_INTERVAL))
+                if not self.blockers:
+                    pause = max(pause, min(elapsed / 4, _LONGEST_INTERVAL))
                 if min(elapsed, time.monotonic() - spoken) < _ALIVE_SECONDS:
                     continue
                 spoken = time.monotonic()
