@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -80,37 +80,33 @@ class File:
         return (Hit(statement.offset) for statement in self.statements if pattern.match(statement.form))
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule: what it is for, what its finding says, what to do instead, and an example of each kind with a note.
+RULES: list[Rule] = []
 
-    `live` rules are about tables in use, and so leave the baseline alone.
+
+@dataclass(eq=False, slots=True)
+class Rule:
+    """A rule: what its finding says, what to do instead, an example of each kind with a note, and what it is for.
+
+    It decorates the function that finds what breaks it, whose docstring says what it is for. `live` rules are about
+    tables in use, and so leave the baseline alone.
     """
 
     code: str
     name: str
-    about: str
+    _: KW_ONLY
     why: str
     instead: str
-    find: Callable[[File], Iterator[Hit]]
     bad: tuple[str, str]
     good: tuple[str, str]
     live: bool = False
+    about: str = field(init=False)
+    find: Callable[[File], Iterator[Hit]] = field(init=False)
 
-
-RULES: list[Rule] = []
-
-
-def rule(
-    code: str, name: str, *, why: str, instead: str, bad: tuple[str, str], good: tuple[str, str], live: bool = False
-) -> Callable[[Callable[[File], Iterator[Hit]]], Callable[[File], Iterator[Hit]]]:
-    """Make a rule of a function that finds what breaks it: its docstring says what the rule is for."""
-
-    def add(find: Callable[[File], Iterator[Hit]]) -> Callable[[File], Iterator[Hit]]:
-        RULES.append(Rule(code, name, inspect.getdoc(find) or "", why, instead, find, bad, good, live))
+    def __call__(self, find: Callable[[File], Iterator[Hit]]) -> Callable[[File], Iterator[Hit]]:
+        """Take a function as the one that finds what breaks the rule, and add the rule to the others."""
+        self.about, self.find = inspect.getdoc(find) or "", find
+        RULES.append(self)
         return find
-
-    return add
 
 
 # What several examples say.
@@ -123,7 +119,7 @@ OWN_DATABASE = (
 ALONE_IN_FILE = "-- migrate: no-transaction\n"
 
 
-@rule(
+@Rule(
     "KM01",
     "header",
     why="The header is incomplete.",
@@ -161,7 +157,7 @@ DATA_IN_WITH = re.compile(
 )
 
 
-@rule(
+@Rule(
     "KM02",
     "data",
     why="A migration inserts, updates, deletes or copies no rows.",
@@ -193,7 +189,7 @@ JOBS = r"(?:add|alter)_job|(?:add|alter)_\w*policy|(?:add|alter)_policies"
 ACTS = re.compile(r"CREATE (?:OR REPLACE )?(?:CONSTRAINT TRIGGER|TRIGGER|EVENT TRIGGER|POLICY|RULE) ")
 
 
-@rule(
+@Rule(
     "KM03",
     "automation",
     why="A migration creates no trigger, rule, job or policy.",
@@ -222,7 +218,7 @@ SETS_ROLE = re.compile(
 )
 
 
-@rule(
+@Rule(
     "KM04",
     "roles",
     why="Roles belong to the whole server, and the runner chooses the one that a migration runs as.",
@@ -240,7 +236,7 @@ def touches_roles(file: File) -> Iterator[Hit]:
     yield from file.beginning(SETS_ROLE)
 
 
-@rule(
+@Rule(
     "KM05",
     "extension",
     why="The only extension is timescaledb.",
@@ -253,7 +249,7 @@ def creates_another_extension(file: File) -> Iterator[Hit]:
     return file.beginning(re.compile(r"CREATE EXTENSION (?:IF NOT EXISTS )?+(?!TIMESCALEDB |\"timescaledb\" )"))
 
 
-@rule(
+@Rule(
     "KM06",
     "transaction",
     why="The runner begins and ends the transaction.",
@@ -280,7 +276,7 @@ NAMES_TABLE = re.compile(
 )
 
 
-@rule(
+@Rule(
     "KM07",
     "schema",
     why="The schema is missing.",
@@ -313,7 +309,7 @@ def leaves_out_the_schema(file: File) -> Iterator[Hit]:
 CONSTRAINTS = {"PRIMARY", "UNIQUE", "REFERENCES", "FOREIGN", "CHECK", "EXCLUDE"}
 
 
-@rule(
+@Rule(
     "KM08",
     "constraint",
     why="The constraint has no name.",
@@ -348,7 +344,7 @@ def leaves_a_constraint_unnamed(file: File) -> Iterator[Hit]:
                     break
 
 
-@rule(
+@Rule(
     "KM09",
     "block",
     why="It cannot be checked what is run here.",
@@ -380,7 +376,7 @@ UNIQUE_ON_HYPERTABLE = (
 )
 
 
-@rule(
+@Rule(
     "KM10",
     "index",
     why="The index is built while writes are blocked.",
@@ -459,7 +455,7 @@ WEAK = re.compile(
 )
 
 
-@rule(
+@Rule(
     "KM11",
     "alter",
     why="This reads or rewrites all rows.",
@@ -646,7 +642,7 @@ ALONE = re.compile(r"VACUUM\b|REINDEX (?:SCHEMA|DATABASE|SYSTEM) |CLUSTER (?:VER
 CONTINUOUS = re.compile(r"CREATE MATERIALIZED VIEW .*TIMESCALEDB \. CONTINUOUS\b(?!.*WITH NO DATA)")
 
 
-@rule(
+@Rule(
     "KM12",
     "no_transaction",
     why="This cannot run in a transaction.",
@@ -680,7 +676,7 @@ def cannot_run_in_a_transaction(file: File) -> Iterator[Hit]:
 COMMENTS_TABLE = re.compile(rf"COMMENT ON TABLE {NAMED} IS ' ")
 
 
-@rule(
+@Rule(
     "KM13",
     "comment",
     why="The table has no comment.",
@@ -707,7 +703,7 @@ GIVEN = re.compile(
 )
 
 
-@rule(
+@Rule(
     "KM14",
     "names",
     why="A name is not in snake_case.",
@@ -731,7 +727,7 @@ def needs_quotes(file: File) -> Iterator[Hit]:
                 yield Hit(part.offset, f"{written} is not in snake_case, or is quoted.")
 
 
-@rule(
+@Rule(
     "KM15",
     "reach",
     why="This reaches beyond the database.",
@@ -754,7 +750,7 @@ def reaches_beyond_the_database(file: File) -> Iterator[Hit]:
             yield Hit(finding.offset, f"{finding}.", finding.kind.instead)
 
 
-@rule(
+@Rule(
     "KM16",
     "limits",
     why="This changes the limits that the runner sets.",
@@ -786,7 +782,7 @@ CHUNK_CALLS = (
 )
 
 
-@rule(
+@Rule(
     "KM17",
     "locks",
     why="This keeps others out until the migration ends.",
@@ -851,7 +847,7 @@ BEHAVIOUR_OF_TABLE = re.compile(
 )
 
 
-@rule(
+@Rule(
     "KM18",
     "behaviour",
     why="This changes at once what other sessions may do or see.",
@@ -872,7 +868,7 @@ def changes_behaviour(file: File) -> Iterator[Hit]:
             yield Hit(action.offset)
 
 
-@rule(
+@Rule(
     "KM19",
     "restore",
     why="PostgreSQL writes this in other words after a restore.",
