@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
 import psycopg
-from psycopg.errors import Diagnostic
 
 from dbops.errors import Location, LostConnectionError, MigrationError, count
 from dbops.migrations.files import Migration
@@ -71,12 +71,44 @@ class StatementError(Exception):
         super().__init__(str(error))
         self.migration = migration
         self.error = error
+        self.statement = statement
+        self.counts_bytes = counts_bytes
         self.timed_out = timed_out
         self.waited = waited
-        self.location: Location | None = None
-        if statement:
-            offset = statement.start + _offset(statement, error.diag, counts_bytes=counts_bytes)
-            self.location = location_at(migration.text, offset, migration.label)
+
+    @cached_property
+    def location(self) -> Location | None:
+        """Return the location in the file that the error belongs to; None if no statement of the file's failed.
+
+        It is the server's own position if it gives one; else the line of a DO block that failed, or the position in
+        it of the query that failed; else where the statement begins.
+        """
+        if not self.statement:
+            return None
+        sql, diag, offset = self.statement.text, self.error.diag, 0
+        position = int(diag.statement_position or 0) - 1
+        if self.counts_bytes and position >= 0:
+            position = len(sql.encode()[:position].decode("utf-8", "ignore"))
+        # The outermost context of what fails in a DO block is a line of its body.
+        frames = (diag.context or "").rstrip().split("\n")
+        match = _INLINE.search(frames[-1])
+        body = _BODY.search(sql)
+        # An EXECUTE without arguments has nothing to point at: the position is one in the text that was prepared.
+        if 0 <= position <= len(sql) and not (self.statement.begins("EXECUTE") and "(" not in sql):
+            offset = position
+        elif self.statement.begins("DO") and match and body:
+            before = sql[body.end() :].split("\n", int(match["line"]) - 1)
+            if len(before) == int(match["line"]):
+                start = len(sql) - len(before[-1])
+                offset = start + len(before[-1]) - len(before[-1].lstrip(" \t"))
+                # The query is the block's own, and not that of a function which it called.
+                if diag.internal_position and diag.internal_query and sum("function " in f for f in frames) == 1:
+                    # PL/pgSQL blanks out what is its own, such as INTO targets.
+                    words = diag.internal_query.rstrip()[:_COMPARED_CHARACTERS]
+                    pattern = "".join(r"[\s\S]" if c.isspace() else re.escape(c) for c in words)
+                    if query := re.compile(pattern).search(sql, start):
+                        offset = query.start() + int(diag.internal_position) - 1
+        return location_at(self.migration.text, self.statement.start + offset, self.migration.label)
 
     @property
     def without_lock(self) -> bool:
@@ -158,37 +190,3 @@ def lost(failure: StatementError, state: str, *, commit: bool = False) -> LostCo
         state=state,
         hint="When the server is back (`invoke db.wait`), run the command again.",
     )
-
-
-def _offset(statement: Statement, diag: Diagnostic, *, counts_bytes: bool) -> int:
-    """Return the offset in a statement that its error belongs to.
-
-    It is the server's own position if it gives one; else the line of a DO block that failed, or the position in
-    it of the query that failed; else where the statement begins.
-    """
-    sql = statement.text
-    if diag.statement_position:
-        position = int(diag.statement_position) - 1
-        offset = len(sql.encode()[:position].decode("utf-8", "ignore")) if counts_bytes else position
-        # An EXECUTE without arguments has nothing to point at: the position is one in the text that was prepared.
-        if offset <= len(sql) and not (statement.begins("EXECUTE") and "(" not in sql):
-            return offset
-    # The outermost context of what fails in a DO block is a line of its body.
-    frames = (diag.context or "").rstrip().split("\n")
-    match = _INLINE.search(frames[-1])
-    body = _BODY.search(sql)
-    if not statement.begins("DO") or not match or not body:
-        return 0
-    start = body.end()
-    for _ in range(int(match["line"]) - 1):
-        start = sql.find("\n", start) + 1
-        if not start:
-            return 0
-    # The query is the block's own, and not that of a function which it called.
-    if diag.internal_position and diag.internal_query and sum("function " in frame for frame in frames) == 1:
-        # PL/pgSQL blanks out what is its own, such as INTO targets.
-        words = diag.internal_query.rstrip()[:_COMPARED_CHARACTERS]
-        query = re.compile("".join(r"[\s\S]" if c.isspace() else re.escape(c) for c in words)).search(sql, start)
-        if query:
-            return query.start() + int(diag.internal_position) - 1
-    return start + len(sql[start:]) - len(sql[start:].lstrip(" \t"))

@@ -88,36 +88,34 @@ def form(parts: list[Token], *, nested: bool) -> str:
     return " ".join([*shown, ""])
 
 
+def _with_depths(parts: list[Token]) -> Iterator[tuple[int, Token]]:
+    """Yield tokens, each with how many pairs of parentheses it stands in; those of a pair stand in it."""
+    depth = 0
+    for part in parts:
+        depth += part.text == "(" and part.kind == "other"
+        yield depth, part
+        depth -= part.text == ")" and part.kind == "other"
+
+
 def outside(parts: list[Token]) -> list[Token]:
     """Return the tokens that do not stand in parentheses, without these."""
-    depth, found = 0, []
-    for part in parts:
-        if part.kind == "other" and part.text in "()":
-            depth += 1 if part.text == "(" else -1
-        elif not depth:
-            found.append(part)
-    return found
+    return [part for depth, part in _with_depths(parts) if not depth]
 
 
 def groups(parts: list[Token]) -> Iterator[tuple[list[Token], str]]:
     """Yield the content of each pair of parentheses that is not in another, and the name in front of it."""
-    depth, start = 0, 0
-    for n, part in enumerate(parts):
-        if part.kind == "other" and part.text == "(":
-            depth += 1
-            start = n if depth == 1 else start
-        elif part.kind == "other" and part.text == ")":
-            depth -= 1
-            if not depth:
-                yield parts[start + 1 : n], parts[start - 1].name if start else ""
+    start = 0
+    for n, (depth, part) in enumerate(_with_depths(parts)):
+        if depth == 1 and part.kind == "other" and part.text == "(":
+            start = n
+        elif depth == 1 and part.kind == "other" and part.text == ")":
+            yield parts[start + 1 : n], parts[start - 1].name if start else ""
 
 
 def split_at(parts: list[Token], separators: Set[str]) -> list[list[Token]]:
     """Return the parts between operators or words, in capitals, outside parentheses."""
-    depth = 0
     found: list[list[Token]] = [[]]
-    for part in parts:
-        depth += (part.text == "(") - (part.text == ")") if part.kind == "other" else 0
+    for depth, part in _with_depths(parts):
         if part.text in separators and part.kind in ("other", "word") and not depth:
             found.append([])
         else:
