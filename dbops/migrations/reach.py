@@ -225,12 +225,9 @@ def findings(
         if not named and not any(name in lowered for name in (*_NAMES, *routines)):
             continue
         parts = read(statement.text, statement.start)
-        bodies = (part for part in parts if part.kind == "string")
-        if statement.begins("DO"):
-            found += (finding for body in bodies for finding in _in_body(body, routines))
-        elif CREATES_ROUTINE.match(form(parts[:4], nested=True)) and (name := next(groups(parts), ([], ""))[1]):
+        if CREATES_ROUTINE.match(form(parts[:4], nested=True)) and (name := next(groups(parts), ([], ""))[1]):
             # It does no harm until it is called.
-            inside = chain(_in_statement(parts, routines), *(_in_body(body, routines) for body in bodies))
+            inside = chain(_in_statement(parts, routines), _in_bodies(parts, routines))
             if first := next(inside, None):
                 routines[name] = first.kind
         else:
@@ -268,18 +265,26 @@ def _in_statement(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Vio
             if part.name == "set_config" and (match := _LIMIT.match(argument)):
                 yield Violation(part.offset, f"set_config('{match[0].lower()}')", LIMITS)
             elif part.name in _RUN_A_QUERY:
-                for statement in split(argument):
-                    inner = _in_statement(read(statement.text, 0), routines)
-                    yield from (Violation(part.offset, finding.words, finding.kind) for finding in inner)
+                yield from _in_made(argument, part.offset, routines)
+    if form(parts[:1], nested=True) == "DO ":
+        yield from _in_bodies(parts, routines)
 
 
-def _in_body(body: Token, routines: dict[str, Kind]) -> Iterator[Violation]:
+def _in_made(text: str, offset: int, routines: dict[str, Kind]) -> Iterator[Violation]:
+    """Yield what reaches beyond the database in SQL that is put together at an offset."""
+    for statement in split(text):
+        for finding in _in_statement(read(statement.text, 0), routines):
+            yield Violation(offset, finding.words, finding.kind)
+
+
+def _in_bodies(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Violation]:
     """Yield what reaches beyond the database in the body of a DO block or a routine, and in the SQL that it makes."""
-    statements = [read(statement.text, body.inside + statement.start) for statement in split(body.text)]
-    own = _own_variables(statements)
-    for parts in statements:
-        yield from _in_statement(parts, routines)
-        yield from _in_expressions(parts, own, routines)
+    for body in (part for part in parts if part.kind == "string"):
+        statements = [read(statement.text, body.inside + statement.start) for statement in split(body.text)]
+        own = _own_variables(statements)
+        for inner in statements:
+            yield from _in_statement(inner, routines)
+            yield from _in_expressions(inner, own, routines)
 
 
 def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]) -> Iterator[Violation]:
@@ -293,16 +298,8 @@ def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]
         if not ends or depth:
             expression.append(part)
             continue
-        if any(token.kind == "string" for token in expression):
-            text = _made(expression, own)
-            at = next(token.offset for token in expression if token.kind == "string")
-            for statement in split(text):
-                for finding in _in_statement(read(statement.text, 0), routines):
-                    yield Violation(at, finding.words, finding.kind)
-                if statement.begins("DO"):
-                    for inner in read(statement.text, 0):
-                        if inner.kind == "string":
-                            yield from (Violation(at, f.words, f.kind) for f in _in_body(inner, routines))
+        if literal := next((token for token in expression if token.kind == "string"), None):
+            yield from _in_made(_made(expression, own), literal.offset, routines)
             # What other functions than format() are given may be SQL too.
             for group, name in groups(expression):
                 if name != "format":
