@@ -279,12 +279,9 @@ def _in_made(text: str, offset: int, routines: dict[str, Kind]) -> Iterator[Viol
 
 def _in_bodies(parts: list[Token], routines: dict[str, Kind]) -> Iterator[Violation]:
     """Yield what reaches beyond the database in the body of a DO block or a routine, and in the SQL that it makes."""
-    for body in (part for part in parts if part.kind == "string"):
-        statements = [read(statement.text, body.inside + statement.start) for statement in split(body.text)]
-        own = _own_variables(statements)
-        for inner in statements:
-            yield from _in_statement(inner, routines)
-            yield from _in_expressions(inner, own, routines)
+    for inner, own in _statements_in_bodies(parts):
+        yield from _in_statement(inner, routines)
+        yield from _in_expressions(inner, own, routines)
 
 
 def _in_expressions(parts: list[Token], own: set[str], routines: dict[str, Kind]) -> Iterator[Violation]:
@@ -342,19 +339,16 @@ def _made(expression: list[Token], own: set[str]) -> str:
 
 def is_about_own_database(block: list[Token]) -> bool:
     """Return whether all that a DO block does is to execute statements about the current database."""
-    for body in (part for part in block if part.kind == "string"):
-        statements = [read(statement.text, 0) for statement in split(body.text)]
-        own = _own_variables(statements)
-        for parts in statements:
-            words = [part.text for part in parts]
-            while words and words[0] in _BEFORE_STATEMENT:
-                words.pop(0)
-            if words[:1] == ["EXECUTE"]:
-                start = len(parts) - len(words) + 1
-                if f"DATABASE {_OWN}" not in _made(parts[start:-1], own).replace('"', ""):
-                    return False
-            elif words[:1] != ["END"] and not (words and words[0].lower() in own):
+    for parts, own in _statements_in_bodies(block):
+        words = [part.text for part in parts]
+        while words and words[0] in _BEFORE_STATEMENT:
+            words.pop(0)
+        if words[:1] == ["EXECUTE"]:
+            start = len(parts) - len(words) + 1
+            if f"DATABASE {_OWN}" not in _made(parts[start:-1], own).replace('"', ""):
                 return False
+        elif words[:1] != ["END"] and not (words and words[0].lower() in own):
+            return False
     return True
 
 
@@ -366,24 +360,30 @@ def _is_own(expression: str, own: set[str]) -> bool:
     return expression in _CURRENT or expression in own or _LOOKED_UP.fullmatch(expression) is not None
 
 
-def _own_variables(statements: list[list[Token]]) -> set[str]:
-    """Return the variables of a body to which nothing but the name of the current database is assigned."""
-    given: dict[str, bool] = {}
-    for parts in statements:
-        texts = [part.text.lower() for part in parts if part.text != ";"]
-        while texts and texts[0].upper() in _BEFORE_STATEMENT:
-            texts.pop(0)
-        sign = next((n for n, text in enumerate(texts) if text in (":=", "=", "default")), 0)
-        names, value = texts[:1], texts[sign + 1 :]
-        if "into" in texts[:-1]:
-            at = texts.index("into")
-            at += texts[at + 1] == "strict"
-            names = texts[at + 1 : at + 2]
-            value = [text for text in [*texts[1:at], *texts[at + 2 :]] if text != "strict" and text != "into"]
-        elif texts[:1] == ["for"]:
-            names, value = texts[1:2], []
-        elif not sign:
-            continue
-        for name in names:
-            given[name] = given.get(name, True) and _is_own("".join(value), set())
-    return {name for name, is_own in given.items() if is_own}
+def _statements_in_bodies(block: list[Token]) -> Iterator[tuple[list[Token], set[str]]]:
+    """Yield the statements in the bodies of a DO block or a routine.
+
+    With each come the variables of its body to which nothing but the name of the current database is assigned.
+    """
+    for body in (part for part in block if part.kind == "string"):
+        statements = [read(statement.text, body.inside + statement.start) for statement in split(body.text)]
+        given: dict[str, bool] = {}
+        for parts in statements:
+            texts = [part.text.lower() for part in parts if part.text != ";"]
+            while texts and texts[0].upper() in _BEFORE_STATEMENT:
+                texts.pop(0)
+            sign = next((n for n, text in enumerate(texts) if text in (":=", "=", "default")), 0)
+            names, value = texts[:1], texts[sign + 1 :]
+            if "into" in texts[:-1]:
+                at = texts.index("into")
+                at += texts[at + 1] == "strict"
+                names = texts[at + 1 : at + 2]
+                value = [text for text in [*texts[1:at], *texts[at + 2 :]] if text != "strict" and text != "into"]
+            elif texts[:1] == ["for"]:
+                names, value = texts[1:2], []
+            elif not sign:
+                continue
+            for name in names:
+                given[name] = given.get(name, True) and _is_own("".join(value), set())
+        own = {name for name, is_own in given.items() if is_own}
+        yield from ((parts, own) for parts in statements)
