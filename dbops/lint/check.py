@@ -143,7 +143,7 @@ def refused_by_the_runner(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Fin
 def own_findings(texts: Mapping[Path, str]) -> Iterator[tuple[Path, Finding]]:
     """Yield what our own rules find in files that are migrations."""
     for path, text in texts.items():
-        file, number = File(path, text, schema.before(path)), schema.number(path)
+        file, number = File(text, schema.before(path)), schema.number(path)
         for rule in RULES if number > schema.BASELINE else [rule for rule in RULES if number and not rule.live]:
             for hit in rule.find(file):
                 place = location_at(text, hit.offset, shown_path(path))

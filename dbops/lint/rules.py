@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 from dbops.lint import restored, schema
 from dbops.lint.schema import RETYPES, Schema
@@ -44,9 +43,8 @@ class Hit:
 
 @dataclass(frozen=True)
 class File:
-    """A migration that is checked: where it is, its text, and what earlier files have built."""
+    """A migration that is checked: its text, and what earlier files have built."""
 
-    path: Path
     text: str
     earlier: Schema = field(repr=False)
 

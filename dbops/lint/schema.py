@@ -170,14 +170,14 @@ def _names_in_checks(statement: Tokens) -> set[str]:
 _BUILT: dict[tuple[tuple[Path, int, int], ...], Schema] = {}
 
 
-def before(path: Path | None) -> Schema:
+def before(path: Path) -> Schema:
     """Return the schema that the lower numbered files in a migration's directory build.
 
     It is empty for a file of the baseline, and for one that is not a migration.
     """
-    if path is None or number(path) <= BASELINE:
-        return Schema()
     own = number(path)
+    if own <= BASELINE:
+        return Schema()
     earlier = sorted((n, other) for other in path.parent.glob("*.sql") if 0 < (n := number(other)) < own)
     there = ((other, other.stat()) for _, other in earlier)
     wanted = tuple((other, stat.st_mtime_ns, stat.st_size) for other, stat in there)
