@@ -16,7 +16,9 @@ from itertools import pairwise
 
 from dbops.lint import restored, schema
 from dbops.lint.schema import RETYPES, Schema
-from dbops.lint.statements import (
+from dbops.migrations import files, locks, reach
+from dbops.migrations.sqlsplit import leading, qualified, stored
+from dbops.migrations.statements import (
     CREATES_INDEX,
     CREATES_TABLE,
     LIST,
@@ -27,8 +29,6 @@ from dbops.lint.statements import (
     Tokens,
     statements,
 )
-from dbops.migrations import files, locks, reach
-from dbops.migrations.sqlsplit import leading, qualified, stored
 from dbops.migrations.tokens import form, outside
 
 

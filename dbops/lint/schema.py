@@ -10,7 +10,9 @@ from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from dbops.lint.statements import (
+from dbops.migrations import files
+from dbops.migrations.sqlsplit import qualified, stored
+from dbops.migrations.statements import (
     CREATES_INDEX,
     CREATES_TABLE,
     DROPS_TABLES,
@@ -24,8 +26,6 @@ from dbops.lint.statements import (
     defined_column,
     statements,
 )
-from dbops.migrations import files
-from dbops.migrations.sqlsplit import qualified, stored
 from dbops.migrations.tokens import groups
 
 # The last file of the first release: when these run, no table is in use.

@@ -17,7 +17,7 @@ from typing import Any
 from dbops.errors import UsageError
 from dbops.lint import schema
 from dbops.lint.findings import SYNTAX_ERROR, Finding
-from dbops.lint.statements import Tokens, statements
+from dbops.migrations.statements import Tokens, statements
 from dbops.settings import ROOT, shown_path
 
 # These are about a definition, and hold for new tables too.

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dbops.migrations.files import Migration
-from dbops.migrations.sqlsplit import ALTER_TABLE, NAME, VALIDATE_CONSTRAINT, qualified, stored, without_comments
+from dbops.migrations.sqlsplit import stored
+from dbops.migrations.statements import WORD, Tokens
+from dbops.migrations.tokens import read
 from dbops.postgres import Connection, sql_file
 
 # PostgreSQL's lock modes, the weakest first: https://www.postgresql.org/docs/current/explicit-locking.html
@@ -26,9 +28,7 @@ _FORM = 'write "MODE on schema.table, schema.table; MODE on …", or "none"'
 _PART = re.compile(rf"(?P<mode>{'|'.join(sorted(MODES, key=len, reverse=True))})\s+on\s+(?P<tables>.+)", re.IGNORECASE)
 _REMARK = re.compile(r"\s*\([^()]*\)")
 _TABLE = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
-_ADDED = re.compile(
-    rf"\bADD\s+CONSTRAINT\s+(?P<name>{NAME})(?=(?:(?!\bADD\s+CONSTRAINT\b).)*\bNOT\s+VALID\b)", re.I | re.S
-)
+_CONSTRAINT = re.compile(rf"(?P<verb>ADD|VALIDATE) CONSTRAINT (?P<constraint>{WORD}) ")
 
 
 def parse(text: str) -> dict[str, str] | None:
@@ -113,16 +113,15 @@ def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator
     added: dict[tuple[str, str], str] = {}
     for migration in batch:
         for statement in migration.statements:
-            altered = statement.begins("ALTER", "TABLE") and ALTER_TABLE.match(without_comments(statement.text))
-            if not altered:
-                continue
-            table = qualified(altered["table"])
-            for match in VALIDATE_CONSTRAINT.finditer(altered["actions"]):
-                name = stored(match["constraint"])
-                if (first := added.get((table, name))) and table in existing:
+            altering = Tokens(read(statement.text, 0) if statement.begins("ALTER", "TABLE") else [])
+            for action in altering.actions:
+                if not (match := _CONSTRAINT.match(action.form)):
+                    continue
+                table, name = altering.altered, stored(match["constraint"])
+                if match["verb"] == "ADD" and " NOT VALID " in action.form:
+                    added[table, name] = migration.name
+                elif match["verb"] == "VALIDATE" and table in existing and (first := added.get((table, name))):
                     yield (
                         f"{migration.name} validates constraint {name} in the transaction in which "
                         f"{first} adds it: the lock of the first is held while the rows are read; use `--commit file`"
                     )
-            for match in _ADDED.finditer(altered["actions"]):
-                added[table, stored(match["name"])] = migration.name

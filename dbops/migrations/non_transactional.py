@@ -21,7 +21,8 @@ from dbops.migrations.errors import StatementError
 from dbops.migrations.files import IndexBuild, Migration
 from dbops.migrations.options import LOCK_TIMEOUT
 from dbops.migrations.session import Command, MigrationSession
-from dbops.migrations.sqlsplit import ALTER_TABLE, TABLE, qualified, stored, without_comments
+from dbops.migrations.statements import NAMED, Tokens
+from dbops.migrations.tokens import read
 from dbops.postgres import Connection, sql_file
 
 _MAY_BE_THERE = (
@@ -33,7 +34,7 @@ _PENDING_DETACH = """
 SELECT i.inhdetachpending FROM pg_catalog.pg_inherits AS i
 WHERE i.inhparent = pg_catalog.to_regclass(%s) AND i.inhrelid = pg_catalog.to_regclass(%s)
 """
-_DETACHES = re.compile(rf"\s*DETACH\s+PARTITION\s+{TABLE}\s+CONCURRENTLY\s*;?\s*", re.IGNORECASE)
+_DETACHES = re.compile(rf"DETACH PARTITION {NAMED} CONCURRENTLY ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +149,14 @@ def _resumed(session: MigrationSession, command: Command, build: IndexBuild | No
             if not connection.closed:
                 connection.execute("ROLLBACK")
             raise StatementError(migration, error) from None
-    altered = ALTER_TABLE.fullmatch(without_comments(command.sql))
-    detached = altered and _DETACHES.fullmatch(altered["actions"])
-    if not altered or not detached:
-        return command
-    written = (altered["table"], detached["table"])
-    names = [name if qualified(name) == stored(name) else f"public.{name}" for name in written]
-    if connection.execute(_PENDING_DETACH, names).fetchall() != [(True,)]:
-        return command
-    text = f"completes the detaching of {names[1]} that an earlier attempt began"
-    session.report(Message("WARNING", text, migration.label))
-    finalize = f"ALTER TABLE {altered['table']} DETACH PARTITION {detached['table']} FINALIZE"
-    return Command(finalize, migration, command.statement)
+    altering = Tokens(read(command.sql, 0))
+    for action in altering.actions:
+        if match := _DETACHES.fullmatch(action.form):
+            partition = action.name(match)
+            names = [sql.Identifier(*name.split(".", 1)).as_string() for name in (altering.altered, partition)]
+            if connection.execute(_PENDING_DETACH, names).fetchall() == [(True,)]:
+                text = f"completes the detaching of {partition} that an earlier attempt began"
+                session.report(Message("WARNING", text, migration.label))
+                finalize = f"ALTER TABLE {names[0]} DETACH PARTITION {names[1]} FINALIZE"
+                return Command(finalize, migration, command.statement)
+    return command

@@ -48,11 +48,6 @@ _ANY_WORD = re.compile(r"\w+")
 _LINE_END = re.compile(r"[\r\n]")
 # Names as a text writes them.
 NAME = r'(?:"(?:[^"]|"")++"|[^\W\d][\w$]*+)'
-TABLE = rf"(?P<table>{NAME}(?:\s*\.\s*{NAME})?)"
-ALTER_TABLE = re.compile(
-    rf"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{TABLE}(?P<actions>.*)", re.IGNORECASE | re.DOTALL
-)
-VALIDATE_CONSTRAINT = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<constraint>{NAME})", re.IGNORECASE)
 CREATES_ROUTINE = re.compile(r"CREATE (OR REPLACE )?(FUNCTION|PROCEDURE) ")
 _KEPT_WORDS = 12
 

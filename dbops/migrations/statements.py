@@ -1,7 +1,4 @@
-"""The statements of a migration as lint reads them, cut as the runner cuts them, and the names in them.
-
-Statements are recognised by their tokens, so that nothing hides behind what a parser does not know.
-"""
+"""The statements of a migration by their tokens, so that nothing hides behind what a parser does not know."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from dbops.migrations.sqlsplit import qualified, split
-from dbops.migrations.tokens import Token, form, listed, read, split_at
+from dbops.migrations.tokens import Token, form, listed, outside, read, split_at
 
 # Names in the form of a statement.
 WORD = r'(?:"[^"]*"|[^\s."()]+)'
@@ -59,7 +56,14 @@ class Tokens:
     def named(self, pattern: re.Pattern[str]) -> str:
         """Return the name, with its schema, that a statement of a kind is about; empty for another statement."""
         match = pattern.match(self.form)
-        return qualified(match["name"]) if match else ""
+        return self.name(match) if match else ""
+
+    def name(self, match: re.Match[str]) -> str:
+        """Return the name, with its schema, that a pattern has matched in the form, which shows no blank in a name."""
+        begin = self.form.count(" ", 0, match.start("name"))
+        parts = outside(self.parts)[begin : begin + match["name"].count(" ") + 1]
+        names = [part.name for part in parts if part.name]
+        return ".".join(names if len(names) > 1 else ["public", *names])
 
     def calls(self, pattern: str) -> Iterator[Token]:
         """Yield the names of the functions that are called and match."""
