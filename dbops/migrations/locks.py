@@ -114,14 +114,15 @@ def warnings(batch: tuple[Migration, ...], existing: frozenset[str]) -> Iterator
     for migration in batch:
         for statement in migration.statements:
             altering = Tokens(read(statement.text, 0) if statement.begins("ALTER", "TABLE") else [])
-            for action in altering.actions:
-                if not (match := _CONSTRAINT.match(action.form)):
-                    continue
-                table, name = altering.altered, stored(match["constraint"])
-                if match["verb"] == "ADD" and " NOT VALID " in action.form:
-                    added[table, name] = migration.name
-                elif match["verb"] == "VALIDATE" and table in existing and (first := added.get((table, name))):
+            table = altering.altered
+            found = [(action, match) for action in altering.actions if (match := _CONSTRAINT.match(action.form))]
+            for _, match in found:
+                name = stored(match["constraint"])
+                if match["verb"] == "VALIDATE" and table in existing and (first := added.get((table, name))):
                     yield (
                         f"{migration.name} validates constraint {name} in the transaction in which "
                         f"{first} adds it: the lock of the first is held while the rows are read; use `--commit file`"
                     )
+            for action, match in found:
+                if match["verb"] == "ADD" and " NOT VALID " in action.form:
+                    added[table, stored(match["constraint"])] = migration.name
