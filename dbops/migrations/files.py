@@ -92,7 +92,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """A valid file; `name` is its whole stem, `checksum` the sha256 of its normalised text, `size` in bytes.
+    """A valid file; `name` is its whole stem, `checksum` the sha256 of its normalised text.
 
     A file that is being written has no `statements`, and cannot be applied. `adds_enum_value` is whether it adds a
     value to a type, which can be used only after a commit; `touches_session` whether it may leave settings or other
@@ -103,7 +103,6 @@ class Migration:
     name: str
     path: Path
     checksum: str
-    size: int
     header: Header
     adds_enum_value: bool
     text: str = field(repr=False, compare=False)
@@ -348,13 +347,11 @@ def _validated(path: Path, directory: Path, label: str) -> Migration:
                 "write CREATE INDEX CONCURRENTLY name ON table",
                 location_at(text, statements[0].start, label),
             )
-    content = text.encode()
     return Migration(
         version=int(match["version"]),
         name=path.stem,
         path=path,
-        checksum=hashlib.sha256(content).hexdigest(),
-        size=len(content),
+        checksum=hashlib.sha256(text.encode()).hexdigest(),
         header=header,
         adds_enum_value=any(s.begins("ALTER", "TYPE") and ("ADD", "VALUE") in pairwise(s.words) for s in statements),
         text=text,

@@ -93,7 +93,7 @@ def plan(target: Target, migrations: tuple[Migration, ...], options: MigrationOp
                 version=migration.version,
                 name=migration.name,
                 path=migration.label,
-                size=migration.size,
+                size=len(migration.text.encode()),
                 statements=len(migration.statements),
                 locks=migration.header.locks,
                 lock_timeout=options.lock_timeout_for(migration),
