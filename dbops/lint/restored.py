@@ -14,9 +14,6 @@ from dbops.migrations.tokens import Token, groups, listed, outside, split_at
 LIST = "With a list on a varchar column, PostgreSQL writes this in other words after a restore."
 ARRAY = "PostgreSQL writes an array of varchar in other words after a restore."
 RANGE = "PostgreSQL writes a BETWEEN that begins a condition in other words after a restore."
-INSTEAD_LIST = "Cast the column: `column::text IN (…)`."
-INSTEAD_ARRAY = "Cast to text[]."
-INSTEAD_RANGE = "Write `>=` and `<=`, or put the BETWEEN last."
 
 _VARCHAR = {"varchar", "varying"}
 _KEEP_TYPE = {"coalesce", "nullif", "greatest", "least"}
@@ -40,14 +37,15 @@ def unstable(parts: list[Token], varchars: Set[str]) -> Iterator[tuple[int, str,
         if part.text == "IN" and after and after[0].text == "(" and _is_varchar(parts[:n], varchars):
             items = listed(after)
             if len(items) > 1 and all(item and item[0].kind == "string" for item in items):
-                yield part.offset, LIST, INSTEAD_LIST
+                yield part.offset, LIST, "Cast the column: `column::text IN (…)`."
         if part.text == "ARRAY":
             # Whether what stands behind the brackets is a cast to an array of varchar.
             end = next((m for m, other in enumerate(after) if other.kind == "other" and other.text == "]"), len(after))
             names = {other.name for other in after[end + 2 : end + 4]}
             if [other.text for other in after[end + 1 : end + 2]] == ["::"] and names & _VARCHAR:
-                yield part.offset, ARRAY, INSTEAD_ARRAY
-    yield from ((offset, RANGE, INSTEAD_RANGE) for offset in _ranges(parts))
+                yield part.offset, ARRAY, "Cast to text[]."
+    for offset in _ranges(parts):
+        yield offset, RANGE, "Write `>=` and `<=`, or put the BETWEEN last."
 
 
 def _is_varchar(before: list[Token], varchars: Set[str]) -> bool:
