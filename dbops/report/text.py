@@ -209,7 +209,8 @@ class _Step:
         counted = [f"{self.done} of {total}"] if total else []
         item = [self.item] if self.item else []
         times = [f"{seconds:.0f} s so far"]
-        if total and self.done:
+        # In the first seconds an estimate would be a guess.
+        if total and self.done and seconds >= HEARTBEAT_SECONDS:
             times.append(f"about {seconds / self.done * (total - self.done):.0f} s to go")
         parts = [*counted, *times, *item] if item_last else [*counted, *item, *times]
         return f"{self._step.step:<9} {', '.join(parts)}"

@@ -231,6 +231,21 @@ def test_step_without_an_estimate_shows_the_time_so_far(
     assert "to go" not in said
 
 
+def test_live_line_counts_and_gives_no_estimate_in_the_first_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    said = ""
+    with report.view("text", "INFO") as view:
+        view.event(StepStarted("migrate", "", 10))
+        view.event(Progress("migrate", 5, "0006_x"))
+        while "5 of 10" not in said:
+            said += capsys.readouterr().err
+    assert "5 of 10, 0 s so far, 0006_x" in said
+    assert "to go" not in said
+
+
 def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
     with report.view("json", "INFO") as view:
         view.event(StepFinished("migrate", "", 0.123456))
