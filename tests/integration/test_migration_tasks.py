@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dbops import label, postgres, settings
+from dbops import label, postgres
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.migration_files import write
-from tests.support.processes import run_invoke
+from tests.support.processes import run_invoke, surroundings
 from tests.support.servers import TestServer, run
 
 COUNT = len(list((ROOT / "db" / "migrations").glob("*.sql")))
@@ -113,50 +112,58 @@ def test_second_operator_waits_and_is_told_who_holds_the_lock(server: TestServer
     assert "waiting up to 0.2 s for another operator" in ran.stderr
 
 
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the directory that the tasks take migrations from, which is empty."""
-    monkeypatch.setattr(settings, "MIGRATIONS", tmp_path / "files")
-    return write(tmp_path / "files")
+def invoke_in(checkout: Path, server: TestServer, target: Target, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a task of a copy of the repository, whose migrations may be others, against a target."""
+    command = [sys.executable, "-m", "invoke", *words]
+    environ = surroundings(DATABASE_URL=server.url(target.database))
+    return subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_limits_and_commits_are_those_that_the_options_say(server: TestServer, empty: Target, files: Path) -> None:
+def migrations_of(checkout: Path, *texts: str) -> None:
+    """Have these migrations alone in a copy of the repository."""
+    directory = checkout / "db" / "migrations"
+    for path in directory.glob("*.sql"):
+        path.unlink()
+    write(directory, *texts)
+
+
+@pytest.mark.slow
+def test_limits_and_commits_are_those_that_the_options_say(server: TestServer, empty: Target, checkout: Path) -> None:
     look = (
         "-- lock-timeout: 1min\nCREATE TABLE public.seen AS SELECT"
         " current_setting('lock_timeout') AS l, current_setting('statement_timeout') AS s;"
     )
-    write(files, look, "SELECT 1 / 0;")
+    migrations_of(checkout, look, "SELECT 1 / 0;")
     limits = ("--lock-timeout", "3s", "--statement-timeout", "20min")
-    ran = invoke(server, empty, "db.migrate", *limits, "--commit", "file")
+    ran = invoke_in(checkout, server, empty, "db.migrate", *limits, "--commit", "file")
     assert (ran.returncode, "0001_do_step1 is committed" in ran.stderr) == (4, True)
     assert servers.rows(empty, "SELECT l, s FROM public.seen") == [("3s", "20min")]
-    planned = invoke(server, empty, "db.migrate", "--plan", "--format", "json", *limits)
+    planned = invoke_in(checkout, server, empty, "db.migrate", "--plan", "--format", "json", *limits)
     (second,) = json.loads(planned.stdout)["pending"]
     assert (second["lock_timeout"], second["statement_timeout"]) == ("3s", "20min")
 
 
 @pytest.mark.slow
-def test_lock_budget_is_the_one_that_the_option_says(server: TestServer, empty: Target, files: Path) -> None:
+def test_lock_budget_is_the_one_that_the_option_says(server: TestServer, empty: Target, checkout: Path) -> None:
     run(empty, "CREATE SCHEMA dbops")
-    write(files, "-- lock-budget: 1h\nSELECT 1;")
+    migrations_of(checkout, "-- lock-budget: 1h\nSELECT 1;")
     with servers.connect(empty) as holder:
         holder.execute("BEGIN; CREATE TABLE dbops.schema_migrations ()")
         # Were the option without effect, the migration would succeed by then.
         release = threading.Timer(20, holder.close)
         release.start()
-        ran = invoke(server, empty, "db.migrate", "--lock-timeout", "100ms", "--lock-budget", "1s")
+        ran = invoke_in(checkout, server, empty, "db.migrate", "--lock-timeout", "100ms", "--lock-budget", "1s")
         release.cancel()
     assert (ran.returncode, "could not acquire a lock" in ran.stderr) == (4, True), ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [[], ["--check"], ["--plan", "--check"]], ids=" ".join)
 def test_option_verify_rolls_back_what_is_not_as_expected(
-    server: TestServer, built: Target, files: Path, way: list[str]
+    server: TestServer, built: Target, checkout: Path, way: list[str]
 ) -> None:
-    for path in (ROOT / "db" / "migrations").glob("*.sql"):
-        shutil.copy(path, files)
-    write(files, "CREATE TABLE public.stray (id integer);", first=COUNT + 1)
-    ran = invoke(server, built, "db.migrate", "--verify", *way)
+    write(checkout / "db" / "migrations", "CREATE TABLE public.stray (id integer);", first=COUNT + 1)
+    ran = invoke_in(checkout, server, built, "db.migrate", "--verify", *way)
     assert (ran.returncode, "would not be as expected: 1 of" in ran.stderr) == (1, True)
     assert servers.rows(built, "SELECT to_regclass('public.stray') IS NULL") == [(True,)]
 

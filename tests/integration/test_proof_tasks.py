@@ -119,6 +119,12 @@ def test_fingerprint_is_one_line_hashes_the_text_and_needs_no_more_than_connect(
     assert data["fingerprint"] == printed.strip() == fingerprint(data["text"])
 
 
+@pytest.mark.slow
+def test_rebuild_is_repeated_as_often_as_the_option_says(server: TestServer, target: Target) -> None:
+    done = run_invoke("db.rebuild", "--repeat", "2", "--format", "json", DATABASE_URL=server.url(target.database))
+    assert (done.returncode, json.loads(done.stdout)["repeated"]) == (0, 2), done.stderr
+
+
 def test_diagram_writes_the_file_that_is_named(url: str, tmp_path: Path) -> None:
     path = tmp_path / "schema.md"
     done = run_invoke("db.diagram", "--output", str(path), DATABASE_URL=url)
