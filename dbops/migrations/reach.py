@@ -148,7 +148,7 @@ KINDS = (WHOLE_DATABASE, DATABASE, ROLE, SERVER, SESSIONS, FILES, REMOTE, UPGRAD
 
 # A statement that begins otherwise, and has none of these names, has nothing that is looked for.
 _BEGINNINGS = {
-    "CHECKPOINT", "COMMENT", "COPY", "DISCARD", "DO", "GRANT", "IMPORT", "LOAD", "REASSIGN", "REINDEX", "RESET",
+    "CHECKPOINT", "COPY", "DISCARD", "DO", "GRANT", "IMPORT", "LOAD", "REASSIGN", "REINDEX", "RESET",
     "REVOKE", "SECURITY", "SET",
 }  # fmt: skip
 _CREATED = {
@@ -219,8 +219,9 @@ def findings(
     found: list[Violation] = []
     for statement in split(text) if statements is None else statements:
         # Most statements need no close look, and rows of VALUES may be many.
-        verb, kind = (*statement.words[:2], "", "")[:2]
-        named = verb in _BEGINNINGS or (verb in ("CREATE", "ALTER", "DROP") and kind in _CREATED)
+        verb, second, third = (*statement.words[:3], "", "", "")[:3]
+        kind = third if verb == "COMMENT" else second
+        named = verb in _BEGINNINGS or (verb in ("CREATE", "ALTER", "DROP", "COMMENT") and kind in _CREATED)
         lowered = statement.text.lower()
         if not named and not any(name in lowered for name in (*_NAMES, *routines)):
             continue
