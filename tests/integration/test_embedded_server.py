@@ -175,6 +175,25 @@ def test_pid_file_stays_while_a_process_works_in_the_data_directory(
     assert server.up(embedded)
 
 
+def test_server_that_another_command_is_starting_is_waited_for(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    pid_file, new = embedded.layout.data / "postmaster.pid", embedded.layout.data / "new.pid"
+    text = pid_file.read_text()
+
+    def write(state: str) -> None:
+        new.write_text(text.replace("ready   ", state))
+        new.replace(pid_file)
+
+    write("starting")
+    assert not running(embedded).ready
+    timer = threading.Timer(0.5, write, ("ready   ",))
+    timer.start()
+    try:
+        assert server.up(embedded).ready
+    finally:
+        timer.join()
+
+
 def test_data_of_a_server_for_tests_are_not_discarded_while_a_process_works_in_them(
     embedded: server.Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:

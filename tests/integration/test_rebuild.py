@@ -63,6 +63,14 @@ def test_sessions_that_were_ended_are_named(empty: Target, small: dict[str, Any]
     assert "the service" in {session.application for session in result.ended}
 
 
+def test_session_of_a_subscriber_is_ended_as_any_other(empty: Target, small: dict[str, Any]) -> None:
+    """A walsender that is connected to the database keeps it from being renamed, and could write there meanwhile."""
+    with psycopg.connect(operators.dsn(empty), replication="database", application_name="the subscriber") as client:
+        result = rebuild.rebuild(empty, options(timeout=5, **small))
+        client.close()
+    assert "the subscriber" in {session.application for session in result.ended}
+
+
 def test_empty_database_needs_no_consent(built: Target, small: dict[str, Any]) -> None:
     rebuild.rebuild(built, options(**small))
 

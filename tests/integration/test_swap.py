@@ -314,6 +314,12 @@ def test_restore_point_is_made_before_a_prod_database_is_replaced_where_the_serv
             found = [event.text for event in said if isinstance(event, Message) and "restore point" in event.text]
             assert len(found) == points
         assert "replace kapman_prod" in found[0]
+        with operators.role(server) as owner:
+            # Who may not make one rebuilds without.
+            own = replace(as_role(server.target("kapman_own"), owner), environment="prod")
+            rebuild.rebuild(own, options(**small), report=said.append)
+            rebuild.rebuild(own, options(confirm=own.database, **small), report=said.append)
+        assert sum("restore point" in str(event) for event in said) == 1
 
 
 @pytest.mark.parametrize("moment", ["CREATE DATABASE", "ALLOW_CONNECTIONS true", "StepFinished(step='verify'"])

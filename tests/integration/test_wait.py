@@ -20,6 +20,7 @@ from dbops.server.cluster import Cluster
 from dbops.server.directory import Layout
 from dbops.settings import Target
 from tests.support import operators, servers
+from tests.support.forwarder import forwarder
 from tests.support.servers import TestServer
 
 
@@ -63,6 +64,24 @@ def test_role_that_is_rejected_is_reported_at_once(target: Target) -> None:
     with pytest.raises(ServerError, match=r"does not exist|authentication failed"):
         wait(unknown, timeout=600, report=said.append)
     assert not said
+
+
+def test_role_that_is_let_in_right_after_it_was_refused_is_not_rejected(server: TestServer, target: Target) -> None:
+    """As by a server that was about to become ready when it refused."""
+    databases: list[str] = []
+
+    with operators.role(server, "NOLOGIN") as role:
+
+        def let_in_later(parameters: dict[str, str]) -> dict[str, str]:
+            if target.database in databases:
+                servers.run(server.target(), f"ALTER ROLE {role} LOGIN")
+            databases.append(parameters["database"])
+            return parameters
+
+        with forwarder(server, startup=let_in_later) as (far, _):
+            done = operators.invoke_alone("db.wait", target=operators.as_role(far.target(target.database), role))
+    assert done.returncode == 0, done.stderr
+    assert target.database in databases
 
 
 LOADED_OTHERWISE = {
