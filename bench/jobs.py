@@ -63,13 +63,10 @@ def test_baseline_is_there(kapman_db, n):
 
 def rebuilds(setting: Setting) -> Iterator[Row]:
     """Rebuild with the repository's six files, then with a hundred and a thousand."""
-    quick = setting.quick
-    jobs = [("rebuild-6", "rebuild, 6 files", 0, 3 if quick else 9)]
-    jobs.append(("rebuild-100", "rebuild, 100 files", 100, 2 if quick else 7))
-    if not quick:
-        jobs.append(("rebuild-1000", "rebuild, 1,000 files", 1_000, 5))
-    for key, job, tables, rounds in jobs:
-        yield _rebuild(setting, key, job, tables, rounds)
+    yield _rebuild(setting, "rebuild-6", "rebuild, 6 files", 0, 9)
+    yield _rebuild(setting, "rebuild-100", "rebuild, 100 files", 100, 7)
+    if not setting.quick:
+        yield _rebuild(setting, "rebuild-1000", "rebuild, 1,000 files", 1_000, 5)
 
 
 def parts_of_a_rebuild(setting: Setting) -> Iterator[Row]:
@@ -88,7 +85,7 @@ def parts_of_a_rebuild(setting: Setting) -> Iterator[Row]:
     rebuild = setting.invoke("db.rebuild", "--format", "json", database="parts", project=project)
     rebuild()
     runs: dict[str, dict[str, list[Run]]] = {part: {} for part in PARTS}
-    for _ in range(5 if setting.quick else 9):
+    for _ in range(setting.rounds(9)):
         for part, words in programs.items():
             runs[part].setdefault("floor", []).append(Command(words, setting.environ(), setting.directory)())
         whole, lines = rebuild.read()
@@ -115,8 +112,7 @@ def rebuild_of_rows(setting: Setting) -> Iterator[Row]:
         return setting.invoke("db.rebuild", "--yes", database=rows)()
 
     contenders: dict[str, Contender] = {"without rows": setting.invoke("db.rebuild", database=none), "ours": lose}
-    rounds = 3 if setting.quick else 9
-    yield measure("rebuild-rows", "rebuild, 15,000 rows to lose", contenders, rounds, base="without rows")
+    yield measure("rebuild-rows", "rebuild, 15,000 rows to lose", contenders, setting.rounds(9), base="without rows")
 
 
 def slow_rebuild(setting: Setting) -> Iterator[Row]:
@@ -125,8 +121,7 @@ def slow_rebuild(setting: Setting) -> Iterator[Row]:
         dbmate = [peer for peer in setting.peers if peer.name == "dbmate"]
         beside = replace(setting.beside, server=server) if setting.beside else None
         far = replace(setting, server=server, peers=dbmate, beside=beside)
-        rounds = 2 if setting.quick else 7
-        yield _rebuild(far, "rebuild-slow", "rebuild, 6 files, 20 ms away", 0, rounds)
+        yield _rebuild(far, "rebuild-slow", "rebuild, 6 files, 20 ms away", 0, 7)
 
 
 def many_files(setting: Setting) -> Iterator[Row]:
@@ -149,7 +144,7 @@ def verification(setting: Setting) -> Iterator[Row]:
     for rebuild in setting.contenders("db.rebuild", database="verified").values():
         rebuild()
     verify = setting.contenders("db.verify", database="verified")
-    rounds = 3 if setting.quick else 9
+    rounds = setting.rounds(9)
     yield measure("verify", "db.verify, 6 tables", verify, rounds)
     with slow_network(setting.server, DELAY) as (server, traffic):
         slow = replace(setting, server=server).invoke("db.verify", database="verified")
@@ -181,8 +176,7 @@ def starting(setting: Setting) -> Iterator[Row]:
     for rebuild in setting.contenders("db.rebuild", database="start").values():
         rebuild()
     for key, job, contenders in jobs:
-        rounds = 5 if setting.quick else 15
-        yield measure(key, job, {**contenders, **others}, rounds, base="python -c pass")
+        yield measure(key, job, {**contenders, **others}, setting.rounds(15), base="python -c pass")
 
 
 def embedded_server(setting: Setting) -> Iterator[Row]:
@@ -202,7 +196,7 @@ def embedded_server(setting: Setting) -> Iterator[Row]:
         task("server.down")
         return task("server.up")
 
-    rounds = 2 if setting.quick else 5
+    rounds = setting.rounds(5)
     yield measure("up-cold", "server.up, no data directory", {"ours": cold}, rounds)
     yield measure("up-warm", "server.up, stopped before", {"ours": warm}, rounds)
     task("server.destroy", "--yes")
@@ -246,7 +240,7 @@ def _rebuild(setting: Setting, key: str, job: str, tables: int, rounds: int) -> 
     }
     for peer in setting.peers:
         contenders[peer.name] = setting.peer(peer, f"{name}_{peer.name.replace('-', '_')}", project)
-    row = measure(key, job, contenders, rounds, base="floor")
+    row = measure(key, job, contenders, setting.rounds(rounds), base="floor")
     # The schedulers of a row's databases would keep the machine busy.
     with setting.connect("postgres") as connection:
         query = "SELECT datname FROM pg_database WHERE starts_with(datname::text, %s)"

@@ -29,7 +29,6 @@ VERBS = ("db.drop", "db.create", "db.migrate", "db.verify")
 
 def outages(setting: Setting) -> Iterator[Row]:
     """Replace a database of 500 MB with eight reconnecting sessions: by a rebuild, and by the four steps alone."""
-    rounds = 2 if setting.quick else 7
     jobs = {
         "outage": ("db.rebuild, outage with 8 sessions and 500 MB", ["db.rebuild", "--yes"]),
         "outage-steps": (f"{' '.join(VERBS)}, outage", ["db.drop", "--yes", *VERBS[1:]]),
@@ -37,7 +36,7 @@ def outages(setting: Setting) -> Iterator[Row]:
     setting.invoke("db.rebuild", database=NAME)()
     for key, (job, words) in jobs.items():
         runs = []
-        for _ in range(rounds):
+        for _ in range(setting.rounds(7)):
             with setting.connect(NAME) as connection:
                 connection.execute(FILL)
             runs.append(Run(_seen(setting, words)))

@@ -72,6 +72,10 @@ class Setting:
         """Return the Invoke that runs the tasks of the checkout."""
         return INVOKE if self.root == ROOT else self.root / ".venv" / "bin" / "invoke"
 
+    def rounds(self, many: int) -> int:
+        """Return how many runs of each contender count: so many, or a few where it is to be quick."""
+        return max(2, many // 3) if self.quick else many
+
     def environ(self) -> dict[str, str]:
         """Return the environment of commands: the server, its own programs first, bytecode allowed."""
         kept = {key: os.environ[key] for key in ("HOME", "LANG", "XDG_CACHE_HOME") if key in os.environ}

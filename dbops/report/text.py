@@ -389,15 +389,12 @@ def rebuild_plan_header(found: RebuildPlan, console: Console, *, planned: bool =
     server = inspection.server
     version = server.version_text.partition(" ")[0]
     numbers = [migration.name.partition("_")[0] for migration in found.migrations]
-    to_run = f"{len(numbers):,}, from {numbers[0]} to {numbers[-1]}" if numbers else "none that can be read"
+    about = {
+        "engine": f"PostgreSQL {version}, TimescaleDB {server.timescaledb or 'missing'}; role {server.role}",
+        "migrations": f"{len(numbers):,}, from {numbers[0]} to {numbers[-1]}" if numbers else "none that can be read",
+    }
     heading(console, "Rebuild", f"{inspection.target} ({inspection.target.environment})")
-    facts(
-        console,
-        {
-            "engine": f"PostgreSQL {version}, TimescaleDB {server.timescaledb or 'missing'}; role {server.role}",
-            "migrations": to_run,
-        },
-    )
+    facts(console, about)
     _impact(inspection, console, kept=found.keep, would=planned or found.check)
 
 
@@ -492,14 +489,10 @@ def rebuild_results(results: tuple[RebuildResult, ...], console: Console) -> Non
         facts(console, found)
         did = f"{count(result.migrations, 'migration')} applied, {count(result.checks, 'check')} passed"
         if result.checked:
-            say(
-                console,
-                "ok",
-                f"a rebuild of {result.database} works: {did} in {result.seconds:.2f} s; nothing was changed",
-            )
+            said = f"a rebuild of {result.database} works: {did} in {result.seconds:.2f} s; nothing was changed"
         else:
-            said = f"{result.database} is rebuilt in {result.seconds:.2f} s: {did}"
-            say(console, "ok", said + _outage(result.unavailable))
+            said = f"{result.database} is rebuilt in {result.seconds:.2f} s: {did}{_outage(result.unavailable)}"
+        say(console, "ok", said)
         _kept(result.kept, console)
     if len(results) > 1:
         say(console, "ok", f"{len(results):,} rebuilds, one fingerprint")
@@ -580,8 +573,7 @@ def upgrade_plan(found: UpgradePlan, console: Console) -> None:
 def upgrade_plan_header(found: UpgradePlan, console: Console) -> None:
     """Draw which versions there are, and the sessions that an update would end."""
     heading(console, "Upgrade", f"{found.database} on {found.server} ({found.environment})")
-    versions = {"TimescaleDB": found.before, "installed": found.after or "none"}
-    facts(console, versions)
+    facts(console, {"TimescaleDB": found.before, "installed": found.after or "none"})
     if not found.current:
         _sessions("to be ended", found.sessions, console)
 
@@ -592,11 +584,8 @@ def upgrade_result(result: UpgradeResult, console: Console) -> None:
     if result.before == result.after:
         say(console, "ok", "the database has the version that is installed: nothing was done")
         return
-    checked = count(result.checks, "check")
-    versions = f"from {result.before} to {result.after}"
-    say(
-        console, "ok", f"{result.database} is updated {versions} in {result.seconds:.2f} s, {checked} passed afterwards"
-    )
+    updated = f"{result.database} is updated from {result.before} to {result.after} in {result.seconds:.2f} s"
+    say(console, "ok", f"{updated}, {count(result.checks, 'check')} passed afterwards")
     say(console, "next", "`invoke db.drift` compares the schema with a fresh build of the new version")
 
 
@@ -870,17 +859,11 @@ def drift(result: Drift, console: Console) -> None:
     for name in result.disagreements:
         say(console, "warning", f"the ledger disagrees with the files: {name}")
     if result.pending:
-        say(
-            console,
-            "pending",
-            f"{'compared without what is pending' if result.built else 'not applied yet'}: {', '.join(result.pending)}",
-        )
+        why = "compared without what is pending" if result.built else "not applied yet"
+        say(console, "pending", f"{why}: {', '.join(result.pending)}")
     if not result.found:
-        say(
-            console,
-            "ok",
-            f"no drift: the schema is as in {result.source} (fingerprint {result.actual_fingerprint[:12]})",
-        )
+        same = f"the schema is as in {result.source} (fingerprint {result.actual_fingerprint[:12]})"
+        say(console, "ok", f"no drift: {same}")
         return
     kinds = ", ".join(f"{n} {change}" for change, n in sorted(Counter(i.change for i in result.objects).items()))
     number = len(result.objects)
