@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,15 +158,11 @@ def _when_free(work: Callable[[], object]) -> None:
 
     Only a superuser may end it.
     """
-    deadline = time.monotonic() + TIMEOUT
-    while True:
-        try:
+    for _ in postgres.attempts(TIMEOUT, 0.05):
+        with suppress(psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege):
             work()
             return
-        except (psycopg.errors.ObjectInUse, psycopg.errors.InsufficientPrivilege):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    work()
 
 
 def build_template(server: Target, directory: Path = MIGRATIONS) -> str:

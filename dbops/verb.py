@@ -41,7 +41,6 @@ URL = (
     " default: DATABASE_URL, PGSERVICE, PGHOST and the like, else the embedded server."
 )
 ENV = "Environment, for all tasks of the command line: dev, test or prod; default: KAPMAN_ENV, else ENV, else dev."
-DEADLINE = "Seconds until it is given up; default {}."
 # Options with which a verb that otherwise reads builds something too.
 WORKING = ("build", "check", "write")
 LOG_LEVEL = "DEBUG shows each statement, WARNING only what needs attention; default INFO."
@@ -110,7 +109,9 @@ class Verb(Task):  # type: ignore[type-arg]
         if self.on_database:
             options += [_argument("url", URL, ""), _argument("env", ENV, "")]
         if self.deadline:
-            options.append(_argument("timeout", DEADLINE.format(self.deadline), self.deadline))
+            options.append(
+                _argument("timeout", f"Seconds until it is given up; default {self.deadline}.", self.deadline)
+            )
         options.append(_argument("format", f"How results are printed: {formats}; default text.", "text"))
         options.append(_argument("log_level", LOG_LEVEL, "INFO"))
         return options

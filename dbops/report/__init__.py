@@ -9,14 +9,13 @@ import dataclasses
 import os
 import re
 import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from dbops.errors import DbopsError, UsageError
 from dbops.events import Event
@@ -26,7 +25,7 @@ LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30}
 SILENT = 100
 
 
-class View(ABC):
+class View(AbstractContextManager["View"]):
     """Shows events while a task runs, then its result or its error. Use it as a context manager around the work."""
 
     # Whether there is a terminal to ask on.
@@ -36,12 +35,7 @@ class View(ABC):
         self.threshold = LEVELS[log_level]
         self.github = github
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def event(self, event: Event) -> None:
@@ -107,7 +101,7 @@ class View(ABC):
         """Return what the operator types, or None if there is no terminal to ask on."""
         return None
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Stop whatever is drawn live."""
 
 

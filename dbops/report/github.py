@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # GitHub shows no more errors than this of one step.
 SHOWN_ERRORS = 10
-CHECKS = "db/verify"
 # A line begins after a carriage return too.
 _COMMANDS = re.compile(r"((?:^|(?<=\r))\s*(?=::)|##(?=\[))", re.MULTILINE)
 
@@ -102,7 +101,7 @@ class GitHub:
         """Show the failed checks as errors, those of parts of a missing table last, and all of them as a table."""
         parts = result.failed_parts
         for check in sorted(result.failed, key=parts.__contains__)[:SHOWN_ERRORS]:
-            path = check.file if check.change else f"{CHECKS}/{check.file}"
+            path = check.file if check.change else f"db/verify/{check.file}"
             location = check.location or Location(path, 1, 1, "")
             text = f"expected {_value(check.expected)}, actual {_value(check.actual)}"
             self._command("error", text, check.name, location)
