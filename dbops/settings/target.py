@@ -113,16 +113,24 @@ def choose_target(
         service = parameters.pop("service", "")
     else:
         service, source = variable(environ, "PGSERVICE")
+    places = [] if address or service else [variable(environ, name)[1] for name in _PLACE if name in environ]
+    if not (address or service or places):
+        parameters = {**embedded().parameters, "client_encoding": "UTF8"}
+        return Target(parameters, f"kapman_{environment}", environment, embedded=True, source="--url")
     if service:
         parameters = {**_service(service, environ, source), **parameters}
-    places = [] if address or service else [variable(environ, name)[1] for name in _PLACE if name in environ]
-    named = bool(address or service or places)
-    if not named:
-        parameters, source = dict(embedded().parameters), "--url"
-    else:
-        source = ", ".join(places) or source
-        parameters = _from_variables(environ, parameters)
-    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if chosen or not named else "")
+    source = ", ".join(places) or source
+    # As libpq takes them from its variables, without those of a session's settings and name: see "Environment
+    # Variables" in its documentation.
+    for name, keyword in libpq_variables().items():
+        if name in environ and keyword not in ("", "service", "options", "application_name", "client_encoding"):
+            value, its_source = variable(environ, name)
+            if keyword not in parameters:
+                _check_values({keyword: value}, its_source)
+                parameters[keyword] = value
+    if environ.get("PGREQUIRESSL", "").startswith("1"):
+        parameters.setdefault("sslmode", "require")
+    database = parameters.pop("dbname", "") or (f"kapman_{environment}" if chosen else "")
     if not database:
         if places:
             raise UsageError(
@@ -138,32 +146,13 @@ def choose_target(
     check_database_name(database, source)
     _check_values(parameters, source)
     parameters["client_encoding"] = "UTF8"
-    return Target(parameters, database, environment, embedded=not named, source=source)
+    return Target(parameters, database, environment, source=source)
 
 
 def unused_variables(environ: Mapping[str, str]) -> list[str]:
     """Return the variables of libpq that are set, which the embedded server does not use."""
     set_ = sorted(name for name in environ if name.startswith("PG"))
     return [name for name in set_ if libpq_variables().get(name)] if set_ else []
-
-
-def _from_variables(environ: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return parameters, with those that are not given as libpq would take them from its variables.
-
-    See "Environment Variables" in its documentation. Those of a session's settings and name are not taken.
-    """
-    found = dict(given)
-    if not any(name.startswith("PG") for name in environ):
-        return found
-    for name, keyword in libpq_variables().items():
-        if name in environ and keyword not in ("", "service", "options", "application_name", "client_encoding"):
-            value, source = variable(environ, name)
-            if keyword not in given:
-                _check_values({keyword: value}, source)
-                found[keyword] = value
-    if environ.get("PGREQUIRESSL", "").startswith("1"):
-        found.setdefault("sslmode", "require")
-    return found
 
 
 def _check_values(parameters: Mapping[str, str], source: str) -> None:
