@@ -242,7 +242,7 @@ def test_live_line_counts_and_gives_no_estimate_in_the_first_seconds(
         view.event(Progress("migrate", 5, "0006_x"))
         while "5 of 10" not in said:
             said += capsys.readouterr().err
-    assert "5 of 10, 0 s so far, 0006_x" in said
+    assert re.search(r"5 of 10, [0-4] s so far, 0006_x", said)
     assert "to go" not in said
 
 
