@@ -332,12 +332,10 @@ def look_inside(target: Target, role: str = "") -> Impact:
     Raises UnreachableError if no server answers.
     """
     try:
-        with postgres.reader(target) as connection:
-            if not role:
-                return impact(connection)
-            with reading(connection):
+        with postgres.reader(target) as connection, reading(connection):
+            if role:
                 connection.execute(set_role(role, local=True))
-                return impact(connection)
+            return impact(connection)
     except DbopsError as error:
         return unreadable(error)
 
