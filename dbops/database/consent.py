@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dbops.catalog.drift import differences
 from dbops.database.inspection import Impact, Inspection
@@ -137,14 +137,20 @@ def required_for(impact: Impact, name: str, environment: str, lost: tuple[LostOb
     return Required(NONE, "no rows would be lost")
 
 
-def assert_possible(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> Required:
-    """Return the consent that is needed; raise ConsentError if it is missing, and is not to be asked for."""
+def assert_possible(inspection: Inspection, agreement: Agreement) -> None:
+    """Raise ConsentError if consent is missing that is needed already, and that cannot be asked for later."""
+    name = inspection.target.database
+    agree(inspection, replace(agreement, ask=(lambda _: name) if agreement.ask else None))
+
+
+def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> None:
+    """Return if the database may be lost, else raise ConsentError; asks where that is possible."""
     name = inspection.target.database
     needed = required(inspection, lost)
     if agreement.confirm not in ("", name):
         raise _missing(inspection, _another(agreement.confirm), f"Give the name: {option(name)}.")
     if needed.kind == NONE or agreement.confirm:
-        return needed
+        return
     if needed.kind == BY_NAME:
         target, impact, confirm = inspection.target, inspection.impact, f"add {option(name)}."
         own = impact.label if impact.label and impact.label.native else None
@@ -155,16 +161,7 @@ def assert_possible(inspection: Inspection, agreement: Agreement, lost: tuple[Lo
             # On the embedded server another environment is another database.
             hint = f"Choose --env {own.environment}; or, to change its environment, {confirm}"
         raise _missing(inspection, needed.reason, hint, lost)
-    if not agreement.yes and agreement.ask is None:
-        raise _missing(inspection, needed.reason, f"If that is what you want, add --yes or {option(name)}.", lost)
-    return needed
-
-
-def agree(inspection: Inspection, agreement: Agreement, lost: tuple[LostObject, ...] = ()) -> None:
-    """Return if the database may be lost, else raise ConsentError; asks where that is possible."""
-    name = inspection.target.database
-    needed = assert_possible(inspection, agreement, lost)
-    if needed.kind == NONE or agreement.confirm or agreement.yes:
+    if agreement.yes:
         return
     typed = agreement.ask(question(name)) if agreement.ask else None
     if typed is None:
