@@ -55,18 +55,13 @@ class Loss:
         return tuple(lines)
 
     @property
-    def names_to_confirm(self) -> str:
-        """Return what has to be given with --confirm; nothing where --yes is enough."""
-        return self.directory if self.unreadable else ",".join(self._by_name)
+    def to_confirm(self) -> dict[str, str]:
+        """Return what has to be given with --confirm, and why --yes is not enough; nothing where it is.
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Return why --yes is not enough."""
-        return ("what it holds is not known",) if self.unreadable else tuple(self._by_name.values())
-
-    @property
-    def _by_name(self) -> dict[str, str]:
-        """Return the databases whose loss needs their names, each for the environment that it belongs to, and why."""
+        A database's loss is judged for the environment that it belongs to.
+        """
+        if self.unreadable:
+            return {self.directory: "what it holds is not known"}
         needed = {
             name: required_for(impact, name, impact.label.environment if impact.label else "dev")
             for name, impact in self.databases.items()
@@ -121,11 +116,12 @@ def find_loss(embedded: server.Embedded, size: int, *, report: Report = ignore) 
 
 def assert_agreed(loss: Loss, agreement: Agreement) -> None:
     """Return if the server may be removed, else raise ConsentError; asks where that is possible."""
-    names, confirm = loss.names_to_confirm, agreement.confirm
+    needed, confirm = loss.to_confirm, agreement.confirm
+    names = ",".join(needed)
     if confirm and confirm != (names or confirm):
         raise _missing(loss, f'--confirm names something else: "{confirm}"', f"Give --confirm {names}.")
     if names and not confirm:
-        why = "; ".join(loss.reasons)
+        why = "; ".join(needed.values())
         raise _missing(loss, f"removing the embedded server was not confirmed: {why}", f"Add --confirm {names}.")
     if agreement.yes or names:
         return
