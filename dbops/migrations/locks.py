@@ -85,7 +85,7 @@ def tables(connection: Connection) -> dict[int, str]:
 
 
 def tables_and_chunks(connection: Connection) -> dict[int, str]:
-    """Return those tables by oid, and chunks and other descendants with the name of the table they belong to."""
+    """Return those tables by oid, and chunks with the name of the table they belong to."""
     found = tables(connection)
     rows: list[Any] = connection.execute(sql_file("dbops.migrations", "descendants").encode(), [list(found)]).fetchall()
     return {**{child: found[root] for root, child in rows}, **found}

@@ -125,8 +125,6 @@ def _measured(connection: Connection, observer: Connection, migration: Migration
         for statement in migration.statements:
             statements.append(_run(connection, observer, statement, tables, transactional=transactional))
         statement = None
-        if transactional:
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         connection.execute("RESET SESSION AUTHORIZATION")
         connection.execute(ledger.record_sql(migration, 0).encode())
         if transactional:

@@ -54,6 +54,13 @@ def test_locks_rewrites_and_scans_are_measured(
     assert tuple(t for statement in measured.statements for t in statement.scanned) == scanned
 
 
+def test_lock_of_a_materialized_view_is_measured(empty: Target, tmp_path: Path) -> None:
+    view = "CREATE MATERIALIZED VIEW public.m AS SELECT count(*) AS number FROM public.a;"
+    migrations = written(tmp_path, TABLES + view, "REFRESH MATERIALIZED VIEW public.m;")
+    [measured] = rehearse(empty, migrations, migrations[1:])
+    assert measured.locks == "ACCESS EXCLUSIVE on public.m"
+
+
 @pytest.mark.parametrize(
     ("text", "locks"),
     [
