@@ -404,6 +404,12 @@ def test_name_typed_at_a_terminal_drops_the_database(server: TestServer, preciou
     assert not operators.exists(server, precious.database)
 
 
+def test_plan_advises_the_command_with_the_consent_that_it_needs(server: TestServer, empty: Target) -> None:
+    server.execute("CREATE TABLE public.theirs AS SELECT 1 AS id", empty.database)
+    done = operators.invoke("db.rebuild", "--plan", target=empty)
+    assert (done.returncode, f"db.rebuild --confirm {empty.database}` does it" in done.stdout) == (0, True), done.stdout
+
+
 def ended(child: pexpect.spawn) -> tuple[int, list[str]]:
     """Return the exit code of a task at a terminal, and the lines that it printed since it was looked at."""
     child.expect(pexpect.EOF)

@@ -423,6 +423,15 @@ def test_status_says_whether_the_server_runs(embedded: server.Embedded) -> None:
     assert not server.down(embedded).stopped
 
 
+def test_logs_show_as_many_lines_as_the_option_says(embedded: server.Embedded) -> None:
+    server.up(embedded)
+    last = server.log_lines(embedded, 2).lines
+    query(embedded, "DO $$ BEGIN RAISE LOG 'a line for the log'; END $$")
+    environ = {"KAPMAN_SERVER_DIR": str(embedded.layout.directory)}
+    done = processes.run_invoke("server.logs", "--lines", "1", **environ)
+    assert (done.returncode, len(done.stdout.splitlines()), len(last)) == (0, 1, 2)
+
+
 def test_logs_show_the_end_and_follow_what_comes(embedded: server.Embedded) -> None:
     server.up(embedded)
     following = processes.start_invoke(

@@ -17,7 +17,7 @@ from dbops import label, postgres
 from dbops.settings import ROOT, Target
 from tests.support import servers
 from tests.support.migration_files import write
-from tests.support.processes import run_invoke, surroundings
+from tests.support.processes import run_invoke, start_invoke, surroundings
 from tests.support.servers import TestServer, run
 
 COUNT = len(list((ROOT / "db" / "migrations").glob("*.sql")))
@@ -110,6 +110,22 @@ def test_second_operator_waits_and_is_told_who_holds_the_lock(server: TestServer
         ran = invoke(server, built, "db.migrate", "--timeout", "0.2")
     assert (ran.returncode, "another operator is at work" in ran.stderr) == (3, True)
     assert "waiting up to 0.2 s for another operator" in ran.stderr
+
+
+@pytest.mark.slow
+def test_signal_while_an_operator_is_waited_for_says_that_nothing_was_applied(
+    server: TestServer, built: Target
+) -> None:
+    with (
+        postgres.operator_session(built),
+        start_invoke("db.migrate", DATABASE_URL=server.url(built.database)) as process,
+    ):
+        assert process.stderr
+        while "waiting up to 60 s" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (143, "interrupted: Nothing was applied.\n")
 
 
 def invoke_in(checkout: Path, server: TestServer, target: Target, *words: str) -> subprocess.CompletedProcess[str]:

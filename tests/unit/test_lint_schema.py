@@ -54,6 +54,18 @@ def test_hypertable_can_be_made_by_an_option(tmp_path: Path) -> None:
     assert found.hypertables == {"public.a"}
 
 
+@pytest.mark.parametrize(("moved", "name"), [("RENAME TO c", "public.c"), ("SET SCHEMA s", "s.a")])
+def test_hypertable_stays_one_under_another_name(tmp_path: Path, moved: str, name: str) -> None:
+    made = "CREATE TABLE a (b date NOT NULL); SELECT create_hypertable('a', 'b');"
+    assert after(tmp_path, made, f"ALTER TABLE a {moved};").hypertables == {name}
+
+
+def test_column_of_a_table_that_is_made_again_may_hold_nulls(tmp_path: Path) -> None:
+    texts = ("CREATE TABLE a (b integer NOT NULL);", "DROP TABLE a;", "CREATE TABLE a (b integer);")
+    assert after(tmp_path, texts[0]).not_null == {("public.a", "b")}
+    assert after(tmp_path, *texts).not_null == set()
+
+
 def test_later_files_and_the_file_itself_do_not_count(tmp_path: Path) -> None:
     assert after(tmp_path, "CREATE TABLE a (b integer);").tables == {"public.a"}
     (tmp_path / "9999_last_step.sql").write_text("CREATE TABLE c (d integer);")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from dbops import psql
+from dbops.errors import ServerError
 from dbops.settings import Target
+from tests.support import servers
 
 PARAMETERS = {"host": "/run/kapman", "port": "5433", "user": "owner", "client_encoding": "UTF8"}
 
@@ -35,3 +37,9 @@ def test_secrets_are_handed_over_in_the_environment(path: str) -> None:
     assert environ == {"PATH": path, "PGPASSWORD": "s3kret"}
     assert "s3kret" not in " ".join(arguments)
     assert arguments[-2:] == ["--command", "SELECT 1"]
+
+
+def test_server_that_is_not_there_is_an_error_also_where_psql_could_ask_for_a_password() -> None:
+    nowhere = Target({"host": "127.0.0.1", "port": str(servers.free_port()), "user": "u"}, "d")
+    with pytest.raises(ServerError, match="Connection refused"):
+        psql.check(nowhere, ask=True)

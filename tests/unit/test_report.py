@@ -1,5 +1,6 @@
 import inspect
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dbops.errors import Location, UsageError
 from dbops.events import Began, Event, Message, Progress, StatementFinished, StepFinished, StepStarted
 from dbops.migrations.files import NewFile
 from dbops.report import text
+from dbops.verification import Verification
 
 EVENTS: list[Event] = [
     StepStarted("migrate", "6 pending", 6),
@@ -142,3 +144,12 @@ def test_each_type_of_result_is_drawn_by_the_function_of_its_name(drawing: str, 
     several = drawing == "rebuild_results"
     one = type(kind, (), {})()
     assert drawing.removesuffix("_header") == report.drawing((one, one) if several else one)
+
+
+def test_document_is_written_also_where_the_result_cannot_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(UsageError, match="cannot write the output"):
+            report.view("text", "INFO").show(Verification((), 1.0), written.append)
+    assert "0 checks passed" in written[0]

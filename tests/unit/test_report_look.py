@@ -191,6 +191,13 @@ def test_advice_after_a_check_names_the_next_step_only() -> None:
     assert advice == ["  next    `invoke db.migrate` applies it"]
 
 
+@pytest.mark.parametrize(("pending", "advice"), [(0, ["  next    `invoke db.verify` checks the schema"]), (1, [])])
+def test_schema_is_to_be_verified_where_nothing_is_pending_any_more(pending: int, advice: list[str]) -> None:
+    result = MigrationResult("d", APPLIED, 0, pending, 1, 0, False, 0.5)
+    said = printed(lambda console: text.migration_result(result, console))
+    assert [line for line in said if line.startswith("  next")] == advice
+
+
 def test_numbers_are_aligned_right() -> None:
     ends = {
         line.index(ms) + len(ms) for line in drawn("status", 160).splitlines() for ms in re.findall(r" 10+|1,000", line)
