@@ -36,6 +36,10 @@ _NUMBER = re.compile(r"(\d+)_.*\.sql")
 _HYPERTABLE_OPTION = re.compile(r"\bWITH \( (?:[^)]* )?(?:TSDB|TIMESCALEDB) \. HYPERTABLE\b")
 _DEFAULT_PARTITION = re.compile(rf"\bPARTITION OF {NAMED} .*\bDEFAULT\b")
 _MOVES = re.compile(rf"(?:RENAME TO|(?P<schema>SET SCHEMA)) (?P<new>{WORD}) ")
+_MOVES_COLUMN = re.compile(rf"RENAME (?:COLUMN )?(?P<old>{WORD}) TO (?P<new>{WORD}) ")
+_MOVES_CONSTRAINT = re.compile(rf"RENAME CONSTRAINT (?P<old>{WORD}) TO (?P<new>{WORD}) ")
+_DROPS_COLUMN = re.compile(rf"DROP (?:COLUMN )?(?!CONSTRAINT ){MAYBE}(?P<name>{WORD}) ")
+_DROPS_NOT_NULL = re.compile(rf"ALTER (?:COLUMN )?(?P<name>{WORD}) DROP NOT NULL ")
 _VALIDATES = re.compile(rf"VALIDATE CONSTRAINT (?P<constraint>{WORD}) ")
 _CHECKS_NULL = re.compile(rf"ADD CONSTRAINT (?P<constraint>{WORD}) CHECK \( (?P<column>{WORD}) IS NOT NULL \) ")
 _DROPS_CONSTRAINT = re.compile(rf"DROP CONSTRAINT {MAYBE}(?P<constraint>{WORD}) ")
@@ -89,9 +93,7 @@ class Schema:
                     later.defaults.add(qualified(parent["name"]))
             elif match := DROPS_TABLES.match(statement.form):
                 for table in map(qualified, match["names"].split(" , ")):
-                    later.tables.discard(table)
-                    later.hypertables.discard(table)
-                    later.not_null = {column for column in later.not_null if column[0] != table}
+                    later._rename(table)
             elif table := statement.altered:
                 for action in statement.actions:
                     later._alter(table, action)
@@ -125,15 +127,45 @@ class Schema:
             if column.type.startswith(("varchar", "charactervarying")):
                 self.varchars.add(column.name)
 
+    def _rename(self, table: str, new: str = "") -> None:
+        """Move what is known of a table to its new name; without one the table is gone."""
+        for names in (self.tables, self.hypertables, self.partitioned, self.defaults, self.checked):
+            if table in names:
+                names.remove(table)
+                names |= {new} if new else set()
+        self.types = {(new if of == table else of, c): t for (of, c), t in self.types.items() if new or of != table}
+        self.proofs = {(new if of == table else of, k): c for (of, k), c in self.proofs.items() if new or of != table}
+        self.not_null = {(new if of == table else of, c) for of, c in self.not_null if new or of != table}
+
+    def _rename_column(self, table: str, name: str, new: str = "") -> None:
+        """Move what is known of a column to its new name; without one the column is gone."""
+        kind = self.types.pop((table, name), "")
+        if new and kind:
+            self.types[table, new] = kind
+        if (table, name) in self.not_null:
+            self.not_null.remove((table, name))
+            self.not_null |= {(table, new)} if new else set()
+        self.proofs = {
+            (of, c): new if (of, proven) == (table, name) else proven
+            for (of, c), proven in self.proofs.items()
+            if new or (of, proven) != (table, name)
+        }
+
     def _alter(self, table: str, action: Tokens) -> None:
         """Note what an action of ALTER TABLE makes of a table."""
         if moved := _MOVES.match(action.form):
             namespace, name = table.split(".", 1)
             new = stored(moved["new"])
-            for names in (self.tables, self.hypertables):
-                if table in names:
-                    names.remove(table)
-                    names.add(f"{new}.{name}" if moved["schema"] else f"{namespace}.{new}")
+            self._rename(table, f"{new}.{name}" if moved["schema"] else f"{namespace}.{new}")
+        elif moved := _MOVES_COLUMN.match(action.form):
+            self._rename_column(table, stored(moved["old"]), stored(moved["new"]))
+        elif moved := _MOVES_CONSTRAINT.match(action.form):
+            if column_of_it := self.proofs.pop((table, stored(moved["old"])), ""):
+                self.proofs[table, stored(moved["new"])] = column_of_it
+        elif match := _DROPS_COLUMN.match(action.form):
+            self._rename_column(table, stored(match["name"]))
+        elif match := _DROPS_NOT_NULL.match(action.form):
+            self.not_null.discard((table, stored(match["name"])))
         is_valid = "NOT VALID" not in action.form
         if "CHECK (" in action.nested and is_valid:
             self.checked.add(table)

@@ -32,6 +32,10 @@ _HARMLESS = "ACCESS SHARE"
 _MOVES = re.compile(r"\bmigrate_data\b", re.IGNORECASE)
 
 _MODES = sql_file("dbops.migrations", "lock_modes")
+# Materialized views and foreign tables cannot be named in LOCK TABLE.
+_LOCKABLE = """
+SELECT c.oid::int8 FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (%s::oid[]) AND c.relkind IN ('r', 'p')
+"""
 _FILES = """
 SELECT c.oid::int8, c.relfilenode::int8, pg_catalog.pg_stat_get_xact_numscans(c.oid)
 FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (%s::oid[])
@@ -177,13 +181,14 @@ def _run(
         # The statement is kept waiting twice: for its first locks, and, where it takes a stronger one of a table at its
         # end as DETACH PARTITION ... CONCURRENTLY does of the partition, for that.
         inherited = set(_rows(observer, "SELECT inhparent::int8 FROM pg_catalog.pg_inherits"))
-        leaves = sorted({table for oid, table in tables.items() if (oid,) not in inherited})
+        lockable = {oid: tables[oid] for (oid,) in _rows(observer, _LOCKABLE, oids)}
+        leaves = sorted({table for oid, table in lockable.items() if (oid,) not in inherited})
         observer.execute("BEGIN")
         if leaves:
             observer.execute(f"LOCK TABLE ONLY {', ONLY '.join(leaves)} IN ACCESS SHARE MODE".encode())
         observer.execute("SAVEPOINT held")
-        if tables:
-            observer.execute(f"LOCK TABLE {', '.join(sorted(set(tables.values())))} IN EXCLUSIVE MODE".encode())
+        if lockable:
+            observer.execute(f"LOCK TABLE {', '.join(sorted(set(lockable.values())))} IN EXCLUSIVE MODE".encode())
         began = time.monotonic()
         steps = [(_HELD_SECONDS, "ROLLBACK TO SAVEPOINT held"), (2 * _HELD_SECONDS, "ROLLBACK")]
         with ThreadPoolExecutor(1) as pool:

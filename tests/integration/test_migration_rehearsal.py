@@ -54,6 +54,14 @@ def test_locks_rewrites_and_scans_are_measured(
     assert tuple(t for statement in measured.statements for t in statement.scanned) == scanned
 
 
+def test_file_outside_a_transaction_is_measured_beside_a_materialized_view(empty: Target, tmp_path: Path) -> None:
+    view = "CREATE MATERIALIZED VIEW public.m AS SELECT 1 AS n;"
+    alone = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY a_n ON public.a (n);"
+    migrations = written(tmp_path, TABLES, view, alone)
+    (measured,) = rehearse(empty, migrations, migrations[2:])
+    assert measured.locks == "SHARE UPDATE EXCLUSIVE on public.a"
+
+
 def test_lock_of_a_materialized_view_is_measured(empty: Target, tmp_path: Path) -> None:
     view = "CREATE MATERIALIZED VIEW public.m AS SELECT count(*) AS number FROM public.a;"
     migrations = written(tmp_path, TABLES + view, "REFRESH MATERIALIZED VIEW public.m;")

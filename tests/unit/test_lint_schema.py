@@ -66,6 +66,48 @@ def test_column_of_a_table_that_is_made_again_may_hold_nulls(tmp_path: Path) -> 
     assert after(tmp_path, *texts).not_null == set()
 
 
+def test_nothing_that_was_known_of_a_table_counts_for_another_one_of_its_name(tmp_path: Path) -> None:
+    full = "CREATE TABLE a (b integer NOT NULL, c varchar(9), CONSTRAINT a_b CHECK (b > 0)) PARTITION BY RANGE (b);"
+    default = "CREATE TABLE d PARTITION OF a DEFAULT;"
+    proof = "ALTER TABLE a ADD CONSTRAINT a_c CHECK (c IS NOT NULL) NOT VALID;"
+    plain = "CREATE TABLE a (b integer, c text);"
+    for gone in ("DROP TABLE a;", "ALTER TABLE a RENAME TO old;"):
+        found = after(tmp_path, full, default, proof, gone, plain, "ALTER TABLE a VALIDATE CONSTRAINT a_c;")
+        assert found.tables >= {"public.a", "public.d"}
+        assert not {"public.a"} & (found.partitioned | found.defaults)
+        assert not {name for name in found.not_null if name[0] == "public.a"}
+        assert found.types["public.a", "c"] == "text"
+    assert found.partitioned == found.defaults == {"public.old"}
+    assert found.not_null == {("public.old", "b")}
+
+
+@pytest.mark.parametrize(
+    ("changed", "not_null"),
+    [
+        ("ALTER TABLE a RENAME COLUMN b TO d;", {("public.a", "d")}),
+        ("ALTER TABLE a RENAME b TO d; ALTER TABLE a ADD b integer;", {("public.a", "d")}),
+        ("ALTER TABLE a DROP COLUMN IF EXISTS b; ALTER TABLE a ADD COLUMN b integer;", set()),
+        ("ALTER TABLE a DROP b;", set()),
+        ("ALTER TABLE a ALTER COLUMN b DROP NOT NULL;", set()),
+        ("ALTER TABLE a DROP CONSTRAINT b;", {("public.a", "b")}),
+        ("ALTER TABLE a ALTER COLUMN b DROP DEFAULT;", {("public.a", "b")}),
+    ],
+)
+def test_column_without_nulls_is_known_by_its_present_name(
+    tmp_path: Path, changed: str, not_null: set[tuple[str, str]]
+) -> None:
+    assert after(tmp_path, "CREATE TABLE a (b integer NOT NULL, c integer);", changed).not_null == not_null
+
+
+def test_check_that_proves_a_column_is_known_by_its_present_name(tmp_path: Path) -> None:
+    made = "CREATE TABLE a (b integer);"
+    renamed = "ALTER TABLE a RENAME CONSTRAINT a_b_check TO a_b_known;"
+    validate = "ALTER TABLE a VALIDATE CONSTRAINT a_b_known;"
+    assert after(tmp_path, made, CHECK, renamed, validate).not_null == {("public.a", "b")}
+    assert after(tmp_path, made, CHECK, VALIDATE, renamed, "ALTER TABLE a DROP CONSTRAINT a_b_known;").not_null == set()
+    assert after(tmp_path, made, CHECK, "ALTER TABLE a RENAME b TO c;", VALIDATE).not_null == {("public.a", "c")}
+
+
 def test_later_files_and_the_file_itself_do_not_count(tmp_path: Path) -> None:
     assert after(tmp_path, "CREATE TABLE a (b integer);").tables == {"public.a"}
     (tmp_path / "9999_last_step.sql").write_text("CREATE TABLE c (d integer);")
