@@ -18,6 +18,7 @@ from dbops.catalog.drift import Drift, ObjectDrift, compare_texts
 from dbops.database.consent import required
 from dbops.database.existing import Rehearsal, Trial
 from dbops.database.rebuild import RebuildPlan
+from dbops.database.upgrade import UpgradePlan
 from dbops.database.wait import Ready
 from dbops.errors import Location, MigrationError, count
 from dbops.events import Progress, StepFinished, StepStarted
@@ -25,6 +26,7 @@ from dbops.migrations.ledger import Entry, LedgerStatus, compare
 from dbops.migrations.rehearsal import MeasuredMigration, MeasuredStatement
 from dbops.migrations.run import MigrationPlan, MigrationResult, PlannedMigration
 from dbops.migrations.session import AppliedMigration
+from dbops.postgres import Session
 from dbops.report import text
 from dbops.verification import Check, Verification
 from tests.support.inspections import inspection
@@ -251,6 +253,13 @@ def test_live_line_counts_and_gives_no_estimate_in_the_first_seconds(
             said += capsys.readouterr().err
     assert re.search(r"5 of 10, [0-4] s so far, 0006_x", said)
     assert "to go" not in said
+
+
+@pytest.mark.parametrize(("after", "ends"), [("2.19.3", False), ("2.20.0", True)])
+def test_sessions_are_to_be_ended_only_where_something_is_to_be_updated(after: str, ends: bool) -> None:
+    session = Session(7, "app", "psql", "local", "idle", "2026-01-02", "", True)
+    found = UpgradePlan("d", "s", "dev", "2.19.3", after, (session,), ())
+    assert any("to be ended" in line for line in printed(lambda console: text.upgrade_plan(found, console))) == ends
 
 
 def test_times_for_machines_are_in_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
