@@ -187,7 +187,7 @@ def assert_labelled(found: LedgerStatus, target: Target, confirm: str = "") -> N
     raise ConsentError(what, where=str(target), hint=hint, state="Nothing was applied.")
 
 
-def assert_environment(found: Label | None, target: Target) -> None:
+def assert_environment(found: Label | None, target: Target, *, restored: bool = False) -> None:
     """Raise ConsentError if a database is labelled as another environment's than the one chosen, and one is prod.
 
     A label that says prod is believed wherever it was written, any other one only on the server that it names.
@@ -196,14 +196,16 @@ def assert_environment(found: Label | None, target: Target) -> None:
         return
     if found.environment == "prod" or (found.native and target.environment == "prod"):
         hint = f"`invoke db.rebuild {option(target.database)}` changes its environment."
+        if restored:
+            hint = f"Choose --env {found.environment}, or restore a copy of a {target.environment} database."
         # On the embedded server another environment is another database.
-        if not target.embedded:
+        elif not target.embedded:
             hint = f"Choose --env {found.environment} to migrate this database; {hint}"
         raise ConsentError(
             f"{target.database} is a {found.environment} database, and the environment chosen is {target.environment}",
             where=str(target),
             hint=hint,
-            state="Nothing was applied.",
+            state="Nothing was changed." if restored else "Nothing was applied.",
         )
 
 

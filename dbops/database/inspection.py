@@ -242,7 +242,12 @@ class Inspection:
             d
             for d in self.scratch
             if self.server.may_act_for(d.catalog.owner)
-            and (d.unmarked or d is superfluous or (d.marker and d.marker.kind in (Kind.BUILDING, Kind.REPLACED)))
+            and (
+                d.invalid
+                or d.unmarked
+                or d is superfluous
+                or (d.marker and d.marker.kind in (Kind.BUILDING, Kind.REPLACED))
+            )
         )
 
     @property

@@ -110,7 +110,8 @@ class Operator:
     """The session that works on one database from outside, and holds the operator's lock on it.
 
     `inside` is a session in the target, kept for a last look. `has_changed` is whether anything was created or closed,
-    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place. Its
+    `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place, and
+    `incoming` its oid. Unless `locked`, the session has not the operator's lock: the target is left as it is. Its
     sessions act as `role` (see `Inspection.role_to_become`); they `began_as` another one perhaps.
     `began_at` is when the operation began, `closed_at` when the target was closed, `unavailable` for how long its name
     was not available, in seconds.
@@ -130,6 +131,8 @@ class Operator:
         self.opened = False
         self.closed_at: float | None = None
         self.swapped = False
+        self.incoming: int | None = None
+        self.locked = True
         self.unavailable: float | None = None
 
     @property
@@ -206,7 +209,7 @@ class Operator:
         self.began_as = self.began_as or self.role
         database = found.database
         changed = False
-        closed = database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
+        closed = self.locked and database and database.is_a(Kind.CLOSED, self.name) and not database.invalid
         if database and closed and found.server.may_act_for(database.catalog.owner):
 
             def open_again() -> None:
@@ -220,8 +223,9 @@ class Operator:
             self.report(Message("INFO", f"opened {self.name}, which an interrupted run had closed"))
             self.restart_scheduler()
             self.opened = changed = True
-        if found.kept and found.kept.accepts_connections and found.server.may_act_for(found.kept.catalog.owner):
-            self._allow(found.kept.name, allowed=False)
+        kept = found.kept if self.locked else None
+        if kept and kept.accepts_connections and found.server.may_act_for(kept.catalog.owner):
+            self._allow(kept.name, allowed=False)
             changed = True
         for scratch in found.left_over:
             changed |= self.drop_left_over(scratch)
@@ -295,7 +299,10 @@ class Operator:
                 raise self._given_up(error, self.name, deed="create") from None
             why = postgres.translate(error, self.target, self.target.maintenance_database)
             or_remove = ", or remove that property of the database first" if found.database else ""
-            hint = why.hint if "REFRESH COLLATION VERSION" in why.hint else f"Connect as a superuser{or_remove}."
+            hint = f"Connect as a superuser{or_remove}."
+            # The server lacks room or time, or is at work on the template: no property is to blame.
+            if "REFRESH COLLATION VERSION" in why.hint or (error.sqlstate or "")[:2] in ("53", "55", "57", "58"):
+                hint = why.hint
             if parameter := re.search(r'permission denied to set parameter "(.+)"', why.what):
                 grant = f"GRANT SET ON PARAMETER {parameter[1]} TO {quoted(self.role)}"
                 hint = f"As a superuser, run {grant}; or remove that setting of the database first."
@@ -440,6 +447,7 @@ class Operator:
         took the name meanwhile.
         """
         old = ""
+        self.incoming = new.oid
         statements: list[sql.Composable] = []
         if found.database and found.exists:
             old = SCRATCH_PREFIX + secrets.token_hex(6)
@@ -604,19 +612,27 @@ class Operator:
                 now = self._undone(self.connection)
             else:
                 self.connection.close()
-                with postgres.operator_session(self.target, timeout=self.timeout) as another:
+                with (
+                    postgres.operator_session(self.target, timeout=self.timeout)
+                    if self.locked
+                    else postgres.maintenance(self.target)
+                ) as another:
                     now = self._undone(another)
         except (DbopsError, psycopg.Error, Interrupted) as error:
             what = str(error) or "interrupted"
             return f"{self.name} may be closed ({what}): the same command, or `invoke db.create`, opens it."
         if now.exists and self.closed_at is None:
             return f"{self.name} was not changed."
+        if now.database and now.database.oid == self.incoming:
+            return f"{self.name} is in place, and open: nothing is left to do."
         return describe(self.name, now.database, now.successor)
 
     def _undone(self, connection: Connection) -> Inspection:
         if self.role:
             self.become(connection, self.role)
-        return Operator(connection, self.target, self.timeout, ignore)._clean_up(inspect(connection, self.target))
+        another = Operator(connection, self.target, self.timeout, ignore)
+        another.locked = self.locked
+        return another._clean_up(inspect(connection, self.target))
 
     def _is_usable(self) -> bool:
         """Return whether the session can run statements: no answer is under way, and no transaction is left open."""
@@ -760,6 +776,7 @@ def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target
         assert_passed(tuple(creating_conditions(found)), target)
         operator = Operator(connection, target, TIMEOUT, report)
         operator.role = found.server.role
+        operator.locked = False
         try:
             new = operator.create(found)
             run_together(connection, operator._opening(new)[0], report)

@@ -212,7 +212,7 @@ def repeat(
                 f"the same migrations built another schema: fingerprint {last[:12]}, and {first[:12]} before",
                 where=str(target),
                 hint="Look with `invoke db.drift --build` for what differs.",
-                state=f"{target.database} is the database that was built last.",
+                state="" if options.check else f"{target.database} is the database that was built last.",
             )
     return tuple(results)
 
@@ -371,7 +371,8 @@ def drop(target: Target, options: RebuildOptions, *, forget: bool = False, repor
         consent.agree(found, options.agreement)
         waiting = found.successor
         successor = waiting.name if waiting and not forget else ""
-        if found.database and not forget:
+        # A drop that was interrupted has left one.
+        if found.database and not forget and (found.exists or not waiting):
             successor = operator.create(found, Kind.SUCCESSOR).name
         elif waiting and forget:
             operator.drop(waiting.name)
@@ -498,7 +499,7 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
                     hint="Look at it with `invoke db.status`; restore the whole dump, as docs/backup.md says.",
                     state="Nothing was changed.",
                 )
-            consent.assert_environment(holds.label, beside)
+            consent.assert_environment(holds.label, beside, restored=True)
         consent.agree(found, options.agreement, lost)
         wanted = chosen.properties
         if restored and (found.exists or found.successor):

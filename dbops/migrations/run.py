@@ -201,7 +201,7 @@ def _apply_in_transaction(
                     session.send(session.settings_sql(migration, "public", statement_timeout=timeout), migration)
                     for statement in migration.statements:
                         session.send(statement.text, migration, statement)
-                    session.defers |= "deferrable" in migration.text.lower()
+                    session.defers |= "deferr" in migration.text.lower()
                     if session.defers:
                         # Each constraint is checked, and left as it says that it begins. Each is named, since ALL would
                         # go for those that are made later in the transaction as well.
@@ -253,7 +253,9 @@ def _refuse(
             f"migration {alone[0].name} runs outside a transaction, so it cannot be tried and rolled back",
             where=alone[0].label,
             state="Nothing was applied.",
-            hint=f"Check what comes before it with `invoke db.migrate --check --to {alone[0].version - 1:04}`.",
+            hint=f"Check what comes before it with `invoke db.migrate --check --to {alone[0].version - 1:04}`."
+            if alone[0] is not chosen[0]
+            else "Rehearse it with `invoke db.migrate --rehearse`.",
         )
     if verifies and alone and alone[-1] is chosen[-1]:
         raise UsageError(

@@ -11,9 +11,9 @@ from psycopg.pq import TransactionStatus
 
 from dbops.database import rebuild
 from dbops.database.consent import Agreement
-from dbops.database.operator import operating
+from dbops.database.operator import Operator, operating
 from dbops.database.rebuild import DropResult
-from dbops.errors import ConsentError, PreflightError
+from dbops.errors import ConsentError, Interrupted, PreflightError
 from dbops.events import Event, Header
 from dbops.settings import Target
 from tests.support import operators
@@ -163,6 +163,23 @@ def test_partly_dropped_database_is_dropped_for_good(server: TestServer, empty: 
     assert not rebuild.plan(empty, options()).inspection.impact.rows
     assert drop(empty).existed
     assert not exists(server, empty.database)
+
+
+def test_drop_that_is_repeated_after_an_interrupted_one_leaves_one_successor(
+    server: TestServer, empty: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Operator, name: str) -> None:
+        server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{name}'")
+        raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Operator, "drop", interrupted)
+        with pytest.raises(Interrupted):
+            rebuild.drop(empty, options(confirm=empty.database))
+    (successor,) = operators.scratch_databases(server)
+    assert rebuild.drop(empty, options()).successor == successor
+    assert operators.scratch_databases(server) == [successor]
+    assert rebuild.create(empty, options()).kept
 
 
 @pytest.mark.parametrize(

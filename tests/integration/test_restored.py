@@ -139,6 +139,7 @@ def test_what_cannot_take_the_place_is_refused_and_nothing_changes(
         )
         refused = operators.invoke("db.undo", "--restored", copy.database, target=built)
         assert (refused.returncode, "is a prod database" in refused.stderr) == (5, True)
+        assert "hint: Nothing was changed. Choose --env prod, or restore a copy of a dev database." in refused.stderr
     assert (symbols(built), symbols(copy)) == ([], [("OLD",)])
 
 

@@ -339,6 +339,36 @@ def test_session_that_is_lost_blames_no_property_and_leaves_nothing(
     assert operators.scratch_databases(server) == []
 
 
+def test_swap_whose_commit_is_lost_says_that_it_took_place(
+    server: TestServer, precious: Target, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = operator.Operator._commit
+
+    def commit_and_lose(self: operator.Operator, *arguments: Any) -> None:
+        commit(self, *arguments)
+        if self.incoming:
+            self.connection.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(operator.Operator, "_commit", commit_and_lose)
+    with pytest.raises(DbopsError) as lost:
+        rebuild.rebuild(precious, options(yes=True, **small))
+    assert lost.value.state == f"{precious.database} is in place, and open: nothing is left to do."
+    assert operators.scratch_databases(server) == []
+
+
+def test_scratch_database_leaves_a_target_closed_that_an_operator_has_closed(
+    server: TestServer, precious: Target
+) -> None:
+    is_open = f"SELECT datallowconn FROM pg_database WHERE datname = '{precious.database}'"
+    with operator.operating(precious) as at_work:
+        with operator.scratch_database(precious):
+            at_work.close(at_work.clean_up_and_inspect())
+        assert server.execute(is_open) == [(False,)]
+        at_work.undo()
+    assert server.execute(is_open) == [(True,)]
+
+
 def test_member_who_worked_as_the_owner_leaves_nothing_when_the_session_is_lost(
     server: TestServer, target: Target, small: dict[str, Any]
 ) -> None:

@@ -157,6 +157,16 @@ def test_owner_can_undo_what_a_superuser_kept(server: TestServer, target: Target
         assert operators.scratch_databases(server) == []
 
 
+def test_kept_database_that_is_partly_dropped_is_dropped_by_the_next_run(
+    server: TestServer, built: Target, small: dict[str, Any]
+) -> None:
+    name = kept(server, built, small)
+    server.execute(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{name}'")
+    with pytest.raises(PreflightError, match="no database is kept"):
+        rebuild.drop_kept(built, options())
+    assert operators.scratch_databases(server) == []
+
+
 def test_status_names_the_kept_database_with_its_age_and_size(
     server: TestServer, built: Target, small: dict[str, Any]
 ) -> None:
