@@ -468,7 +468,7 @@ class Operator:
         try:
             # Autovacuum may be looking into it, or one of TimescaleDB's jobs; or another session alters it.
             deadline = (self.closed_at or time.monotonic()) + self.timeout
-            self._retry(self.name, rename, deed="drop", deadline=deadline, ending=True)
+            self._retry(self.name, rename, deed="rename", deadline=deadline, ending=True)
         except psycopg.errors.DuplicateDatabase:
             raise NameTakenError(
                 f"{self.name} was created by another session just now",

@@ -217,10 +217,10 @@ def _apply_in_transaction(
                             session.send(text, migration)
                     session.record(migration)
                 session.assert_ledger(files, definition)
-                session.transactions += 1
                 if before_commit:
                     before_commit(session.connection)
                 session.commit(files[-1])
+            session.transactions += 1
             return
         except StatementError as failure:
             if not session.again(failure):

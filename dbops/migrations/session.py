@@ -203,9 +203,9 @@ class MigrationSession:
     def run(self, command: Command) -> None:
         """Run a command outside a transaction, under the settings of its file; StatementError if it fails."""
         timeout = self.options.statement_timeout_for(command.migration)
-        self.script(self.settings_sql(command.migration, "public", local=False, statement_timeout=timeout))
         self._begin(command)
         try:
+            self.script(self.settings_sql(command.migration, "public", local=False, statement_timeout=timeout))
             self.connection.execute(command.sql.encode())
             self.report(events.StatementFinished(command.sql, time.monotonic() - self._running_since, command.where))
         except psycopg.Error as error:
