@@ -17,6 +17,7 @@ from dbops import report
 from dbops.catalog.drift import Drift, ObjectDrift, compare_texts
 from dbops.database.consent import required
 from dbops.database.existing import Rehearsal, Trial
+from dbops.database.inspection import Impact
 from dbops.database.rebuild import RebuildPlan
 from dbops.database.upgrade import UpgradePlan
 from dbops.database.wait import Ready
@@ -122,6 +123,17 @@ def test_header_of_a_rebuild_is_four_lines(tmp_path: Path, environment: str, kee
     assert [line.split()[0] for line in lines] == ["Rebuild", "engine", "migrations", "impact"]
     assert lines[1].endswith(f"; role {found.server.role}")
     assert lines[2].startswith("  migrations   12, from 0001 to 0012")
+
+
+@pytest.mark.parametrize(
+    ("impact", "says"), [(Impact(), []), (Impact("public.t", seen=True), ["consent", "--yes,", "--confirm"])]
+)
+def test_plan_of_a_rebuild_says_which_consent_it_needs(tmp_path: Path, impact: Impact, says: list[str]) -> None:
+    found = inspection(impact=impact)
+    files = written(tmp_path, "SELECT 1;")
+    planned = RebuildPlan(datetime(2026, 1, 2, tzinfo=UTC), found, (), required(found), files, (), None, False)
+    lines = printed(lambda console: text.rebuild_plan(planned, console))
+    assert [word for line in lines if line.startswith("  consent") for word in line.split()][:3] == says
 
 
 def test_error_on_a_terminal_is_wrapped_between_words(
