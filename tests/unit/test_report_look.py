@@ -252,7 +252,7 @@ def test_step_without_an_estimate_shows_the_time_so_far(
     assert "to go" not in said
 
 
-def test_live_line_counts_and_gives_no_estimate_in_the_first_seconds(
+def test_live_line_counts_gives_no_estimate_in_the_first_seconds_and_is_erased(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -263,6 +263,10 @@ def test_live_line_counts_and_gives_no_estimate_in_the_first_seconds(
         view.event(Progress("migrate", 5, "0006_x"))
         while "5 of 10" not in said:
             said += capsys.readouterr().err
+        view.event(StepFinished("migrate", "10 applied", 0.5))
+    said += capsys.readouterr().err
+    erased = said.rpartition("5 of 10")[2].partition("10 applied")[0]
+    assert "\x1b[2K" in erased
     assert re.search(r"5 of 10, [0-4] s so far, 0006_x", said)
     assert "to go" not in said
 
