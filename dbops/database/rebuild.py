@@ -310,9 +310,13 @@ def _schema_asked(operator: Operator, found: Inspection) -> Callable[[], str] | 
 
 
 def _lost(
-    operator: Operator, found: Inspection, replaced: Callable[[], str] | None, schema: str
+    operator: Operator,
+    found: Inspection,
+    replaced: Callable[[], str] | None,
+    schema: str,
+    why: str = "the migrations do not build again",
 ) -> tuple[LostObject, ...]:
-    """Return what the target has and a new schema has not, and report it; `replaced` waits for the target's schema."""
+    """Return what the target has and another schema has not, and report it; `replaced` waits for the target's."""
     if replaced is None:
         return ()
     try:
@@ -320,7 +324,7 @@ def _lost(
     except (DbopsError, psycopg.Error) as error:
         lost = (LostObject("what else there may be", (f"its schema could not be read: {error}",)),)
     if not found.impact.foreign:
-        for note in first_of(tuple(f"the migrations do not build again: {item}" for item in lost)):
+        for note in first_of(tuple(f"{why}: {item}" for item in lost)):
             operator.report(Message("WARNING", note))
     return lost
 
@@ -489,7 +493,8 @@ def undo(target: Target, options: RebuildOptions, *, restored: str = "", report:
         beside = replace(target, database=restored)
         with postgres.connect(beside) if restored else operator.look_into(chosen) as inside:
             replaced = _schema_asked(operator, found)
-            lost = _lost(operator, found, replaced, catalog.schema_text(inside))
+            schema = catalog.schema_text(inside)
+            lost = _lost(operator, found, replaced, schema, "the database that takes its place does not have")
             holds = impact(inside)
         if restored:
             if not holds.has_ledger:

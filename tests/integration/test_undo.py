@@ -108,8 +108,10 @@ def test_undo_outside_dev_needs_consent_for_what_the_kept_database_has_not(
     rebuild.rebuild(other, options(**small))
     kept(server, other, small)
     server.execute("CREATE VIEW public.since AS SELECT 1 AS x", target.database)
+    said: list[str] = []
     with pytest.raises(ConsentError, match=r"view public\.since"):
-        rebuild.undo(other, options())
+        rebuild.undo(other, options(), report=lambda event: said.append(str(event)))
+    assert "the database that takes its place does not have: view public.since" in " ".join(said)
     rebuild.undo(other, options(yes=True))
 
 
