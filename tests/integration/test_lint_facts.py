@@ -58,6 +58,9 @@ def test_locks_are_those_that_the_tables_say(measuring: tuple[Connection, Connec
         pytest.skip("the tables hold what PostgreSQL 15 does")
     cases = [case for case in measured_locks.cases(name) if not case.seen.startswith("refused")]
     seen = {case.sql: measured_locks.measured(*measuring, case.sql) for case in cases}
+    # Again where it is not as it says: what the server did by itself meanwhile may have been seen too.
+    different = [case.sql for case in cases if seen[case.sql] != case.seen]
+    seen |= {text: measured_locks.measured(*measuring, text) for text in different}
     assert seen == {case.sql: case.seen for case in cases}
 
 
