@@ -159,7 +159,11 @@ class UnforeseenError(DbopsError):
 
 
 class NameTakenError(PreflightError):
-    """Another session created the database between its drop and the successor's renaming."""
+    """Another session created a database of the name that a new one was about to get."""
+
+
+class NotLetInError(PreflightError):
+    """The server lets no session into a new database, whose name is not the target's; see pg_hba.conf."""
 
 
 class Interrupted(KeyboardInterrupt):

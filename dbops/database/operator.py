@@ -35,6 +35,7 @@ from dbops.errors import (
     DbopsError,
     Interrupted,
     NameTakenError,
+    NotLetInError,
     PreflightError,
     ServerError,
 )
@@ -317,7 +318,7 @@ class Operator:
         """Return a session in a new database, which is open for the instant of connecting, and to the operator only.
 
         The database then has the privileges and the connection limit that it is to have, so that migrations can change
-        them. Raises PreflightError if the server does not let the session in.
+        them. Raises NotLetInError if the server does not let the session in.
         """
         self.has_changed = True
         opening, was = self._opening(new)
@@ -325,7 +326,7 @@ class Operator:
         try:
             inside = postgres.connect(replace(self.target, database=new.name))
         except ServerError as error:
-            raise PreflightError(
+            raise NotLetInError(
                 f"the server does not let {self.role} into the database that is built beside {self.name}: {error.what}",
                 where=f"{self.target.server}, database {new.name}",
                 hint=f"If pg_hba.conf names databases, add a line for role {quoted(self.role)} with `all` in their "

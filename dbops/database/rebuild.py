@@ -17,7 +17,7 @@ from dbops.database.inspection import Impact, Inspection, count_rows, impact, in
 from dbops.database.operator import JOBS_TIMEOUT, Operator, Outcome, operating
 from dbops.database.preflight import Condition, assert_passed, preflight, right_to_create
 from dbops.database.properties import Database, Kind, Properties, find_database
-from dbops.errors import CheckError, DbopsError, PreflightError
+from dbops.errors import CheckError, DbopsError, NotLetInError, PreflightError
 from dbops.events import Event, Header, Message, Report, StepFinished, ignore, step
 from dbops.migrations.files import Migration, discover, first_of
 from dbops.migrations.options import MigrationOptions
@@ -459,7 +459,7 @@ def create(target: Target, options: RebuildOptions, *, report: Report = ignore) 
             if waiting:
                 holds = Impact()
                 # A server that lets no session into it (see pg_hba.conf) has let none in before.
-                with suppress(PreflightError):
+                with suppress(NotLetInError):
                     _, inside = operator.enter(waiting)
                     with inside:
                         holds = impact(inside)

@@ -327,11 +327,11 @@ class MigrationSession:
             )
         rows = self.rows | {file.version: (file.name, file.checksum, finished) for file in files}
         if defined != [(definition,)] or digest != [(ledger.digest(rows),)]:
-            suspects = [migration.name for migration in files if ledger.SCHEMA in migration.text.lower()]
-            names = ", ".join(suspects) or f"one of {files[0].name} to {last.name}"
+            suspects = [migration for migration in files if ledger.SCHEMA in migration.text.lower()]
+            names = ", ".join(file.name for file in suspects) or f"one of {files[0].name} to {last.name}"
             raise MigrationError(
                 f"the ledger {ledger.LEDGER} was changed by a migration: {names}",
-                where=files[0].label,
+                where=(suspects or files)[0].label,
                 state="Nothing of its transaction was applied.",
                 hint="Only the migration runner writes to the ledger: remove that from the file, and run "
                 "`invoke db.migrate` again.",

@@ -364,3 +364,18 @@ def test_successor_that_is_not_empty_is_not_put_in_place(
     with pytest.raises(PreflightError, match=f"is not empty: it holds {holds}"):
         rebuild.create(empty, options())
     assert not exists(server, empty.database)
+
+
+def test_successor_that_could_not_be_looked_into_is_not_put_in_place(
+    server: TestServer, empty: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given_up(*_: object) -> None:
+        raise PreflightError("could not alter it", where="it", hint="Try again.")
+
+    rebuild.drop(empty, options())
+    with monkeypatch.context() as patched:
+        patched.setattr(Operator, "_retry", given_up)
+        with pytest.raises(PreflightError, match="could not alter it"):
+            rebuild.create(empty, options())
+    assert not exists(server, empty.database)
+    assert rebuild.create(empty, options()).kept

@@ -64,6 +64,7 @@ def test_file_that_changes_the_ledger_fails_and_leaves_nothing(
     assert "ledger" in failure.value.what or "schema_migrations" in failure.value.what
     if "dynamic" not in name:
         assert "0002_do_step2" in failure.value.what
+        assert "0002_do_step2" in failure.value.where
     with servers.connect(empty) as connection:
         assert connection.execute("SELECT to_regclass('public.after') IS NULL").fetchall() == [(True,)]
     found = status(empty, discover(tmp_path))
