@@ -118,7 +118,9 @@ class Operator:
     was not available, in seconds.
     """
 
-    def __init__(self, connection: Connection, target: Target, timeout: float, report: Report) -> None:
+    def __init__(
+        self, connection: Connection, target: Target, timeout: float, report: Report, *, locked: bool = True
+    ) -> None:
         self.connection = connection
         self.target = target
         self.timeout = timeout
@@ -133,7 +135,7 @@ class Operator:
         self.closed_at: float | None = None
         self.swapped = False
         self.incoming: int | None = None
-        self.locked = True
+        self.locked = locked
         self.unavailable: float | None = None
 
     @property
@@ -631,8 +633,7 @@ class Operator:
     def _undone(self, connection: Connection) -> Inspection:
         if self.role:
             self.become(connection, self.role)
-        another = Operator(connection, self.target, self.timeout, ignore)
-        another.locked = self.locked
+        another = Operator(connection, self.target, self.timeout, ignore, locked=self.locked)
         return another._clean_up(inspect(connection, self.target))
 
     def _is_usable(self) -> bool:
@@ -775,9 +776,8 @@ def scratch_database(target: Target, report: Report = ignore) -> Iterator[Target
             found = inspect(connection, target)
         found = replace(found, database=None, scratch=())
         assert_passed(tuple(creating_conditions(found)), target)
-        operator = Operator(connection, target, TIMEOUT, report)
+        operator = Operator(connection, target, TIMEOUT, report, locked=False)
         operator.role = found.server.role
-        operator.locked = False
         try:
             new = operator.create(found)
             run_together(connection, operator._opening(new)[0], report)

@@ -125,7 +125,7 @@ def test_session_that_comes_after_the_question_is_not_ended(aged: Target, packag
 
 
 def test_session_that_comes_after_the_update_stays_while_those_from_before_it_are_ended(aged: Target) -> None:
-    """Whoever reconnects at once has the new library."""
+    """A client that connects again right after the update has the new version."""
     with contextlib.ExitStack() as clients:
         came: list[psycopg.Connection[tuple[object, ...]]] = []
 
