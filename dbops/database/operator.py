@@ -112,8 +112,9 @@ class Operator:
 
     `inside` is a session in the target, kept for a last look. `has_changed` is whether anything was created or closed,
     `opened` whether an interrupted run had left the target closed, `swapped` whether the new database is in place, and
-    `incoming` its oid. Unless `locked`, the session has not the operator's lock: the target is left as it is. Its
-    sessions act as `role` (see `Inspection.role_to_become`); they `began_as` another one perhaps.
+    `incoming` its oid; `bound` is whether the timeout holds for each statement. Unless `locked`, the session does not
+    hold the operator's lock: the target is left as it is. Its sessions act as `role` (see `Inspection.role_to_become`);
+    they `began_as` another one perhaps.
     `began_at` is when the operation began, `closed_at` when the target was closed, `unavailable` for how long its name
     was not available, in seconds.
     """
@@ -134,6 +135,7 @@ class Operator:
         self.opened = False
         self.closed_at: float | None = None
         self.swapped = False
+        self.bound = False
         self.incoming: int | None = None
         self.locked = locked
         self.unavailable: float | None = None
@@ -286,6 +288,7 @@ class Operator:
         lock = f"SELECT pg_catalog.pg_try_advisory_lock({lock_key('scratch', name)})"
         before = replace(wanted, owner=self.role, acl=None, comment=None)
         try:
+            self.bound = False
             self.connection.execute("; ".join([*_limiting(CREATE_TIMEOUT), lock]).encode())
             properties.create(self.connection, name, wanted, found.server.template0, self.report)
             properties.apply_settings(self.connection, name, wanted, self.report)
@@ -293,7 +296,9 @@ class Operator:
             self._assert_equal(self._run_and_find(trial, name, before=("BEGIN",), report=ignore).catalog, wanted)
             marker = properties.marker(kind, self.name, wanted)
             changes = [properties.marking(name, marker), properties.limiting(name, wanted.connection_limit)]
-            return self._run_and_find(changes, name, before=("ROLLBACK", *_limiting(self._longest)))
+            new = self._run_and_find(changes, name, before=("ROLLBACK", *_limiting(self._longest)))
+            self.bound = True
+            return new
         except psycopg.Error as error:
             if self.connection.closed:
                 raise  # The server or the session is gone: no property is to blame.
@@ -549,7 +554,9 @@ class Operator:
 
         self.connection.add_notice_handler(listen)
         try:
-            self.connection.execute("; ".join(_limiting(self._longest)).encode())
+            if not self.bound:
+                self.connection.execute("; ".join(_limiting(self._longest)).encode())
+                self.bound = True
             self._retry(name, drop_now, deed="drop", ending=name == self.name)
         except psycopg.errors.QueryCanceled:
             blocking = sessions(self.connection, "a.pid = ANY (%s)", silent)
